@@ -1,0 +1,1 @@
+"""Acting: policies trained on embeddings, evaluation, reports and the `vtinsert` command."""

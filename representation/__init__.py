@@ -1,0 +1,1 @@
+"""Perceiving: data sets, encoders, objectives, training and probes."""

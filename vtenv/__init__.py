@@ -1,0 +1,21 @@
+"""VTInsert's world: a MuJoCo environment of visuotactile connector insertion.
+
+Importing this package registers `VTInsert-v0` with Gymnasium. It does not import torch.
+"""
+
+import gymnasium
+
+from vtenv.config import InitialStateRanges
+from vtenv.connectors import CONNECTOR_NAMES
+
+__all__ = ["CONNECTOR_NAMES", "ENV_ID", "InitialStateRanges"]
+
+ENV_ID = "VTInsert-v0"
+"""The environment's id in Gymnasium's registry."""
+
+gymnasium.register(
+    ENV_ID,
+    entry_point="vtenv.env:VTInsertEnv",
+    vector_entry_point="vtenv.vector_env:VTInsertVectorEnv",
+    max_episode_steps=100,
+)

@@ -1,0 +1,223 @@
+"""The CPU engine: `mujoco.batch` for physics, compiled rays for the sensors, threads for both."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import mujoco
+import numpy as np
+from mujoco.batch import Batch
+from numpy.typing import NDArray
+
+from vtenv import scene
+from vtenv.config import VTInsertConfig
+from vtenv.connectors import CONNECTOR_NAMES
+from vtenv.grasp_bank import BANK_SIZE, load_bank, settle_grasps
+from vtenv.raycast import Primitives, cast_depth
+from vtenv.sensors import contact_mask, depth_image, gel_indentation
+from vtenv.state import InitialState, WorldState
+
+_POSITION_STAGE = mujoco.mjtStage.mjSTAGE_POS
+
+
+def available_cores() -> int:
+    """Processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class CPUEngine:
+    """N worlds in one `mujoco.batch.Batch`; implements `Engine`.
+
+    Every connector has its model, compiled once; a world's connector is the model it runs on.
+
+    Args:
+        config: The environment's settings.
+        num_worlds: Worlds to simulate.
+        num_threads: Threads; None for one a core, but no more than worlds.
+
+    Raises:
+        ValueError: If a number is not positive.
+    """
+
+    def __init__(
+        self, config: VTInsertConfig, num_worlds: int, num_threads: int | None = None
+    ) -> None:
+        if num_worlds < 1:
+            raise ValueError(f"num_worlds={num_worlds} is not allowed; it must be at least 1")
+        if num_threads is not None and num_threads < 1:
+            raise ValueError(
+                f"num_threads={num_threads} is not allowed; it must be at least 1, or None for "
+                "one a core"
+            )
+        self.num_worlds = num_worlds
+        self.num_threads = min(num_threads or available_cores(), num_worlds)
+        self.bank_size = BANK_SIZE
+        self.models = scene.build_models(config.scene, CONNECTOR_NAMES)
+        self._config = config
+        self._bank = load_bank(config.initial_state, available_cores())
+        self._connector = np.zeros(num_worlds, np.int64)
+        self._pool: ThreadPoolExecutor | None = None
+
+        self._batch = Batch(self.models[0], num_worlds, self.num_threads)
+        self._batch.set_models(self.models[0])
+        # Bound before the first call: a field bound later is zero until the next one.
+        n, batch = num_worlds, self._batch
+        self._body_pos, self._body_mat = batch.xpos, batch.xmat.reshape(n, -1, 3, 3)
+        self._geoms = batch.geom_xpos, batch.geom_xmat.reshape(n, -1, 9)
+        self._cameras = batch.cam_xpos, batch.cam_xmat.reshape(n, -1, 9)
+        self._sensors = batch.sensordata
+        body = {name: self.models[0].body(name).id for name in ("hand", "plug", "socket")}
+        self._hand, self._plug, self._socket = body["hand"], body["plug"], body["socket"]
+
+        overhead_groups = (scene.SCENE_GROUP, scene.PLUG_GROUP)
+        self._overhead = Primitives.from_models(self.models, overhead_groups)
+        self._touchable = Primitives.from_models(self.models, (scene.PLUG_GROUP,))
+        fovy = math.radians(self.models[0].cam_fovy[scene.OVERHEAD_CAMERA])
+        self._overhead_extent = math.tan(fovy / 2)
+        image, contact = config.scene.image_size, config.scene.contact_size
+        self._depth = np.empty((num_worlds, 1, image, image), np.float32)
+        self._gel = np.empty((num_worlds, 2, contact, contact), np.float32)
+
+    def reset(self, worlds: NDArray[np.int64], initial: InitialState) -> None:
+        """Put worlds into their initial states, one row of `initial` each."""
+        grasps = self._bank[initial.connector, initial.grasp]
+        fresh = np.flatnonzero(~np.isnan(initial.in_hand[:, 0]))
+        if fresh.size:
+            grasps[fresh] = settle_grasps(initial.connector[fresh], initial.in_hand[fresh])
+
+        if (self._connector[worlds] != initial.connector).any():
+            self._connector[worlds] = initial.connector
+            self._batch.set_models([self.models[c] for c in self._connector])
+
+        batch = self._batch
+        batch.reset(worlds, stage=mujoco.mjtStage.mjSTAGE_NONE)
+        yaw = initial.hand[:, 3]
+        cos, sin = np.cos(yaw), np.sin(yaw)
+        x, y, z = grasps[:, 2:5].T
+        plug = np.stack([cos * x - sin * y, sin * x + cos * y, z], axis=-1)
+        batch.qpos[worlds, scene.HAND_QPOS] = initial.hand
+        batch.qpos[worlds, scene.FINGER_QPOS] = grasps[:, :2]
+        batch.qpos[worlds, scene.PLUG_POS] = (
+            plug + initial.hand[:, :3] + [0.0, 0.0, scene.HAND_HEIGHT]
+        )
+        batch.qpos[worlds, scene.PLUG_QUAT] = _turn(yaw, grasps[:, 5:9])
+        batch.ctrl[worlds, scene.HAND_CTRL] = initial.hand
+        batch.ctrl[worlds, scene.FINGER_CTRL] = scene.GRIP_FORCE
+        batch.mocap_pos[worlds, 0] = initial.socket_pos_w
+        upright = np.zeros((len(worlds), 4))
+        upright[:, 0] = 1.0
+        batch.mocap_quat[worlds, 0] = _turn(initial.socket_yaw, upright)
+        batch.forward(worlds)
+
+    def step(self, worlds: NDArray[np.int64], target: NDArray[np.float64]) -> None:
+        """Advance worlds by one control step, driving the hand to `target`, (K, 5)."""
+        self._batch.ctrl[worlds, scene.HAND_CTRL] = target
+        ids = None if len(worlds) == self.num_worlds else worlds
+        self._batch.step(ids, nstep=scene.SUBSTEPS, stage=_POSITION_STAGE)
+
+    def state(self) -> WorldState:
+        """The state of all worlds; aliases the engine's memory until the next call."""
+        batch, xpos, xmat = self._batch, self._body_pos, self._body_mat
+        return WorldState(
+            connector=self._connector,
+            hand=batch.qpos[:, scene.HAND_QPOS],
+            target=batch.ctrl[:, scene.HAND_CTRL],
+            fingers=batch.qpos[:, scene.FINGER_QPOS],
+            hand_pos_w=xpos[:, self._hand],
+            hand_mat_w=xmat[:, self._hand],
+            plug_pos_w=xpos[:, self._plug],
+            plug_mat_w=xmat[:, self._plug],
+            socket_pos_w=xpos[:, self._socket],
+            socket_mat_w=xmat[:, self._socket],
+            socket_force=np.linalg.norm(self._sensors[:, scene.SOCKET_FORCE], axis=-1),
+            touching=self._sensors[:, scene.GEL_CONTACTS] > 0,
+            stable=~batch.warning[:, :, 1].any(axis=-1),
+        )
+
+    def sense(
+        self, worlds: NDArray[np.int64], generators: Sequence[np.random.Generator]
+    ) -> dict[str, NDArray]:
+        """Sensor images of all worlds, new arrays; only those of `worlds` are fresh."""
+        wanted = self._config.modalities
+        images: dict[str, NDArray] = {}
+        if "depth" in wanted:
+            images["depth"] = np.zeros(self._depth.shape, np.float32)
+        if "contact" in wanted:
+            images["contact"] = np.zeros(self._gel.shape, np.uint8)
+        if "gel" in wanted:
+            images["gel"] = np.zeros(self._gel.shape, np.float32)
+        if not images:
+            return images
+
+        def sense_some(some: NDArray[np.int64]) -> None:
+            if "depth" in images:
+                self._cast(some, self._overhead, slice(0, 1), self._depth)
+                for i in some:
+                    images["depth"][i, 0] = depth_image(
+                        self._depth[i, 0], self._config.depth_noise, generators[i]
+                    )
+            if "gel" in images or "contact" in images:
+                self._cast(some, self._touchable, scene.GEL_CAMERAS, self._gel)
+                gel = gel_indentation(self._gel[some])
+                if "gel" in images:
+                    images["gel"][some] = gel
+                if "contact" in images:
+                    images["contact"][some] = contact_mask(gel)
+
+        self._in_threads(sense_some, worlds)
+        return images
+
+    def close(self) -> None:
+        """Release the threads; may be called twice."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+    def _cast(
+        self,
+        worlds: NDArray[np.int64],
+        primitives: Primitives,
+        cameras: slice,
+        out: NDArray[np.float32],
+    ) -> None:
+        """Fill `out` with what `cameras` see of `primitives`."""
+        perspective = primitives is self._overhead
+        cast_depth(
+            worlds,
+            self._connector,
+            primitives.ids,
+            primitives.types,
+            primitives.sizes,
+            primitives.used,
+            *self._geoms,
+            self._cameras[0][:, cameras],
+            self._cameras[1][:, cameras],
+            self._overhead_extent if perspective else scene.GEL_SIZE / 2,
+            perspective,
+            out,
+        )
+
+    def _in_threads(
+        self, function: Callable[[NDArray[np.int64]], None], worlds: NDArray[np.int64]
+    ) -> None:
+        """Call `function` on parts of `worlds`, one part a thread."""
+        threads = min(self.num_threads, len(worlds))
+        if threads <= 1:
+            function(worlds)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.num_threads, "vtinsert-sensors")
+        for _ in self._pool.map(function, np.array_split(worlds, threads)):
+            pass
+
+
+def _turn(yaw: NDArray[np.float64], quat: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quaternions (N, 4), wxyz, turned about the world's vertical by `yaw` (N,)."""
+    c, s = np.cos(yaw / 2), np.sin(yaw / 2)
+    w, x, y, z = quat.T
+    return np.stack([c * w - s * z, c * x - s * y, c * y + s * x, c * z + s * w], axis=-1)

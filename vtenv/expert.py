@@ -1,0 +1,50 @@
+"""The scripted expert: inserts the plug from privileged state.
+
+Aligns the tip with the socket's axis while it comes to the mouth, goes in once it is aligned,
+and backs off to try again when it is not. Needs no memory, and runs on arrays of any library.
+"""
+
+from __future__ import annotations
+
+from array_api_compat import array_namespace
+
+from vtenv.state import Array, WorldState
+from vtenv.task import ACTION_SCALE, Geometry
+
+_ALIGNED_LATERAL, _ALIGNED_ANGLE = 0.0005, 0.03
+"""Error of the tip [m] and the axis [rad] at which the expert goes in."""
+_STANDOFF = 0.004
+"""Distance before the mouth, in [m], at which it waits to be aligned."""
+_GAIN = 0.5
+"""Part of an error corrected in one step."""
+
+
+def expert_action(state: WorldState, geom: Geometry) -> Array:
+    """Actions for all worlds.
+
+    Args:
+        state: The worlds.
+        geom: Their `vtenv.task.geometry`.
+
+    Returns:
+        Actions in [-1, 1], (N, 5).
+    """
+    xp = array_namespace(state.hand)
+    aligned = (geom.lateral < _ALIGNED_LATERAL) & (geom.angle < _ALIGNED_ANGLE)
+    go_in = aligned | (geom.depth > 0.002)
+    # Forward at full speed when free to, otherwise to the standoff and no farther.
+    to_standoff = -_STANDOFF - geom.depth
+    ahead = xp.where(go_in, xp.full_like(geom.depth, ACTION_SCALE[0]), to_standoff)
+    ahead = xp.clip(ahead, -ACTION_SCALE[0], ACTION_SCALE[0])
+
+    forward = state.socket_mat_w[:, :, 0]
+    sideways = state.socket_mat_w[:, :, 1]
+    move = forward * ahead[:, None] - sideways * (_GAIN * geom.tip[:, :1])
+    action = [
+        move[:, 0] / ACTION_SCALE[0],
+        move[:, 1] / ACTION_SCALE[1],
+        -_GAIN * geom.tip[:, 1] / ACTION_SCALE[2],
+        -_GAIN * geom.yaw / ACTION_SCALE[3],
+        -_GAIN * geom.pitch / ACTION_SCALE[4],
+    ]
+    return xp.clip(xp.stack(action, axis=-1), -1.0, 1.0)

@@ -1,0 +1,181 @@
+"""A bank of settled grasps, made once and cached, so that a reset is a copy.
+
+A grasp is what the fingers and the plug do relative to the hand once the fingers have closed
+and the plug hangs in them under gravity.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+import mujoco
+import numpy as np
+from filelock import FileLock
+from mujoco.batch import Batch
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+
+from vtenv import scene
+from vtenv.config import InitialStateRanges, SceneConfig
+from vtenv.connectors import CONNECTOR_NAMES, CONNECTORS, SHOULDER_IN_HAND
+
+BANK_SIZE = 256
+"""Grasps of each connector."""
+GRASP_SIZE = 9
+"""Numbers in a grasp: both fingers [m], the plug's position [m] and orientation (wxyz) in the
+hand's frame."""
+
+_CLOSE_STEPS, _HANG_STEPS = 100, 50
+_GAP = 0.0005
+"""Room between pad and plug from which the fingers close, in [m]."""
+_MAX_SHIFT = 0.002
+"""Distance, in [m], by which closing may move a plug."""
+_MAX_SPEED = 0.2
+"""Speed (m/s or rad/s) under which a grasp counts as settled."""
+
+_logger = logging.getLogger(__name__)
+
+
+def settle_grasps(
+    connector: NDArray[np.int64], in_hand: NDArray[np.float64], num_threads: int = 1
+) -> NDArray[np.float64]:
+    """Close the fingers on plugs placed in the hand and let them settle.
+
+    Args:
+        connector: Index in `CONNECTOR_NAMES`, (N,).
+        in_hand: Plug x [m], z [m] and pitch [rad] in the hand, from its nominal place, (N, 3).
+        num_threads: Threads to use.
+
+    Returns:
+        The grasps, (N, `GRASP_SIZE`).
+
+    Raises:
+        RuntimeError: If one does not come to rest; names its connector and placement.
+    """
+    models = _models()
+    weightless = _models(gravity=False)
+    batch = Batch(models[0], len(connector), num_threads)
+    batch.set_models([weightless[c] for c in connector])
+    batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE)
+    width = np.array([CONNECTORS[name].body_size[1] for name in CONNECTOR_NAMES])[connector]
+    batch.qpos[:, scene.FINGER_QPOS] = (scene.FINGER_OPEN - width / 2 - _GAP)[:, None]
+    x, z, pitch = in_hand.T
+    # Placed by its shoulder, turned about it.
+    zero = np.zeros_like(x)
+    start = np.stack([SHOULDER_IN_HAND + x, zero, scene.HAND_HEIGHT + z], axis=-1)
+    batch.qpos[:, scene.PLUG_POS] = start
+    batch.qpos[:, scene.PLUG_QUAT] = np.stack(
+        [np.cos(pitch / 2), zero, np.sin(pitch / 2), zero], axis=-1
+    )
+    batch.mocap_pos[:] = [1.0, 0.0, scene.HAND_HEIGHT]  # the socket, out of the way
+    batch.ctrl[:, scene.FINGER_CTRL] = scene.GRIP_FORCE
+    batch.step(nstep=_CLOSE_STEPS)
+    batch.set_models([models[c] for c in connector])
+    batch.step(nstep=_HANG_STEPS)
+
+    moving = np.abs(batch.qvel).max(axis=1) > _MAX_SPEED
+    moved = np.abs(batch.qpos[:, scene.PLUG_POS] - start).max(axis=1) > _MAX_SHIFT
+    bad = np.flatnonzero(moving | moved | batch.warning[:, :, 1].any(axis=1))
+    if bad.size:
+        i = int(bad[0])
+        raise RuntimeError(
+            f"the grasp of {CONNECTOR_NAMES[connector[i]]!r} at x={x[i] * 1e3:.2f} mm, "
+            f"z={z[i] * 1e3:.2f} mm, pitch={np.degrees(pitch[i]):.1f} degrees does not settle; "
+            "place the plug nearer to the middle of the fingers"
+        )
+    grasps = np.concatenate(
+        [batch.qpos[:, part] for part in (scene.FINGER_QPOS, scene.PLUG_POS, scene.PLUG_QUAT)],
+        axis=-1,
+    )
+    grasps[:, 2:5] -= batch.qpos[:, :3] + [0.0, 0.0, scene.HAND_HEIGHT]
+    return grasps
+
+
+@functools.cache
+def load_bank(ranges: InitialStateRanges, num_threads: int = 1) -> NDArray[np.float64]:
+    """The settled grasps for these in-hand ranges, from the cache or made now.
+
+    The cache's key covers everything a grasp depends on: the compiled scene of every
+    connector, MuJoCo's version, the ranges and the bank's size. A file is written whole or
+    not at all, by one process at a time.
+
+    Returns:
+        Grasps by connector, (4, `BANK_SIZE`, `GRASP_SIZE`), read-only.
+    """
+    in_hand = [
+        (name, getattr(ranges, name)) for name in ranges.names() if name.startswith("in_hand_")
+    ]
+    path = user_cache_path("vtinsert") / f"grasps-{_key(in_hand)}.npz"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            bank = _read(path)
+            if bank is None:
+                bank = _make_bank([bounds for _, bounds in in_hand], num_threads)
+                _write(path, bank)
+    except OSError as error:
+        _logger.warning("grasps are not cached, and take seconds to settle again: %s", error)
+        bank = _make_bank([bounds for _, bounds in in_hand], num_threads)
+    bank.flags.writeable = False
+    return bank
+
+
+def _models(gravity: bool = True) -> list[mujoco.MjModel]:
+    """The scene's models by connector; grasps depend on neither clearance nor image sizes."""
+    models = scene.build_models(SceneConfig(), CONNECTOR_NAMES)
+    for model in models:
+        model.opt.gravity[:] *= gravity
+    return models
+
+
+def _key(in_hand: list[tuple[str, tuple[float, float]]]) -> str:
+    specs = []
+    for name in CONNECTOR_NAMES:
+        spec = scene.build_spec(SceneConfig(), name)
+        spec.compile()
+        specs.append(spec.to_xml())
+    settings = [_CLOSE_STEPS, _HANG_STEPS, _GAP, BANK_SIZE, scene.GRIP_FORCE]
+    text = json.dumps([mujoco.__version__, specs, in_hand, settings])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _make_bank(bounds: list[tuple[float, float]], num_threads: int) -> NDArray[np.float64]:
+    generator = np.random.default_rng(0)
+    count = len(CONNECTOR_NAMES) * BANK_SIZE
+    low, high = np.array(bounds).T
+    in_hand = generator.uniform(low, high, (count, 3)) * [1e-3, 1e-3, np.pi / 180]
+    connector = np.repeat(np.arange(len(CONNECTOR_NAMES)), BANK_SIZE)
+    grasps = settle_grasps(connector, in_hand, num_threads)
+    return grasps.reshape(len(CONNECTOR_NAMES), BANK_SIZE, GRASP_SIZE)
+
+
+def _read(path: Path) -> NDArray[np.float64] | None:
+    """The bank in `path`; None if there is none, or not a whole one."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            bank = file["grasps"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        _logger.warning("%s is damaged and is made again: %s", path, error)
+        return None
+    shape = (len(CONNECTOR_NAMES), BANK_SIZE, GRASP_SIZE)
+    return bank if bank.shape == shape and np.isfinite(bank).all() else None
+
+
+def _write(path: Path, bank: NDArray[np.float64]) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, grasps=bank)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,220 @@
+"""Many worlds behind one environment, in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from vtenv.config import VTInsertConfig
+from vtenv.env import VTInsertEnv
+from vtenv.rendering import RENDER_MODES, make_renderer
+from vtenv.simulation import Simulation, action_space, observation_space
+
+Observation = dict[str, NDArray]
+
+
+class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray]):
+    """N worlds of `VTInsert-v0` stepped together on one engine.
+
+    `gymnasium.make_vec("VTInsert-v0", num_envs=16, vectorization_mode="vector_entry_point")`
+    makes one. World i of a vector reset with seed s does exactly what a single environment
+    reset with seed s + i does, at any number of threads.
+
+    Args:
+        num_envs: Worlds.
+        max_episode_steps: Steps after which an episode is truncated; None for never.
+        autoreset_mode: When a finished episode's world is reset: Gymnasium's
+            `AutoresetMode.NEXT_STEP` (the default there and here), `SAME_STEP` or `DISABLED`.
+        engine: The physics engine, one of `vtenv.engines.ENGINE_NAMES`.
+        num_threads: Threads of the CPU engine; None for one a core.
+        render_mode: As `VTInsertEnv`.
+        settings: The other keyword arguments of `VTInsertEnv`.
+    """
+
+    metadata: dict[str, Any] = VTInsertEnv.metadata
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        max_episode_steps: int | None = 100,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        engine: str = "cpu",
+        num_threads: int | None = None,
+        render_mode: str | None = None,
+        **settings: Any,
+    ) -> None:
+        self.config = VTInsertConfig.from_settings(**settings)
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {**VTInsertEnv.metadata, "autoreset_mode": self.autoreset_mode}
+        self.render_mode = render_mode
+        self.num_envs = num_envs
+        self.max_episode_steps = max_episode_steps
+        self._renderer = make_renderer(render_mode, self.config)
+        self._simulation = Simulation(self.config, num_envs, engine, num_threads)
+        self.single_observation_space = observation_space(self.config)
+        self.single_action_space = action_space()
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._every = np.arange(num_envs)
+        self._elapsed = np.zeros(num_envs, np.int64)
+        self._finished = np.zeros(num_envs, bool)
+        self._last: Observation = {}
+
+    @property
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """The generator of each world."""
+        return tuple(self._simulation.generators)
+
+    @property
+    def simulation(self) -> Simulation:
+        """The simulated worlds behind the environment, for experts, probes and tests."""
+        return self._simulation
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start episodes in all worlds, or in those of `options["reset_mask"]`.
+
+        Args:
+            seed: World i gets `seed + i`, or the i-th seed of a sequence; None to go on with
+                the generators there are.
+            options: As `VTInsertEnv.reset`; and `reset_mask`, (N,), bool.
+
+        Raises:
+            ValueError: If an option or the number of seeds is not allowed.
+        """
+        options = dict(options or {})
+        mask = options.pop("reset_mask", None)
+        worlds = self._every
+        if mask is not None:
+            mask = np.asarray(mask)
+            if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
+                raise ValueError(
+                    f"reset_mask must be a bool array of shape ({self.num_envs},) with at least "
+                    f"one True; got {mask!r}"
+                )
+            worlds = np.flatnonzero(mask)
+        self._seed(worlds, seed)
+        self._simulation.reset(worlds, options=options)
+        self._elapsed[worlds] = 0
+        self._finished[worlds] = False
+        observation = self._simulation.observe(worlds)
+        if mask is not None:
+            for name, value in observation.items():
+                value[~mask] = self._last[name][~mask]
+        self._last = observation
+        self._show()
+        return observation, self._info(worlds)
+
+    def step(
+        self, actions: NDArray[np.float32]
+    ) -> tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict]:
+        """Advance all worlds by one control step of 20 ms.
+
+        Args:
+            actions: Change of each hand's target, shape (N, 5), clipped to [-1, 1].
+
+        Raises:
+            ValueError: If the actions have another shape or are not finite, or if a finished
+                world was not reset in `AutoresetMode.DISABLED`.
+        """
+        resetting = np.zeros(0, np.int64)
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            resetting = np.flatnonzero(self._finished)
+        elif self.autoreset_mode is AutoresetMode.DISABLED and self._finished.any():
+            raise ValueError(
+                f"worlds {np.flatnonzero(self._finished).tolist()} have finished; reset them "
+                "with options={'reset_mask': ...} before stepping, or use another autoreset_mode"
+            )
+        stepping = np.setdiff1d(self._every, resetting, assume_unique=True)
+        reward = np.zeros(self.num_envs)
+        terminated = np.zeros(self.num_envs, bool)
+        truncated = np.zeros(self.num_envs, bool)
+        if stepping.size:
+            result = self._simulation.step(stepping, actions)
+            self._elapsed[stepping] += 1
+            reward[stepping] = result.reward[stepping]
+            terminated[stepping] = result.terminated[stepping]
+            if self.max_episode_steps is not None:
+                truncated[stepping] = self._elapsed[stepping] >= self.max_episode_steps
+        if resetting.size:
+            self._simulation.reset(resetting)
+            self._elapsed[resetting] = 0
+        observation = self._simulation.observe(self._every)
+        info = self._info(self._every)
+        self._finished = terminated | truncated
+
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and self._finished.any():
+            done = np.flatnonzero(self._finished)
+            final = np.full(self.num_envs, None, dtype=object)
+            for world in done:
+                final[world] = {name: value[world].copy() for name, value in observation.items()}
+            final_info = self._info(done)
+            self._simulation.reset(done)
+            self._elapsed[done] = 0
+            fresh = self._simulation.observe(done)
+            for name, value in observation.items():
+                value[done] = fresh[name][done]
+            info = self._info(self._every)
+            info |= {"final_obs": final, "_final_obs": self._finished.copy()}
+            info |= {"final_info": final_info, "_final_info": self._finished.copy()}
+        self._last = observation
+        self._show()
+        return observation, reward, terminated, truncated, info
+
+    def render(self) -> tuple[NDArray, ...] | None:
+        """Render every world in the environment's `render_mode`, as `VTInsertEnv.render`."""
+        if self._renderer is None:
+            raise ValueError(
+                "render() needs a render_mode; pass one of "
+                f"{', '.join(RENDER_MODES)} to gymnasium.make_vec"
+            )
+        if self.render_mode == "human":
+            self._renderer.render(self._simulation, 0)
+            return None
+        return tuple(self._renderer.render(self._simulation, world) for world in self._every)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close windows and release threads."""
+        if self._renderer is not None:
+            self._renderer.close()
+        self._simulation.close()
+
+    def _seed(
+        self, worlds: NDArray[np.int64], seed: int | Sequence[int | None] | None
+    ) -> None:
+        if seed is None:
+            return
+        seeds = range(seed, seed + self.num_envs) if isinstance(seed, int) else list(seed)
+        if len(seeds) != self.num_envs:
+            raise ValueError(
+                f"{len(seeds)} seeds for {self.num_envs} worlds; give one for each, or one number"
+            )
+        for world in worlds:
+            if seeds[world] is not None:
+                self._simulation.generators[world] = seeding.np_random(seeds[world])[0]
+
+    def _info(self, worlds: NDArray[np.int64]) -> dict[str, Any]:
+        """Gymnasium's vector info: an array and a mask for each key."""
+        mask = np.zeros(self.num_envs, bool)
+        mask[worlds] = True
+        info: dict[str, Any] = {}
+        for name, value in self._simulation.info().items():
+            empty = None if value.dtype == object else np.zeros((), value.dtype)
+            info[name] = np.where(mask, value, empty)
+            info[f"_{name}"] = mask.copy()
+        return info
+
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            self.render()
