@@ -6,9 +6,7 @@ and backs off to try again when it is not. Needs no memory, and runs on arrays o
 
 from __future__ import annotations
 
-from array_api_compat import array_namespace
-
-from vtenv.state import Array, WorldState
+from vtenv.state import Array, WorldState, constant, namespace
 from vtenv.task import ACTION_SCALE, Geometry
 
 _ALIGNED_LATERAL, _ALIGNED_ANGLE = 0.0005, 0.03
@@ -17,6 +15,9 @@ _STANDOFF = 0.004
 """Distance before the mouth, in [m], at which it waits to be aligned."""
 _GAIN = 0.5
 """Part of an error corrected in one step."""
+_ENTRY_STEP = 0.002
+"""Way forward in one step while going in, in [m]: half of what it could, which keeps the
+forces on entry well under `task.MAX_SOCKET_FORCE`."""
 
 
 def expert_action(state: WorldState, geom: Geometry) -> Array:
@@ -29,13 +30,11 @@ def expert_action(state: WorldState, geom: Geometry) -> Array:
     Returns:
         Actions in [-1, 1], (N, 5).
     """
-    xp = array_namespace(state.hand)
+    xp = namespace(state.hand)
     aligned = (geom.lateral < _ALIGNED_LATERAL) & (geom.angle < _ALIGNED_ANGLE)
     go_in = aligned | (geom.depth > 0.002)
-    # Forward at full speed when free to, otherwise to the standoff and no farther.
-    to_standoff = -_STANDOFF - geom.depth
-    ahead = xp.where(go_in, xp.full_like(geom.depth, ACTION_SCALE[0]), to_standoff)
-    ahead = xp.clip(ahead, -ACTION_SCALE[0], ACTION_SCALE[0])
+    to_standoff = xp.clip(-_STANDOFF - geom.depth, -ACTION_SCALE[0], ACTION_SCALE[0])
+    ahead = xp.where(go_in, xp.maximum(to_standoff, constant(_ENTRY_STEP, to_standoff)), to_standoff)
 
     forward = state.socket_mat_w[:, :, 0]
     sideways = state.socket_mat_w[:, :, 1]

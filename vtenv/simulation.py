@@ -89,6 +89,8 @@ class Simulation:
             name: np.zeros(num_worlds)
             for name in (task.REWARD_WEIGHTS if config.reward == "dense" else ("success",))
         }
+        self.last_observation: dict[str, NDArray[Any]] = {}
+        self.last_info: dict[str, NDArray[Any]] = {}
         self._success = np.zeros(num_worlds, bool)
         self._failure = np.zeros(num_worlds, np.int64)
 
@@ -166,7 +168,7 @@ class Simulation:
     def observe(self, worlds: NDArray[np.int64]) -> dict[str, NDArray]:
         """Observations of all worlds, new arrays; only those of `worlds` are fresh."""
         images = self.engine.sense(worlds, self.generators)
-        observation: dict[str, NDArray] = {}
+        observation: dict[str, NDArray[Any]] = {}
         for name in self.config.modalities:
             if name in images:
                 observation[name] = images[name]
@@ -178,6 +180,7 @@ class Simulation:
             )
             limited = np.clip(values, -PROPRIO_LIMIT, PROPRIO_LIMIT)
             observation[name] = limited.astype(np.float32)
+        self.last_observation = observation
         return observation
 
     def info(self) -> dict[str, Any]:
@@ -193,6 +196,7 @@ class Simulation:
             "failure": _FAILURES[np.where(self._success, 0, self._failure)],
         }
         info |= {f"reward_{name}": term.copy() for name, term in self._terms.items()}
+        self.last_info = info
         return info
 
     def close(self) -> None:

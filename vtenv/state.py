@@ -7,10 +7,26 @@ angles in [rad], forces in [N]; `_w` marks the world frame.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from array_api_compat import array_namespace
 
 Array = Any
 """An array of a library that the array API standard covers."""
+
+
+def namespace(array: Array) -> Any:
+    """The array API functions for an array: NumPy's own, or those of its library."""
+    return np if isinstance(array, np.ndarray) else array_namespace(array)
+
+
+def constant(values: Any, like: Array, dtype: Any = None) -> Array:
+    """Values as an array of the library, device and, unless given, dtype of another."""
+    if isinstance(like, np.ndarray):
+        return np.asarray(values, dtype or like.dtype)
+    xp = array_namespace(like)
+    return xp.asarray(values, dtype=dtype or like.dtype, device=like.device)
 
 
 @dataclass(frozen=True)
@@ -72,3 +88,19 @@ class WorldState:
     socket_force: Array
     touching: Array
     stable: Array
+
+
+class PhysicsState(NamedTuple):
+    """The state of one world in the model's own coordinates, NumPy, for drawing it.
+
+    Attributes:
+        connector: Index in `CONNECTOR_NAMES`.
+        qpos: Joint positions, (14,).
+        mocap_pos: The socket's position, (1, 3).
+        mocap_quat: The socket's orientation, (1, 4), wxyz.
+    """
+
+    connector: int
+    qpos: Array
+    mocap_pos: Array
+    mocap_quat: Array

@@ -10,12 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace
-
 from vtenv.config import InitialStateRanges, VTInsertConfig
 from vtenv.connectors import CONNECTOR_NAMES, CONNECTORS, SHOULDER_IN_HAND
 from vtenv.scene import HAND_HEIGHT
-from vtenv.state import Array, InitialState, WorldState
+from vtenv.state import Array, InitialState, WorldState, constant, namespace
 
 ACTION_SCALE = (0.004, 0.003, 0.002, 0.06, 0.06)
 """Change of the hand's target by an action of 1: x, y, z in [m], yaw, pitch in [rad]."""
@@ -23,10 +21,14 @@ TARGET_LEASH = (0.006, 0.006, 0.006, 0.15, 0.15)
 """Farthest the target may be from the hand, in the same order; bounds the hand's force to
 12 N and its torque to 3 Nm."""
 
+WORKSPACE = ((-0.02, 0.05), (-0.035, 0.035), (-0.025, 0.025), (-0.6, 0.6), (-0.6, 0.6))
+"""Bounds of the target, in the same order, from the hand's nominal pose: the gantry's range."""
+
 SUCCESS_FRACTION = 0.85
 """Part of the plug's travel that must be in the socket."""
-MAX_SOCKET_FORCE = 100.0
-"""Contact force between socket and plug that ends an episode as a failure, in [N]."""
+MAX_SOCKET_FORCE = 60.0
+"""Contact force between socket and plug that ends an episode as a failure, in [N]; a third
+above the highest peak of the scripted expert."""
 MAX_SLIP = (0.012, 0.010, 0.6)
 """In-hand x, z and pitch beyond which the plug has slipped out of the grasp."""
 _CONTACT_TOLERANCE = 0.0002
@@ -135,9 +137,9 @@ def initial_state(
         The states; a plug's place in the hand is the bank's, unless an option fixes a part
         of it.
     """
-    xp = array_namespace(uniforms)
+    xp = namespace(uniforms)
     names = (str(options["connector"]),) if "connector" in options else config.connectors
-    ids = xp.asarray([CONNECTOR_NAMES.index(name) for name in names])
+    ids = constant([CONNECTOR_NAMES.index(name) for name in names], uniforms, xp.int64)
     connector = xp.take(ids, xp.astype(uniforms[:, 0] * len(names), xp.int64))
 
     values: dict[str, Array] = {}
@@ -166,41 +168,43 @@ def initial_state(
 
 
 def next_target(target: Array, hand: Array, action: Array) -> Array:
-    """Move the hand's target by an action and keep it on its leash.
+    """Move the hand's target by an action; keep it on its leash and in the workspace.
 
     Args:
         target: The present target, (N, 5).
         hand: The hand's pose, (N, 5).
         action: In [-1, 1], (N, 5).
     """
-    xp = array_namespace(target)
-    scale = xp.asarray(ACTION_SCALE, dtype=target.dtype)
-    leash = xp.asarray(TARGET_LEASH, dtype=target.dtype)
+    xp = namespace(target)
+    scale = constant(ACTION_SCALE, target)
+    leash = constant(TARGET_LEASH, target)
     moved = target + xp.clip(action, -1.0, 1.0) * scale
-    return xp.minimum(xp.maximum(moved, hand - leash), hand + leash)
+    low, high = (constant(bound, target) for bound in zip(*WORKSPACE, strict=True))
+    low, high = xp.maximum(low, hand - leash), xp.minimum(high, hand + leash)
+    # In this order: a hand that has been pushed out of the workspace is drawn back into it.
+    return xp.minimum(xp.maximum(moved, low), high)
 
 
-def _in_frame(mat: Array, vector: Array) -> Array:
-    """World vectors (N, 3) in the frames with orientation `mat` (N, 3, 3)."""
-    xp = array_namespace(mat)
-    return xp.sum(mat * vector[:, :, None], axis=1)
+def _in_frame(mat: Array, *vectors: Array) -> Array:
+    """K world vectors (N, 3) each in the frames with orientation `mat` (N, 3, 3): (N, K, 3)."""
+    xp = namespace(mat)
+    stacked = xp.stack(vectors, axis=1)
+    return xp.sum(mat[:, None] * stacked[..., None], axis=2)
 
 
 def geometry(state: WorldState) -> Geometry:
     """Where the plug is, relative to socket and hand."""
-    xp = array_namespace(state.plug_pos_w)
+    xp = namespace(state.plug_pos_w)
     travels = [CONNECTORS[name].travel for name in CONNECTOR_NAMES]
-    travel = xp.take(xp.asarray(travels, dtype=state.hand.dtype), state.connector)
+    travel = xp.take(constant(travels, state.hand), state.connector)
 
     axis_w = state.plug_mat_w[:, :, 0]
-    tip = state.plug_pos_w + axis_w * travel[:, None] - state.socket_pos_w
-    tip = _in_frame(state.socket_mat_w, tip)
-    axis = _in_frame(state.socket_mat_w, axis_w)
-    side = _in_frame(state.socket_mat_w, state.plug_mat_w[:, :, 1])
-    across = xp.hypot(axis[:, 1], axis[:, 2])
-
-    in_hand = _in_frame(state.hand_mat_w, state.plug_pos_w - state.hand_pos_w)
-    axis_hand = _in_frame(state.hand_mat_w, axis_w)
+    tip_w = state.plug_pos_w + axis_w * travel[:, None] - state.socket_pos_w
+    in_socket = _in_frame(state.socket_mat_w, tip_w, axis_w, state.plug_mat_w[:, :, 1])
+    tip, axis, side = in_socket[:, 0], in_socket[:, 1], in_socket[:, 2]
+    in_hand = _in_frame(state.hand_mat_w, state.plug_pos_w - state.hand_pos_w, axis_w)
+    place, axis_hand = in_hand[:, 0], in_hand[:, 1]
+    hand_pitch = xp.atan2(-axis_hand[:, 2], axis_hand[:, 0])
     return Geometry(
         depth=tip[:, 0],
         tip=tip[:, 1:],
@@ -208,15 +212,8 @@ def geometry(state: WorldState) -> Geometry:
         yaw=xp.atan2(axis[:, 1], axis[:, 0]),
         pitch=xp.atan2(-axis[:, 2], axis[:, 0]),
         roll=xp.atan2(side[:, 2], side[:, 1]),
-        angle=xp.atan2(across, axis[:, 0]),
-        in_hand=xp.stack(
-            [
-                in_hand[:, 0] - SHOULDER_IN_HAND,
-                in_hand[:, 2],
-                xp.atan2(-axis_hand[:, 2], axis_hand[:, 0]),
-            ],
-            axis=-1,
-        ),
+        angle=xp.atan2(xp.hypot(axis[:, 1], axis[:, 2]), axis[:, 0]),
+        in_hand=xp.stack([place[:, 0] - SHOULDER_IN_HAND, place[:, 2], hand_pitch], axis=-1),
         travel=travel,
     )
 
@@ -236,17 +233,17 @@ def is_success(state: WorldState, geom: Geometry, clearance: float) -> Array:
     Returns:
         Flags, (N,), bool.
     """
-    xp = array_namespace(geom.depth)
+    xp = namespace(geom.depth)
     required = SUCCESS_FRACTION * geom.travel
     room = math.sqrt(2) * clearance + _CONTACT_TOLERANCE
     aligned = (geom.lateral <= room) & (geom.angle <= xp.atan(2 * room / required))
-    return (geom.depth >= required) & aligned & xp.any(state.touching, axis=-1)
+    return (geom.depth >= required) & aligned & xp.all(state.touching, axis=-1)
 
 
 def failure(state: WorldState, geom: Geometry) -> Array:
     """Why the episode failed: codes into `FAILURES`, (N,), integer; 0 if it did not."""
-    xp = array_namespace(geom.depth)
-    slip = xp.any(xp.abs(geom.in_hand) > xp.asarray(MAX_SLIP, dtype=geom.depth.dtype), axis=-1)
+    xp = namespace(geom.depth)
+    slip = xp.any(xp.abs(geom.in_hand) > constant(MAX_SLIP, geom.depth), axis=-1)
     code = xp.where(state.socket_force > MAX_SOCKET_FORCE, 3, 0)
     code = xp.where(slip, 2, code)
     code = xp.where(~xp.any(state.touching, axis=-1), 1, code)
@@ -259,7 +256,7 @@ def potentials(geom: Geometry, clearance: float, lead_in: float) -> dict[str, Ar
     Projected on the socket's axis: approach is the way to the mouth, insertion the way from
     there, which counts only in the mouth's opening; lateral and angular are the alignment.
     """
-    xp = array_namespace(geom.depth)
+    xp = namespace(geom.depth)
     in_mouth = geom.lateral <= clearance + lead_in + _CONTACT_TOLERANCE
     inserted = xp.clip(geom.depth / (SUCCESS_FRACTION * geom.travel), 0.0, 1.0)
     return {
@@ -286,7 +283,7 @@ def dense_reward(
         failed: Flags, (N,).
         socket_force: Contact force, (N,), in [N]; over 10 N it costs.
     """
-    xp = array_namespace(socket_force)
+    xp = namespace(socket_force)
     dtype = socket_force.dtype
     terms = {name: after[name] - before[name] for name in POTENTIALS}
     terms["success"] = xp.astype(success, dtype)
@@ -298,7 +295,7 @@ def dense_reward(
 
 def proprio(state: WorldState) -> Array:
     """Proprioception, (N, 12): lengths in [cm], angles in [rad]; see `VTInsertEnv`."""
-    xp = array_namespace(state.hand)
+    xp = namespace(state.hand)
     lag = state.target - state.hand
     return xp.concat(
         [
@@ -314,10 +311,12 @@ def proprio(state: WorldState) -> Array:
 
 def privileged(state: WorldState, geom: Geometry) -> Array:
     """The privileged state, (N, 31): lengths in [cm], angles in [rad]; see `VTInsertEnv`."""
-    xp = array_namespace(state.hand)
-    socket = _in_frame(state.hand_mat_w, state.socket_pos_w - state.hand_pos_w)
-    socket_axis = _in_frame(state.hand_mat_w, state.socket_mat_w[:, :, 0])
-    one_hot = state.connector[:, None] == xp.arange(len(CONNECTOR_NAMES))
+    xp = namespace(state.hand)
+    in_hand = _in_frame(
+        state.hand_mat_w, state.socket_pos_w - state.hand_pos_w, state.socket_mat_w[:, :, 0]
+    )
+    socket, socket_axis = in_hand[:, 0], in_hand[:, 1]
+    one_hot = state.connector[:, None] == constant(range(len(CONNECTOR_NAMES)), state.connector)
     columns = [
         geom.in_hand[:, :2] * 100,
         geom.in_hand[:, 2:],

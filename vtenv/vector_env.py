@@ -65,7 +65,6 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray]):
         self._every = np.arange(num_envs)
         self._elapsed = np.zeros(num_envs, np.int64)
         self._finished = np.zeros(num_envs, bool)
-        self._last: Observation = {}
 
     @property
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
@@ -108,11 +107,11 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray]):
         self._simulation.reset(worlds, options=options)
         self._elapsed[worlds] = 0
         self._finished[worlds] = False
+        before = self._simulation.last_observation
         observation = self._simulation.observe(worlds)
         if mask is not None:
             for name, value in observation.items():
-                value[~mask] = self._last[name][~mask]
-        self._last = observation
+                value[~mask] = before[name][~mask]
         self._show()
         return observation, self._info(worlds)
 
@@ -165,10 +164,10 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray]):
             fresh = self._simulation.observe(done)
             for name, value in observation.items():
                 value[done] = fresh[name][done]
+            self._simulation.last_observation = observation
             info = self._info(self._every)
             info |= {"final_obs": final, "_final_obs": self._finished.copy()}
             info |= {"final_info": final_info, "_final_info": self._finished.copy()}
-        self._last = observation
         self._show()
         return observation, reward, terminated, truncated, info
 
@@ -209,10 +208,11 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray]):
         mask = np.zeros(self.num_envs, bool)
         mask[worlds] = True
         info: dict[str, Any] = {}
+        every = len(worlds) == self.num_envs
         for name, value in self._simulation.info().items():
-            empty = None if value.dtype == object else np.zeros((), value.dtype)
-            info[name] = np.where(mask, value, empty)
-            info[f"_{name}"] = mask.copy()
+            if not every:
+                value[~mask] = None if value.dtype == object else 0
+            info[name], info[f"_{name}"] = value, mask.copy()
         return info
 
     def _show(self) -> None:

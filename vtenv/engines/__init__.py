@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from vtenv.config import VTInsertConfig
-from vtenv.state import Array, InitialState, WorldState
+from vtenv.state import Array, InitialState, PhysicsState, WorldState
 
 ENGINE_NAMES = ("cpu",)
 """The closed set of engines."""
@@ -44,9 +44,15 @@ class Engine(Protocol):
             generators: Source of each world's noise, one for every world.
 
         Returns:
-            Those of `depth` (N, 1, H, W), `contact` and `gel` (N, 2, H, W) that the
-            configuration's modalities ask for.
+            `depth` (N, 1, H, W) if the configuration's modalities ask for it; `contact` and
+            `gel` (N, 2, H, W) if they ask for either.
         """
+
+    def render_depth(self, world: int) -> Array:
+        """Noise-free overhead depth of one world, (H, W), float32, [m], for people."""
+
+    def physics(self, world: int) -> PhysicsState:
+        """The state of one world, for drawing it."""
 
     def close(self) -> None:
         """Release threads and memory; may be called twice."""

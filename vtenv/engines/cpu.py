@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -17,10 +18,11 @@ from vtenv.config import VTInsertConfig
 from vtenv.connectors import CONNECTOR_NAMES
 from vtenv.grasp_bank import BANK_SIZE, load_bank, settle_grasps
 from vtenv.raycast import Primitives, cast_depth
-from vtenv.sensors import contact_mask, depth_image, gel_indentation
-from vtenv.state import InitialState, WorldState
+from vtenv.sensors import depth_images, gel_images
+from vtenv.state import InitialState, PhysicsState, WorldState
 
 _POSITION_STAGE = mujoco.mjtStage.mjSTAGE_POS
+_OVERHEAD = slice(scene.OVERHEAD_CAMERA, scene.OVERHEAD_CAMERA + 1)
 
 
 def available_cores() -> int:
@@ -71,6 +73,7 @@ class CPUEngine:
         self._geoms = batch.geom_xpos, batch.geom_xmat.reshape(n, -1, 9)
         self._cameras = batch.cam_xpos, batch.cam_xmat.reshape(n, -1, 9)
         self._sensors = batch.sensordata
+        self._qpos, self._ctrl, self._warning = batch.qpos, batch.ctrl, batch.warning
         body = {name: self.models[0].body(name).id for name in ("hand", "plug", "socket")}
         self._hand, self._plug, self._socket = body["hand"], body["plug"], body["socket"]
 
@@ -82,6 +85,7 @@ class CPUEngine:
         image, contact = config.scene.image_size, config.scene.contact_size
         self._depth = np.empty((num_worlds, 1, image, image), np.float32)
         self._gel = np.empty((num_worlds, 2, contact, contact), np.float32)
+        self._seeds = np.zeros(num_worlds, np.uint64)
 
     def reset(self, worlds: NDArray[np.int64], initial: InitialState) -> None:
         """Put worlds into their initial states, one row of `initial` each."""
@@ -100,14 +104,14 @@ class CPUEngine:
         cos, sin = np.cos(yaw), np.sin(yaw)
         x, y, z = grasps[:, 2:5].T
         plug = np.stack([cos * x - sin * y, sin * x + cos * y, z], axis=-1)
-        batch.qpos[worlds, scene.HAND_QPOS] = initial.hand
-        batch.qpos[worlds, scene.FINGER_QPOS] = grasps[:, :2]
-        batch.qpos[worlds, scene.PLUG_POS] = (
+        self._qpos[worlds, scene.HAND_QPOS] = initial.hand
+        self._qpos[worlds, scene.FINGER_QPOS] = grasps[:, :2]
+        self._qpos[worlds, scene.PLUG_POS] = (
             plug + initial.hand[:, :3] + [0.0, 0.0, scene.HAND_HEIGHT]
         )
-        batch.qpos[worlds, scene.PLUG_QUAT] = _turn(yaw, grasps[:, 5:9])
-        batch.ctrl[worlds, scene.HAND_CTRL] = initial.hand
-        batch.ctrl[worlds, scene.FINGER_CTRL] = scene.GRIP_FORCE
+        self._qpos[worlds, scene.PLUG_QUAT] = _turn(yaw, grasps[:, 5:9])
+        self._ctrl[worlds, scene.HAND_CTRL] = initial.hand
+        self._ctrl[worlds, scene.FINGER_CTRL] = scene.GRIP_FORCE
         batch.mocap_pos[worlds, 0] = initial.socket_pos_w
         upright = np.zeros((len(worlds), 4))
         upright[:, 0] = 1.0
@@ -116,61 +120,79 @@ class CPUEngine:
 
     def step(self, worlds: NDArray[np.int64], target: NDArray[np.float64]) -> None:
         """Advance worlds by one control step, driving the hand to `target`, (K, 5)."""
-        self._batch.ctrl[worlds, scene.HAND_CTRL] = target
+        self._ctrl[worlds, scene.HAND_CTRL] = target
         ids = None if len(worlds) == self.num_worlds else worlds
         self._batch.step(ids, nstep=scene.SUBSTEPS, stage=_POSITION_STAGE)
 
     def state(self) -> WorldState:
         """The state of all worlds; aliases the engine's memory until the next call."""
-        batch, xpos, xmat = self._batch, self._body_pos, self._body_mat
+        xpos, xmat = self._body_pos, self._body_mat
         return WorldState(
             connector=self._connector,
-            hand=batch.qpos[:, scene.HAND_QPOS],
-            target=batch.ctrl[:, scene.HAND_CTRL],
-            fingers=batch.qpos[:, scene.FINGER_QPOS],
+            hand=self._qpos[:, scene.HAND_QPOS],
+            target=self._ctrl[:, scene.HAND_CTRL],
+            fingers=self._qpos[:, scene.FINGER_QPOS],
             hand_pos_w=xpos[:, self._hand],
             hand_mat_w=xmat[:, self._hand],
             plug_pos_w=xpos[:, self._plug],
             plug_mat_w=xmat[:, self._plug],
             socket_pos_w=xpos[:, self._socket],
             socket_mat_w=xmat[:, self._socket],
-            socket_force=np.linalg.norm(self._sensors[:, scene.SOCKET_FORCE], axis=-1),
+            socket_force=np.sqrt(np.sum(self._sensors[:, scene.SOCKET_FORCE] ** 2, axis=-1)),
             touching=self._sensors[:, scene.GEL_CONTACTS] > 0,
-            stable=~batch.warning[:, :, 1].any(axis=-1),
+            stable=~self._warning[:, :, 1].any(axis=-1),
         )
 
     def sense(
         self, worlds: NDArray[np.int64], generators: Sequence[np.random.Generator]
     ) -> dict[str, NDArray]:
         """Sensor images of all worlds, new arrays; only those of `worlds` are fresh."""
-        wanted = self._config.modalities
-        images: dict[str, NDArray] = {}
+        wanted, noise = self._config.modalities, self._config.depth_noise
+        images: dict[str, NDArray[Any]] = {}
         if "depth" in wanted:
-            images["depth"] = np.zeros(self._depth.shape, np.float32)
-        if "contact" in wanted:
-            images["contact"] = np.zeros(self._gel.shape, np.uint8)
-        if "gel" in wanted:
-            images["gel"] = np.zeros(self._gel.shape, np.float32)
-        if not images:
-            return images
+            images["depth"] = np.zeros_like(self._depth)
+            if noise.noise_mm > 0 or noise.dropout > 0:
+                for world in worlds:
+                    self._seeds[world] = generators[world].bit_generator.random_raw()
+        if "contact" in wanted or "gel" in wanted:
+            gel = np.zeros_like(self._gel)
+            contact = np.zeros(gel.shape, np.uint8)
+            images |= {"gel": gel, "contact": contact}
 
         def sense_some(some: NDArray[np.int64]) -> None:
             if "depth" in images:
-                self._cast(some, self._overhead, slice(0, 1), self._depth)
-                for i in some:
-                    images["depth"][i, 0] = depth_image(
-                        self._depth[i, 0], self._config.depth_noise, generators[i]
-                    )
-            if "gel" in images or "contact" in images:
+                self._cast(some, self._overhead, _OVERHEAD, self._depth)
+                depth_images(
+                    some,
+                    self._depth[:, 0],
+                    self._seeds,
+                    noise.noise_mm,
+                    noise.dropout,
+                    noise.quantization_mm,
+                    images["depth"][:, 0],
+                )
+            if "gel" in images:
                 self._cast(some, self._touchable, scene.GEL_CAMERAS, self._gel)
-                gel = gel_indentation(self._gel[some])
-                if "gel" in images:
-                    images["gel"][some] = gel
-                if "contact" in images:
-                    images["contact"][some] = contact_mask(gel)
+                gel_images(some, self._gel, gel, contact)
 
-        self._in_threads(sense_some, worlds)
+        if images:
+            self._in_threads(sense_some, worlds)
         return images
+
+    def render_depth(self, world: int) -> NDArray[np.float32]:
+        """Noise-free overhead depth of one world, (H, W), float32, [m]."""
+        self._cast(np.array([world]), self._overhead, _OVERHEAD, self._depth)
+        return self._depth[world, 0].copy()
+
+    def physics(self, world: int) -> PhysicsState:
+        """The state of one world, for drawing it."""
+        batch = self._batch
+        return PhysicsState(
+            connector=int(self._connector[world]),
+            qpos=self._qpos[world].copy(),
+            mocap_pos=batch.mocap_pos[world].copy(),
+            mocap_quat=batch.mocap_quat[world].copy(),
+        )
 
     def close(self) -> None:
         """Release the threads; may be called twice."""

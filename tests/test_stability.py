@@ -1,0 +1,105 @@
+"""Long random play: no NaN, no warning, no tunnelling, no growth."""
+
+import gymnasium
+import mujoco
+import numpy as np
+import pytest
+
+import vtenv
+from vtenv import scene
+from vtenv.connectors import HOUSING_HALF_SIZE
+
+STEPS = 20_000
+WORLDS = 50
+DEEPEST_ALLOWED = 0.0006
+"""In [m]; 0.4 mm were seen."""
+MARGIN = 0.002
+"""Layer of the housing, in [m], in which a tip is not counted as tunnelled: the header's tip is
+the middle of its pins, between which an edge of the housing fits."""
+
+
+def plug_against_socket(engine, world, data):
+    """Deepest penetration between plug and socket, in [m]."""
+    model = engine.models[engine.physics(world).connector]
+    data = engine._batch.get_data(world, data)
+    mujoco.mj_forward(model, data)
+    bodies = model.body("plug").id, model.body("socket").id
+    depth = 0.0
+    for contact in data.contact:
+        if sorted(model.geom_bodyid[list(contact.geom)]) == sorted(bodies):
+            depth = max(depth, -contact.dist)
+    return depth, data
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("connector", vtenv.CONNECTOR_NAMES)
+def test_random_play(connector, record_property):
+    env = gymnasium.make_vec(
+        "VTInsert-v0",
+        WORLDS,
+        vectorization_mode="vector_entry_point",
+        connector=connector,
+        modalities=("state",),
+    )
+    env.reset(seed=0)
+    engine, simulation = env.simulation.engine, env.simulation
+    generator = np.random.default_rng(0)
+    drift, data, deepest = np.zeros((WORLDS, 5)), None, 0.0
+    opening = 0.005 + 0.004 + 0.001 + 0.0015  # the widest mouth: half USB's width and lead-in
+    for step in range(STEPS // WORLDS):
+        # White noise hardly moves the hand: drift as well, and lean towards the socket.
+        drift = 0.9 * drift + 0.4 * generator.normal(size=(WORLDS, 5))
+        drift[:, 0] += 0.05
+        observation, reward, *_ = env.step(np.clip(drift, -1, 1))
+        assert np.isfinite(observation["state"]).all() and np.isfinite(reward).all()
+        assert not engine._batch.warning[:, :, 1].any()
+        geometry = simulation.geometry
+        inside = (geometry.depth > MARGIN) & (
+            geometry.depth < 2 * HOUSING_HALF_SIZE[0] - MARGIN
+        )
+        in_block = (np.abs(geometry.tip[:, 0]) < HOUSING_HALF_SIZE[1] - MARGIN) & (
+            np.abs(geometry.tip[:, 1]) < HOUSING_HALF_SIZE[2] - MARGIN
+        )
+        assert not (inside & in_block & (geometry.lateral > opening)).any(), "tunnelled"
+        for world in range(step % 5, WORLDS, 5):
+            depth, data = plug_against_socket(engine, world, data)
+            deepest = max(deepest, depth)
+    record_property("deepest_penetration_mm", deepest * 1e3)
+    print(f"{connector}: deepest penetration {deepest * 1e3:.2f} mm")
+    assert deepest < DEEPEST_ALLOWED
+    env.close()
+
+
+@pytest.mark.slow
+def test_memory_is_flat():
+    resource = pytest.importorskip("resource")
+    env = gymnasium.make_vec(
+        "VTInsert-v0", 32, vectorization_mode="vector_entry_point", max_episode_steps=10
+    )
+    env.reset(seed=0)
+    still = np.zeros((32, 5), np.float32)
+
+    def peak_after(steps):
+        for _ in range(steps):
+            env.step(still)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    settled = peak_after(60)
+    assert peak_after(300) - settled < 8  # MiB, over 900 resets
+    env.close()
+
+
+def test_no_warning_counts_as_a_failure():
+    """A world that MuJoCo reports trouble with ends its episode, and the next one is sound."""
+    env = gymnasium.make_vec(
+        "VTInsert-v0", 2, vectorization_mode="vector_entry_point", modalities=("state",)
+    )
+    env.reset(seed=0)
+    engine = env.simulation.engine
+    engine._batch.qvel[1, scene.PLUG_QVEL] = 1e12
+    *_, terminated, _, info = env.step(np.zeros((2, 5)))
+    assert terminated.tolist() == [False, True]
+    assert info["failure"].tolist() == ["", "unstable"]
+    observation, *_, terminated, _, _ = env.step(np.zeros((2, 5)))
+    assert not terminated.any() and np.isfinite(observation["state"]).all()
+    env.close()

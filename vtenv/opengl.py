@@ -1,0 +1,272 @@
+"""OpenGL for people to look at: pictures drawn off screen, and MuJoCo's viewer.
+
+Loads no OpenGL until a `Canvas` or a `Window` is made.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import math
+import os
+import sys
+import threading
+import warnings
+import weakref
+from typing import Any
+
+import mujoco
+import numpy as np
+from gymnasium.error import DependencyNotInstalled
+from numpy.typing import NDArray
+
+_LIGHT_SPREAD = 0.02
+"""Radius of the light's disc over its distance; the shadows' softness."""
+
+_WITHOUT_OPENGL = 'render_mode="sensors" and render_mode="depth_array" work without OpenGL.'
+_HOW_TO_GET = {
+    "egl": "On Debian and Ubuntu: apt-get install libegl1 libopengl0 libgl1-mesa-dri.",
+    "osmesa": "On Debian and Ubuntu: apt-get install libosmesa6. Or set MUJOCO_GL=egl.",
+    "glfw": "It needs a display. Without one, on Linux, set MUJOCO_GL=egl.",
+    "cgl": "It needs a session with access to the display.",
+}
+"""What to do about each library that cannot be used."""
+
+
+class Canvas:
+    """An OpenGL context that draws one model off screen.
+
+    Pictures are averages over shifts of the pixel grid, which smooths edges, and of the light,
+    which softens shadows.
+
+    Args:
+        model: The model; its off-screen buffer is sized to fit.
+        size: Width and height of a picture, in pixels.
+        samples: Pictures averaged into one, at most 256.
+
+    Raises:
+        DependencyNotInstalled: If OpenGL cannot be used; says what to install.
+    """
+
+    def __init__(self, model: mujoco.MjModel, size: tuple[int, int], samples: int) -> None:
+        self._context: Any = None
+        self._model = model
+        self._size = size
+        self._samples = samples
+        model.vis.global_.offwidth, model.vis.global_.offheight = size
+        self._visuals = mujoco.MjvScene(model, maxgeom=500)
+        self._options = mujoco.MjvOption()
+        self._viewport = mujoco.MjrRect(0, 0, *size)
+        self._gl, self._context = _open_context(model)
+        self._at_exit = _CloseAtExit(self)
+
+    def draw(self, data: mujoco.MjData, camera: mujoco.MjvCamera) -> NDArray[np.uint8]:
+        """Draw the model as `data` poses it."""
+        visuals = self._visuals
+        mujoco.mjv_updateScene(
+            self._model,
+            data,
+            self._options,
+            None,
+            camera,
+            mujoco.mjtCatBit.mjCAT_ALL,
+            visuals,
+        )
+        width, height = self._size
+        image = np.empty((height, width, 3), np.uint8)
+        total = np.zeros(image.shape, np.uint16)
+        lights = [light for light in visuals.lights[: visuals.nlight] if light.castshadow]
+        directions = [np.array(light.dir) for light in lights]
+        eyes = [
+            (eye, eye.frustum_center, eye.frustum_bottom, eye.frustum_top) for eye in visuals.camera
+        ]
+        with self._gl.as_current():
+            for sample in range(self._samples):
+                across, up = _pixel_shift(sample)
+                for eye, centre, bottom, top in eyes:
+                    pixel = (top - bottom) / height
+                    eye.frustum_center = centre + across * pixel
+                    eye.frustum_bottom = bottom + up * pixel
+                    eye.frustum_top = top + up * pixel
+                for light, direction in zip(lights, directions, strict=True):
+                    light.dir = _light_shift(direction, sample, self._samples)
+                mujoco.mjr_render(self._viewport, visuals, self._context)
+                mujoco.mjr_readPixels(image, None, self._viewport, self._context)
+                total += image
+        return np.flipud((total + self._samples // 2) // self._samples).astype(np.uint8)
+
+    def close(self) -> None:
+        """Release the context; may be called twice."""
+        if self._context is None:
+            return
+        with self._gl.as_current():
+            self._context.free()
+        self._gl.free()
+        self._context = self._gl = None
+        self._at_exit.cancel()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Window:
+    """MuJoCo's viewer on a model, which draws what `handle.sync()` takes over from it.
+
+    Args:
+        model: The model.
+        data: Its state.
+
+    Attributes:
+        handle: The viewer's handle.
+
+    Raises:
+        DependencyNotInstalled: If no window can be opened; says what to do.
+    """
+
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        self._threads: set[threading.Thread] | None = None
+        if sys.platform.startswith("linux"):
+            _check_window()
+        viewer = importlib.import_module("mujoco.viewer")
+        others = set(threading.enumerate())
+        self.handle = viewer.launch_passive(model, data, show_left_ui=False, show_right_ui=False)
+        self._threads = set(threading.enumerate()) - others
+        self._at_exit = _CloseAtExit(self)
+
+    def close(self) -> None:
+        """Close the window and wait until it is gone; may be called twice."""
+        if self._threads is None:
+            return
+        self.handle.close()
+        for thread in self._threads:
+            thread.join(timeout=10.0)
+        self._threads = None
+        self._at_exit.cancel()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _check_window() -> None:
+    """Try to open a window: without one, the viewer would wait for it forever.
+
+    Raises:
+        DependencyNotInstalled: If no window can be opened; says what to do.
+    """
+    cause = "neither DISPLAY nor WAYLAND_DISPLAY is set"
+    if has_display():
+        with warnings.catch_warnings(record=True) as reported:
+            warnings.simplefilter("always")
+            glfw = importlib.import_module("glfw")
+            if glfw.init():
+                glfw.window_hint(glfw.VISIBLE, 0)
+                window = glfw.create_window(64, 64, "", None, None)
+                glfw.default_window_hints()
+                if window:
+                    glfw.destroy_window(window)
+                    return
+        cause = str(reported[0].message) if reported else "no window with OpenGL"
+    raise DependencyNotInstalled(
+        f'render_mode="human" opens a window, which cannot be done here: {cause}. Use '
+        'render_mode="rgb_array" to record pictures instead, or run under a virtual display: '
+        f"apt-get install xvfb && xvfb-run -a python ... {_WITHOUT_OPENGL}"
+    )
+
+
+def has_display() -> bool:
+    """Whether a window can be opened, as far as the environment variables tell."""
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+class _CloseAtExit:
+    """Closes a window or canvas at the interpreter's exit, unless it is gone by then.
+
+    One that outlives the driver's own clean-up brings the interpreter down.
+    """
+
+    def __init__(self, owner: Canvas | Window) -> None:
+        self._owner = weakref.ref(owner)
+        atexit.register(self._close)
+
+    def cancel(self) -> None:
+        """Leave it alone."""
+        atexit.unregister(self._close)
+
+    def _close(self) -> None:
+        owner = self._owner()
+        if owner is not None:
+            owner.close()
+
+
+def _pixel_shift(sample: int) -> tuple[float, float]:
+    """Where in the pixel a sample lies, -0.5 to 0.5: a sequence that fills it evenly.
+
+    Source:
+        Roberts, "The unreasonable effectiveness of quasirandom sequences" (R2).
+    """
+    across, up = (0.125 + sample * 0.7548776662) % 1.0, (0.125 + sample * 0.5698402910) % 1.0
+    return across - 0.5, up - 0.5
+
+
+def _light_shift(direction: NDArray[np.float64], sample: int, samples: int) -> NDArray[np.float64]:
+    """The light's direction in a sample: from a point of its disc, on a sunflower's spiral."""
+    side = np.cross(direction, [0.0, 0.0, 1.0])
+    side /= np.linalg.norm(side)
+    angle = sample * math.pi * (3 - math.sqrt(5))
+    radius = _LIGHT_SPREAD * math.sqrt((sample + 0.5) / samples)
+    offset = math.cos(angle) * side + math.sin(angle) * np.cross(direction, side)
+    shifted = direction + radius * offset
+    return shifted / np.linalg.norm(shifted)
+
+
+def opengl_backend() -> str:
+    """The library that pictures are drawn with: "egl", "osmesa", "glfw" or "cgl".
+
+    `MUJOCO_GL` chooses it. Where that is not set it is EGL on Linux, with or without a
+    display, and the system's own elsewhere.
+
+    Raises:
+        DependencyNotInstalled: If `MUJOCO_GL` turns OpenGL off.
+    """
+    chosen = os.environ.get("MUJOCO_GL", "").lower().strip()
+    if chosen in _HOW_TO_GET:
+        return chosen
+    if chosen in ("glx", "wgl"):
+        return "glfw"
+    if chosen in ("disable", "disabled", "off", "false", "0"):
+        raise DependencyNotInstalled(
+            f"OpenGL is turned off by MUJOCO_GL={chosen}; unset it, or set it to egl. "
+            f"{_WITHOUT_OPENGL}"
+        )
+    if sys.platform.startswith("linux"):
+        return "egl"
+    return "cgl" if sys.platform == "darwin" else "glfw"
+
+
+def _open_context(model: mujoco.MjModel) -> tuple[Any, Any]:
+    """Make an OpenGL context, and in it MuJoCo's for a model.
+
+    `mujoco.Renderer` uses the library that was chosen when MuJoCo was imported, which without
+    `MUJOCO_GL` is one that needs a display; so this chooses for itself.
+
+    Raises:
+        DependencyNotInstalled: If OpenGL cannot be used; says what to install.
+    """
+    backend = opengl_backend()
+    size = model.vis.global_.offwidth, model.vis.global_.offheight
+    with warnings.catch_warnings(record=True) as reported:  # how GLFW says what is wrong
+        warnings.simplefilter("always")
+        try:
+            gl = importlib.import_module(f"mujoco.{backend}").GLContext(*size)
+            with gl.as_current():
+                context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+                mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)
+        except Exception as error:  # each library, driver and loader has errors of its own
+            missing = isinstance(error, AttributeError) and "NoneType" in str(error)
+            cause = "its library was not found" if missing else str(error).rstrip(".")
+            cause = str(reported[0].message) if reported else cause
+            raise DependencyNotInstalled(
+                'render_mode="rgb_array" draws with OpenGL, which cannot be used here through '
+                f"{backend.upper()}: {cause}. {_HOW_TO_GET[backend]} {_WITHOUT_OPENGL}"
+            ) from error
+    return gl, context
