@@ -25,9 +25,9 @@ def _require(condition: bool, name: str, given: object, allowed: str) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    )
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -math.inf < value < math.inf  # exact for integers too large for a float
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,14 @@ class InitialStateRanges:
     def __post_init__(self) -> None:
         for name, (low, high) in _LIMITS.items():
             given = getattr(self, name)
+            pair = tuple(given) if isinstance(given, Iterable) else ()
             valid = (
-                isinstance(given, Iterable)
-                and len(pair := tuple(given)) == 2
-                and all(map(_is_number, pair))
-                and low <= pair[0] <= pair[1] <= high
+                len(pair) == 2 and all(map(_is_number, pair)) and low <= pair[0] <= pair[1] <= high
             )
             _require(
                 valid, name, given, f"a pair (low, high) with {low:g} <= low <= high <= {high:g}"
             )
-            object.__setattr__(self, name, tuple(map(float, given)))
+            object.__setattr__(self, name, tuple(map(float, pair)))
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -183,17 +181,30 @@ class VTInsertConfig:
     def __post_init__(self) -> None:
         choices = ("random", *CONNECTOR_NAMES)
         _require(
-            self.connector in choices, "connector", self.connector, f"one of {', '.join(choices)}"
+            isinstance(self.connector, str) and self.connector in choices,
+            "connector",
+            self.connector,
+            f"one of {', '.join(choices)}",
         )
-        given = (self.modalities,) if isinstance(self.modalities, str) else tuple(self.modalities)
+        given = self.modalities
+        given = (given,) if isinstance(given, str) else given
+        given = tuple(given) if isinstance(given, Iterable) else ()
         _require(
-            bool(given) and set(given) <= set(MODALITIES) and len(set(given)) == len(given),
+            bool(given)
+            and all(isinstance(name, str) for name in given)
+            and set(given) <= set(MODALITIES)
+            and len(set(given)) == len(given),
             "modalities",
             self.modalities,
             f"one or more of {', '.join(MODALITIES)}, each once",
         )
         object.__setattr__(self, "modalities", tuple(m for m in MODALITIES if m in given))
-        _require(self.reward in REWARDS, "reward", self.reward, f"one of {', '.join(REWARDS)}")
+        _require(
+            isinstance(self.reward, str) and self.reward in REWARDS,
+            "reward",
+            self.reward,
+            f"one of {', '.join(REWARDS)}",
+        )
         _require(
             isinstance(self.initial_state, InitialStateRanges),
             "initial_state",
@@ -231,8 +242,7 @@ class VTInsertConfig:
         """
         if unknown:
             raise TypeError(
-                f"unknown argument {sorted(unknown)[0]!r}; VTInsert-v0 takes "
-                f"{', '.join(SETTINGS)}"
+                f"unknown argument {sorted(unknown)[0]!r}; VTInsert-v0 takes {', '.join(SETTINGS)}"
             )
         given = {
             "depth": {
@@ -245,7 +255,7 @@ class VTInsertConfig:
         }
         config = cls(
             connector=connector,
-            modalities=tuple(modalities) if not isinstance(modalities, str) else (modalities,),
+            modalities=modalities,
             scene=SceneConfig(
                 clearance_mm=clearance_mm,
                 lead_in_mm=lead_in_mm,
@@ -254,8 +264,8 @@ class VTInsertConfig:
             ),
             depth_noise=DepthNoiseConfig(
                 noise_mm=1.0 if depth_noise_mm is None else depth_noise_mm,
-                dropout=depth_dropout or 0.0,
-                quantization_mm=depth_quantization_mm or 0.0,
+                dropout=0.0 if depth_dropout is None else depth_dropout,
+                quantization_mm=0.0 if depth_quantization_mm is None else depth_quantization_mm,
             ),
             reward=reward,
             initial_state=InitialStateRanges() if initial_state is None else initial_state,

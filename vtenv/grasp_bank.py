@@ -112,17 +112,20 @@ def load_bank(ranges: InitialStateRanges, num_threads: int = 1) -> NDArray[np.fl
     in_hand = [
         (name, getattr(ranges, name)) for name in ranges.names() if name.startswith("in_hand_")
     ]
+    bounds = [pair for _, pair in in_hand]
     path = user_cache_path("vtinsert") / f"grasps-{_key(in_hand)}.npz"
+    bank = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             bank = _read(path)
             if bank is None:
-                bank = _make_bank([bounds for _, bounds in in_hand], num_threads)
+                bank = _make_bank(bounds, num_threads)
                 _write(path, bank)
     except OSError as error:
         _logger.warning("grasps are not cached, and take seconds to settle again: %s", error)
-        bank = _make_bank([bounds for _, bounds in in_hand], num_threads)
+        if bank is None:
+            bank = _make_bank(bounds, num_threads)
     bank.flags.writeable = False
     return bank
 
@@ -159,15 +162,18 @@ def _make_bank(bounds: list[tuple[float, float]], num_threads: int) -> NDArray[n
 def _read(path: Path) -> NDArray[np.float64] | None:
     """The bank in `path`; None if there is none, or not a whole one."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            bank = file["grasps"]
+        with path.open("rb") as stream:  # np.load leaves its own open on a damaged file
+            bank = np.load(stream, allow_pickle=False)["grasps"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
         _logger.warning("%s is damaged and is made again: %s", path, error)
         return None
     shape = (len(CONNECTOR_NAMES), BANK_SIZE, GRASP_SIZE)
-    return bank if bank.shape == shape and np.isfinite(bank).all() else None
+    if bank.shape == shape and np.isfinite(bank).all():
+        return bank
+    _logger.warning("%s is not a bank of shape %s and is made again", path, shape)
+    return None
 
 
 def _write(path: Path, bank: NDArray[np.float64]) -> None:

@@ -189,8 +189,8 @@ def _draw(kind, size, origin, by_u, by_v, way, way_u, way_v, rows, columns, out)
             elif kind == _CYLINDER:
                 depth = _hit_cylinder(ox, oy, oz, dx, dy, dz, hx, hy)
             else:  # a plane, from above
-                depth = -oz / dz if oz * dz < 0 else _MISS
-            if depth < out[row, column]:
+                depth = -oz / dz if dz < 0 < oz else _MISS
+            if 0 <= depth < out[row, column]:
                 out[row, column] = depth
 
 

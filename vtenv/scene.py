@@ -42,7 +42,7 @@ CAMERA_HEIGHT = 0.35
 """Height of the overhead camera above the hand's nominal centre, in [m]."""
 VIEW_HALF_EXTENT = 0.049
 """Half the side of the overhead view at the height of the housing's top, in [m]: the farthest
-mouth and 6 mm of its housing, so 1.5 mm a pixel at 64 pixels."""
+mouth and 5 mm of its housing, so 1.5 mm a pixel at 64 pixels."""
 
 FINGER_OPEN = 0.020
 """Distance of each pad's face from the hand's centre plane when fully open, in [m]."""

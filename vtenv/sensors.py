@@ -120,6 +120,6 @@ def depth_images(worlds, depth, seeds, noise_mm, dropout, quantization_mm, out):
                     total += np.int64((bits >> np.uint64(32)) & np.uint64(0xFFFF))
                     total += np.int64(bits >> np.uint64(48))
                     z += np.float32(total - _SUM_MEAN) * scale * z * z
-                if quantization_mm > 0:
+                if step > np.float32(1e-8):
                     z = np.float32(np.rint(z / step)) * step
                 image[row, column] = min(max(z, _ZERO), _MAX_DEPTH)

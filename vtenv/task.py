@@ -21,7 +21,7 @@ TARGET_LEASH = (0.006, 0.006, 0.006, 0.15, 0.15)
 """Farthest the target may be from the hand, in the same order; bounds the hand's force to
 12 N and its torque to 3 Nm."""
 
-WORKSPACE = ((-0.02, 0.05), (-0.035, 0.035), (-0.025, 0.025), (-0.6, 0.6), (-0.6, 0.6))
+WORKSPACE = ((-0.02, 0.06), (-0.045, 0.045), (-0.025, 0.025), (-0.6, 0.6), (-0.6, 0.6))
 """Bounds of the target, in the same order, from the hand's nominal pose: the gantry's range."""
 
 SUCCESS_FRACTION = 0.85
@@ -114,7 +114,8 @@ def check_options(
                 )
             continue
         low, high = InitialStateRanges.limits(name)
-        if not (isinstance(value, int | float) and low <= value <= high):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (number and low <= value <= high):
             raise ValueError(
                 f"reset option {name}={value!r} is not allowed; it must be a number from "
                 f"{low:g} to {high:g}"
@@ -180,9 +181,9 @@ def next_target(target: Array, hand: Array, action: Array) -> Array:
     leash = constant(TARGET_LEASH, target)
     moved = target + xp.clip(action, -1.0, 1.0) * scale
     low, high = (constant(bound, target) for bound in zip(*WORKSPACE, strict=True))
-    low, high = xp.maximum(low, hand - leash), xp.minimum(high, hand + leash)
-    # In this order: a hand that has been pushed out of the workspace is drawn back into it.
-    return xp.minimum(xp.maximum(moved, low), high)
+    moved = xp.minimum(xp.maximum(moved, low), high)
+    # The leash last: it holds for a hand that has been pushed out of the workspace, too.
+    return xp.minimum(xp.maximum(moved, hand - leash), hand + leash)
 
 
 def _in_frame(mat: Array, *vectors: Array) -> Array:

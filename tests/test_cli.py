@@ -1,0 +1,187 @@
+import importlib
+import inspect
+import os
+import re
+import signal
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+
+import vtenv
+from policies import cli, machine
+from policies.commands import ConnectorName
+from policies.whole_file import whole_file
+
+
+def run_python(code, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_help_lists_every_command_and_loads_nothing_heavy():
+    code = """
+import sys
+from policies.cli import main
+try:
+    main(["--help"])
+finally:
+    loaded = {"torch", "mujoco", "gymnasium", "numba", "numpy", "cv2"} & sys.modules.keys()
+    assert not loaded, loaded
+"""
+    result = run_python(code)
+    assert result.returncode == 0, result.stderr
+    for name in cli.COMMANDS:
+        assert name in result.stdout
+
+
+def test_without_arguments_it_shows_the_help(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([])
+    assert exit_.value.code == 0
+    assert "benchmark" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_its_summary_and_its_help(name, capsys):
+    command = cli.load_command(name)
+    assert inspect.getdoc(command).splitlines()[0] == cli.COMMANDS[name]
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([name, "--help"])
+    assert exit_.value.code == 0
+    shown = capsys.readouterr().out
+    for parameter in inspect.signature(command).parameters:
+        assert f"--{parameter.removesuffix('_path').replace('_', '-')}" in shown
+
+
+@pytest.mark.parametrize(
+    "arguments", [["demo", "--nonsense", "1"], ["dmeo"], ["demo", "--episodes", "many"]]
+)
+def test_what_it_cannot_parse_is_said_on_stderr(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(arguments)
+    assert exit_.value.code == 2
+    captured = capsys.readouterr()
+    assert arguments[-2] in captured.err if len(arguments) > 1 else arguments[0] in captured.err
+    assert not captured.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["demo", "--clearance-mm", "9"], "0.1 to 2"),
+        (["demo", "--episodes", "0"], "at least 1"),
+        (["demo", "--filmed", "-1"], "0 or more"),
+        (["demo", "--connector"], "aux, pin, usb, stud"),
+        (["view", "--clearance-mm", "9"], "0.1 to 2"),
+        (["benchmark", "--worlds", "0"], "at least 1"),
+        (["benchmark", "--image-size", "4"], "8 to 512"),
+        (["benchmark", "--json", "no/such/folder/x.json"], "no/such/folder"),
+    ],
+)
+def test_what_is_not_allowed_is_said_in_one_line(arguments, expected, capsys):
+    assert cli.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith(f"vtinsert {arguments[0]}: ")
+    assert expected in captured.err
+
+
+def test_view_says_that_it_needs_a_display(monkeypatch, capsys):
+    if sys.platform != "linux":
+        pytest.skip("displays are named by environment variables on Linux only")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert cli.main(["view"]) == 2
+    assert "display" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer signal")
+def test_interrupting_ends_quietly():
+    code = """
+import signal, sys
+from policies import cli
+cli.load_command("benchmark")
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+signal.setitimer(signal.ITIMER_REAL, 1.0)
+sys.exit(cli.main(["benchmark", "--worlds", "2", "--repetitions", "100000"]))
+"""
+    result = run_python(code)
+    assert result.returncode == 130, result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "policies.cli", "--help"]
+    result = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert result.stderr == ""
+
+
+def test_connectors_to_choose_from_are_those_there_are():
+    assert typing.get_args(ConnectorName) == vtenv.CONNECTOR_NAMES
+
+
+def test_the_page_of_commands_names_options_that_there_are():
+    page = (Path(__file__).parents[1] / "docs" / "commands.md").read_text()
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    assert sections.keys() == cli.COMMANDS.keys()
+    for name, section in sections.items():
+        parameters = inspect.signature(cli.load_command(name)).parameters
+        options = {"--" + p.removesuffix("_path").replace("_", "-") for p in parameters}
+        mentioned = set(re.findall(r"(?:^\| |, )`(--[\w-]+)`", section, re.MULTILINE))
+        assert mentioned <= options
+        assert not mentioned or mentioned | {"--seed", "--clearance-mm"} >= options
+
+
+@pytest.mark.slow
+def test_doctor_names_versions_and_finds_that_the_environment_runs(capsys):
+    assert cli.main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    for name, version in machine.versions().items():
+        assert name in shown
+        assert version in shown
+    for name in ("Rendering", "sensors", "ffmpeg", "settled grasps", "The environment runs here"):
+        assert name in shown
+
+
+def test_doctor_says_which_extra_to_install(monkeypatch):
+    doctor = importlib.import_module("policies.commands.doctor")
+    needed = machine.Requirement("no-such-distribution", "1.0", "warp")
+    monkeypatch.setattr(machine, "requirements", lambda: [needed])
+    (found,) = doctor._check_extras()
+    assert (found.status, found.remedy) == ("missing", "uv sync --extra warp")
+
+
+def test_requirements_are_those_of_the_project():
+    by_name = {needed.name: needed for needed in machine.requirements()}
+    assert by_name["mujoco"].satisfied
+    assert by_name["mujoco"].extra == ""
+    assert by_name["mujoco-warp"].extra == "warp"
+
+
+@pytest.mark.parametrize(("minimum", "satisfied"), [("", True), ("0.1", True), ("99.0.1", False)])
+def test_a_version_that_is_too_old_does_not_satisfy(minimum, satisfied):
+    assert machine.Requirement("mujoco", minimum, "").satisfied is satisfied
+
+
+def test_a_file_is_whole_or_not_there(tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text("before")
+    with pytest.raises(RuntimeError, match="half way"), whole_file(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("half way")
+    assert path.read_text() == "before"
+    with whole_file(path) as temporary:
+        temporary.write_text("after")
+    assert path.read_text() == "after"
+    assert list(tmp_path.iterdir()) == [path]

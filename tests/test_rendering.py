@@ -1,0 +1,553 @@
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import gymnasium
+import mujoco
+import numpy as np
+import pytest
+from gymnasium.error import DependencyNotInstalled
+
+from vtenv import scene
+from vtenv.config import SceneConfig, VTInsertConfig
+from vtenv.connectors import _BACK_GAP, CONNECTOR_NAMES, CONNECTORS
+from vtenv.decor import build_render_spec, show_connector
+from vtenv.env import VTInsertEnv
+from vtenv.expert import expert_action
+from vtenv.panel import draw_panel
+from vtenv.parts import opening, plug_parts
+from vtenv.rendering import (
+    IMAGE_SIZE,
+    RENDER_FPS,
+    RENDER_MODES,
+    PictureRenderer,
+    PosedScene,
+    make_renderer,
+)
+from vtenv.surfaces import revolve, slab, thread
+from vtenv.vector_env import VTInsertVectorEnv
+
+SENSES = ("depth", "contact", "gel", "proprio")
+
+
+@pytest.fixture(scope="module")
+def opengl():
+    """Skips where pictures cannot be drawn."""
+    env = VTInsertEnv(connector="aux", render_mode="rgb_array")
+    env.reset(seed=0)
+    try:
+        env.render()
+    except DependencyNotInstalled as error:
+        pytest.skip(f"no OpenGL here: {error}")
+    finally:
+        env.close()
+
+
+@pytest.fixture
+def make(request):
+    """Makes environments that are closed at the end of the test."""
+
+    def make_env(**settings):
+        env = VTInsertEnv(**settings)
+        request.addfinalizer(env.close)
+        return env
+
+    return make_env
+
+
+def insert(env, steps):
+    """Let the expert act."""
+    for _ in range(steps):
+        simulation = env.simulation
+        action = expert_action(simulation.state, simulation.geometry)[0]
+        env.step(action.astype(np.float32))
+
+
+def run(code, **environment):
+    """Run Python code in a process of its own, without a display."""
+    clean = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    clean.pop("MUJOCO_GL", None)
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+# --- choosing a mode ----------------------------------------------------------------------------
+def test_unknown_mode_lists_those_there_are():
+    with pytest.raises(ValueError, match=r"'rgb'.*rgb_array, human, depth_array, sensors"):
+        make_renderer("rgb", VTInsertConfig())
+    with pytest.raises(ValueError, match="sensors"):
+        VTInsertEnv(render_mode="nonsense")
+
+
+def test_no_mode_no_renderer():
+    assert make_renderer(None, VTInsertConfig()) is None
+
+
+def test_frame_rate_is_the_control_rate():
+    assert RENDER_FPS == 1 / (scene.TIMESTEP * scene.SUBSTEPS) == 50
+
+
+@pytest.mark.parametrize("mode", RENDER_MODES)
+def test_closing_twice_and_before_the_first_picture(mode):
+    renderer = make_renderer(mode, VTInsertConfig())
+    renderer.close()
+    renderer.close()
+
+
+# --- pictures in third person -------------------------------------------------------------------
+@pytest.mark.usefixtures("opengl")
+@pytest.mark.parametrize("connector", CONNECTOR_NAMES)
+def test_picture_of_each_connector(make, connector):
+    env = make(connector=connector, render_mode="rgb_array")
+    env.reset(seed=1)
+    picture = env.render()
+    assert picture.shape == (IMAGE_SIZE[1], IMAGE_SIZE[0], 3)
+    assert picture.dtype == np.uint8
+    luminance = picture.mean(axis=-1)
+    assert 90 < luminance.mean() < 230
+    assert luminance.std() > 30
+    assert np.percentile(luminance, 1) < 60
+    assert np.percentile(luminance, 99) > 200
+    # The cut face of the socket: nothing else is orange.
+    red, green, blue = np.moveaxis(picture.astype(int), -1, 0)
+    assert ((red > 150) & (red - green > 30) & (green - blue > 30)).sum() > 1000
+
+
+@pytest.mark.usefixtures("opengl")
+def test_pictures_show_motion_and_nothing_else(make):
+    env = make(connector="usb", render_mode="rgb_array")
+    env.reset(seed=1)
+    first = env.render()
+    np.testing.assert_array_equal(env.render(), first)
+    insert(env, 3)
+    moved = np.abs(env.render().astype(int) - first).max(axis=-1) > 40
+    assert 0.005 < moved.mean() < 0.5
+
+
+@pytest.mark.usefixtures("opengl")
+def test_one_environment_draws_the_connector_of_its_episode(make):
+    env = make(render_mode="rgb_array")
+    where = {"in_hand_x_mm": 0, "in_hand_z_mm": 0, "in_hand_pitch_deg": 0}
+    pictures = []
+    for connector in (*CONNECTOR_NAMES, CONNECTOR_NAMES[0]):
+        env.reset(seed=1, options={"connector": connector, **where})
+        pictures.append(env.render().astype(int))
+    for one in range(4):
+        for other in range(one):
+            changed = np.abs(pictures[one] - pictures[other]).max(axis=-1) > 40
+            assert changed.sum() > 300
+    alone = make(connector="aux", render_mode="rgb_array")
+    alone.reset(seed=1, options=where)
+    np.testing.assert_array_equal(pictures[0], alone.render())
+
+
+@pytest.mark.usefixtures("opengl")
+def test_drawing_leaves_the_world_alone(make):
+    watched, alone = make(render_mode="rgb_array"), make()
+    watched.reset(seed=5)
+    alone.reset(seed=5)
+    for _ in range(5):
+        watched.render()
+        insert(watched, 1)
+        insert(alone, 1)
+    watched_seen, alone_seen = (e.simulation.last_observation for e in (watched, alone))
+    for name, value in alone_seen.items():
+        np.testing.assert_array_equal(watched_seen[name], value)
+
+
+@pytest.mark.usefixtures("opengl")
+def test_every_world_of_a_vector_is_drawn():
+    envs = VTInsertVectorEnv(num_envs=3, render_mode="rgb_array")
+    envs.reset(seed=0)
+    pictures = envs.render()
+    envs.close()
+    assert len(pictures) == 3
+    single = VTInsertEnv(render_mode="rgb_array")
+    single.reset(seed=2)
+    np.testing.assert_array_equal(pictures[2], single.render())
+    single.close()
+
+
+@pytest.mark.usefixtures("opengl")
+def test_size_and_samples_of_a_figure(make):
+    env = make(connector="stud")
+    env.reset(seed=0)
+    renderer = PictureRenderer(env.config, size=(320, 200), samples=2)
+    assert renderer.render(env.simulation, 0).shape == (200, 320, 3)
+    renderer.close()
+    assert renderer.render(env.simulation, 0).shape == (200, 320, 3)
+    renderer.close()
+
+
+@pytest.mark.usefixtures("opengl")
+def test_forgetting_to_close_does_no_harm():
+    done = run(
+        """
+        from vtenv.env import VTInsertEnv
+        kept, dropped = (VTInsertEnv(render_mode="rgb_array") for _ in range(2))
+        for env in (kept, dropped):
+            env.reset(seed=0)
+            env.render()
+        del env, dropped
+        kept.render()
+        """
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- without OpenGL -----------------------------------------------------------------------------
+NO_EGL_LIBRARY = """
+    import ctypes
+    load = ctypes.CDLL.__init__
+    def refuse(self, name, *args, **kwargs):
+        if name and "EGL" in str(name):
+            raise OSError(f"{name}: cannot open shared object file")
+        load(self, name, *args, **kwargs)
+    ctypes.CDLL.__init__ = refuse
+"""
+DRAW = """
+    from gymnasium.error import DependencyNotInstalled
+    from vtenv.env import VTInsertEnv
+    env = VTInsertEnv(render_mode="rgb_array")
+    env.reset(seed=0)
+    try:
+        env.render()
+    except DependencyNotInstalled as error:
+        print(error)
+    env.close()
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="EGL is for Linux")
+@pytest.mark.parametrize(
+    "before, environment",
+    [
+        (NO_EGL_LIBRARY, {}),
+        ("", {"__EGL_VENDOR_LIBRARY_FILENAMES": "/dev/null"}),
+    ],
+    ids=["no libEGL", "no driver"],
+)
+def test_missing_opengl_names_packages_and_what_works(before, environment):
+    done = run(before + DRAW, **environment)
+    assert done.returncode == 0, done.stderr
+    assert "apt-get install libegl1 libopengl0 libgl1-mesa-dri" in done.stdout
+    assert '"sensors"' in done.stdout
+    assert '"depth_array"' in done.stdout
+
+
+def test_opengl_turned_off_is_said_so():
+    done = run(DRAW, MUJOCO_GL="off")
+    assert "turned off by MUJOCO_GL=off" in done.stdout, done.stderr
+
+
+def test_sensors_and_depth_load_no_opengl():
+    done = run(
+        """
+        import sys
+        from vtenv.env import VTInsertEnv
+        for mode in ("sensors", "depth_array", "rgb_array", "human"):
+            env = VTInsertEnv(render_mode=mode)
+            if mode in ("sensors", "depth_array"):
+                env.reset(seed=0)
+                env.render()
+            env.close()
+        print(sorted(m for m in sys.modules if m.split(".")[0] == "OpenGL"))
+        """,
+        MUJOCO_GL="off",
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+# --- window -------------------------------------------------------------------------------------
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="displays are Linux's")
+@pytest.mark.parametrize("display", [{}, {"DISPLAY": ":4321"}], ids=["none", "dead"])
+def test_window_without_a_display_says_what_to_do(display):
+    done = run(
+        """
+        from gymnasium.error import DependencyNotInstalled
+        from vtenv.env import VTInsertEnv
+        env = VTInsertEnv(render_mode="human")
+        try:
+            env.reset(seed=0)
+        except DependencyNotInstalled as error:
+            print(error)
+        env.close()
+        """,
+        **display,
+    )
+    assert "xvfb-run" in done.stdout, done.stderr
+    assert '"rgb_array"' in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("xvfb-run"), reason="needs xvfb-run (apt-get install xvfb)")
+@pytest.mark.parametrize("close", [True, False], ids=["closed", "forgotten"])
+def test_window_shows_every_connector_in_real_time(close):
+    code = textwrap.dedent(
+        f"""
+        import time
+        import numpy as np
+        from vtenv.env import VTInsertEnv
+        env = VTInsertEnv(render_mode="human")
+        env.reset(seed=0)
+        for connector in ("aux", "pin", "usb", "stud"):
+            env.reset(options={{"connector": connector}})
+            start = time.monotonic()
+            for _ in range(10):
+                env.step(np.zeros(5, np.float32))
+            assert time.monotonic() - start > 0.17
+        assert env.render() is None
+        if {close}:
+            env.close()
+            env.close()
+            assert env.render() is None
+        print("done")
+        """
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "MUJOCO_GL"}
+    done = subprocess.run(
+        ["xvfb-run", "-a", sys.executable, "-W", "error", "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr
+
+
+# --- depth --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("connector", CONNECTOR_NAMES)
+def test_depth_is_the_noiseless_observation(make, connector):
+    env = make(
+        connector=connector, modalities=("depth",), depth_noise_mm=0.0, render_mode="depth_array"
+    )
+    observation, _ = env.reset(seed=3)
+    depth = env.render()
+    assert depth.shape == (64, 64)
+    assert depth.dtype == np.float32
+    np.testing.assert_array_equal(depth, observation["depth"][0])
+    assert depth.max() == pytest.approx(scene.CAMERA_HEIGHT + scene.HAND_HEIGHT, abs=0.005)
+    assert depth.min() < scene.CAMERA_HEIGHT
+
+
+def test_depth_does_not_depend_on_noise_modalities_or_drawing(make):
+    pictures = []
+    for settings in (
+        {"modalities": ("depth", "contact"), "depth_noise_mm": 20.0, "depth_dropout": 0.5},
+        {"modalities": ("depth", "state"), "depth_noise_mm": 0.0},
+        {"modalities": ("contact",), "contact_size": 16},
+    ):
+        env = make(connector="usb", render_mode="depth_array", **settings)
+        env.reset(seed=3)
+        first = env.render()
+        np.testing.assert_array_equal(env.render(), first)
+        pictures.append(first)
+    np.testing.assert_array_equal(pictures[0], pictures[1])
+    np.testing.assert_array_equal(pictures[0], pictures[2])
+
+
+def test_depth_of_a_vectors_worlds():
+    envs = VTInsertVectorEnv(num_envs=3, render_mode="depth_array")
+    envs.reset(seed=0)
+    pictures = envs.render()
+    envs.close()
+    assert [picture.shape for picture in pictures] == [(64, 64)] * 3
+    assert (pictures[0] != pictures[1]).any()
+
+
+# --- sensors ------------------------------------------------------------------------------------
+@pytest.mark.parametrize("connector", CONNECTOR_NAMES)
+def test_panel_shows_the_last_observation_and_info(make, connector):
+    env = make(connector=connector, modalities=SENSES, render_mode="sensors")
+    observation, info = env.reset(seed=4)
+    first = env.render()
+    assert first.shape == (IMAGE_SIZE[1], IMAGE_SIZE[0], 3)
+    assert first.dtype == np.uint8
+    assert first.std() > 30
+    np.testing.assert_array_equal(first, draw_panel(observation, info))
+    np.testing.assert_array_equal(env.render(), first)
+    insert(env, 2)
+    assert (env.render() != first).any()
+
+
+def test_panels_are_the_same_in_every_process():
+    code = """
+        import hashlib
+        from vtenv.env import VTInsertEnv
+        env = VTInsertEnv(render_mode="sensors")
+        env.reset(seed=7)
+        print(hashlib.sha256(env.render().tobytes()).hexdigest())
+        env.close()
+    """
+    one, other = run(code), run(code)
+    assert re.fullmatch(r"[0-9a-f]{64}\n", one.stdout), one.stderr
+    assert one.stdout == other.stdout
+
+
+def test_panels_of_a_vectors_worlds():
+    envs = VTInsertVectorEnv(num_envs=2, render_mode="sensors")
+    envs.reset(seed=0)
+    panels = envs.render()
+    envs.close()
+    single = VTInsertEnv(render_mode="sensors")
+    single.reset(seed=1)
+    np.testing.assert_array_equal(panels[1], single.render())
+    single.close()
+
+
+@pytest.mark.parametrize("mode", ["rgb_array", "depth_array", "sensors"])
+def test_gymnasium_takes_every_mode(mode, request):
+    if mode == "rgb_array":
+        request.getfixturevalue("opengl")
+    env = gymnasium.make("vtenv:VTInsert-v0", render_mode=mode)
+    env.reset(seed=0)
+    env.step(np.zeros(5, np.float32))
+    assert env.render().ndim == (2 if mode == "depth_array" else 3)
+    env.close()
+
+
+# --- the render model ---------------------------------------------------------------------------
+@pytest.mark.parametrize("connector", CONNECTOR_NAMES)
+def test_render_model_has_the_physics_models_state(make, connector):
+    env = make(connector=connector)
+    env.reset(seed=2)
+    insert(env, 3)
+    posed = PosedScene(env.config)
+    physics = scene.build_spec(env.config.scene, connector).compile()
+    assert (posed.model.nq, posed.model.nv, posed.model.nmocap) == (physics.nq, physics.nv, 1)
+    names = [physics.joint(index).name for index in range(physics.njnt)]
+    assert [posed.model.joint(index).name for index in range(posed.model.njnt)] == names
+    np.testing.assert_array_equal(posed.model.jnt_qposadr, physics.jnt_qposadr)
+    posed.pose(env.simulation.engine.physics(0))
+    state = env.simulation.state
+    for body in ("hand", "plug", "socket"):
+        at = posed.data.body(body)
+        np.testing.assert_allclose(at.xpos, getattr(state, f"{body}_pos_w")[0], atol=1e-12)
+        mat = getattr(state, f"{body}_mat_w")[0]
+        np.testing.assert_allclose(at.xmat.reshape(3, 3), mat, atol=1e-12)
+
+
+@pytest.mark.parametrize("connector", CONNECTOR_NAMES)
+def test_one_connector_is_seen_at_a_time(connector):
+    model = build_render_spec(SceneConfig(), CONNECTOR_NAMES).compile()
+    show_connector(model, connector)
+    seen = {
+        model.geom(index).name.partition("/")[0]
+        for index in range(model.ngeom)
+        if model.geom_group[index] == scene.DECOR_GROUP
+    }
+    assert seen == {"floor", "hand", connector}
+
+
+def test_hand_plug_and_socket_fill_the_frame(make):
+    """Every initial state, and insertion, is within the picture; and not lost in it."""
+    env = make()
+    posed = PosedScene(env.config)
+    visuals = mujoco.MjvScene(posed.model, maxgeom=500)
+    camera = mujoco.MjvCamera()
+    half_x, half_y, half_z = scene._PALM_HALF_SIZE
+    hand = np.array(
+        [[x, y, scene._PALM_HEIGHT - half_z] for x in (-half_x, half_x) for y in (-half_y, half_y)]
+    )
+    size = np.array(scene.HOUSING_HALF_SIZE)
+    socket = np.array([[size[0] * (1 + x), y * size[1], z * size[2]] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])  # fmt: skip
+    for seed in range(40):
+        env.reset(seed=seed)
+        insert(env, 25 if seed % 2 else 0)
+        posed.pose(env.simulation.engine.physics(0))
+        posed.frame(camera)
+        mujoco.mjv_updateScene(
+            posed.model, posed.data, mujoco.MjvOption(), None, camera,
+            mujoco.mjtCatBit.mjCAT_ALL, visuals,
+        )  # fmt: skip
+        eye = visuals.camera[0]
+        travel = CONNECTORS[CONNECTOR_NAMES[env.simulation.state.connector[0]]].travel
+        seen = []
+        for body, points in (
+            ("hand", hand),
+            ("socket", socket),
+            ("plug", [[0, 0, 0], [travel, 0, 0]]),
+        ):
+            at = posed.data.body(body)
+            seen.append(np.asarray(points) @ at.xmat.reshape(3, 3).T + at.xpos)
+        points = np.concatenate(seen) - eye.pos
+        ahead = points @ eye.forward
+        right = points @ np.cross(eye.forward, eye.up) / ahead * eye.frustum_near
+        up = points @ eye.up / ahead * eye.frustum_near
+        half_width = eye.frustum_top * IMAGE_SIZE[0] / IMAGE_SIZE[1]
+        assert (np.abs(right) < half_width).all()
+        assert (np.abs(up) < eye.frustum_top).all()
+        assert np.ptp(right) > half_width
+
+
+@pytest.mark.parametrize("clearance_mm", [0.1, 0.4, 2.0])
+@pytest.mark.parametrize("connector", CONNECTOR_NAMES)
+def test_drawn_holes_are_the_colliding_holes(connector, clearance_mm):
+    model = scene.build_spec(SceneConfig(clearance_mm=clearance_mm), connector).compile()
+    data = mujoco.MjData(model)
+    data.mocap_pos[0], data.mocap_quat[0] = [0, 0, 0], [1, 0, 0, 0]
+    data.qpos[scene.PLUG_POS] = [1.0, 0.0, 0.0]  # out of the way
+    mujoco.mj_forward(model, data)
+    walls = np.zeros(6, np.uint8)
+    walls[scene.COLLIDER_GROUP] = 1
+    chosen = CONNECTORS[connector]
+    hole = opening(chosen, clearance_mm * 1e-3)
+
+    def free(start, direction):
+        found = np.zeros(1, np.int32)
+        return mujoco.mj_ray(model, data, np.array(start), np.array(direction), walls, 1, -1, found)
+
+    # From the axis of the outermost post, where there are several.
+    x = 0.7 * chosen.travel
+    z = max((p.pos[2] for p in chosen.plug["insert_capsules"]), default=0.0) if connector == "pin" else 0.0  # fmt: skip
+    assert free([x, 0, z], [0.0, 1.0, 0.0]) == pytest.approx(hole.half_y, abs=1e-9)
+    assert free([x, 0, z], [0.0, -1.0, 0.0]) == pytest.approx(hole.half_y, abs=1e-9)
+    assert free([x, 0, z], [0.0, 0.0, 1.0]) == pytest.approx(hole.half_z - z, abs=1e-9)
+    assert free([x, 0, z], [1.0, 0.0, 0.0]) == pytest.approx(
+        chosen.travel + _BACK_GAP - x, abs=1e-9
+    )
+
+
+@pytest.mark.parametrize("connector", CONNECTOR_NAMES)
+def test_drawn_plugs_have_the_size_of_the_colliding_plugs(connector):
+    chosen = CONNECTORS[connector]
+    hole = opening(chosen, 0.0)
+    length, width, height = chosen.body_size
+    points = np.concatenate([part.surface.vertices for part in plug_parts(chosen)])
+    inserted = points[points[:, 0] > 1e-4]
+    assert inserted[:, 0].max() == pytest.approx(chosen.travel, abs=1e-6)
+    tolerance = 6e-5  # windows and seams stand a little proud
+    assert np.abs(inserted[:, 1]).max() == pytest.approx(hole.half_y, abs=tolerance)
+    assert np.abs(inserted[:, 2]).max() == pytest.approx(hole.half_z, abs=tolerance)
+    body = points[(points[:, 0] > -length) & (points[:, 0] < 0)]
+    assert np.abs(body[:, 1]).max() == pytest.approx(width / 2, abs=tolerance)
+    assert np.abs(body[:, 2]).max() == pytest.approx(height / 2, abs=tolerance)
+
+
+@pytest.mark.parametrize(
+    "surface",
+    [
+        slab((0.01, 0.02, 0.03), (0.1, 0.0, 0.0), 0.002),
+        revolve([(0.0, 0.01), (0.02, 0.01), (0.03, 0.005)]),
+        thread(0.0, 0.012, 0.003, 0.0024, 0.001),
+    ],
+    ids=["slab", "turned", "thread"],
+)
+def test_surfaces_are_closed_and_face_outwards(surface):
+    a, b, c = surface.vertices[surface.faces].transpose(1, 0, 2)
+    middle = surface.vertices.mean(axis=0)
+    volume = np.einsum("ij,ij->", np.cross(a - middle, b - middle), c - middle) / 6
+    assert volume > 0
+    flat = np.cross(b - a, c - a)
+    np.testing.assert_allclose(flat.sum(axis=0), 0.0, atol=1e-7)
+    np.testing.assert_allclose(np.linalg.norm(surface.normals, axis=1), 1.0, atol=1e-6)
+    corners = surface.normals[surface.faces]
+    assert (np.einsum("ij,ikj->ik", flat, corners) > 0).all()

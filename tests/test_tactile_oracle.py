@@ -1,0 +1,184 @@
+"""The contact mask against MuJoCo's own `tactile` sensor.
+
+The sensor reports, at the vertices of a mesh (its taxels), how deep each lies inside any geom
+that is in contact with the sensor's body: the geom's signed distance at that point, negated,
+and 0 outside. A plate of taxels just as deep in the undeformed gel as the mask's threshold is
+therefore penetrated exactly where the gel is indented by more than the threshold.
+"""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vtenv import scene
+from vtenv.config import InitialStateRanges, SceneConfig
+from vtenv.connectors import CONNECTOR_NAMES
+from vtenv.grasp_bank import settle_grasps
+from vtenv.raycast import Primitives, cast_depth
+from vtenv.sensors import CONTACT_THRESHOLD_MM, gel_images
+
+SIDES = {"left": 1.0, "right": -1.0}
+GRASPS_EACH = 8
+REQUIRED = 0.95
+
+every_connector = pytest.mark.parametrize("connector", CONNECTOR_NAMES)
+
+
+@pytest.fixture(scope="module")
+def grasps() -> dict[str, NDArray[np.float64]]:
+    """Settled grasps of each connector over the default in-hand ranges, corners included."""
+    ranges = InitialStateRanges()
+    bounds = [ranges.in_hand_x_mm, ranges.in_hand_z_mm, ranges.in_hand_pitch_deg]
+    low, high = np.array(bounds).T
+    unit = np.random.default_rng(0).uniform(size=(GRASPS_EACH, 3))
+    unit[:4] = [(0.5, 0.5, 0.5), (0, 0, 0), (1, 1, 1), (1, 0, 1)]
+    in_hand = (low + (high - low) * unit) * [1e-3, 1e-3, np.pi / 180]
+    connector = np.repeat(np.arange(len(CONNECTOR_NAMES)), GRASPS_EACH)
+    settled = settle_grasps(connector, np.tile(in_hand, (len(CONNECTOR_NAMES), 1)))
+    return dict(zip(CONNECTOR_NAMES, np.split(settled, len(CONNECTOR_NAMES)), strict=True))
+
+
+def add_taxels(spec: mujoco.MjSpec, resolution: int) -> None:
+    """A plate of taxels, one for each pixel, at the threshold's depth in each gel."""
+    depth, thickness = CONTACT_THRESHOLD_MM * 1e-3, 1e-3
+    half = np.sqrt(0.5)
+    for side, sign in SIDES.items():
+        plate = spec.add_mesh(name=f"taxels_{side}", scale=[scene.GEL_SIZE / 2] * 2 + [thickness])
+        plate.make_plate(resolution=[resolution] * 2)
+        # The plate's taxels lie at z = -thickness of its frame, which is turned to look along
+        # y; whether that is right is asserted on where they end up.
+        spec.body(f"finger_{side}").add_geom(
+            name=f"taxels_{side}",
+            type=mujoco.mjtGeom.mjGEOM_MESH,
+            meshname=f"taxels_{side}",
+            pos=[0.0, sign * depth - thickness, 0.0],
+            quat=[half, half, 0.0, 0.0],
+            mass=0.0,
+            contype=0,
+            conaffinity=0,
+            group=scene.DECOR_GROUP,
+        )
+        spec.add_sensor(
+            name=f"taxels_{side}",
+            type=mujoco.mjtSensor.mjSENS_TACTILE,
+            objtype=mujoco.mjtObj.mjOBJ_MESH,
+            objname=f"taxels_{side}",
+            reftype=mujoco.mjtObj.mjOBJ_GEOM,
+            refname=f"taxels_{side}",
+        )
+
+
+def tactile_model(connector: str, resolution: int) -> mujoco.MjModel:
+    """The scene with taxels, where the plug touches with what the finger cameras see."""
+    spec = scene.build_spec(SceneConfig(contact_size=resolution), connector)
+    for geom in spec.body("plug").geoms:
+        visible = geom.group == scene.PLUG_GROUP and geom.rgba[3] > 0
+        # The sensor asks for contacts; the hull that carries the load is none of the shape.
+        geom.contype = 1 if visible else 0
+    add_taxels(spec, resolution)
+    return spec.compile()
+
+
+def hold(model: mujoco.MjModel, grasp: NDArray[np.float64]) -> mujoco.MjData:
+    """The hand at its nominal place, with a settled grasp."""
+    data = mujoco.MjData(model)
+    data.qpos[scene.FINGER_QPOS] = grasp[:2]
+    data.qpos[scene.PLUG_POS] = grasp[2:5]
+    data.qpos[scene.PLUG_POS.stop - 1] += scene.HAND_HEIGHT
+    data.qpos[scene.PLUG_QUAT] = grasp[5:9]
+    data.mocap_pos[0] = [1.0, 0.0, scene.HAND_HEIGHT]
+    mujoco.mj_forward(model, data)
+    return data
+
+
+def contact_masks(model: mujoco.MjModel, data: mujoco.MjData) -> NDArray[np.uint8]:
+    """The masks under test, (2, H, W)."""
+    primitives = Primitives.from_models([model], (scene.PLUG_GROUP,))
+    size = model.cam_resolution[scene.GEL_CAMERAS.start, 0]
+    distance = np.empty((2, 2, size, size), np.float32)
+    world = np.zeros(1, np.int64)
+    # Laid out as the engine's arrays, so that one compiled version serves both.
+    poses = [
+        np.stack([pose, pose])
+        for pose in (data.geom_xpos, data.geom_xmat, data.cam_xpos, data.cam_xmat)
+    ]
+    for pose in poses:
+        pose.flags.writeable = False
+    cast_depth(
+        world,
+        np.zeros(2, np.int64),
+        primitives.ids,
+        primitives.types,
+        primitives.sizes,
+        primitives.used,
+        poses[0],
+        poses[1],
+        poses[2][:, scene.GEL_CAMERAS],
+        poses[3][:, scene.GEL_CAMERAS],
+        scene.GEL_SIZE / 2,
+        False,
+        distance,
+    )
+    gel, contact = np.empty_like(distance), np.empty(distance.shape, np.uint8)
+    gel_images(world, distance, gel, contact)
+    return contact[0]
+
+
+def taxels_in_camera(model: mujoco.MjModel, data: mujoco.MjData, side: str) -> NDArray[np.float64]:
+    """Where a finger's taxels are in the frame of its camera, (T, 3), in [m]."""
+    mesh, geom = model.mesh(f"taxels_{side}"), model.geom(f"taxels_{side}").id
+    start, count = mesh.vertadr[0], mesh.vertnum[0]
+    vertices = model.mesh_vert[start : start + count]
+    world = data.geom_xpos[geom] + vertices @ data.geom_xmat[geom].reshape(3, 3).T
+    camera = model.camera(f"gel_{side}").id
+    return (world - data.cam_xpos[camera]) @ data.cam_xmat[camera].reshape(3, 3)
+
+
+def penetrated(model: mujoco.MjModel, data: mujoco.MjData, side: str) -> NDArray[np.bool_]:
+    """The oracle's mask of a finger, in the order of its camera's pixels."""
+    right, up, back = taxels_in_camera(model, data, side).T
+    resolution = round(np.sqrt(len(right)))
+    depth = scene.GEL_THICKNESS - CONTACT_THRESHOLD_MM * 1e-3
+    np.testing.assert_allclose(-back, depth, atol=1e-8)
+    columns = (right / scene.GEL_SIZE + 0.5) * resolution - 0.5
+    rows = (0.5 - up / scene.GEL_SIZE) * resolution - 0.5
+    # A taxel lies at the centre of each pixel, none twice.
+    for index in (rows, columns):
+        np.testing.assert_allclose(index, index.round(), atol=1e-3)
+    rows, columns = rows.round().astype(int), columns.round().astype(int)
+    assert len(set(zip(rows.tolist(), columns.tolist(), strict=True))) == resolution**2
+    mask = np.zeros((resolution, resolution), bool)
+    mask[rows, columns] = data.sensor(f"taxels_{side}").data[: resolution**2] > 0
+    return mask
+
+
+def intersection_over_union(one: NDArray, other: NDArray) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+@every_connector
+@pytest.mark.parametrize("resolution", [64, 32])
+def test_contact_mask_is_where_taxels_are_penetrated(connector, resolution, grasps):
+    model = tactile_model(connector, resolution)
+    for grasp in grasps[connector]:
+        data = hold(model, grasp)
+        for mask, side in zip(contact_masks(model, data).astype(bool), SIDES, strict=True):
+            oracle = penetrated(model, data, side)
+            # A grip too small to see, or a gel all covered, would show nothing.
+            assert 0.01 < oracle.mean() < 0.9
+            assert intersection_over_union(mask, oracle) >= REQUIRED
+
+
+@every_connector
+def test_the_oracle_tells_a_moved_plug(connector, grasps):
+    """Half a millimetre along the gel is a pixel and more, and the score must show it."""
+    model = tactile_model(connector, 64)
+    grasp = grasps[connector][0]
+    still = contact_masks(model, hold(model, grasp)).astype(bool)
+    moved = grasp.copy()
+    moved[[2, 4]] += 0.0005
+    oracle = penetrated(model, hold(model, moved), "left")
+    assert intersection_over_union(still[0], oracle) < REQUIRED
