@@ -263,7 +263,7 @@ def test_every_primitive_has_a_slot(connector, clearance_mm, lead_in_mm):
         "socket": chosen.socket(clearance_mm * 1e-3, lead_in_mm * 1e-3),
     }
     for owner, shape in shapes.items():
-        counts = {slot.role: slot.count for slot in SLOTS if slot.owner == owner}
+        counts = {slot.role: slot.number for slot in SLOTS if slot.owner == owner}
         assert set(shape) <= set(counts)
         for role, primitives in shape.items():
             assert 0 < len(primitives) <= counts[role]

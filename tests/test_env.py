@@ -127,7 +127,9 @@ def test_record_video(tmp_path):
     from gymnasium.wrappers import RecordVideo
 
     env = RecordVideo(
-        gymnasium.make("VTInsert-v0", render_mode="sensors"), str(tmp_path / "videos"), disable_logger=True
+        gymnasium.make("VTInsert-v0", render_mode="sensors"),
+        str(tmp_path / "videos"),
+        disable_logger=True,
     )
     env.reset(seed=0)
     for _ in range(5):
@@ -306,7 +308,7 @@ def rows(section):
 
 def test_page_agrees_with_the_action_space():
     env = VTInsertEnv(modalities=("proprio",))
-    assert f"`{env.action_space!r}`" .replace("-1.0", "-1").replace("1.0", "1") in (
+    assert f"`{env.action_space!r}`".replace("-1.0", "-1").replace("1.0", "1") in (
         VTInsertEnv.__doc__
     )
     table = rows("Action Space")[1:]

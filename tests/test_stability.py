@@ -54,9 +54,7 @@ def test_random_play(connector, record_property):
         assert np.isfinite(observation["state"]).all() and np.isfinite(reward).all()
         assert not engine._batch.warning[:, :, 1].any()
         geometry = simulation.geometry
-        inside = (geometry.depth > MARGIN) & (
-            geometry.depth < 2 * HOUSING_HALF_SIZE[0] - MARGIN
-        )
+        inside = (geometry.depth > MARGIN) & (geometry.depth < 2 * HOUSING_HALF_SIZE[0] - MARGIN)
         in_block = (np.abs(geometry.tip[:, 0]) < HOUSING_HALF_SIZE[1] - MARGIN) & (
             np.abs(geometry.tip[:, 1]) < HOUSING_HALF_SIZE[2] - MARGIN
         )

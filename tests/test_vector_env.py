@@ -195,7 +195,9 @@ def test_bad_actions_and_sizes_are_refused():
         make_vec(2, num_threads=0)
     with pytest.raises(ValueError, match="unknown engine 'gpu'; choose one of cpu"):
         make_vec(2, engine="gpu")
-    with pytest.raises(TypeError, match="unknown argument 'clearance'; VTInsert-v0 takes connector"):
+    with pytest.raises(
+        TypeError, match="unknown argument 'clearance'; VTInsert-v0 takes connector"
+    ):
         make_vec(2, clearance=3)
 
 

@@ -244,7 +244,7 @@ class VTInsertConfig:
             raise TypeError(
                 f"unknown argument {sorted(unknown)[0]!r}; VTInsert-v0 takes {', '.join(SETTINGS)}"
             )
-        given = {
+        given: dict[str, dict[str, object]] = {
             "depth": {
                 "image_size": image_size,
                 "depth_noise_mm": depth_noise_mm,
@@ -255,7 +255,7 @@ class VTInsertConfig:
         }
         config = cls(
             connector=connector,
-            modalities=modalities,
+            modalities=modalities,  # type: ignore[arg-type] # checked there
             scene=SceneConfig(
                 clearance_mm=clearance_mm,
                 lead_in_mm=lead_in_mm,

@@ -55,12 +55,12 @@ class Primitive(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """Places for `count` geoms of one type in every connector's plug or socket."""
+    """Places for `number` geoms of one type in every connector's plug or socket."""
 
     owner: str  # "plug" or "socket"
     role: str  # key of `Connector.plug` or of the socket's dictionary
     geom_type: str  # "box", "capsule" or "cylinder"
-    count: int
+    number: int
     collides: bool
     visible: bool  # to the sensors
 
@@ -244,7 +244,9 @@ def _usb_plug() -> Shape:
     half_y, half_z = _USB_SHELL[0] / 2, _USB_SHELL[1] / 2
     rim_x, rim_y, rim_z = _USB_TRAVEL - _USB_NOSE, half_y - _USB_NOSE, half_z - _USB_NOSE
     s = math.sqrt(0.5)
-    rim = [Primitive((_USB_NOSE, rim_y), (rim_x, 0.0, z), (s, s, 0.0, 0.0)) for z in (rim_z, -rim_z)]
+    rim = [
+        Primitive((_USB_NOSE, rim_y), (rim_x, 0.0, z), (s, s, 0.0, 0.0)) for z in (rim_z, -rim_z)
+    ]
     rim += [Primitive((_USB_NOSE, rim_z), (rim_x, y, 0.0)) for y in (rim_y, -rim_y)]
     body = _box(-0.020, 0.0, 0.008, 0.004)
     shell = _box(-0.001, rim_x, half_y, half_z)

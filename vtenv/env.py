@@ -16,7 +16,7 @@ from vtenv.simulation import Simulation, action_space, observation_space
 _WORLD = np.zeros(1, np.int64)
 
 
-class VTInsertEnv(gymnasium.Env[dict[str, NDArray], NDArray[np.float32]], EzPickle):
+class VTInsertEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], EzPickle):
     """Insert a connector, held between two GelSight fingers, into its socket.
 
     ## Description
@@ -185,8 +185,8 @@ class VTInsertEnv(gymnasium.Env[dict[str, NDArray], NDArray[np.float32]], EzPick
         self.render_mode = render_mode
         self._renderer = make_renderer(render_mode, self.config)
         self._simulation = Simulation(self.config, 1, engine, num_threads=1)
-        self.observation_space = observation_space(self.config)
-        self.action_space = action_space()
+        self.observation_space = observation_space(self.config)  # type: ignore[assignment]
+        self.action_space = action_space()  # type: ignore[assignment]
 
     @property
     def simulation(self) -> Simulation:
@@ -195,7 +195,7 @@ class VTInsertEnv(gymnasium.Env[dict[str, NDArray], NDArray[np.float32]], EzPick
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, NDArray], dict[str, Any]]:
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Start an episode.
 
         Args:
@@ -215,7 +215,7 @@ class VTInsertEnv(gymnasium.Env[dict[str, NDArray], NDArray[np.float32]], EzPick
 
     def step(
         self, action: NDArray[np.float32]
-    ) -> tuple[dict[str, NDArray], float, bool, bool, dict[str, Any]]:
+    ) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
         """Advance by one control step of 20 ms.
 
         Args:
@@ -232,7 +232,7 @@ class VTInsertEnv(gymnasium.Env[dict[str, NDArray], NDArray[np.float32]], EzPick
         observation, info = self._observe()
         return observation, float(result.reward[0]), bool(result.terminated[0]), False, info
 
-    def render(self) -> NDArray | None:
+    def render(self) -> NDArray[Any] | None:
         """Render in the environment's `render_mode`.
 
         Returns:
@@ -253,7 +253,7 @@ class VTInsertEnv(gymnasium.Env[dict[str, NDArray], NDArray[np.float32]], EzPick
             self._renderer.close()
         self._simulation.close()
 
-    def _observe(self) -> tuple[dict[str, NDArray], dict[str, Any]]:
+    def _observe(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         observation = self._simulation.observe(_WORLD)
         info = {
             name: value[0].item() if isinstance(value[0], np.generic) else value[0]

@@ -34,7 +34,8 @@ def expert_action(state: WorldState, geom: Geometry) -> Array:
     aligned = (geom.lateral < _ALIGNED_LATERAL) & (geom.angle < _ALIGNED_ANGLE)
     go_in = aligned | (geom.depth > 0.002)
     to_standoff = xp.clip(-_STANDOFF - geom.depth, -ACTION_SCALE[0], ACTION_SCALE[0])
-    ahead = xp.where(go_in, xp.maximum(to_standoff, constant(_ENTRY_STEP, to_standoff)), to_standoff)
+    entry = xp.maximum(to_standoff, constant(_ENTRY_STEP, to_standoff))
+    ahead = xp.where(go_in, entry, to_standoff)
 
     forward = state.socket_mat_w[:, :, 0]
     sideways = state.socket_mat_w[:, :, 1]

@@ -31,8 +31,9 @@ SUPPORTED_TYPES = frozenset({_PLANE, _CAPSULE, _CYLINDER, _BOX})
 # IEEE division: a ray parallel to a face divides by zero, and the infinities sort it out.
 _compiled = functools.partial(numba.njit, nogil=True, cache=True, error_model="numpy")
 
-_MISS = np.float32(np.inf)
-_TINY = np.float32(1e-12)
+_MISS: float = np.float32(np.inf)  # type: ignore[assignment] # single, like the images
+_ONE: float = np.float32(1.0)  # type: ignore[assignment]
+_TINY: float = np.float32(1e-12)  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,23 @@ class Primitives:
 
 
 @_compiled()
-def _pixel_range(low, high, size):
+def _pixel_range(low: float, high: float, size: int) -> tuple[int, int]:
     """First and one past the last pixel whose centre lies in [low, high] of [-1, 1]."""
-    first = int(math.ceil((low + 1.0) * 0.5 * size - 0.5 - 1e-3))
-    last = int(math.floor((high + 1.0) * 0.5 * size - 0.5 + 1e-3)) + 1
+    first = math.ceil((low + 1.0) * 0.5 * size - 0.5 - 1e-3)
+    last = math.floor((high + 1.0) * 0.5 * size - 0.5 + 1e-3) + 1
     return min(max(first, 0), size), min(max(last, 0), size)
 
 
 @_compiled()
-def _bounds(pos, mat, half, camera_pos, camera_mat, extent, perspective):
+def _bounds(
+    pos: NDArray[np.float64],
+    mat: NDArray[np.float64],
+    half: NDArray[np.float64],
+    camera_pos: NDArray[np.float64],
+    camera_mat: NDArray[np.float64],
+    extent: float,
+    perspective: bool,
+) -> tuple[float, float, float, float]:
     """Rectangle [-1, 1]^2 of the image that a geom's oriented box covers; all if unsure."""
     low_u, high_u, low_v, high_v = np.inf, -np.inf, np.inf, -np.inf
     for corner in range(8):
@@ -105,8 +114,18 @@ def _bounds(pos, mat, half, camera_pos, camera_mat, extent, perspective):
 
 
 @_compiled(inline="always")
-def _hit_box(ox, oy, oz, dx, dy, dz, hx, hy, hz):
-    ix, iy, iz = np.float32(1.0) / dx, np.float32(1.0) / dy, np.float32(1.0) / dz
+def _hit_box(
+    ox: float,
+    oy: float,
+    oz: float,
+    dx: float,
+    dy: float,
+    dz: float,
+    hx: float,
+    hy: float,
+    hz: float,
+) -> float:
+    ix, iy, iz = _ONE / dx, _ONE / dy, _ONE / dz
     ax, bx = (-hx - ox) * ix, (hx - ox) * ix
     ay, by = (-hy - oy) * iy, (hy - oy) * iy
     az, bz = (-hz - oz) * iz, (hz - oz) * iz
@@ -116,7 +135,9 @@ def _hit_box(ox, oy, oz, dx, dy, dz, hx, hy, hz):
 
 
 @_compiled(inline="always")
-def _hit_sphere(ox, oy, oz, dx, dy, dz, radius):
+def _hit_sphere(
+    ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, radius: float
+) -> float:
     a = dx * dx + dy * dy + dz * dz
     b = ox * dx + oy * dy + oz * dz
     # The distance of the ray from the centre, computed without cancelling large terms.
@@ -128,7 +149,7 @@ def _hit_sphere(ox, oy, oz, dx, dy, dz, radius):
 
 
 @_compiled(inline="always")
-def _hit_tube(ox, oy, dx, dy, radius):
+def _hit_tube(ox: float, oy: float, dx: float, dy: float, radius: float) -> float:
     """An endless tube along z."""
     a = dx * dx + dy * dy
     if a < _TINY:
@@ -142,7 +163,9 @@ def _hit_tube(ox, oy, dx, dy, radius):
 
 
 @_compiled(inline="always")
-def _hit_capsule(ox, oy, oz, dx, dy, dz, radius, half):
+def _hit_capsule(
+    ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, radius: float, half: float
+) -> float:
     tube = _hit_tube(ox, oy, dx, dy, radius)
     if abs(oz + tube * dz) <= half:
         return tube
@@ -153,7 +176,9 @@ def _hit_capsule(ox, oy, oz, dx, dy, dz, radius, half):
 
 
 @_compiled(inline="always")
-def _hit_cylinder(ox, oy, oz, dx, dy, dz, radius, half):
+def _hit_cylinder(
+    ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, radius: float, half: float
+) -> float:
     tube = _hit_tube(ox, oy, dx, dy, radius)
     if abs(oz + tube * dz) <= half:
         return tube
@@ -166,7 +191,19 @@ def _hit_cylinder(ox, oy, oz, dx, dy, dz, radius, half):
 
 
 @_compiled()
-def _draw(kind, size, origin, by_u, by_v, way, way_u, way_v, rows, columns, out):
+def _draw(
+    kind: int,
+    size: NDArray[np.float32],
+    origin: NDArray[np.float32],
+    by_u: NDArray[np.float32],
+    by_v: NDArray[np.float32],
+    way: NDArray[np.float32],
+    way_u: NDArray[np.float32],
+    way_v: NDArray[np.float32],
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    out: NDArray[np.float32],
+) -> None:
     """Lower `out` to one geom's depth over a rectangle of pixels.
 
     In the geom's frame, the ray of image point (u, v) starts at origin + u by_u + v by_v and
@@ -196,26 +233,29 @@ def _draw(kind, size, origin, by_u, by_v, way, way_u, way_v, rows, columns, out)
 
 @_compiled()
 def cast_depth(
-    worlds,
-    variant,
-    ids,
-    types,
-    sizes,
-    used,
-    geom_pos,
-    geom_mat,
-    camera_pos,
-    camera_mat,
-    extent,
-    perspective,
-    out,
-):
+    worlds: NDArray[np.int64],
+    variant: NDArray[np.int64],
+    ids: NDArray[np.int64],
+    types: NDArray[np.int64],
+    sizes: NDArray[np.float32],
+    used: NDArray[np.bool_],
+    geom_pos: NDArray[np.float64],
+    geom_mat: NDArray[np.float64],
+    camera_pos: NDArray[np.float64],
+    camera_mat: NDArray[np.float64],
+    extent: float,
+    perspective: bool,
+    out: NDArray[np.float32],
+) -> None:
     """Fill `out[worlds]` with planar depth; infinity where nothing is hit.
 
     Args:
         worlds: Which of the N worlds to do, int64.
         variant: Variant of each world, shape (N,), int64.
-        ids, types, sizes, used: As in `Primitives`.
+        ids: As in `Primitives`.
+        types: As in `Primitives`.
+        sizes: As in `Primitives`.
+        used: As in `Primitives`.
         geom_pos: Positions of all geoms, shape (N, ngeom, 3), float64, [m].
         geom_mat: Orientations of all geoms, shape (N, ngeom, 9), float64.
         camera_pos: Positions of C cameras, shape (N, C, 3), float64, [m].

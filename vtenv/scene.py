@@ -140,9 +140,9 @@ def _fill_slots(body: mujoco.MjsBody, owner: str, shape: Shape) -> None:
     """Give `body` the geoms of all of its slots, empty ones where `shape` has no primitive."""
     for slot in (s for s in SLOTS if s.owner == owner):
         primitives = shape.get(slot.role, [])
-        if len(primitives) > slot.count:
-            raise ValueError(f"{len(primitives)} primitives for the {slot.count} of {slot}")
-        for index in range(slot.count):
+        if len(primitives) > slot.number:
+            raise ValueError(f"{len(primitives)} primitives for the {slot.number} of {slot}")
+        for index in range(slot.number):
             used = index < len(primitives)
             primitive = primitives[index] if used else _EMPTY[owner]
             body.add_geom(
@@ -228,9 +228,7 @@ def _add_hand(spec: mujoco.MjSpec, config: SceneConfig) -> None:
         )
         actuator.set_to_position(kp=2000.0 if slide else 20.0, dampratio=1.0)
     for name in FINGER_JOINTS:
-        spec.add_actuator(
-            name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT
-        ).set_to_motor()
+        spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT).set_to_motor()
 
 
 def _add_finger(hand: mujoco.MjsBody, side: str, sign: float, config: SceneConfig) -> None:

@@ -63,7 +63,7 @@ def gel_images(
 
 
 @_compiled()
-def hash_pixels(seed, pixel):
+def hash_pixels(seed: np.uint64, pixel: int) -> np.uint64:
     """A 64-bit hash of a pixel's number: random bits for it.
 
     Source:
@@ -76,7 +76,15 @@ def hash_pixels(seed, pixel):
 
 
 @_compiled()
-def depth_images(worlds, depth, seeds, noise_mm, dropout, quantization_mm, out):
+def depth_images(
+    worlds: NDArray[np.int64],
+    depth: NDArray[np.float32],
+    seeds: NDArray[np.uint64],
+    noise_mm: float,
+    dropout: float,
+    quantization_mm: float,
+    out: NDArray[np.float32],
+) -> None:
     """What the overhead camera reports of the true depth.
 
     Noise is a bell curve, the sum of four uniform numbers, so none is over 3.5 standard
@@ -86,7 +94,9 @@ def depth_images(worlds, depth, seeds, noise_mm, dropout, quantization_mm, out):
         worlds: Which worlds to do, int64.
         depth: True planar depth, (N, H, W), float32, [m]; infinity where nothing is hit.
         seeds: Seed of each world's noise, (N,), uint64.
-        noise_mm, dropout, quantization_mm: As in `DepthNoiseConfig`.
+        noise_mm: As in `DepthNoiseConfig`.
+        dropout: As in `DepthNoiseConfig`.
+        quantization_mm: As in `DepthNoiseConfig`.
         out: Filled with the images, (N, H, W), float32, [m], within [0, `MAX_DEPTH`]; 0 where
             there is no return.
     """

@@ -29,7 +29,7 @@ def observation_space(config: VTInsertConfig) -> spaces.Dict:
     image, contact = config.scene.image_size, config.scene.contact_size
     gel_depth = GEL_THICKNESS * 1e3
     limit = PROPRIO_LIMIT
-    every = {
+    every: dict[str, spaces.Space[Any]] = {
         "depth": spaces.Box(0.0, MAX_DEPTH, (1, image, image), np.float32),
         "contact": spaces.Box(0, 1, (2, contact, contact), np.uint8),
         "gel": spaces.Box(0.0, gel_depth, (2, contact, contact), np.float32),
@@ -82,10 +82,10 @@ class Simulation:
         ]
         self._clearance = config.scene.clearance_mm * 1e-3
         self._lead_in = config.scene.lead_in_mm * 1e-3
-        self._potentials: dict[str, NDArray] = {
+        self._potentials: dict[str, NDArray[Any]] = {
             name: np.zeros(num_worlds) for name in task.POTENTIALS
         }
-        self._terms: dict[str, NDArray] = {
+        self._terms: dict[str, NDArray[Any]] = {
             name: np.zeros(num_worlds)
             for name in (task.REWARD_WEIGHTS if config.reward == "dense" else ("success",))
         }
@@ -123,7 +123,7 @@ class Simulation:
         for term in self._terms.values():
             term[worlds] = 0.0
 
-    def step(self, worlds: NDArray[np.int64], actions: NDArray) -> StepResult:
+    def step(self, worlds: NDArray[np.int64], actions: NDArray[Any]) -> StepResult:
         """Advance worlds by one control step.
 
         Args:
@@ -165,7 +165,7 @@ class Simulation:
         reward = functools.reduce(np.add, terms.values())
         return StepResult(reward, self._success | failed)
 
-    def observe(self, worlds: NDArray[np.int64]) -> dict[str, NDArray]:
+    def observe(self, worlds: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Observations of all worlds, new arrays; only those of `worlds` are fresh."""
         images = self.engine.sense(worlds, self.generators)
         observation: dict[str, NDArray[Any]] = {}
@@ -186,7 +186,7 @@ class Simulation:
     def info(self) -> dict[str, Any]:
         """What an environment's `info` tells, as arrays over all worlds."""
         geom, state = self.geometry, self.state
-        info: dict[str, NDArray] = {
+        info: dict[str, NDArray[Any]] = {
             "is_success": self._success.copy(),
             "connector": _NAMES[state.connector],
             "insertion_depth": geom.depth.copy(),

@@ -115,7 +115,7 @@ def check_options(
             continue
         low, high = InitialStateRanges.limits(name)
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (number and low <= value <= high):
+        if not (number and low <= value <= high):  # type: ignore[operator]
             raise ValueError(
                 f"reset option {name}={value!r} is not allowed; it must be a number from "
                 f"{low:g} to {high:g}"

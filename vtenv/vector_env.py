@@ -16,10 +16,10 @@ from vtenv.env import VTInsertEnv
 from vtenv.rendering import RENDER_MODES, make_renderer
 from vtenv.simulation import Simulation, action_space, observation_space
 
-Observation = dict[str, NDArray]
+Observation = dict[str, NDArray[Any]]
 
 
-class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray]):
+class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]):
     """N worlds of `VTInsert-v0` stepped together on one engine.
 
     `gymnasium.make_vec("VTInsert-v0", num_envs=16, vectorization_mode="vector_entry_point")`
@@ -66,7 +66,7 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray]):
         self._elapsed = np.zeros(num_envs, np.int64)
         self._finished = np.zeros(num_envs, bool)
 
-    @property
+    @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """The generator of each world."""
         return tuple(self._simulation.generators)
@@ -117,7 +117,9 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray]):
 
     def step(
         self, actions: NDArray[np.float32]
-    ) -> tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict]:
+    ) -> tuple[
+        Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
+    ]:
         """Advance all worlds by one control step of 20 ms.
 
         Args:
@@ -171,7 +173,7 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray]):
         self._show()
         return observation, reward, terminated, truncated, info
 
-    def render(self) -> tuple[NDArray, ...] | None:
+    def render(self) -> tuple[Any, ...] | None:
         """Render every world in the environment's `render_mode`, as `VTInsertEnv.render`."""
         if self._renderer is None:
             raise ValueError(
@@ -181,7 +183,7 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray]):
         if self.render_mode == "human":
             self._renderer.render(self._simulation, 0)
             return None
-        return tuple(self._renderer.render(self._simulation, world) for world in self._every)
+        return tuple(self._renderer.render(self._simulation, int(w)) for w in self._every)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close windows and release threads."""
@@ -189,9 +191,7 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray]):
             self._renderer.close()
         self._simulation.close()
 
-    def _seed(
-        self, worlds: NDArray[np.int64], seed: int | Sequence[int | None] | None
-    ) -> None:
+    def _seed(self, worlds: NDArray[np.int64], seed: int | Sequence[int | None] | None) -> None:
         if seed is None:
             return
         seeds = range(seed, seed + self.num_envs) if isinstance(seed, int) else list(seed)

@@ -34,9 +34,7 @@ class Engine(Protocol):
     def state(self) -> WorldState:
         """The state of all worlds; may alias the engine's memory until the next call."""
 
-    def sense(
-        self, worlds: Array, generators: Sequence[np.random.Generator]
-    ) -> dict[str, Array]:
+    def sense(self, worlds: Array, generators: Sequence[np.random.Generator]) -> dict[str, Array]:
         """Sensor images of all worlds, new arrays; only those of `worlds` are fresh.
 
         Args:

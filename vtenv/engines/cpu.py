@@ -145,7 +145,7 @@ class CPUEngine:
 
     def sense(
         self, worlds: NDArray[np.int64], generators: Sequence[np.random.Generator]
-    ) -> dict[str, NDArray]:
+    ) -> dict[str, NDArray[Any]]:
         """Sensor images of all worlds, new arrays; only those of `worlds` are fresh."""
         wanted, noise = self._config.modalities, self._config.depth_noise
         images: dict[str, NDArray[Any]] = {}

@@ -1,0 +1,217 @@
+"""`vtinsert benchmark`: steps a second, and where the time goes."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shlex
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from policies import machine, speed
+from policies.commands import CommandError
+from policies.whole_file import whole_file
+from vtenv.config import VTInsertConfig
+
+_WARM_UP_STEPS = 5
+"""Steps before the first repetition, to start threads and touch memory."""
+_IDLE_LOAD = 0.5
+"""Load average above which somebody else is using the machine."""
+
+
+def benchmark(
+    *,
+    worlds: int = 16,
+    threads: int | None = None,
+    steps: int = 100,
+    repetitions: int = 5,
+    actions: speed.Actions = "random",
+    image_size: int = 64,
+    contact_size: int = 64,
+    seed: int = 0,
+    json_path: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+) -> int:
+    """Measure steps a second: physics, each sensor, the whole environment.
+
+    All on the same control steps, four connectors mixed, resets as they come, on one thread and
+    on all. A step is one control step of one world: 20 ms, 10 physics substeps.
+
+    Args:
+        worlds: Worlds that are stepped together.
+        threads: Threads to compare with one; by default one a core.
+        steps: Control steps of each world in a repetition.
+        repetitions: Repetitions; the table shows medians.
+        actions: Random ones, or those of the scripted expert, whose episodes are shorter and
+            have more contact.
+        image_size: Rows and columns of the overhead depth image.
+        contact_size: Rows and columns of each finger's image.
+        seed: Seed of worlds and actions.
+        json_path: File for everything that was measured, as JSON.
+    """
+    for name, value in (
+        ("worlds", worlds),
+        ("threads", threads),
+        ("steps", steps),
+        ("repetitions", repetitions),
+    ):
+        if value is not None and value < 1:
+            raise CommandError(f"--{name} {value} is not allowed; it must be at least 1")
+    if json_path is not None and not json_path.parent.is_dir():
+        raise CommandError(f"cannot write {json_path}: there is no folder {json_path.parent}")
+    settings = {"image_size": image_size, "contact_size": contact_size}
+    try:
+        VTInsertConfig.from_settings(**settings)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+
+    found, load = machine.hardware(), machine.load()
+    counts = sorted({1, min(threads or int(found["cores"]), worlds)})
+    subjects = {count: speed.Subject(settings, worlds, count) for count in counts}
+    chosen, calls = subjects[1].record(seed, steps, actions)
+    measured: dict[int, list[speed.Seconds]] = {count: [] for count in counts}
+    single: list[tuple[float, float]] = []
+    for subject in subjects.values():
+        subject.measure(seed, chosen[:_WARM_UP_STEPS], calls[: 2 * _WARM_UP_STEPS])
+    # The parts and the numbers of threads take turns, so that ratios compare neighbours in time.
+    for _ in track(range(repetitions), "Measuring", console=Console(stderr=True)):
+        for count, subject in subjects.items():
+            measured[count].append(subject.measure(seed, chosen, calls))
+        single.append(speed.measure_single(settings, seed, steps, actions))
+    for subject in subjects.values():
+        subject.close()
+
+    control_steps = sum(len(call.worlds) for call in calls if call.method == "step")
+    report = {
+        "command": shlex.join(["vtinsert", *sys.argv[1:]]),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": machine.commit(),
+        "hardware": found,
+        "load_before": load,
+        "versions": machine.versions(),
+        "settings": {
+            "worlds": worlds,
+            "steps": steps,
+            "repetitions": repetitions,
+            "actions": actions,
+            "seed": seed,
+            "control_steps": control_steps,
+            **settings,
+        },
+        **_summary(measured, single, control_steps),
+    }
+    _print(report)
+    if json_path is not None:
+        try:
+            with whole_file(json_path) as temporary:
+                temporary.write_text(json.dumps(report, indent=2) + "\n")
+        except OSError as error:
+            raise CommandError(f"cannot write {json_path}: {error.strerror}") from None
+        print(f"Written to {json_path}")
+    return 0
+
+
+def _summary(
+    measured: dict[int, list[speed.Seconds]],
+    single: list[tuple[float, float]],
+    control_steps: int,
+) -> dict[str, Any]:
+    """Rates and ratios: medians over repetitions of numbers from within one repetition."""
+    counts = sorted(measured)
+    fewest, most = counts[0], counts[-1]
+    parts = list(measured[fewest][0].parts())
+    rates = [
+        {"part": part, "threads": count}
+        | _spread([control_steps / seconds.parts()[part] for seconds in measured[count]])
+        for part in parts
+        for count in counts
+    ]
+    rates.append({"part": speed.SINGLE, "threads": 1} | _spread([1 / step for step, _ in single]))
+    return {
+        "rates": rates,
+        "environment_over_physics": {
+            str(count): statistics.median(s.physics / s.environment for s in measured[count])
+            for count in counts
+        },
+        "thread_speed_up": {
+            part: statistics.median(
+                one.parts()[part] / all_.parts()[part]
+                for one, all_ in zip(measured[fewest], measured[most], strict=True)
+            )
+            for part in parts
+        },
+        "time_shares": {
+            str(count): {
+                part: statistics.median(s.shares()[part] for s in measured[count])
+                for part in measured[count][0].shares()
+            }
+            for count in counts
+        },
+        "reset_in_steps": statistics.median(reset / step for step, reset in single),
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    return {
+        "steps_per_second": statistics.median(values),
+        "lowest": min(values),
+        "highest": max(values),
+    }
+
+
+def _print(report: dict[str, Any]) -> None:
+    hardware, settings = report["hardware"], report["settings"]
+    counts = [int(count) for count in report["time_shares"]]
+    rates = {(rate["part"], rate["threads"]): rate for rate in report["rates"]}
+
+    table = Table(
+        title=f"Control steps a second: {settings['worlds']} worlds, four connectors mixed",
+        caption=f"{hardware['cpu']}, {hardware['cores']} cores; "
+        f"MuJoCo {report['versions']['mujoco']}; medians over {settings['repetitions']} "
+        f"repetitions of {settings['control_steps']} steps, {settings['actions']} actions",
+    )
+    table.add_column("what runs")
+    for count in counts:
+        table.add_column(_threads(count), justify="right")
+    if len(counts) > 1:
+        table.add_column("speed-up", justify="right")
+    table.add_column(f"share of time\n{' / '.join(map(str, counts))}", justify="right")
+    for part in (*report["thread_speed_up"], speed.RESETS, speed.SINGLE):
+        shares = [shares.get(part) for shares in report["time_shares"].values()]
+        row = [_number(rates.get((part, count))) for count in counts]
+        if len(counts) > 1:
+            speed_up = report["thread_speed_up"].get(part)
+            row.append("" if speed_up is None else f"{speed_up:.2f}")
+        row.append(" / ".join(f"{share:.0%}" for share in shares if share is not None))
+        table.add_row(part, *row, style="bold" if part == speed.ENVIRONMENT else None)
+
+    console = Console(highlight=False)
+    console.print(table)
+    ratios = ", ".join(
+        f"{ratio:.0%} on {_threads(int(count))}"
+        for count, ratio in report["environment_over_physics"].items()
+    )
+    console.print(f"The whole environment runs at this part of the rate of its physics: {ratios}.")
+    if report["load_before"] is not None and report["load_before"] > _IDLE_LOAD:
+        console.print(
+            f"[yellow]The machine was busy before this (load {report['load_before']:.1f}): "
+            "rates are too low, above all on several threads."
+        )
+    console.print(
+        f"A reset of one world by itself costs {report['reset_in_steps']:.1f} control steps."
+    )
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
+def _number(rate: dict[str, Any] | None) -> str:
+    return "" if rate is None else f"{rate['steps_per_second']:,.0f}"
