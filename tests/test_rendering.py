@@ -484,7 +484,6 @@ def test_hand_plug_and_socket_fill_the_frame(make):
         right = points @ np.cross(eye.forward, eye.up) / ahead * eye.frustum_near
         up = points @ eye.up / ahead * eye.frustum_near
         half_width = eye.frustum_top * IMAGE_SIZE[0] / IMAGE_SIZE[1]
-        print(seed, (right / half_width).round(2), (up / eye.frustum_top).round(2))
         assert (np.abs(right) < half_width).all()
         assert (np.abs(up) < eye.frustum_top).all()
         assert np.ptp(right) > half_width

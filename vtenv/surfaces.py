@@ -107,28 +107,32 @@ def loft(rings: ArrayLike, *, closed: bool = True, caps: bool = True) -> Surface
         caps: Whether the first and the last ring are filled, as seen from their centres.
     """
     rings = np.asarray(rings, np.float64)
-    count, n = rings.shape[:2]
+    ends = (rings[0, ::-1], rings[-1])
     if closed:
         rings = np.concatenate([rings, rings[:, :1]], axis=1)
-        n += 1
-    points = rings.reshape(-1, 3)
+    count, n = rings.shape[:2]
     u, v = np.meshgrid(np.linspace(0, 1, n), np.linspace(0, 1, count))
-    texcoords = np.stack([u.ravel(), v.ravel()], axis=-1)
     row, column = np.meshgrid(np.arange(count - 1), np.arange(n - 1), indexing="ij")
     corner = (row * n + column).ravel()
-    faces = [
-        np.stack([corner, corner + 1, corner + n + 1], axis=-1),
-        np.stack([corner, corner + n + 1, corner + n], axis=-1),
-    ]
-    if caps:
-        for ring, flip, v_cap in ((0, True, 0.0), (count - 1, False, 1.0)):
-            centre = len(points)
-            points = np.concatenate([points, rings[ring].mean(axis=0, keepdims=True)])
-            texcoords = np.concatenate([texcoords, [[0.5, v_cap]]])
-            edge = ring * n + np.arange(n - 1)
-            fan = [np.full(n - 1, centre), edge, edge + 1]
-            faces.append(np.stack(fan[::-1] if flip else fan, axis=-1))
-    return shade(points, np.concatenate(faces), texcoords)
+    faces = np.concatenate(
+        [
+            np.stack([corner, corner + 1, corner + n + 1], axis=-1),
+            np.stack([corner, corner + n + 1, corner + n], axis=-1),
+        ]
+    )
+    side = shade(rings.reshape(-1, 3), faces, np.stack([u.ravel(), v.ravel()], axis=-1))
+    if not caps:
+        return side
+    # Shaded on their own: next to a rounded edge a flat face would not look flat.
+    return merge([side, *map(_disc, ends)])
+
+
+def _disc(ring: Points) -> Surface:
+    """Flat face within a ring of points, (N, 3), seen from where it goes counter-clockwise."""
+    n = len(ring)
+    edge = np.arange(n)
+    faces = np.stack([np.full(n, n), edge, (edge + 1) % n], axis=-1)
+    return shade(np.concatenate([ring, ring.mean(axis=0, keepdims=True)]), faces)
 
 
 def revolve(profile: Sequence[tuple[float, float]], segments: int = 32) -> Surface:

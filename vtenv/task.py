@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from vtenv.config import InitialStateRanges, VTInsertConfig
 from vtenv.connectors import CONNECTOR_NAMES, CONNECTORS, SHOULDER_IN_HAND
 from vtenv.scene import HAND_HEIGHT
@@ -53,6 +55,11 @@ POTENTIALS = ("lateral", "angular", "approach", "insertion")
 
 PROPRIO_SIZE = 12
 STATE_SIZE = PROPRIO_SIZE + 15 + len(CONNECTOR_NAMES)
+
+# Arrays, so that they are not made anew in every step.
+_TRAVELS = np.array([CONNECTORS[name].travel for name in CONNECTOR_NAMES])
+_SCALE, _LEASH, _SLIP = map(np.array, (ACTION_SCALE, TARGET_LEASH, MAX_SLIP))
+_LOW, _HIGH = np.array(WORKSPACE).T
 
 NUM_UNIFORMS = 2 + len(InitialStateRanges.names())
 """Random numbers that an initial state takes."""
@@ -177,10 +184,10 @@ def next_target(target: Array, hand: Array, action: Array) -> Array:
         action: In [-1, 1], (N, 5).
     """
     xp = namespace(target)
-    scale = constant(ACTION_SCALE, target)
-    leash = constant(TARGET_LEASH, target)
+    scale = constant(_SCALE, target)
+    leash = constant(_LEASH, target)
     moved = target + xp.clip(action, -1.0, 1.0) * scale
-    low, high = (constant(bound, target) for bound in zip(*WORKSPACE, strict=True))
+    low, high = constant(_LOW, target), constant(_HIGH, target)
     moved = xp.minimum(xp.maximum(moved, low), high)
     # The leash last: it holds for a hand that has been pushed out of the workspace, too.
     return xp.minimum(xp.maximum(moved, hand - leash), hand + leash)
@@ -196,8 +203,7 @@ def _in_frame(mat: Array, *vectors: Array) -> Array:
 def geometry(state: WorldState) -> Geometry:
     """Where the plug is, relative to socket and hand."""
     xp = namespace(state.plug_pos_w)
-    travels = [CONNECTORS[name].travel for name in CONNECTOR_NAMES]
-    travel = xp.take(constant(travels, state.hand), state.connector)
+    travel = constant(_TRAVELS, state.hand)[state.connector]
 
     axis_w = state.plug_mat_w[:, :, 0]
     tip_w = state.plug_pos_w + axis_w * travel[:, None] - state.socket_pos_w
@@ -205,16 +211,21 @@ def geometry(state: WorldState) -> Geometry:
     tip, axis, side = in_socket[:, 0], in_socket[:, 1], in_socket[:, 2]
     in_hand = _in_frame(state.hand_mat_w, state.plug_pos_w - state.hand_pos_w, axis_w)
     place, axis_hand = in_hand[:, 0], in_hand[:, 1]
-    hand_pitch = xp.atan2(-axis_hand[:, 2], axis_hand[:, 0])
+    across = xp.hypot(in_socket[:, :2, 1], in_socket[:, :2, 2])
+    # All the angles in one call: yaw, pitch, roll and the angle between the axes in the
+    # socket's frame, and the pitch in the hand's.
+    opposite = [axis[:, 1], -axis[:, 2], side[:, 2], across[:, 1], -axis_hand[:, 2]]
+    adjacent = [axis[:, 0], axis[:, 0], side[:, 1], axis[:, 0], axis_hand[:, 0]]
+    angles = xp.atan2(xp.stack(opposite), xp.stack(adjacent))
     return Geometry(
         depth=tip[:, 0],
         tip=tip[:, 1:],
-        lateral=xp.hypot(tip[:, 1], tip[:, 2]),
-        yaw=xp.atan2(axis[:, 1], axis[:, 0]),
-        pitch=xp.atan2(-axis[:, 2], axis[:, 0]),
-        roll=xp.atan2(side[:, 2], side[:, 1]),
-        angle=xp.atan2(xp.hypot(axis[:, 1], axis[:, 2]), axis[:, 0]),
-        in_hand=xp.stack([place[:, 0] - SHOULDER_IN_HAND, place[:, 2], hand_pitch], axis=-1),
+        lateral=across[:, 0],
+        yaw=angles[0],
+        pitch=angles[1],
+        roll=angles[2],
+        angle=angles[3],
+        in_hand=xp.stack([place[:, 0] - SHOULDER_IN_HAND, place[:, 2], angles[4]], axis=-1),
         travel=travel,
     )
 
@@ -244,11 +255,10 @@ def is_success(state: WorldState, geom: Geometry, clearance: float) -> Array:
 def failure(state: WorldState, geom: Geometry) -> Array:
     """Why the episode failed: codes into `FAILURES`, (N,), integer; 0 if it did not."""
     xp = namespace(geom.depth)
-    slip = xp.any(xp.abs(geom.in_hand) > constant(MAX_SLIP, geom.depth), axis=-1)
-    code = xp.where(state.socket_force > MAX_SOCKET_FORCE, 3, 0)
-    code = xp.where(slip, 2, code)
-    code = xp.where(~xp.any(state.touching, axis=-1), 1, code)
-    return xp.where(state.stable, code, 4)
+    slip = xp.any(xp.abs(geom.in_hand) > constant(_SLIP, geom.depth), axis=-1)
+    dropped = ~xp.any(state.touching, axis=-1)
+    code = xp.where(slip, 2, xp.where(state.socket_force > MAX_SOCKET_FORCE, 3, 0))
+    return xp.where(state.stable, xp.where(dropped, 1, code), 4)
 
 
 def potentials(geom: Geometry, clearance: float, lead_in: float) -> dict[str, Array]:
@@ -260,10 +270,14 @@ def potentials(geom: Geometry, clearance: float, lead_in: float) -> dict[str, Ar
     xp = namespace(geom.depth)
     in_mouth = geom.lateral <= clearance + lead_in + _CONTACT_TOLERANCE
     inserted = xp.clip(geom.depth / (SUCCESS_FRACTION * geom.travel), 0.0, 1.0)
+    away = xp.stack(
+        [geom.lateral / 0.005, geom.angle / 0.2, xp.clip(-geom.depth / 0.02, 0.0, None)]
+    )
+    lateral, angular, approach = 1 - xp.tanh(away)
     return {
-        "lateral": 1 - xp.tanh(geom.lateral / 0.005),
-        "angular": 1 - xp.tanh(geom.angle / 0.2),
-        "approach": 1 - xp.tanh(xp.clip(-geom.depth, 0.0, None) / 0.02),
+        "lateral": lateral,
+        "angular": angular,
+        "approach": approach,
         "insertion": xp.where(in_mouth, inserted, xp.zeros_like(inserted)),
     }
 
