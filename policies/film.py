@@ -12,18 +12,12 @@ from numpy.typing import NDArray
 
 from policies.episodes import Policy
 from vtenv import scene
+from vtenv.connectors import CONNECTORS
 from vtenv.env import VTInsertEnv
 from vtenv.rendering import make_renderer
 
 Image = NDArray[np.uint8]
 
-TITLES = {
-    "aux": "3.5 mm audio plug",
-    "pin": "2.54 mm pin header",
-    "usb": "USB-A plug",
-    "stud": "M6 stud",
-}
-"""What each connector is called on a picture."""
 MODALITIES = ("depth", "contact", "gel", "proprio")
 """What an environment must sense for the panel to show both senses."""
 FPS = 25
@@ -102,7 +96,7 @@ def film_episode(
         Frames, `num_frames` of them.
     """
     _, info = env.reset(seed=seed, options={"connector": connector})
-    frame = camera.shoot(f"{TITLES[connector]}, seed {seed}")
+    frame = camera.shoot(f"{CONNECTORS[connector].label}, seed {seed}")
     for _ in range(HOLD_FIRST):
         yield frame
     ended, steps = False, 0
@@ -110,7 +104,7 @@ def film_episode(
         _, _, terminated, _, info = env.step(policy(env.simulation)[0])
         steps += 1
         ended = terminated or steps == max_steps
-        caption, colour = f"{TITLES[connector]}, {steps * _STEP_SECONDS:.2f} s", _TEXT
+        caption, colour = f"{CONNECTORS[connector].label}, {steps * _STEP_SECONDS:.2f} s", _TEXT
         if info["is_success"]:
             caption, colour = f"{caption}: inserted", _GOOD
         elif ended:

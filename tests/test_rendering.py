@@ -14,7 +14,7 @@ from gymnasium.error import DependencyNotInstalled
 
 from vtenv import scene
 from vtenv.config import SceneConfig, VTInsertConfig
-from vtenv.connectors import _BACK_GAP, CONNECTOR_NAMES, CONNECTORS
+from vtenv.connectors import BACK_GAP, CONNECTOR_NAMES, CONNECTORS
 from vtenv.decor import build_render_spec, show_connector
 from vtenv.env import VTInsertEnv
 from vtenv.expert import expert_action
@@ -512,9 +512,7 @@ def test_drawn_holes_are_the_colliding_holes(connector, clearance_mm):
     assert free([x, 0, z], [0.0, 1.0, 0.0]) == pytest.approx(hole.half_y, abs=1e-9)
     assert free([x, 0, z], [0.0, -1.0, 0.0]) == pytest.approx(hole.half_y, abs=1e-9)
     assert free([x, 0, z], [0.0, 0.0, 1.0]) == pytest.approx(hole.half_z - z, abs=1e-9)
-    assert free([x, 0, z], [1.0, 0.0, 0.0]) == pytest.approx(
-        chosen.travel + _BACK_GAP - x, abs=1e-9
-    )
+    assert free([x, 0, z], [1.0, 0.0, 0.0]) == pytest.approx(chosen.travel + BACK_GAP - x, abs=1e-9)
 
 
 @pytest.mark.parametrize("connector", CONNECTOR_NAMES)

@@ -31,13 +31,13 @@ HOUSING_HALF_SIZE = (0.012, 0.024, 0.012)
 """Half-extents of the block that carries the socket, in [m]: depth, width, height. Wider than
 the palm, so that the overhead camera sees its flanks when the hand covers the mouth."""
 
-_BACK_GAP = 0.0005
+BACK_GAP = 0.0005
 """Room behind the tip of a fully inserted plug, in [m]."""
 
 _RING_SECTORS = 12
 """Boxes around a round hole; it is 3.5% wider across its corners than across its flats."""
 
-_CHAMFER_SLOPE = 1.5
+CHAMFER_SLOPE = 1.5
 """Chamfer depth over chamfer width. 34 degrees from the axis: far outside the friction cone
 (11 degrees at a friction of 0.2), so plugs slide in rather than wedge."""
 
@@ -89,6 +89,7 @@ class Connector:
 
     Attributes:
         name: One of `CONNECTOR_NAMES`.
+        label: What people call it.
         source: Where the dimensions come from.
         travel: Length of the inserted part, from shoulder to tip, in [m].
         body_size: Length, width (along y, between the fingers) and height of the grasped
@@ -100,6 +101,7 @@ class Connector:
     """
 
     name: str
+    label: str
     source: str
     travel: float
     body_size: tuple[float, float, float]
@@ -171,7 +173,7 @@ def _wall(
     axis = np.array([1.0, 0.0, 0.0])
     outward = np.array([0.0, math.cos(angle), math.sin(angle)])
     along = np.cross(axis, outward)
-    chamfer = min(_CHAMFER_SLOPE * lead_in, depth / 2)
+    chamfer = min(CHAMFER_SLOPE * lead_in, depth / 2)
     half_thickness = max(lead_in, 0.002) / 2
 
     centre = axis * (chamfer + depth) / 2 + outward * (distance + half_thickness)
@@ -205,7 +207,7 @@ def _frame(half_y: float, half_z: float, depth: float) -> list[Primitive]:
 
 def _rectangular_hole(half_y: float, half_z: float, travel: float, lead_in: float) -> Shape:
     """A rectangular hole of the given half-extents, clearance included."""
-    depth = travel + _BACK_GAP
+    depth = travel + BACK_GAP
     walls = _frame(half_y + lead_in, half_z + lead_in, depth)
     for angle, distance, across in (
         (0.0, half_y, half_z),
@@ -219,7 +221,7 @@ def _rectangular_hole(half_y: float, half_z: float, travel: float, lead_in: floa
 
 def _round_hole(radius: float, travel: float, lead_in: float) -> Shape:
     """A round hole as a ring of boxes: flats at `radius`, clearance included."""
-    depth = travel + _BACK_GAP
+    depth = travel + BACK_GAP
     mouth = radius + lead_in
     walls = _frame(mouth, mouth, depth)
     corner = mouth * 0.5  # fills the frame's square corners outside the octagon
@@ -291,7 +293,7 @@ def _pin_socket(clearance: float, lead_in: float) -> Shape:
     if half_divider * 2 < _MIN_DIVIDER:
         return shape
     # A divider's nose is round: the widest lead-in that the pitch leaves room for.
-    depth = _PIN_TRAVEL + _BACK_GAP
+    depth = _PIN_TRAVEL + BACK_GAP
     middles = (_PIN_ROWS[1:] + _PIN_ROWS[:-1]) / 2
     shape["walls"] += [
         _box(half_divider, depth, half_y + lead_in, half_divider, z=float(z)) for z in middles
@@ -318,6 +320,7 @@ CONNECTORS: dict[str, Connector] = {
     for connector in (
         Connector(
             name="aux",
+            label="3.5 mm audio plug",
             source="3.5 mm three-pole plug, diameter 3.5 mm, length 14.0 mm: IEC 60603-11 and "
             "JEITA RC-5325A. Moulded barrel, 9 mm across and 18 mm long: typical.",
             travel=0.0140,
@@ -328,6 +331,7 @@ CONNECTORS: dict[str, Connector] = {
         ),
         Connector(
             name="pin",
+            label="2.54 mm pin header",
             source="1 x 4 header: 0.635 mm (0.025 in) square posts on a 2.54 mm grid, mating "
             "length 5.84 mm: Samtec TSW series. Crimp housing 14.0 mm long, 2.54 mm a "
             "position: typical of 2.54 mm wire housings.",
@@ -339,6 +343,7 @@ CONNECTORS: dict[str, Connector] = {
         ),
         Connector(
             name="usb",
+            label="USB-A plug",
             source="USB-A plug, shell 12.0 x 4.5 mm, 11.75 mm long, overmould at most 16 x 8 "
             "mm: USB 2.0 specification, section 6.5. Overmould 20 mm long: typical.",
             travel=_USB_TRAVEL,
@@ -349,6 +354,7 @@ CONNECTORS: dict[str, Connector] = {
         ),
         Connector(
             name="stud",
+            label="M6 stud",
             source="M6 thread, major diameter 6.0 mm: ISO 261; 12 mm long: ISO 888, in a plain "
             "clearance hole as ISO 273. Shank 8 mm across and 20 mm long: ours.",
             travel=0.0120,

@@ -57,13 +57,6 @@ _BAR_WIDTH = 282
 """Width of the bars of the task's numbers, in pixels."""
 _MINUS = "\u2212"
 
-_LABELS = {
-    "aux": "3.5 mm audio plug",
-    "pin": "2.54 mm pin header",
-    "usb": "USB-A plug",
-    "stud": "M6 stud",
-}
-
 
 class _Box(NamedTuple):
     left: int
@@ -123,7 +116,8 @@ def draw_panel(observation: Mapping[str, Any], info: Mapping[str, Any]) -> Image
 # --- header -----------------------------------------------------------------------------------
 def _draw_header(image: Image, info: Mapping[str, Any]) -> None:
     connector = str(info.get("connector", ""))
-    _write(image, _LABELS.get(connector, connector), (_MARGIN, 31), 18, weight=600)
+    label = CONNECTORS[connector].label if connector in CONNECTORS else connector
+    _write(image, label, (_MARGIN, 31), 18, weight=600)
     failure = str(info.get("failure", ""))
     if info.get("is_success", False):
         text, color = "inserted", _GREEN

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtenv.connectors import (
-    _BACK_GAP,
-    _CHAMFER_SLOPE,
+    BACK_GAP,
+    CHAMFER_SLOPE,
     HOUSING_HALF_SIZE,
     Connector,
 )
@@ -214,8 +214,8 @@ def socket_parts(
     hole = opening(connector, clearance)
     mouth = hole.grown(lead_in)
     collar = mouth.grown(0.0016)
-    depth = connector.travel + _BACK_GAP
-    chamfer = min(_CHAMFER_SLOPE * lead_in, depth / 2)
+    depth = connector.travel + BACK_GAP
+    chamfer = min(CHAMFER_SLOPE * lead_in, depth / 2)
     half_x, half_y, half_z = HOUSING_HALF_SIZE
     end, edge = 2 * half_x, 0.0010
     outside, point = Opening(half_y, half_z), Opening(1e-6, 1e-6, hole.round)

@@ -131,7 +131,7 @@ def _table(outcomes: Sequence[Outcome], clearance_mm: float) -> Table:
         won = [outcome for outcome in of_it if outcome.success]
         steps = f"{statistics.median(o.steps for o in won):g}" if won else "-"
         table.add_row(
-            film.TITLES[connector],
+            CONNECTORS[connector].label,
             f"{len(won)} of {len(of_it)}",
             f"{statistics.mean(max(o.depth, 0.0) for o in of_it) * 1e3:.1f} mm",
             f"{statistics.mean(o.travel_fraction for o in of_it):.0%}",

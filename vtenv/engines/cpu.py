@@ -227,15 +227,18 @@ class CPUEngine:
     def _in_threads(
         self, function: Callable[[NDArray[np.int64]], None], worlds: NDArray[np.int64]
     ) -> None:
-        """Call `function` on parts of `worlds`, one part a thread."""
+        """Call `function` on parts of `worlds`, one part a thread, one of them the caller's."""
         threads = min(self.num_threads, len(worlds))
-        if threads <= 1:
+        if threads == 1:
             function(worlds)
             return
+        mine, *others = np.array_split(worlds, threads)
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.num_threads, "vtinsert-sensors")
-        for _ in self._pool.map(function, np.array_split(worlds, threads)):
-            pass
+            self._pool = ThreadPoolExecutor(self.num_threads - 1, "vtinsert-sensors")
+        waiting = [self._pool.submit(function, part) for part in others]
+        function(mine)
+        for future in waiting:
+            future.result()
 
 
 def _turn(yaw: NDArray[np.float64], quat: NDArray[np.float64]) -> NDArray[np.float64]:
