@@ -118,10 +118,9 @@ class Simulation:
             worlds, task.initial_state(uniforms, self.config, self.engine.bank_size, fixed)
         )
         self._evaluate(worlds)
-        self._success[worlds] = False
-        self._failure[worlds] = 0
-        for term in self._terms.values():
-            term[worlds] = 0.0
+        self._success[worlds], self._failure[worlds] = False, 0
+        nothing = {name: np.zeros(self.num_worlds) for name in self._terms}
+        self._terms = self._merge(self._terms, nothing, worlds)
 
     def step(self, worlds: NDArray[np.int64], actions: NDArray[Any]) -> StepResult:
         """Advance worlds by one control step.
@@ -146,7 +145,7 @@ class Simulation:
         target = task.next_target(before.target, before.hand, actions)
         self.engine.step(worlds, target[worlds])
 
-        before_potentials = {name: value.copy() for name, value in self._potentials.items()}
+        before_potentials = self._potentials
         self._evaluate(worlds)
         failed = (self._failure > 0) & ~self._success
         if self.config.reward == "dense":
@@ -159,8 +158,7 @@ class Simulation:
             )
         else:
             terms = {"success": self._success.astype(np.float64)}
-        for name, term in terms.items():
-            self._terms[name][worlds] = term[worlds]
+        self._terms = self._merge(self._terms, terms, worlds)
         # Added term by term: NumPy's own sum may round differently for other numbers of worlds.
         reward = functools.reduce(np.add, terms.values())
         return StepResult(reward, self._success | failed)
@@ -210,9 +208,18 @@ class Simulation:
         potentials = task.potentials(self.geometry, self._clearance, self._lead_in)
         success = task.is_success(self.state, self.geometry, self._clearance)
         failure = task.failure(self.state, self.geometry)
-        for name, value in potentials.items():
-            self._potentials[name][worlds] = value[worlds]
+        self._potentials = self._merge(self._potentials, potentials, worlds)
         self._success[worlds], self._failure[worlds] = success[worlds], failure[worlds]
+
+    def _merge(
+        self, old: dict[str, NDArray[Any]], new: dict[str, NDArray[Any]], worlds: NDArray[np.int64]
+    ) -> dict[str, NDArray[Any]]:
+        """New values for `worlds`, old ones for the others."""
+        if len(worlds) == self.num_worlds:
+            return new
+        chosen = np.zeros(self.num_worlds, bool)
+        chosen[worlds] = True
+        return {name: np.where(chosen, value, old[name]) for name, value in new.items()}
 
 
 _NAMES = np.array(CONNECTOR_NAMES, dtype=object)

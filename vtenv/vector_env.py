@@ -137,7 +137,7 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
                 f"worlds {np.flatnonzero(self._finished).tolist()} have finished; reset them "
                 "with options={'reset_mask': ...} before stepping, or use another autoreset_mode"
             )
-        stepping = np.setdiff1d(self._every, resetting, assume_unique=True)
+        stepping = np.flatnonzero(~self._finished) if resetting.size else self._every
         reward = np.zeros(self.num_envs)
         terminated = np.zeros(self.num_envs, bool)
         truncated = np.zeros(self.num_envs, bool)

@@ -85,6 +85,7 @@ class CPUEngine:
         image, contact = config.scene.image_size, config.scene.contact_size
         self._depth = np.empty((num_worlds, 1, image, image), np.float32)
         self._gel = np.empty((num_worlds, 2, contact, contact), np.float32)
+        self._pressed = np.empty_like(self._gel)
         self._seeds = np.zeros(num_worlds, np.uint64)
 
     def reset(self, worlds: NDArray[np.int64], initial: InitialState) -> None:
@@ -155,9 +156,9 @@ class CPUEngine:
                 for world in worlds:
                     self._seeds[world] = generators[world].bit_generator.random_raw()
         if "contact" in wanted or "gel" in wanted:
-            gel = np.zeros_like(self._gel)
-            contact = np.zeros(gel.shape, np.uint8)
-            images |= {"gel": gel, "contact": contact}
+            # Fresh memory costs page faults: none for an image that nobody asked for.
+            images["gel"] = np.zeros_like(self._gel) if "gel" in wanted else self._pressed
+            images["contact"] = np.zeros(self._gel.shape, np.uint8)
 
         def sense_some(some: NDArray[np.int64]) -> None:
             if "depth" in images:
@@ -173,7 +174,7 @@ class CPUEngine:
                 )
             if "gel" in images:
                 self._cast(some, self._touchable, scene.GEL_CAMERAS, self._gel)
-                gel_images(some, self._gel, gel, contact)
+                gel_images(some, self._gel, images["gel"], images["contact"])
 
         if images:
             self._in_threads(sense_some, worlds)
