@@ -136,7 +136,7 @@ class Subject:
     def __init__(self, settings: dict[str, Any], worlds: int, threads: int) -> None:
         def engine(modality: str, **sizes: Any) -> Engine:
             config = VTInsertConfig.from_settings(modalities=(modality,), **sizes)
-            return make_engine("cpu", config, worlds, threads)
+            return make_engine("cpu", config, worlds, num_threads=threads)
 
         self.environment = VTInsertVectorEnv(worlds, num_threads=threads, **settings)
         self._engine = self.environment.simulation.engine

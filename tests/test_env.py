@@ -346,6 +346,6 @@ def test_page_agrees_with_rewards_ranges_and_arguments():
         name: "{:g} to {:g}".format(*getattr(defaults, name)) for name in defaults.names()
     }
     arguments = [row[0].strip("`") for row in rows("Arguments")[1:]]
-    assert arguments == [*SETTINGS, "render_mode", "engine"]
+    assert arguments == [*SETTINGS, "render_mode", "engine", "device"]
     assert f"over {task.MAX_SOCKET_FORCE:g} N between plug and socket" in VTInsertEnv.__doc__
     assert f"{task.SUCCESS_FRACTION:.0%} of the plug's travel" in VTInsertEnv.__doc__

@@ -193,7 +193,7 @@ def test_bad_actions_and_sizes_are_refused():
         make_vec(0)
     with pytest.raises(ValueError, match="num_threads=0 is not allowed"):
         make_vec(2, num_threads=0)
-    with pytest.raises(ValueError, match="unknown engine 'gpu'; choose one of cpu"):
+    with pytest.raises(ValueError, match="unknown engine 'gpu'; choose one of cpu, warp"):
         make_vec(2, engine="gpu")
     with pytest.raises(
         TypeError, match="unknown argument 'clearance'; VTInsert-v0 takes connector"

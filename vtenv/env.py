@@ -165,7 +165,8 @@ class VTInsertEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], E
     | `reward` | **str** | `"dense"` | `dense` or `sparse` |
     | `initial_state` | **InitialStateRanges** | `None` | Ranges; None for those above |
     | `render_mode` | **str** | `None` | `rgb_array`, `human`, `depth_array`, `sensors` |
-    | `engine` | **str** | `"cpu"` | The physics engine |
+    | `engine` | **str** | `"cpu"` | `cpu`, or `warp`: one GPU, for many worlds |
+    | `device` | **str** | `None` | Device of the Warp engine; None for `cuda:0` |
 
     `gymnasium.make_vec` takes the same, and `num_threads`, `autoreset_mode` and
     `max_episode_steps`; see `VTInsertVectorEnv`.
@@ -178,13 +179,19 @@ class VTInsertEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], E
     metadata = {"render_modes": list(RENDER_MODES), "render_fps": RENDER_FPS}  # noqa: RUF012
 
     def __init__(
-        self, *, render_mode: str | None = None, engine: str = "cpu", **settings: Any
+        self,
+        *,
+        render_mode: str | None = None,
+        engine: str = "cpu",
+        device: str | None = None,
+        **settings: Any,
     ) -> None:
-        EzPickle.__init__(self, render_mode=render_mode, engine=engine, **settings)
+        EzPickle.__init__(self, render_mode=render_mode, engine=engine, device=device, **settings)
         self.config = VTInsertConfig.from_settings(**settings)
         self.render_mode = render_mode
         self._renderer = make_renderer(render_mode, self.config)
-        self._simulation = Simulation(self.config, 1, engine, num_threads=1)
+        threads = {"num_threads": 1} if engine == "cpu" else {}
+        self._simulation = Simulation(self.config, 1, engine, device=device, **threads)
         self.observation_space = observation_space(self.config)  # type: ignore[assignment]
         self.action_space = action_space()  # type: ignore[assignment]
 

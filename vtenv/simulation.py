@@ -64,7 +64,7 @@ class Simulation:
         config: The environment's settings.
         num_worlds: Worlds to simulate.
         engine: One of `vtenv.engines.ENGINE_NAMES`.
-        num_threads: Threads of the CPU engine; None for one a core.
+        engine_settings: Other arguments of `vtenv.engines.make_engine`.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class Simulation:
         config: VTInsertConfig,
         num_worlds: int = 1,
         engine: str = "cpu",
-        num_threads: int | None = None,
+        **engine_settings: Any,
     ) -> None:
         self.config = config
         self.num_worlds = num_worlds
-        self.engine = make_engine(engine, config, num_worlds, num_threads)
+        self.engine = make_engine(engine, config, num_worlds, **engine_settings)
         self.generators: list[np.random.Generator] = [
             seeding.np_random()[0] for _ in range(num_worlds)
         ]
@@ -177,7 +177,7 @@ class Simulation:
                 else task.privileged(self.state, self.geometry)
             )
             limited = np.clip(values, -PROPRIO_LIMIT, PROPRIO_LIMIT)
-            observation[name] = limited.astype(np.float32)
+            observation[name] = self.engine.as_observation(limited.astype(np.float32))
         self.last_observation = observation
         return observation
 

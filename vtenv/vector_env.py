@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,9 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
             `AutoresetMode.NEXT_STEP` (the default there and here), `SAME_STEP` or `DISABLED`.
         engine: The physics engine, one of `vtenv.engines.ENGINE_NAMES`.
         num_threads: Threads of the CPU engine; None for one a core.
+        device: Device of the Warp engine; None for "cuda:0".
+        observations: "numpy", or "torch" for tensors on the Warp engine's device, shared with
+            it and so valid until the next step or reset.
         render_mode: As `VTInsertEnv`.
         settings: The other keyword arguments of `VTInsertEnv`.
     """
@@ -47,6 +51,8 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         engine: str = "cpu",
         num_threads: int | None = None,
+        device: str | None = None,
+        observations: str = "numpy",
         render_mode: str | None = None,
         **settings: Any,
     ) -> None:
@@ -57,7 +63,14 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
         self.num_envs = num_envs
         self.max_episode_steps = max_episode_steps
         self._renderer = make_renderer(render_mode, self.config)
-        self._simulation = Simulation(self.config, num_envs, engine, num_threads)
+        self._simulation = Simulation(
+            self.config,
+            num_envs,
+            engine,
+            num_threads=num_threads,
+            device=device,
+            observations=observations,
+        )
         self.single_observation_space = observation_space(self.config)
         self.single_action_space = action_space()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -159,7 +172,7 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
             done = np.flatnonzero(self._finished)
             final = np.full(self.num_envs, None, dtype=object)
             for world in done:
-                final[world] = {name: value[world].copy() for name, value in observation.items()}
+                final[world] = {n: copy.deepcopy(value[world]) for n, value in observation.items()}
             final_info = self._info(done)
             self._simulation.reset(done)
             self._elapsed[done] = 0

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+from gymnasium.error import DependencyNotInstalled
+from numpy.typing import NDArray
 
 from vtenv.config import VTInsertConfig
 from vtenv.state import Array, InitialState, PhysicsState, WorldState
 
-ENGINE_NAMES = ("cpu",)
+ENGINE_NAMES = ("cpu", "warp")
 """The closed set of engines."""
+OBSERVATION_KINDS = ("numpy", "torch")
+"""What observations can be made of."""
 
 
 class Engine(Protocol):
@@ -22,6 +26,8 @@ class Engine(Protocol):
     """
 
     num_worlds: int
+    num_threads: int
+    """Threads it runs on beside the device."""
     bank_size: int
     """Settled grasps of each connector that `InitialState.grasp` may index."""
 
@@ -46,6 +52,9 @@ class Engine(Protocol):
             `gel` (N, 2, H, W) if they ask for either.
         """
 
+    def as_observation(self, values: NDArray[np.float32]) -> Array:
+        """Numbers of an observation as an array of the images' kind."""
+
     def render_depth(self, world: int) -> Array:
         """Noise-free overhead depth of one world, (H, W), float32, [m], for people."""
 
@@ -57,7 +66,13 @@ class Engine(Protocol):
 
 
 def make_engine(
-    name: str, config: VTInsertConfig, num_worlds: int, num_threads: int | None = None
+    name: str,
+    config: VTInsertConfig,
+    num_worlds: int,
+    *,
+    num_threads: int | None = None,
+    device: str | None = None,
+    observations: str = "numpy",
 ) -> Engine:
     """Make an engine.
 
@@ -66,12 +81,36 @@ def make_engine(
         config: The environment's settings.
         num_worlds: Worlds to simulate.
         num_threads: Threads of the CPU engine; None for one a core, but no more than worlds.
+        device: Device of the Warp engine; None for "cuda:0".
+        observations: "numpy", or "torch" for tensors on the Warp engine's device.
 
     Raises:
-        ValueError: If there is no such engine; lists those there are.
+        ValueError: If there is no such engine, or an argument is not for it; says what is.
+        DependencyNotInstalled: If the engine's extra is not installed; names it.
     """
+    if name not in ENGINE_NAMES:
+        raise ValueError(f"unknown engine {name!r}; choose one of {', '.join(ENGINE_NAMES)}")
+    if observations not in OBSERVATION_KINDS:
+        raise ValueError(
+            f"observations={observations!r} is not allowed; choose one of "
+            f"{', '.join(OBSERVATION_KINDS)}"
+        )
     if name == "cpu":
+        if device is not None or observations != "numpy":
+            raise ValueError(
+                f"device={device!r} and observations={observations!r} are for engine='warp'; "
+                "leave them out, or choose that engine"
+            )
         from vtenv.engines.cpu import CPUEngine
 
         return CPUEngine(config, num_worlds, num_threads)
-    raise ValueError(f"unknown engine {name!r}; choose one of {', '.join(ENGINE_NAMES)}")
+    if num_threads is not None:
+        raise ValueError(f"num_threads={num_threads} is for engine='cpu'; leave it out")
+    try:
+        from vtenv.engines.warp import WarpEngine
+    except ModuleNotFoundError as error:
+        raise DependencyNotInstalled(
+            f"engine='warp' needs {error.name}; install the extra with `uv sync --extra warp` or "
+            '`pip install "vtinsert[warp]"`'
+        ) from error
+    return WarpEngine(config, num_worlds, device or "cuda:0", tensors=observations == "torch")

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from vtenv import scene
 from vtenv.config import VTInsertConfig
 from vtenv.connectors import CONNECTOR_NAMES
-from vtenv.grasp_bank import BANK_SIZE, load_bank, settle_grasps
+from vtenv.engines.placement import place
+from vtenv.grasp_bank import BANK_SIZE, load_bank
 from vtenv.raycast import Primitives, cast_depth
 from vtenv.sensors import depth_images, gel_images
 from vtenv.state import InitialState, PhysicsState, WorldState
@@ -90,33 +91,16 @@ class CPUEngine:
 
     def reset(self, worlds: NDArray[np.int64], initial: InitialState) -> None:
         """Put worlds into their initial states, one row of `initial` each."""
-        grasps = self._bank[initial.connector, initial.grasp]
-        fresh = np.flatnonzero(~np.isnan(initial.in_hand[:, 0]))
-        if fresh.size:
-            grasps[fresh] = settle_grasps(initial.connector[fresh], initial.in_hand[fresh])
-
         if (self._connector[worlds] != initial.connector).any():
             self._connector[worlds] = initial.connector
             self._batch.set_models([self.models[c] for c in self._connector])
 
         batch = self._batch
         batch.reset(worlds, stage=mujoco.mjtStage.mjSTAGE_NONE)
-        yaw = initial.hand[:, 3]
-        cos, sin = np.cos(yaw), np.sin(yaw)
-        x, y, z = grasps[:, 2:5].T
-        plug = np.stack([cos * x - sin * y, sin * x + cos * y, z], axis=-1)
-        self._qpos[worlds, scene.HAND_QPOS] = initial.hand
-        self._qpos[worlds, scene.FINGER_QPOS] = grasps[:, :2]
-        self._qpos[worlds, scene.PLUG_POS] = (
-            plug + initial.hand[:, :3] + [0.0, 0.0, scene.HAND_HEIGHT]
-        )
-        self._qpos[worlds, scene.PLUG_QUAT] = _turn(yaw, grasps[:, 5:9])
-        self._ctrl[worlds, scene.HAND_CTRL] = initial.hand
-        self._ctrl[worlds, scene.FINGER_CTRL] = scene.GRIP_FORCE
-        batch.mocap_pos[worlds, 0] = initial.socket_pos_w
-        upright = np.zeros((len(worlds), 4))
-        upright[:, 0] = 1.0
-        batch.mocap_quat[worlds, 0] = _turn(initial.socket_yaw, upright)
+        placed = place(initial, self._bank)
+        self._qpos[worlds], self._ctrl[worlds] = placed.qpos, placed.ctrl
+        batch.mocap_pos[worlds, 0] = placed.socket_pos
+        batch.mocap_quat[worlds, 0] = placed.socket_quat
         batch.forward(worlds)
 
     def step(self, worlds: NDArray[np.int64], target: NDArray[np.float64]) -> None:
@@ -180,6 +164,10 @@ class CPUEngine:
             self._in_threads(sense_some, worlds)
         return images
 
+    def as_observation(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Numbers of an observation as they are."""
+        return values
+
     def render_depth(self, world: int) -> NDArray[np.float32]:
         """Noise-free overhead depth of one world, (H, W), float32, [m]."""
         self._cast(np.array([world]), self._overhead, _OVERHEAD, self._depth)
@@ -240,10 +228,3 @@ class CPUEngine:
         function(mine)
         for future in waiting:
             future.result()
-
-
-def _turn(yaw: NDArray[np.float64], quat: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Quaternions (N, 4), wxyz, turned about the world's vertical by `yaw` (N,)."""
-    c, s = np.cos(yaw / 2), np.sin(yaw / 2)
-    w, x, y, z = quat.T
-    return np.stack([c * w - s * z, c * x - s * y, c * y + s * x, c * z + s * w], axis=-1)
