@@ -1,1 +1,27 @@
 """Perceiving: data sets, encoders, objectives, training and probes."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from representation.encoder import EncoderConfig, VisuotactileEncoder
+
+__all__ = ["EncoderConfig", "VisuotactileEncoder"]
+
+# The packages of a neural network take seconds to import: they wait until a name is used.
+_HOMES = {
+    "EncoderConfig": "representation.encoder",
+    "VisuotactileEncoder": "representation.encoder",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -100,6 +100,9 @@ def test_disabled_autoreset_with_reset_mask():
 @pytest.mark.parametrize("bad", [np.zeros(3, bool), np.ones(2, bool), np.ones(3, int)])
 def test_bad_reset_masks_are_refused(bad):
     vector = make_vec(3, modalities=("proprio",))
+    with pytest.raises(ValueError, match="reset all worlds before resetting some"):
+        vector.reset(options={"reset_mask": np.ones(3, bool)})
+    vector.reset(seed=0)
     with pytest.raises(ValueError, match="reset_mask must be a bool array of shape"):
         vector.reset(options={"reset_mask": bad})
     vector.close()

@@ -156,4 +156,3 @@ def test_bad_arguments_say_what_is_allowed():
         Simulation(config, 1, "cpu", device="cuda:0")
     with pytest.raises(ValueError, match="observations='jax' is not allowed; choose one of numpy"):
         Simulation(config, 1, "warp", observations="jax")
-

@@ -91,6 +91,8 @@ class Simulation:
         }
         self.last_observation: dict[str, NDArray[Any]] = {}
         self.last_info: dict[str, NDArray[Any]] = {}
+        self.state: WorldState = self.engine.state()
+        self.geometry: task.Geometry = task.geometry(self.state)
         self._success = np.zeros(num_worlds, bool)
         self._failure = np.zeros(num_worlds, np.int64)
 
@@ -119,7 +121,7 @@ class Simulation:
         )
         self._evaluate(worlds)
         self._success[worlds], self._failure[worlds] = False, 0
-        nothing = {name: np.zeros(self.num_worlds) for name in self._terms}
+        nothing = {name: np.zeros(len(worlds)) for name in self._terms}
         self._terms = self._merge(self._terms, nothing, worlds)
 
     def step(self, worlds: NDArray[np.int64], actions: NDArray[Any]) -> StepResult:
@@ -158,7 +160,8 @@ class Simulation:
             )
         else:
             terms = {"success": self._success.astype(np.float64)}
-        self._terms = self._merge(self._terms, terms, worlds)
+        rows = {name: term[worlds] for name, term in terms.items()}
+        self._terms = self._merge(self._terms, rows, worlds)
         # Added term by term: NumPy's own sum may round differently for other numbers of worlds.
         reward = functools.reduce(np.add, terms.values())
         return StepResult(reward, self._success | failed)
@@ -203,23 +206,26 @@ class Simulation:
 
     def _evaluate(self, worlds: NDArray[np.int64]) -> None:
         """Bring state, geometry, success, failure and potentials of `worlds` up to date."""
-        self.state: WorldState = self.engine.state()
-        self.geometry = task.geometry(self.state)
-        potentials = task.potentials(self.geometry, self._clearance, self._lead_in)
-        success = task.is_success(self.state, self.geometry, self._clearance)
-        failure = task.failure(self.state, self.geometry)
+        self.state = self.engine.state()
+        every = len(worlds) == self.num_worlds
+        state = self.state if every else self.state.take(worlds)
+        geometry = task.geometry(state)
+        self.geometry = geometry if every else self.geometry.put(worlds, geometry)
+        potentials = task.potentials(geometry, self._clearance, self._lead_in)
         self._potentials = self._merge(self._potentials, potentials, worlds)
-        self._success[worlds], self._failure[worlds] = success[worlds], failure[worlds]
+        self._success[worlds] = task.is_success(state, geometry, self._clearance)
+        self._failure[worlds] = task.failure(state, geometry)
 
     def _merge(
-        self, old: dict[str, NDArray[Any]], new: dict[str, NDArray[Any]], worlds: NDArray[np.int64]
+        self, old: dict[str, NDArray[Any]], rows: dict[str, NDArray[Any]], worlds: NDArray[np.int64]
     ) -> dict[str, NDArray[Any]]:
-        """New values for `worlds`, old ones for the others."""
+        """Values of all worlds: rows of `worlds`, and old values of the others."""
         if len(worlds) == self.num_worlds:
-            return new
-        chosen = np.zeros(self.num_worlds, bool)
-        chosen[worlds] = True
-        return {name: np.where(chosen, value, old[name]) for name, value in new.items()}
+            return rows
+        merged = {name: value.copy() for name, value in old.items()}
+        for name, value in rows.items():
+            merged[name][worlds] = value
+        return merged
 
 
 _NAMES = np.array(CONNECTOR_NAMES, dtype=object)

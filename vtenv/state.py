@@ -89,6 +89,10 @@ class WorldState:
     touching: Array
     stable: Array
 
+    def take(self, index: Array) -> WorldState:
+        """The worlds of `index`."""
+        return WorldState(**{name: value[index] for name, value in vars(self).items()})
+
 
 class PhysicsState(NamedTuple):
     """The state of one world in the model's own coordinates, NumPy, for drawing it.

@@ -115,6 +115,8 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
                     f"reset_mask must be a bool array of shape ({self.num_envs},) with at least "
                     f"one True; got {mask!r}"
                 )
+            if not self._simulation.last_observation:
+                raise ValueError("reset all worlds before resetting some of them")
             worlds = np.flatnonzero(mask)
         self._seed(worlds, seed)
         self._simulation.reset(worlds, options=options)

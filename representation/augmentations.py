@@ -1,0 +1,346 @@
+"""Augmentations of depth images and contact masks, batched, on the device they lie on.
+
+Source: the paper, section C, "Dataset": noise, random centre crop and occlusions for the visual
+image, slight rotations and morphological transformations for the tactile one.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, max_pool2d
+
+
+def _require(condition: bool, name: str, given: object, allowed: str) -> None:
+    if not condition:
+        raise ValueError(f"{name}={given!r} is not allowed; {name} must be {allowed}")
+
+
+def _uniform(
+    shape: Sequence[int], low: float, high: float, like: Tensor, generator: torch.Generator
+) -> Tensor:
+    drawn = torch.rand(tuple(shape), generator=generator, device=generator.device)
+    return (low + (high - low) * drawn).to(like.device)
+
+
+class Augmentation(ABC):
+    """A random change of images. Every sample draws its own; its channels share it."""
+
+    key: ClassVar[str]
+    """What it changes: "depth" or "contact"."""
+
+    @abstractmethod
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Change images.
+
+        Args:
+            images: (N, C, H, W); depth, float32, [m], or contact masks in {0, 1}.
+            generator: Draws the changes; on any device.
+
+        Returns:
+            New images of the same shape and type.
+        """
+
+
+@dataclass(frozen=True)
+class DepthNoise(Augmentation):
+    """Gaussian noise on each pixel that has a return.
+
+    Raises:
+        ValueError: If the deviation is negative.
+    """
+
+    key = "depth"
+    std_mm: float = 1.0
+    """Standard deviation."""
+
+    def __post_init__(self) -> None:
+        _require(self.std_mm >= 0.0, "std_mm", self.std_mm, "at least 0")
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Change images; see `Augmentation`."""
+        noise = torch.randn(images.shape, generator=generator, device=generator.device)
+        noisy = (images + 1e-3 * self.std_mm * noise.to(images)).clamp(min=0.0)
+        return torch.where(images > 0.0, noisy, images)
+
+
+@dataclass(frozen=True)
+class CentreCrop(Augmentation):
+    """Cut out the centre, of random size, and enlarge it to the image.
+
+    Pixels are the nearest, not mixed: a mean of the plug's and the table's depth is neither's.
+
+    Raises:
+        ValueError: If the scale is not in (0, 1].
+    """
+
+    key = "depth"
+    min_scale: float = 0.8
+    """Smallest side of the crop, as a part of the image's."""
+
+    def __post_init__(self) -> None:
+        _require(0.0 < self.min_scale <= 1.0, "min_scale", self.min_scale, "in (0, 1]")
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Change images; see `Augmentation`."""
+        return crop_centre(images, _uniform((len(images),), self.min_scale, 1.0, images, generator))
+
+
+@dataclass(frozen=True)
+class Occlusion(Augmentation):
+    """Boxes and strips that stand before the scene, nearer than anything in it.
+
+    Source: the paper, figure 5.
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+
+    key = "depth"
+    max_count: int = 3
+    """Most occluders in an image; at least one, unless this is 0."""
+    max_size: float = 0.4
+    """Largest side of a box and width of a strip, as a part of the image's side."""
+    strip_chance: float = 0.5
+    """Chance that an occluder is a strip across the whole image."""
+
+    def __post_init__(self) -> None:
+        _require(self.max_count >= 0, "max_count", self.max_count, "at least 0")
+        _require(0.0 < self.max_size <= 1.0, "max_size", self.max_size, "in (0, 1]")
+        _require(0.0 <= self.strip_chance <= 1.0, "strip_chance", self.strip_chance, "in [0, 1]")
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Change images; see `Augmentation`."""
+        count, (height, width) = len(images), images.shape[-2:]
+        if self.max_count == 0:
+            return images.clone()
+        shape = (count, self.max_count)
+        present = torch.arange(self.max_count, device=images.device) < _uniform(
+            (count, 1), 1.0, self.max_count + 1.0, images, generator
+        ).floor().to(torch.int64)
+        centre = _uniform((*shape, 2), 0.0, 1.0, images, generator)
+        half = _uniform((*shape, 2), 0.1, 1.0, images, generator) * (self.max_size / 2)
+        kind = _uniform(shape, 0.0, 1.0, images, generator)
+        along = torch.stack(  # which side of a strip spans the image: rows or columns
+            [kind < self.strip_chance / 2, kind > 1.0 - self.strip_chance / 2], dim=-1
+        )
+        half = torch.where(along, torch.full_like(half, 2.0), half)
+        rows = (torch.arange(height, device=images.device) + 0.5) / height
+        columns = (torch.arange(width, device=images.device) + 0.5) / width
+        in_rows = (rows - centre[..., :1]).abs() < half[..., :1]  # (N, K, H)
+        in_columns = (columns - centre[..., 1:]).abs() < half[..., 1:]  # (N, K, W)
+        covers = in_rows[..., :, None] & in_columns[..., None, :] & present[..., None, None]
+        seen = torch.where(images > 0.0, images, torch.full_like(images, torch.inf))
+        nearest = seen.amin(dim=(1, 2, 3), keepdim=True)
+        nearest = torch.where(nearest.isfinite(), nearest, torch.zeros_like(nearest))
+        depth = nearest * _uniform((count, 1, 1, 1), 0.7, 0.95, images, generator)
+        return torch.where(covers.any(dim=1, keepdim=True), depth.to(images), images)
+
+
+@dataclass(frozen=True)
+class SlightRotation(Augmentation):
+    """Turn each finger's mask about its centre. What comes in from outside has no contact.
+
+    It turns the plug in the hand too: not for an encoder that is to tell its pitch.
+
+    Raises:
+        ValueError: If the angle is not from 0 to 180.
+    """
+
+    key = "contact"
+    max_deg: float = 10.0
+    """Largest angle, either way."""
+
+    def __post_init__(self) -> None:
+        _require(0.0 <= self.max_deg <= 180.0, "max_deg", self.max_deg, "from 0 to 180")
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Change images; see `Augmentation`."""
+        limit = math.radians(self.max_deg)
+        return rotate(images, _uniform((len(images),), -limit, limit, images, generator))
+
+
+@dataclass(frozen=True)
+class DilationErosion(Augmentation):
+    """Grow or shrink the area in contact, as more or less force would.
+
+    Raises:
+        ValueError: If the number of pixels is negative.
+    """
+
+    key = "contact"
+    max_pixels: int = 2
+    """Most pixels by which an edge moves, either way."""
+
+    def __post_init__(self) -> None:
+        _require(self.max_pixels >= 0, "max_pixels", self.max_pixels, "at least 0")
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Change images; see `Augmentation`."""
+        low, high = -self.max_pixels, self.max_pixels + 1
+        drawn = _uniform((len(images),), low, high, images, generator)
+        return dilate(images, drawn.floor().to(torch.int64), self.max_pixels)
+
+
+def crop_centre(images: Tensor, scale: Tensor) -> Tensor:
+    """Enlarge the centre of images to the whole, nearest pixel.
+
+    Args:
+        images: (N, C, H, W), floating.
+        scale: Side of what is kept, as a part of the image's, (N,).
+
+    Returns:
+        The crops, of the images' size.
+    """
+    zero = torch.zeros_like(scale)
+    rows = [torch.stack([scale, zero, zero], -1), torch.stack([zero, scale, zero], -1)]
+    return _resample(images, torch.stack(rows, dim=1))
+
+
+def rotate(images: Tensor, angles: Tensor) -> Tensor:
+    """Turn images about their centre, nearest pixel, 0 from outside.
+
+    Args:
+        images: (N, C, S, S), of any type.
+        angles: Counter-clockwise as one looks at the image, (N,), [rad].
+
+    Returns:
+        The turned images, of the same type.
+    """
+    cos, sin, zero = angles.cos(), angles.sin(), torch.zeros_like(angles)
+    rows = [torch.stack([cos, -sin, zero], -1), torch.stack([sin, cos, zero], -1)]
+    return _resample(images, torch.stack(rows, dim=1))
+
+
+def dilate(masks: Tensor, pixels: Tensor, max_pixels: int) -> Tensor:
+    """Dilate or erode masks with a square.
+
+    What lies outside of the image changes nothing: it is neither contact that grows in, nor a gap
+    that eats at what touches the border.
+
+    Args:
+        masks: (N, C, H, W), in {0, 1}, of any type.
+        pixels: How far an edge moves, (N,), int64; positive dilates, negative erodes.
+        max_pixels: Bound on its magnitude.
+
+    Returns:
+        The masks, of the same type.
+    """
+    area = masks.float()
+    moves = pixels[:, None, None, None]
+    for step in range(1, max_pixels + 1):
+        grown = max_pool2d(area, 3, stride=1, padding=1)
+        shrunk = -max_pool2d(-area, 3, stride=1, padding=1)
+        area = torch.where(moves >= step, grown, torch.where(moves <= -step, shrunk, area))
+    return area.to(masks.dtype)
+
+
+def _resample(images: Tensor, matrices: Tensor) -> Tensor:
+    """Each pixel from where its matrix, (N, 2, 3), sends it; exact where that is a pixel."""
+    sources = images if images.is_floating_point() else images.float()
+    grid = affine_grid(matrices.to(sources.dtype), list(images.shape), align_corners=False)
+    moved = grid_sample(sources, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    return moved.to(images.dtype)
+
+
+AUGMENTATIONS: dict[str, type[Augmentation]] = {
+    "noise": DepthNoise,
+    "crop": CentreCrop,
+    "occlusion": Occlusion,
+    "rotation": SlightRotation,
+    "dilation_erosion": DilationErosion,
+}
+"""Every augmentation by its name, in the order they are applied."""
+
+PRESETS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "occlusion": ("occlusion",),
+    "contrastive": ("crop", "rotation", "dilation_erosion"),
+}
+"""The paper's: none for its classifier, occlusion for its occlusion study, crop, rotation and
+morphology for its joint representation."""
+
+
+class Augment:
+    """Augmentations by name, applied to a batch.
+
+    The two moments of a transition are changed alike, noise apart. Each finger's mask is turned
+    and dilated by itself, as each gel is mounted and pressed by itself.
+
+    Args:
+        names: A preset of `PRESETS`, or names of `AUGMENTATIONS`.
+        options: Settings of augmentations by name.
+
+    Raises:
+        ValueError: If a name or a setting is unknown or not allowed; lists those that are.
+    """
+
+    def __init__(
+        self,
+        names: str | Sequence[str] = "none",
+        options: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> None:
+        options = options or {}
+        if isinstance(names, str):
+            if names not in PRESETS:
+                raise ValueError(
+                    f"augmentation preset {names!r} is unknown; it must be one of "
+                    f"{', '.join(PRESETS)}, or a list of {', '.join(AUGMENTATIONS)}"
+                )
+            names = PRESETS[names]
+        for name in (*names, *options):
+            if name not in AUGMENTATIONS:
+                raise ValueError(
+                    f"augmentation {name!r} is unknown; it must be one of "
+                    f"{', '.join(AUGMENTATIONS)}"
+                )
+        if unused := sorted(set(options) - set(names)):
+            raise ValueError(f"options are given for {unused}, but the augmentations are {names}")
+        self.augmentations = tuple(
+            _build(name, options.get(name, {})) for name in AUGMENTATIONS if name in names
+        )
+
+    def __call__(
+        self, batch: Mapping[str, Tensor], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Augment a batch.
+
+        Args:
+            batch: With `depth` (B, 1, H, W) and `contact` (B, F, H, W), and perhaps `next_depth`
+                and `next_contact`; the rest stays as it is.
+            generator: Draws the changes.
+
+        Returns:
+            A new batch; the tensors given are not changed.
+        """
+        augmented = dict(batch)
+        for key in ("depth", "contact"):
+            moments = [name for name in (key, f"next_{key}") if name in batch]
+            chosen = [change for change in self.augmentations if change.key == key]
+            if not moments or not chosen:
+                continue
+            images = torch.stack([batch[name] for name in moments], dim=2)  # (B, F, T, H, W)
+            rows = images.flatten(0, 1)
+            for change in chosen:
+                rows = change(rows, generator)
+            for name, image in zip(moments, rows.reshape(images.shape).unbind(2), strict=True):
+                augmented[name] = image
+        return augmented
+
+
+def _build(name: str, options: Mapping[str, float]) -> Augmentation:
+    kind = AUGMENTATIONS[name]
+    allowed = list(inspect.signature(kind).parameters)
+    if unknown := sorted(set(options) - set(allowed)):
+        raise ValueError(
+            f"augmentation {name!r} has no setting {', '.join(unknown)}; "
+            f"it has {', '.join(allowed)}"
+        )
+    return kind(**options)

@@ -1,0 +1,205 @@
+"""An encoder on disk: a JSON configuration and safetensors, read strictly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from representation.bundled import bundled_encoders, encoders_folder
+
+if TYPE_CHECKING:
+    from representation.encoder import EncoderConfig
+
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+FORMAT, VERSION = "vtinsert-encoder", 1
+_SHOWN = 3
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+class EncoderFileError(ValueError):
+    """An encoder's file is missing, damaged, foreign, or does not fit; the message says how."""
+
+
+def write_encoder(model: nn.Module, config: EncoderConfig, folder: Path) -> None:
+    """Write an encoder.
+
+    Args:
+        model: The encoder.
+        config: Its configuration.
+        folder: An existing folder; its two files are replaced.
+    """
+    document = {"format": FORMAT, "version": VERSION, **asdict(config)}
+    text = json.dumps(document, indent=2, sort_keys=True) + "\n"
+    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+    state = {name: value.detach().contiguous().cpu() for name, value in model.state_dict().items()}
+    save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+
+
+def read_encoder(
+    source: str | Path,
+    build: Callable[[Mapping[str, Any]], Model],
+    download: Mapping[str, Any],
+) -> Model:
+    """Read an encoder.
+
+    Args:
+        source: A bundled encoder's name, a folder, or an id on the Hugging Face Hub.
+        build: Makes the model from the fields of its configuration.
+        download: Arguments of `huggingface_hub.hf_hub_download`.
+
+    Returns:
+        The model with its weights.
+
+    Raises:
+        EncoderFileError: If a file is missing, damaged, foreign, or does not fit.
+    """
+    config_path, weights_path = _locate(source, download)
+    model = build_checked(read_config(config_path), build, config_path)
+    load_weights(model, weights_path)
+    return model
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Fields of an encoder's configuration.
+
+    Args:
+        path: Its JSON file.
+
+    Returns:
+        The fields of `EncoderConfig`, not yet validated.
+
+    Raises:
+        EncoderFileError: If it is not JSON, or not the configuration of an encoder of ours.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise EncoderFileError(f"{path} is not JSON: {error}; copy the file again") from error
+    if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
+        raise EncoderFileError(
+            f'{path} is not the configuration of a VTInsert encoder: it has no "format": '
+            f'"{FORMAT}". VisuotactileEncoder.save_pretrained writes one'
+        )
+    version = document.pop("version", None)
+    if version != VERSION:
+        raise EncoderFileError(
+            f"{path} has version {version!r}, and this VTInsert reads version {VERSION}; "
+            "install the release that wrote it, or train the encoder again"
+        )
+    return document
+
+
+def build_checked(
+    fields: Mapping[str, Any], build: Callable[[Mapping[str, Any]], Model], path: Path
+) -> Model:
+    """Build a model, and blame the file if its fields are wrong.
+
+    Args:
+        fields: Fields of the configuration.
+        build: Makes the model from them.
+        path: Where they come from.
+
+    Returns:
+        The model.
+
+    Raises:
+        EncoderFileError: If a field is unknown, missing or not allowed.
+    """
+    try:
+        return build(fields)
+    except (TypeError, ValueError) as error:
+        raise EncoderFileError(f"{path} does not describe an encoder: {error}") from error
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load weights into a model: the same keys, shapes and types, or an error.
+
+    Args:
+        model: The model to change.
+        path: A safetensors file.
+
+    Raises:
+        EncoderFileError: If it is missing, damaged, or does not fit; names keys and shapes.
+    """
+    if not path.is_file():
+        raise EncoderFileError(f"there is no {path.name} in {path.parent}; copy the folder again")
+    try:
+        found = load_file(path)
+    except SafetensorError as error:
+        raise EncoderFileError(
+            f"{path} is truncated or not a safetensors file ({error}); "
+            "copy or download it again. Pickled weights are never loaded"
+        ) from error
+    expected = model.state_dict()
+    missing = [name for name in expected if name not in found]
+    unexpected = [name for name in found if name not in expected]
+    wrong = [
+        f"{name} ({_form(found[name])} in the file, {_form(value)} in the encoder)"
+        for name, value in expected.items()
+        if name in found and _form(found[name]) != _form(value)
+    ]
+    problems = [
+        f"{what}: {_some(names)}"
+        for what, names in (
+            ("keys missing from the file", missing),
+            ("keys the encoder does not have", unexpected),
+            ("other shape or type", wrong),
+        )
+        if names
+    ]
+    if problems:
+        raise EncoderFileError(
+            f"{path} does not fit its {CONFIG_FILE}: {'; '.join(problems)}. "
+            "Take both files from the same save"
+        )
+    model.load_state_dict(found)
+
+
+def _form(value: Any) -> str:
+    return f"{list(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+
+
+def _some(names: list[str]) -> str:
+    rest = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _locate(source: str | Path, download: Mapping[str, Any]) -> tuple[Path, Path]:
+    bundled = bundled_encoders()
+    if isinstance(source, str) and source in bundled:
+        folder = encoders_folder() / source
+    else:
+        folder = Path(source).expanduser()
+    if folder.is_dir():
+        if not (folder / CONFIG_FILE).is_file():
+            raise EncoderFileError(
+                f"{folder} holds no {CONFIG_FILE}; an encoder's folder is what "
+                "VisuotactileEncoder.save_pretrained writes"
+            )
+        return folder / CONFIG_FILE, folder / WEIGHTS_FILE
+    names = ", ".join(bundled) or "none"
+    if isinstance(source, Path) or source.count("/") != 1:
+        raise EncoderFileError(
+            f"{str(source)!r} is not a bundled encoder ({names}), a folder, or an id on the "
+            'Hugging Face Hub such as "user/model"'
+        )
+    try:
+        config_path, weights_path = (
+            Path(hf_hub_download(source, name, **download)) for name in (CONFIG_FILE, WEIGHTS_FILE)
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        raise EncoderFileError(
+            f"cannot get {source!r} from the Hugging Face Hub, and there is no such folder: "
+            f"{error}. Bundled encoders need no network: {names}"
+        ) from error
+    return config_path, weights_path

@@ -1,0 +1,72 @@
+"""Which connector is it? The paper's classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from representation.objectives.objective import Objective, ObjectiveOutput, require_positive
+from vtenv import CONNECTOR_NAMES
+
+if TYPE_CHECKING:
+    from representation.encoder import VisuotactileEncoder
+
+
+class Classification(Objective):
+    """Cross-entropy of one linear layer on the embedding.
+
+    With fusion "concat" the embedding is the backbones' features side by side; with a single
+    modality it is that one's, the paper's ablation.
+
+    Args:
+        encoder: For its sizes.
+        num_classes: Number of classes.
+
+    Source: the paper, section C, "Classification network", and figure 4.
+    """
+
+    keys = ("connector",)
+
+    def __init__(
+        self, encoder: VisuotactileEncoder, *, num_classes: int = len(CONNECTOR_NAMES)
+    ) -> None:
+        super().__init__()
+        require_positive(num_classes=num_classes)
+        self.classifier = nn.Linear(encoder.embedding_size, num_classes)
+
+    def forward(
+        self,
+        encoder: VisuotactileEncoder,
+        batch: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+    ) -> ObjectiveOutput:
+        """The loss; the metric is `accuracy`.
+
+        Args:
+            encoder: The encoder to train.
+            batch: With `connector`, (B,), int64, the class.
+            generator: Not used.
+
+        Returns:
+            The loss and its metrics.
+        """
+        logits, labels = self.logits(encoder, batch), batch["connector"]
+        accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()
+        return ObjectiveOutput(cross_entropy(logits, labels), {"accuracy": accuracy})
+
+    def logits(self, encoder: VisuotactileEncoder, batch: Mapping[str, Tensor]) -> Tensor:
+        """Scores of the classes.
+
+        Args:
+            encoder: The encoder.
+            batch: Observations.
+
+        Returns:
+            Scores, (B, num_classes).
+        """
+        scores: Tensor = self.classifier(encoder(batch))
+        return scores

@@ -1,0 +1,138 @@
+"""Objectives by name, and their weighted sum."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from representation.objectives.classification import Classification
+from representation.objectives.dynamics import Dynamics
+from representation.objectives.infonce import InfoNCE
+from representation.objectives.masked import MaskedReconstruction
+from representation.objectives.moco import MoCo
+from representation.objectives.objective import Objective, ObjectiveOutput, require_positive
+from representation.objectives.pose import PoseRegression
+from representation.objectives.soft_contrastive import SoftContrastive
+
+if TYPE_CHECKING:
+    from representation.encoder import VisuotactileEncoder
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "classification": Classification,
+    "infonce": InfoNCE,
+    "moco": MoCo,
+    "masked": MaskedReconstruction,
+    "soft_contrastive": SoftContrastive,
+    "dynamics": Dynamics,
+    "pose": PoseRegression,
+}
+"""Every objective by its name."""
+
+
+class WeightedSum(Objective):
+    """Objectives summed with weights: loss = sum_n w_n loss_n.
+
+    Args:
+        objectives: Objectives by name.
+        weights: A positive weight for each.
+
+    Raises:
+        ValueError: If the names differ, there are none, or a weight is not positive.
+    """
+
+    def __init__(self, objectives: Mapping[str, Objective], weights: Mapping[str, float]) -> None:
+        super().__init__()
+        if not objectives or set(objectives) != set(weights):
+            raise ValueError(
+                f"weights are for {sorted(weights)}, objectives are {sorted(objectives)}; "
+                "give a weight for each objective, and at least one"
+            )
+        require_positive(**weights)
+        self.objectives = nn.ModuleDict(objectives)
+        self.weights = {name: float(weights[name]) for name in objectives}
+        parts = objectives.values()
+        self.keys = tuple(dict.fromkeys(key for part in parts for key in part.keys))
+        self.trains_fusion = any(part.trains_fusion for part in parts)
+
+    def forward(
+        self,
+        encoder: VisuotactileEncoder,
+        batch: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+    ) -> ObjectiveOutput:
+        """The sum; metrics are each objective's, as `name/metric`, and its `name/loss`.
+
+        Args:
+            encoder: The encoder to train.
+            batch: What all objectives read.
+            generator: Handed to each in turn.
+
+        Returns:
+            The loss and its metrics.
+        """
+        losses, metrics = [], {}
+        for name, objective in self.objectives.items():
+            output = cast(ObjectiveOutput, objective(encoder, batch, generator))
+            losses.append(self.weights[name] * output.loss)
+            metrics[f"{name}/loss"] = output.loss.detach()
+            metrics |= {f"{name}/{key}": value for key, value in output.metrics.items()}
+        return ObjectiveOutput(torch.stack(losses).sum(), metrics)
+
+
+def build_objective(
+    names: str | Mapping[str, float],
+    encoder: VisuotactileEncoder,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Objective:
+    """An objective by name, or a sum of several.
+
+    Args:
+        names: A name of `OBJECTIVES`; or weights by name, for their sum.
+        encoder: The encoder it will train, for its sizes.
+        options: Keyword arguments of the objectives by name.
+
+    Returns:
+        The objective; a `WeightedSum` where weights are given.
+
+    Raises:
+        ValueError: If a name or an option is unknown, a value is not allowed, or no objective
+            would train the encoder's cross-attention.
+    """
+    options = options or {}
+    chosen = [names] if isinstance(names, str) else list(names)
+    for name in chosen:
+        if name not in OBJECTIVES:
+            raise ValueError(f"objective {name!r} is unknown; it must be {_listed(OBJECTIVES)}")
+    if unused := set(options) - set(chosen):
+        raise ValueError(f"options are given for {sorted(unused)}, but the objectives are {chosen}")
+    built = {name: _build(name, encoder, options.get(name, {})) for name in chosen}
+    if encoder.fusion is not None and not any(built[name].trains_fusion for name in chosen):
+        raise ValueError(
+            f"{', '.join(chosen)} compares features before fusion, so the cross-attention would "
+            'stay as it was drawn; use fusion="concat", or add one of '
+            f"{_listed([n for n, kind in OBJECTIVES.items() if kind.trains_fusion])}"
+        )
+    if isinstance(names, str):
+        return built[names]
+    return WeightedSum(built, names)
+
+
+def _build(name: str, encoder: VisuotactileEncoder, options: Mapping[str, Any]) -> Objective:
+    kind = OBJECTIVES[name]
+    allowed = [option for option in inspect.signature(kind).parameters if option != "encoder"]
+    if unknown := set(options) - set(allowed):
+        raise ValueError(
+            f"objective {name!r} has no option {', '.join(sorted(unknown))}; "
+            f"it has {', '.join(allowed)}"
+        )
+    make = cast(Any, kind)  # a constructor's options are its own
+    return cast(Objective, make(encoder, **options))
+
+
+def _listed(names: Mapping[str, object] | list[str]) -> str:
+    *head, last = names
+    return f"{', '.join(head)} or {last}" if head else last

@@ -1,0 +1,166 @@
+"""What did the hand do, what will it touch, and do sight and touch belong together?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import (
+    adaptive_avg_pool2d,
+    binary_cross_entropy_with_logits,
+    mse_loss,
+)
+
+from representation.objectives.objective import (
+    Objective,
+    ObjectiveOutput,
+    require_both_modalities,
+    require_positive,
+)
+
+if TYPE_CHECKING:
+    from representation.encoder import VisuotactileEncoder
+
+TERMS = ("inverse", "contact", "alignment")
+"""The closed set of this objective's terms."""
+
+ACTION_SIZE = 5
+"""Numbers in an action of `VTInsert-v0`."""
+
+
+class Dynamics(Objective):
+    """Self-supervision from acting: three small heads on the embeddings of two moments.
+
+    - `inverse`: the action, from the embeddings before and after it; squared error.
+    - `contact`: where each finger will be touched after the action, from the embedding before it
+      and the action; the contact mask averaged over a coarse grid, cross-entropy. In this task
+      the fingers always hold the plug, so "is there contact?" has one answer, and "where?" many.
+    - `alignment`: whether a depth image and contact masks are of the same moment; half of the
+      pairs are mixed up within the batch, cross-entropy.
+
+    Their sum is the loss. Proprioception is no input: it holds the action.
+
+    Args:
+        encoder: For its sizes.
+        terms: Those to sum.
+        hidden_dim: Width of the heads' hidden layer.
+        contact_grid: Cells along a side of the predicted masks.
+
+    Raises:
+        ValueError: If a setting is not allowed, or "alignment" is asked of a single modality.
+
+    Source: Lee et al. 2019 ("Making Sense of Vision and Touch"), section IV-B, for the contact of
+    the next step and the alignment; the inverse model, in the place of their optical flow, from
+    Pathak et al. 2017 (ICM), equation 2.
+    """
+
+    keys = ("action", "next_depth", "next_contact")
+
+    def __init__(
+        self,
+        encoder: VisuotactileEncoder,
+        *,
+        terms: Sequence[str] = TERMS,
+        hidden_dim: int = 256,
+        contact_grid: int = 8,
+    ) -> None:
+        super().__init__()
+        if not terms or isinstance(terms, str) or not set(terms) <= set(TERMS):
+            raise ValueError(
+                f"terms={terms!r} is not allowed; terms must be one or more of {', '.join(TERMS)}"
+            )
+        if "alignment" in terms:
+            require_both_modalities(encoder, "dynamics")
+        require_positive(hidden_dim=hidden_dim, contact_grid=contact_grid)
+        self.terms = tuple(term for term in TERMS if term in terms)
+        self.contact_grid = contact_grid
+        size, cells = encoder.embedding_size, encoder.config.num_fingers * contact_grid**2
+        shapes = {
+            "inverse": (2 * size, ACTION_SIZE),
+            "contact": (size + ACTION_SIZE, cells),
+            "alignment": (size, 1),
+        }
+        self.heads = nn.ModuleDict(
+            {
+                term: nn.Sequential(
+                    nn.Linear(shapes[term][0], hidden_dim),
+                    nn.ReLU(),
+                    nn.Linear(hidden_dim, shapes[term][1]),
+                )
+                for term in self.terms
+            }
+        )
+
+    def forward(
+        self,
+        encoder: VisuotactileEncoder,
+        batch: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+    ) -> ObjectiveOutput:
+        """The loss; metrics are the terms and `alignment_accuracy`.
+
+        Args:
+            encoder: The encoder to train.
+            batch: With `action`, `next_depth` and `next_contact`; at least two samples.
+            generator: Draws which pairs are mixed up.
+
+        Returns:
+            The loss and its metrics.
+        """
+        encoded = encoder.encode(encoder.preprocess(batch))
+        embedding, action = encoder.fuse(encoded), batch["action"]
+        losses: dict[str, Tensor] = {}
+        metrics: dict[str, Tensor] = {}
+        if "inverse" in self.terms:
+            after = encoder({"depth": batch["next_depth"], "contact": batch["next_contact"]})
+            predicted = self.heads["inverse"](torch.cat([embedding, after], dim=1))
+            losses["inverse"] = mse_loss(predicted, action)
+        if "contact" in self.terms:
+            logits = self.heads["contact"](torch.cat([embedding, action], dim=1))
+            target = contact_cells(batch["next_contact"], self.contact_grid)
+            losses["contact"] = binary_cross_entropy_with_logits(logits, target)
+        if "alignment" in self.terms:
+            vision = encoded["vision"]
+            mixed = mix_up(len(vision), vision.device, generator)
+            touch = encoded["touch"][mixed]
+            logits = self.heads["alignment"](encoder.fuse({"vision": vision, "touch": touch}))[:, 0]
+            same = mixed == torch.arange(len(mixed), device=mixed.device)
+            losses["alignment"] = binary_cross_entropy_with_logits(logits, same.to(logits.dtype))
+            metrics["alignment_accuracy"] = ((logits.detach() > 0) == same).float().mean()
+        metrics |= {term: loss.detach() for term, loss in losses.items()}
+        return ObjectiveOutput(torch.stack(list(losses.values())).sum(), metrics)
+
+
+def contact_cells(contact: Tensor, grid: int) -> Tensor:
+    """The part of each cell of a coarse grid that is in contact.
+
+    Args:
+        contact: Contact masks, (B, F, H, W), in {0, 1}.
+        grid: Cells along a side, G.
+
+    Returns:
+        Parts in [0, 1], (B, F * G * G), float32.
+    """
+    return adaptive_avg_pool2d(contact.float(), grid).flatten(1)
+
+
+def mix_up(count: int, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
+    """Whose touch each sample gets: half keep their own, half get another's.
+
+    Args:
+        count: Samples, at least 2.
+        device: Where the result goes.
+        generator: Draws which half, and from whom.
+
+    Returns:
+        Indices, (count,), int64; equal to the sample's own index where it keeps its own.
+    """
+    drawn_on = device if generator is None else generator.device
+    shuffled = torch.randperm(count, generator=generator, device=drawn_on)
+    # A cycle through the chosen ones: everyone gets another's, at random.
+    chosen = shuffled[: max(count // 2, 2)]
+    partners = torch.arange(count, device=drawn_on)
+    partners[chosen] = chosen.roll(1)
+    return partners.to(device)

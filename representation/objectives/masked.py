@@ -1,0 +1,228 @@
+"""What is behind the mask? Both modalities, drawn from what is left of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from representation.objectives.objective import Objective, ObjectiveOutput, require_positive
+
+if TYPE_CHECKING:
+    from representation.encoder import VisuotactileEncoder
+
+
+def patchify(images: Tensor, side: int) -> Tensor:
+    """Cut images into square patches.
+
+    Args:
+        images: Images, (B, C, S, S); `side` divides S.
+        side: Patches along a side, G.
+
+    Returns:
+        Pixels of each patch, (B, G * G, C * p * p) with p = S / G; patches in row-major order,
+        the pixels of a patch by channel, row, column.
+    """
+    batch, channels, size, _ = images.shape
+    pixels = size // side
+    patches = images.reshape(batch, channels, side, pixels, side, pixels)
+    return patches.permute(0, 2, 4, 1, 3, 5).reshape(batch, side * side, -1)
+
+
+def draw_mask(
+    count: int,
+    patches: int,
+    ratio: float,
+    device: torch.device,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Choose patches to hide, the same number in each sample.
+
+    Args:
+        count: Samples, B.
+        patches: Patches of a sample, P.
+        ratio: Part of them to hide; at least one is hidden and one is left.
+        device: Where the mask goes.
+        generator: Draws them.
+
+    Returns:
+        True where hidden, (B, P), bool.
+    """
+    hidden = min(max(round(ratio * patches), 1), patches - 1)
+    drawn_on = device if generator is None else generator.device
+    noise = torch.rand(count, patches, generator=generator, device=drawn_on).to(device)
+    return noise.argsort(dim=1).argsort(dim=1) < hidden
+
+
+def masked_error(predicted: Tensor, patches: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared error over the pixels of the hidden patches.
+
+    Args:
+        predicted: Pixels, (B, P, D).
+        patches: Pixels as they are, (B, P, D).
+        mask: True where hidden, (B, P), bool; at least one is.
+
+    Returns:
+        The error, a scalar.
+    """
+    errors = (predicted - patches).square().mean(dim=2)
+    return (errors * mask).sum() / mask.sum()
+
+
+class MaskedReconstruction(Objective):
+    """Reconstruct the hidden patches of both modalities from one embedding of the others.
+
+    Patches of the normalised images are painted over with a learned value, so any backbone will
+    do, convolutions too. The decoder, a small transformer, is told the embedding and each patch's
+    place and draws the patches: whatever it knows of the images has passed through the embedding.
+
+    Args:
+        encoder: For its sizes.
+        mask_ratio: Part of the patches of each modality that is hidden, in (0, 1).
+        patches_per_side: Patches along a side of an image; must divide the encoder's sizes.
+        decoder_dim: Width of the decoder; a multiple of its four heads.
+        decoder_depth: Its transformer blocks.
+        touch_weight: Weight of the masks' error beside that of depth.
+
+    Raises:
+        ValueError: If a setting is not allowed.
+
+    Source: He et al. 2022 (MAE), section 3, loss on hidden patches only; painting over
+    instead of leaving out as in Xie et al. 2022 (SimMIM), section 3.2; both modalities from one
+    representation as in Sferrazza et al. 2023 (M3L).
+    """
+
+    def __init__(
+        self,
+        encoder: VisuotactileEncoder,
+        *,
+        mask_ratio: float = 0.75,
+        patches_per_side: int = 8,
+        decoder_dim: int = 128,
+        decoder_depth: int = 2,
+        touch_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        require_positive(
+            patches_per_side=patches_per_side,
+            decoder_dim=decoder_dim,
+            decoder_depth=decoder_depth,
+            touch_weight=touch_weight,
+        )
+        if not 0.0 < mask_ratio < 1.0:
+            raise ValueError(f"mask_ratio={mask_ratio!r} is not allowed; it must be in (0, 1)")
+        if decoder_dim % _HEADS:
+            raise ValueError(
+                f"decoder_dim={decoder_dim!r} is not allowed; it must be a multiple of {_HEADS}"
+            )
+        config = encoder.config
+        for modality in config.modalities:
+            size = config.size(modality)
+            if patches_per_side < 2 or size % patches_per_side:
+                raise ValueError(
+                    f"patches_per_side={patches_per_side!r} is not allowed; it must be at least 2 "
+                    f"and divide the {size} pixels of {modality}"
+                )
+        self.modalities = config.modalities
+        self.mask_ratio = mask_ratio
+        self.side = patches_per_side
+        self.weights = {"vision": 1.0, "touch": touch_weight}
+        patches = self.side**2
+        self.paint = nn.ParameterDict(
+            {
+                name: nn.Parameter(torch.zeros(config.channels(name), 1, 1))
+                for name in self.modalities
+            }
+        )
+        self.project = nn.Linear(encoder.embedding_size, decoder_dim)
+        places = torch.empty(1, len(self.modalities) * patches, decoder_dim)
+        self.places = nn.Parameter(nn.init.trunc_normal_(places, std=0.02))
+        block = nn.TransformerEncoderLayer(
+            decoder_dim,
+            _HEADS,
+            4 * decoder_dim,
+            dropout=0.0,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        self.decoder = nn.TransformerEncoder(
+            block, decoder_depth, norm=nn.LayerNorm(decoder_dim), enable_nested_tensor=False
+        )
+        self.draw = nn.ModuleDict(
+            {
+                name: nn.Linear(
+                    decoder_dim, config.channels(name) * (config.size(name) // self.side) ** 2
+                )
+                for name in self.modalities
+            }
+        )
+
+    def forward(
+        self,
+        encoder: VisuotactileEncoder,
+        batch: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+    ) -> ObjectiveOutput:
+        """The loss; metrics `error_vision` and `error_touch`, mean squares in [-1, 1].
+
+        Args:
+            encoder: The encoder to train.
+            batch: Observations.
+            generator: Draws what is hidden.
+
+        Returns:
+            The loss and its metrics.
+        """
+        images = encoder.preprocess(batch)
+        masks = {
+            name: draw_mask(
+                len(image), self.side**2, self.mask_ratio, image.device, generator=generator
+            )
+            for name, image in images.items()
+        }
+        predicted = self.reconstruct(encoder, images, masks)
+        errors = {
+            name: masked_error(predicted[name], patchify(image, self.side), masks[name])
+            for name, image in images.items()
+        }
+        total = sum(self.weights[name] for name in errors)
+        loss = torch.stack([self.weights[name] * errors[name] for name in errors]).sum() / total
+        return ObjectiveOutput(
+            loss, {f"error_{name}": error.detach() for name, error in errors.items()}
+        )
+
+    def reconstruct(
+        self,
+        encoder: VisuotactileEncoder,
+        images: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """Draw all patches from what the masks leave.
+
+        Args:
+            encoder: The encoder.
+            images: Normalised images by modality, (B, C, S, S).
+            masks: True where hidden by modality, (B, P), bool.
+
+        Returns:
+            Pixels by modality, as `patchify` orders them.
+        """
+        painted = {name: self._paint_over(name, images[name], masks[name]) for name in images}
+        embedding = encoder.fuse(encoder.encode(painted))
+        drawn = self.decoder(self.places + self.project(embedding)[:, None])
+        parts = drawn.chunk(len(self.modalities), dim=1)
+        return {
+            name: self.draw[name](part) for name, part in zip(self.modalities, parts, strict=True)
+        }
+
+    def _paint_over(self, name: str, image: Tensor, mask: Tensor) -> Tensor:
+        pixels = image.shape[-1] // self.side
+        hidden = mask.reshape(-1, 1, self.side, self.side)
+        hidden = hidden.repeat_interleave(pixels, dim=2).repeat_interleave(pixels, dim=3)
+        return torch.where(hidden, self.paint[name].to(image.dtype), image)
+
+
+_HEADS = 4

@@ -1,0 +1,199 @@
+"""Contrast with many more negatives than a batch holds: a queue and momentum encoders."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from representation.objectives.gather import gather, process_rank
+from representation.objectives.infonce import retrieval_accuracy
+from representation.objectives.objective import (
+    Objective,
+    ObjectiveOutput,
+    require_both_modalities,
+    require_positive,
+)
+from representation.objectives.projection import ProjectionHeads
+
+if TYPE_CHECKING:
+    from representation.encoder import VisuotactileEncoder
+
+
+class KeyQueue(nn.Module):
+    """The latest keys, oldest out first; a ring of fixed size.
+
+    Args:
+        size: Number of keys it holds, K.
+        width: Width of a key.
+    """
+
+    keys: Tensor
+    """The ring, (K, width); rows not filled yet are 0."""
+    count: Tensor
+    """Number of keys pushed since the start, int64."""
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("keys", torch.zeros(size, width))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def filled(self) -> Tensor:
+        """Which rows hold a key, (K,), bool."""
+        return torch.arange(len(self.keys), device=self.keys.device) < self.count
+
+    @torch.no_grad()
+    def push(self, keys: Tensor) -> None:
+        """Add keys, over the oldest ones.
+
+        Args:
+            keys: Keys, (N, width); if they are more than fit, the last ones stay.
+        """
+        size = len(self.keys)
+        skipped = max(len(keys) - size, 0)
+        rows = self.count + torch.arange(skipped, len(keys), device=keys.device)
+        self.keys[rows % size] = keys[skipped:].to(self.keys.dtype)
+        self.count += len(keys)
+
+
+def queue_info_nce(
+    queries: Tensor,
+    keys: Tensor,
+    queue: Tensor,
+    filled: Tensor,
+    temperature: float,
+    first: int = 0,
+) -> Tensor:
+    """InfoNCE with the keys of a batch and of a queue as negatives.
+
+    Args:
+        queries: Unit vectors, (N, D).
+        keys: Unit vectors of the batch, (M, D); the query's own is row `first + i`.
+        queue: Unit vectors of earlier batches, (K, D).
+        filled: Rows of the queue that count, (K,), bool.
+        temperature: T.
+        first: Row of the first query's key.
+
+    Returns:
+        The loss, a scalar.
+    """
+    earlier = (queries @ queue.T).masked_fill(~filled, -float("inf"))
+    logits = torch.cat([queries @ keys.T, earlier], dim=1) / temperature
+    return cross_entropy(logits, first + torch.arange(len(queries), device=queries.device))
+
+
+class MoCo(Objective):
+    """Cross-modal momentum contrast.
+
+    An image is compared with touches, and a touch with images. The keys come from a momentum
+    copy of the encoder and its projection heads, without gradients; those of earlier batches stay
+    in one queue for each modality. The keys of the batch itself are negatives too, so the first
+    batch, which finds the queue empty, teaches as InfoNCE does.
+
+    In training mode a call moves the momentum copy, then computes the loss, then fills the
+    queues; in evaluation mode it changes nothing.
+
+    Args:
+        encoder: For its sizes; its weights are what the momentum copy starts from.
+        projection_dim: Width of the projections that are compared.
+        temperature: Fixed, as the keys of the queue were made for one.
+        queue_size: Keys in each queue.
+        momentum: Part of the momentum copy that stays at each step, in [0, 1).
+
+    Raises:
+        ValueError: If the encoder has a single modality.
+
+    Source: He et al. 2020 (MoCo), equations 1 and 2 and algorithm 1; named as future work by the
+    paper, section E.
+    """
+
+    trains_fusion = False
+
+    def __init__(
+        self,
+        encoder: VisuotactileEncoder,
+        *,
+        projection_dim: int = 128,
+        temperature: float = 0.07,
+        queue_size: int = 4096,
+        momentum: float = 0.999,
+    ) -> None:
+        super().__init__()
+        require_both_modalities(encoder, "moco")
+        require_positive(
+            projection_dim=projection_dim, temperature=temperature, queue_size=queue_size
+        )
+        if not 0.0 <= momentum < 1.0:
+            raise ValueError(f"momentum={momentum!r} is not allowed; it must be in [0, 1)")
+        self.temperature = temperature
+        self.momentum = momentum
+        self.projections = ProjectionHeads(encoder.feature_sizes, projection_dim)
+        self.momentum_encoder = copy.deepcopy(encoder).requires_grad_(False)
+        self.momentum_projections = copy.deepcopy(self.projections).requires_grad_(False)
+        self.queues = nn.ModuleDict(
+            {name: KeyQueue(queue_size, projection_dim) for name in encoder.config.modalities}
+        )
+
+    def forward(
+        self,
+        encoder: VisuotactileEncoder,
+        batch: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+    ) -> ObjectiveOutput:
+        """The loss; metrics `accuracy_vision`, `accuracy_touch` (within the batch), `queue_size`.
+
+        Args:
+            encoder: The encoder to train.
+            batch: Observations.
+            generator: Not used.
+
+        Returns:
+            The loss and its metrics.
+        """
+        if self.training:
+            self._follow(encoder)
+        queries = self.projections(encoder.features(batch))
+        with torch.no_grad():
+            keys = self.momentum_projections(self.momentum_encoder.features(batch))
+            keys = {modality: gather(value) for modality, value in keys.items()}
+        first = process_rank() * len(queries["vision"])
+        losses, metrics = [], {}
+        for query, key in (("vision", "touch"), ("touch", "vision")):
+            queue = self._queue(key)
+            # The queue is overwritten below, before gradients are taken through the product.
+            losses.append(
+                queue_info_nce(
+                    queries[query],
+                    keys[key],
+                    queue.keys.clone(),
+                    queue.filled,
+                    self.temperature,
+                    first,
+                )
+            )
+            metrics[f"accuracy_{query}"] = retrieval_accuracy(queries[query], keys[key], first)
+        metrics["queue_size"] = self._queue("touch").filled.sum().float()
+        if self.training:
+            for modality, value in keys.items():
+                self._queue(modality).push(value)
+        return ObjectiveOutput(torch.stack(losses).mean(), metrics)
+
+    @torch.no_grad()
+    def _follow(self, encoder: VisuotactileEncoder) -> None:
+        """Equation 2, for all parameters; batch statistics are each network's own."""
+        for copied, module in (
+            (self.momentum_encoder, encoder),
+            (self.momentum_projections, self.projections),
+        ):
+            for slow, fast in zip(copied.parameters(), module.parameters(), strict=True):
+                slow.lerp_(fast, 1.0 - self.momentum)
+
+    def _queue(self, modality: str) -> KeyQueue:
+        queue = self.queues[modality]
+        assert isinstance(queue, KeyQueue)
+        return queue

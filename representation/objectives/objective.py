@@ -1,0 +1,90 @@
+"""What every objective is: a loss of an encoder on a batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from representation.encoder import VisuotactileEncoder
+
+
+@dataclass(frozen=True)
+class ObjectiveOutput:
+    """What an objective says about a batch."""
+
+    loss: Tensor
+    """To be minimised; a scalar with gradients."""
+    metrics: dict[str, Tensor]
+    """For people to read; scalars without gradients."""
+
+
+class Objective(nn.Module, ABC):
+    """A loss of an encoder on a batch, with the heads that only training needs.
+
+    An objective is constructed with the encoder, for its sizes, and does not hold it. A batch
+    maps names to tensors with a leading axis B: `depth` (B, 1, H, W), float32, [m]; `contact`
+    (B, F, H, W), uint8 in {0, 1}; `connector` (B,), int64; `pose` (B, 7), float32, in the units of
+    `pose.POSE_LABELS`; `action` (B, 5), float32; `next_depth` and `next_contact` as `depth` and
+    `contact`, one control step later.
+    """
+
+    keys: tuple[str, ...] = ()
+    """What it reads of a batch, besides the encoder's modalities."""
+    trains_fusion: bool = True
+    """Whether its gradients reach a learned fusion, or only the features before it."""
+
+    @abstractmethod
+    def forward(
+        self,
+        encoder: VisuotactileEncoder,
+        batch: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+    ) -> ObjectiveOutput:
+        """The loss.
+
+        Args:
+            encoder: The encoder to train.
+            batch: Tensors on the encoder's device.
+            generator: Draws what is random, if anything is; None for torch's own.
+
+        Returns:
+            The loss and its metrics.
+        """
+
+
+def require_both_modalities(encoder: VisuotactileEncoder, objective: str) -> None:
+    """Check that an encoder sees and touches.
+
+    Args:
+        encoder: The encoder.
+        objective: Name of the objective that asks.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    modalities = encoder.config.modalities
+    if len(modalities) < 2:
+        raise ValueError(
+            f"objective {objective!r} relates vision to touch, and this encoder has "
+            f'{modalities[0]!r} alone; build it with modalities=("vision", "touch")'
+        )
+
+
+def require_positive(**values: float) -> None:
+    """Check that settings are positive.
+
+    Args:
+        values: The settings by name.
+
+    Raises:
+        ValueError: If one is not; names it.
+    """
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name}={value!r} is not allowed; {name} must be positive")

@@ -1,0 +1,123 @@
+"""Where is everything? Regression on privileged labels, the supervised upper bound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from representation.objectives.objective import Objective, ObjectiveOutput, require_positive
+
+if TYPE_CHECKING:
+    from representation.encoder import VisuotactileEncoder
+
+POSE_LABELS = (
+    "hand_x_mm",
+    "hand_z_mm",
+    "hand_pitch_deg",
+    "socket_x_mm",
+    "socket_y_mm",
+    "socket_z_mm",
+    "socket_yaw_deg",
+)
+"""Columns of a batch's `pose`: the plug in the hand, and the socket's mouth in the hand's frame."""
+
+POSE_MEAN = (0.0, 0.0, 0.0, 30.0, 0.0, 0.0, 0.0)
+POSE_STD = (1.7, 1.7, 5.8, 12.0, 7.0, 2.0, 6.0)
+"""Round figures for the default ranges of `VTInsert-v0`: uniform, width / sqrt(12). Better:
+`pose_statistics` of the data set."""
+
+
+def pose_statistics(poses: Tensor) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of labels, for `PoseRegression`.
+
+    Args:
+        poses: Labels, (N, 7), N > 1, in the units of `POSE_LABELS`.
+
+    Returns:
+        Means, and deviations; a label that never changes has deviation 1.
+    """
+    poses = poses.double()
+    std = poses.std(dim=0)
+    return poses.mean(dim=0).tolist(), torch.where(std > 1e-6, std, 1.0).tolist()
+
+
+class PoseRegression(Objective):
+    """Mean squared error of standardised pose labels, from a perceptron on the embedding.
+
+    No self-supervision: the labels are the simulator's. Bounds what an encoder of its size can
+    know, and what a policy on a frozen encoder can reach.
+
+    Args:
+        encoder: For its sizes.
+        mean: Mean of each label, in its unit.
+        std: Standard deviation of each label, in its unit.
+        hidden_dim: Width of the hidden layer.
+
+    Raises:
+        ValueError: If there are not seven means and seven positive deviations.
+    """
+
+    keys = ("pose",)
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        encoder: VisuotactileEncoder,
+        *,
+        mean: Sequence[float] = POSE_MEAN,
+        std: Sequence[float] = POSE_STD,
+        hidden_dim: int = 256,
+    ) -> None:
+        super().__init__()
+        require_positive(hidden_dim=hidden_dim)
+        if not len(mean) == len(std) == len(POSE_LABELS) or not min(std) > 0:
+            raise ValueError(
+                f"mean={mean!r} and std={std!r} are not allowed; they must be a number, and a "
+                f"positive number, for each of {', '.join(POSE_LABELS)}"
+            )
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
+        self.head = nn.Sequential(
+            nn.Linear(encoder.embedding_size, hidden_dim),
+            nn.ReLU(),
+            nn.Linear(hidden_dim, len(POSE_LABELS)),
+        )
+
+    def forward(
+        self,
+        encoder: VisuotactileEncoder,
+        batch: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+    ) -> ObjectiveOutput:
+        """The loss; metrics are mean absolute errors by label, in its unit.
+
+        Args:
+            encoder: The encoder to train.
+            batch: With `pose`, (B, 7), float32, in the units of `POSE_LABELS`.
+            generator: Not used.
+
+        Returns:
+            The loss and its metrics.
+        """
+        standardised = self.head(encoder(batch))
+        loss = mse_loss(standardised, (batch["pose"] - self.mean) / self.std)
+        errors = (standardised.detach() * self.std + self.mean - batch["pose"]).abs().mean(dim=0)
+        return ObjectiveOutput(loss, dict(zip(POSE_LABELS, errors, strict=True)))
+
+    def poses(self, encoder: VisuotactileEncoder, batch: Mapping[str, Tensor]) -> Tensor:
+        """Predicted labels.
+
+        Args:
+            encoder: The encoder.
+            batch: Observations.
+
+        Returns:
+            Labels, (B, 7), in the units of `POSE_LABELS`.
+        """
+        predicted: Tensor = self.head(encoder(batch)) * self.std + self.mean
+        return predicted

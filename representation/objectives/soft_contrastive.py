@@ -1,0 +1,152 @@
+"""Contrast that does not push apart what feels the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from representation.objectives.gather import gather, process_rank
+from representation.objectives.infonce import retrieval_accuracy
+from representation.objectives.objective import (
+    Objective,
+    ObjectiveOutput,
+    require_both_modalities,
+    require_positive,
+)
+from representation.objectives.projection import ProjectionHeads
+from representation.objectives.temperature import Temperature
+
+if TYPE_CHECKING:
+    from representation.encoder import VisuotactileEncoder
+
+
+def soft_targets(
+    keys: Tensor, rows: slice, neighbours: int | None, target_temperature: float
+) -> Tensor:
+    """How much each key counts as a positive of the queries whose own keys are `rows`.
+
+    w_ij = exp(k_i . k_j / S) / sum_n exp(k_i . k_n / S), n over the nearest neighbours of k_i,
+    itself among them; 0 for all others.
+
+    Args:
+        keys: Unit vectors of one modality, (M, D).
+        rows: Those that belong to the N queries.
+        neighbours: How many keys count; None for all.
+        target_temperature: S.
+
+    Returns:
+        Weights, (N, M), each row summing to 1; without gradients.
+    """
+    with torch.no_grad():
+        similarities = keys[rows] @ keys.T
+        # Rounding must not rank a twin before the key itself.
+        own = torch.arange(len(keys), device=keys.device)[rows]
+        ranked = similarities.scatter(1, own[:, None], float("inf"))
+        nearest = ranked.topk(min(neighbours or len(keys), len(keys)), dim=1).indices
+        kept = torch.zeros_like(similarities, dtype=torch.bool).scatter(1, nearest, True)
+        logits = similarities / target_temperature
+        return logits.masked_fill(~kept, -float("inf")).softmax(dim=1)
+
+
+def soft_info_nce(
+    queries: Tensor, keys: Tensor, targets: Tensor, temperature: Tensor | float
+) -> Tensor:
+    """Cross-entropy between target weights and the similarities of queries and keys.
+
+    loss = -mean_i sum_j w_ij log( exp(q_i . k_j / T) / sum_n exp(q_i . k_n / T) )
+
+    Args:
+        queries: Unit vectors, (N, D).
+        keys: Unit vectors, (M, D).
+        targets: Weights w, (N, M).
+        temperature: T.
+
+    Returns:
+        The loss, a scalar.
+    """
+    log_probabilities = (queries @ keys.T / temperature).log_softmax(dim=1)
+    return -(targets * log_probabilities).sum(dim=1).mean()
+
+
+class SoftContrastive(Objective):
+    """Symmetric cross-modal contrast in which a sample's look-alikes are positives too.
+
+    Two grasps of one connector a few tenths of a millimetre apart are no negatives. For an image,
+    the positives are the touches nearest to its own touch, weighted by their similarity; and the
+    other way round. One neighbour makes it InfoNCE.
+
+    Args:
+        encoder: For its sizes.
+        projection_dim: Width of the projections that are compared.
+        temperature: Initial temperature; it is learned.
+        neighbours: How many samples of the batch count as positives; None for all.
+        target_temperature: Sharpness of the weights; smaller is closer to InfoNCE.
+
+    Raises:
+        ValueError: If the encoder has a single modality.
+
+    Source: the idea of ViTaS (Tian et al., "Visual Tactile Soft Fusion Contrastive Learning"),
+    where the nearest keys of the same modality are positives, all alike and inside the logarithm.
+    Here they are weighted by similarity and outside of it, so the loss is a cross-entropy.
+    """
+
+    trains_fusion = False
+
+    def __init__(
+        self,
+        encoder: VisuotactileEncoder,
+        *,
+        projection_dim: int = 128,
+        temperature: float = 0.07,
+        neighbours: int | None = 4,
+        target_temperature: float = 0.1,
+    ) -> None:
+        super().__init__()
+        require_both_modalities(encoder, "soft_contrastive")
+        require_positive(projection_dim=projection_dim, target_temperature=target_temperature)
+        if neighbours is not None:
+            require_positive(neighbours=neighbours)
+        self.projections = ProjectionHeads(encoder.feature_sizes, projection_dim)
+        self.temperature = Temperature(temperature)
+        self.neighbours = neighbours
+        self.target_temperature = target_temperature
+
+    def forward(
+        self,
+        encoder: VisuotactileEncoder,
+        batch: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+    ) -> ObjectiveOutput:
+        """The loss; metrics `accuracy_vision`, `accuracy_touch`, `own_weight`, `temperature`.
+
+        `own_weight` is the part of the target that a sample's own partner has: 1 is InfoNCE.
+
+        Args:
+            encoder: The encoder to train.
+            batch: Observations.
+            generator: Not used.
+
+        Returns:
+            The loss and its metrics.
+        """
+        projections = self.projections(encoder.features(batch))
+        gathered = {modality: gather(value) for modality, value in projections.items()}
+        first = process_rank() * len(projections["vision"])
+        rows = slice(first, first + len(projections["vision"]))
+        temperature = self.temperature()
+        losses, own_weights = [], []
+        for query, key in (("vision", "touch"), ("touch", "vision")):
+            keys = gathered[key]
+            targets = soft_targets(keys, rows, self.neighbours, self.target_temperature)
+            losses.append(soft_info_nce(projections[query], keys, targets, temperature))
+            own_weights.append(targets[:, rows].diagonal().mean())
+        metrics = {
+            "accuracy_vision": retrieval_accuracy(projections["vision"], gathered["touch"], first),
+            "accuracy_touch": retrieval_accuracy(projections["touch"], gathered["vision"], first),
+            "own_weight": torch.stack(own_weights).mean(),
+            "temperature": temperature.detach(),
+        }
+        return ObjectiveOutput(torch.stack(losses).mean(), metrics)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from representation import EncoderConfig, VisuotactileEncoder
+
+SIZE = 32
+
+MakeEncoder = Callable[..., VisuotactileEncoder]
+MakeBatch = Callable[..., dict[str, torch.Tensor]]
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Heads are drawn from torch's own generator."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def make_encoder() -> MakeEncoder:
+    """A small encoder with weights of its own seed."""
+
+    def make(seed: int = 0, **changes: object) -> VisuotactileEncoder:
+        settings = {"backbone": "test_vit", "image_size": SIZE, "contact_size": SIZE} | changes
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return VisuotactileEncoder(EncoderConfig(**settings))
+
+    return make
+
+
+@pytest.fixture
+def make_batch() -> MakeBatch:
+    """Random samples with all that an objective may read."""
+
+    def make(count: int = 4, seed: int = 0) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+
+        def depth() -> torch.Tensor:
+            return 0.25 + 0.2 * torch.rand(count, 1, SIZE, SIZE, generator=generator)
+
+        def contact() -> torch.Tensor:
+            return torch.randint(
+                0, 2, (count, 2, SIZE, SIZE), generator=generator, dtype=torch.uint8
+            )
+
+        return {
+            "depth": depth(),
+            "contact": contact(),
+            "connector": torch.arange(count) % 4,
+            "pose": torch.randn(count, 7, generator=generator),
+            "action": torch.rand(count, 5, generator=generator) * 2 - 1,
+            "next_depth": depth(),
+            "next_contact": contact(),
+        }
+
+    return make
+
+
+@pytest.fixture
+def unit_vectors() -> Callable[..., torch.Tensor]:
+    """Random rows of length 1."""
+
+    def make(count: int, width: int, seed: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        values = torch.randn(count, width, generator=generator)
+        return torch.nn.functional.normalize(values, dim=1)
+
+    return make

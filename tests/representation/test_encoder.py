@@ -1,0 +1,414 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+
+import vtenv
+from representation import EncoderConfig, VisuotactileEncoder
+from representation.backbone import Backbone, PretrainedWeightsError
+from representation.bundled import bundled_encoders
+from representation.encoder_files import EncoderFileError
+
+TINY = EncoderConfig(backbone="test_resnet", image_size=32, contact_size=32)
+TINY_VIT = replace(TINY, backbone="test_vit")
+
+
+def observation(config: EncoderConfig, count: int = 3, seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    depth = torch.rand(count, 1, config.image_size, config.image_size, generator=generator)
+    shape = (count, config.num_fingers, config.contact_size, config.contact_size)
+    contact = torch.randint(0, 2, shape, generator=generator, dtype=torch.uint8)
+    return {"depth": 0.25 + 0.2 * depth, "contact": contact}
+
+
+def make(config: EncoderConfig, seed: int = 0) -> VisuotactileEncoder:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return VisuotactileEncoder(config).eval()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("backbone", "resnet81", "did you mean"),
+        ("modalities", (), "one or more of vision, touch"),
+        ("modalities", ("depth",), "one or more of vision, touch"),
+        ("modalities", "vision", "one or more of vision, touch"),
+        ("modalities", ("vision", "vision"), "each once"),
+        ("fusion", "sum", "one of concat, cross_attention"),
+        ("pooling", "max", "one of average, flatten"),
+        ("pooling", "flatten", "embedding_dim"),
+        ("embedding_dim", 0, "positive integer"),
+        ("image_size", 4, "from 8 to 1024"),
+        ("contact_size", 64.0, "from 8 to 1024"),
+        ("num_fingers", 3, "1 or 2"),
+        ("num_heads", 0, "from 1"),
+        ("depth_range_m", (0.4, 0.2), "near < far"),
+        ("depth_range_m", 0.4, "near < far"),
+        ("depth_range_m", (0.4, float("nan")), "near < far"),
+        ("backbone_options", {"in_chans": 3}, "in_chans"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(field, value, says):
+    with pytest.raises(ValueError, match=field) as error:
+        EncoderConfig(**{field: value})
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("change", [{"modalities": ("touch",)}, {"pooling": "flatten"}])
+def test_cross_attention_needs_two_modalities_and_tokens(change):
+    with pytest.raises(ValueError, match=r"concat|cross_attention"):
+        EncoderConfig(fusion="cross_attention", embedding_dim=8, **change)
+
+
+def test_modalities_have_one_order():
+    assert EncoderConfig(modalities=("touch", "vision")) == EncoderConfig()
+    assert EncoderConfig(modalities=["touch"]).modalities == ("touch",)
+
+
+CONFIGS = {
+    "resnet": TINY,
+    "vit": TINY_VIT,
+    "convnext": replace(TINY, backbone="test_convnext"),
+    "NHWC": replace(TINY, backbone="swin_tiny_patch4_window7_224", modalities=("touch",)),
+    "paper": replace(TINY, num_fingers=1),
+    "projected": replace(TINY, embedding_dim=24),
+    "flatten": replace(TINY, pooling="flatten", embedding_dim=24),
+    "cross-attention": replace(TINY_VIT, fusion="cross_attention"),
+    "cross-attention, projected": replace(TINY, fusion="cross_attention", embedding_dim=24),
+    "sizes differ": replace(TINY_VIT, image_size=48),
+    "options": replace(TINY_VIT, backbone_options={"patch_size": 8, "depth": 2}),
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_sizes_are_as_announced(config):
+    encoder = make(config)
+    batch = observation(config)
+    embedding, features, tokens = (
+        encoder(batch),
+        encoder.features(batch),
+        encoder.tokens(batch),
+    )
+    assert embedding.shape == (3, encoder.embedding_size)
+    assert tuple(features) == tuple(tokens) == config.modalities
+    for modality in config.modalities:
+        assert features[modality].shape == (3, encoder.feature_sizes[modality])
+        assert tokens[modality].shape[0] == 3
+        assert tokens[modality].ndim == 3
+    assert torch.isfinite(embedding).all()
+
+
+def test_the_backbones_own_width_is_the_default():
+    encoder = make(TINY)
+    width = timm.create_model("test_resnet", num_classes=0).num_features
+    assert encoder.feature_sizes == {"vision": width, "touch": width}
+    assert encoder.embedding_size == 2 * width
+
+
+def test_concat_puts_the_features_side_by_side():
+    encoder, batch = make(TINY), observation(TINY)
+    features = encoder.features(batch)
+    side_by_side = torch.cat([features["vision"], features["touch"]], dim=1)
+    torch.testing.assert_close(encoder(batch), side_by_side)
+
+
+def test_average_pooling_of_tokens_is_the_feature_of_a_resnet():
+    encoder, batch = make(TINY), observation(TINY)
+    pooled = encoder.tokens(batch)["vision"].mean(dim=1)
+    torch.testing.assert_close(encoder.features(batch)["vision"], pooled)
+
+
+def test_tokens_are_in_row_major_order():
+    backbone = Backbone("test_resnet", 1, 64).eval()
+    image = torch.zeros(1, 1, 64, 64)
+    feature_map = backbone.network.forward_features(image)
+    rows, columns = feature_map.shape[-2:]
+    tokens = backbone.tokens(image)
+    for row in range(rows):
+        for column in range(columns):
+            torch.testing.assert_close(
+                tokens[0, row * columns + column], feature_map[0, :, row, column]
+            )
+
+
+@pytest.mark.parametrize("fusion", ["concat", "cross_attention"])
+def test_features_of_a_modality_know_nothing_of_the_other(fusion):
+    encoder, batch = make(replace(TINY_VIT, fusion=fusion)), observation(TINY)
+    other = {**batch, "contact": 1 - batch["contact"]}
+    before, after = encoder.features(batch), encoder.features(other)
+    assert torch.equal(before["vision"], after["vision"])
+    assert not torch.allclose(before["touch"], after["touch"])
+
+
+def test_cross_attention_mixes_the_modalities():
+    """The part of the embedding that vision asked for changes with what is touched."""
+    encoder, batch = make(replace(TINY_VIT, fusion="cross_attention")), observation(TINY)
+    other = {**batch, "contact": 1 - batch["contact"]}
+    width = encoder.feature_sizes["vision"]
+    assert not torch.allclose(encoder(batch)[:, :width], encoder(other)[:, :width])
+    # And each part still depends on its own modality.
+    other = {**batch, "depth": batch["depth"].flip(-1)}
+    assert not torch.allclose(encoder(batch)[:, :width], encoder(other)[:, :width])
+
+
+def test_samples_of_a_batch_do_not_mix():
+    for config in (TINY, replace(TINY_VIT, fusion="cross_attention")):
+        encoder, batch = make(config), observation(config, count=4)
+        single = {key: value[2:3] for key, value in batch.items()}
+        torch.testing.assert_close(encoder(batch)[2:3], encoder(single), rtol=1e-4, atol=1e-5)
+
+
+def test_a_single_modality_needs_no_other():
+    for modality, key in (("vision", "depth"), ("touch", "contact")):
+        config = replace(TINY, modalities=(modality,))
+        encoder, batch = make(config), observation(config)
+        embedding = encoder({key: batch[key]})
+        assert torch.equal(embedding, encoder.features(batch)[modality])
+
+
+def test_all_parameters_learn():
+    """What an embedding does not depend on would be saved, and never trained."""
+    for config in (
+        TINY,
+        replace(TINY, pooling="flatten", embedding_dim=8),
+        replace(TINY_VIT, fusion="cross_attention", embedding_dim=8),
+    ):
+        encoder, batch = make(config).train(), observation(config)
+        encoder(batch).square().sum().backward()
+        assert [name for name, value in encoder.named_parameters() if value.grad is None] == []
+
+
+def test_a_wrong_observation_is_named():
+    encoder, batch = make(TINY), observation(TINY)
+    with pytest.raises(ValueError, match=r"no 'contact'.*'touch' reads; it has 'depth'"):
+        encoder({"depth": batch["depth"]})
+    large = observation(replace(TINY, image_size=64))
+    with pytest.raises(ValueError, match=r"depth has shape \(3, 1, 64, 64\).*\(B, 1, 32, 32\)"):
+        encoder(large)
+    with pytest.raises(ValueError, match="contact has shape"):
+        encoder({**batch, "contact": batch["contact"][:, :1]})
+    with pytest.raises(ValueError, match="floating"):
+        encoder({**batch, "depth": batch["depth"].to(torch.uint8)})
+
+
+def test_images_a_backbone_cannot_take_are_named():
+    with pytest.raises(ValueError, match=r"test_vit.*8 x 8.*another size"):
+        VisuotactileEncoder(replace(TINY_VIT, image_size=8, contact_size=8))
+    with pytest.raises(ValueError, match=r"test_resnet.*no_such"):
+        VisuotactileEncoder(replace(TINY, backbone_options={"no_such": 1}))
+    with pytest.raises(ValueError, match="num_heads=5"):
+        VisuotactileEncoder(replace(TINY_VIT, fusion="cross_attention", num_heads=5))
+
+
+# On disk.
+
+
+SMALL = [name for name in CONFIGS if name != "NHWC"]  # which weighs 110 MB
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_what_is_saved_is_what_is_loaded(name, tmp_path):
+    config = CONFIGS[name]
+    encoder = make(config)
+    encoder.save_pretrained(tmp_path)
+    loaded = VisuotactileEncoder.from_pretrained(tmp_path)
+    assert loaded.config == config
+    assert not loaded.training
+    assert loaded.state_dict().keys() == encoder.state_dict().keys()
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, loaded.state_dict()[name]), name
+    assert torch.equal(encoder(observation(config)), loaded(observation(config)))
+
+
+def test_the_files_are_json_safetensors_and_a_card(tmp_path):
+    make(TINY).save_pretrained(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "README.md",
+    }
+    assert json.loads((tmp_path / "config.json").read_text())["backbone"] == "test_resnet"
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    make(TINY_VIT).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Copies: what `load_file` returns is the file itself, which the test is about to change."""
+    weights = load_file(folder / "model.safetensors")
+    return {name: value.clone() for name, value in weights.items()}
+
+
+def edit_weights(folder: Path, change) -> None:
+    weights = read_weights(folder)
+    change(weights)
+    save_file(weights, folder / "model.safetensors")
+
+
+def edit_config(folder: Path, **changes) -> None:
+    path = folder / "config.json"
+    document = json.loads(path.read_text())
+    document.update(changes)
+    path.write_text(json.dumps(document))
+
+
+NORM = "backbones.touch.network.norm.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda weights: weights.pop(NORM), f"missing from the file: {NORM}"),
+        (lambda weights: weights.update(head=torch.zeros(2)), "does not have: head"),
+        (
+            lambda weights: weights.update({NORM: torch.zeros(7)}),
+            rf"{NORM} \(\[7\] float32 in the file, \[64\] float32 in the encoder\)",
+        ),
+        (lambda weights: weights.update({NORM: weights[NORM].half()}), "float16 in the file"),
+        (lambda weights: weights.clear(), "missing from the file: .* more"),
+    ],
+    ids=["missing", "unexpected", "shape", "type", "empty"],
+)
+def test_weights_that_do_not_fit_are_named(saved, change, says):
+    edit_weights(saved, change)
+    with pytest.raises(EncoderFileError, match=says):
+        VisuotactileEncoder.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 1000, -1])
+def test_truncated_weights_are_named(saved, kept):
+    path = saved / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(EncoderFileError, match="truncated or not a safetensors file"):
+        VisuotactileEncoder.from_pretrained(saved)
+
+
+def test_pickled_weights_are_not_loaded(saved):
+    state = read_weights(saved)
+    torch.save(state, saved / "model.safetensors")
+    with pytest.raises(EncoderFileError, match="never loaded"):
+        VisuotactileEncoder.from_pretrained(saved)
+    torch.save(state, saved / "pytorch_model.bin")
+    (saved / "model.safetensors").unlink()
+    with pytest.raises(EncoderFileError, match=r"no model\.safetensors"):
+        VisuotactileEncoder.from_pretrained(saved)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"format": "other"}, "not the configuration of a VTInsert encoder"),
+        ({"version": 2}, "reads version 1"),
+        ({"depth_scale": 2}, "depth_scale"),
+        ({"fusion": "sum"}, "one of concat, cross_attention"),
+        ({"image_size": 64}, "other shape"),
+    ],
+)
+def test_a_foreign_configuration_is_named(saved, changes, says):
+    edit_config(saved, **changes)
+    with pytest.raises(EncoderFileError, match=says):
+        VisuotactileEncoder.from_pretrained(saved)
+
+
+def test_a_configuration_that_is_not_json_is_named(saved):
+    path = saved / "config.json"
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(EncoderFileError, match="is not JSON"):
+        VisuotactileEncoder.from_pretrained(saved)
+    path.write_text('["vtinsert-encoder"]')
+    with pytest.raises(EncoderFileError, match="not the configuration"):
+        VisuotactileEncoder.from_pretrained(saved)
+    path.unlink()
+    with pytest.raises(EncoderFileError, match=r"holds no config\.json"):
+        VisuotactileEncoder.from_pretrained(saved)
+
+
+def test_a_name_that_is_nowhere_is_named(monkeypatch):
+    with pytest.raises(EncoderFileError, match="'no-such' is not a bundled encoder"):
+        VisuotactileEncoder.from_pretrained("no-such")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(EncoderFileError, match="cannot get 'user/no-such' from the Hugging Face"):
+        VisuotactileEncoder.from_pretrained("user/no-such")
+
+
+@pytest.mark.parametrize("layout", ["vtenv/assets", "assets"], ids=["wheel", "repository"])
+def test_a_bundled_name_needs_no_path(layout, tmp_path, monkeypatch):
+    make(TINY).save_pretrained(tmp_path / layout / "encoders" / "small")
+    monkeypatch.setattr(vtenv, "__file__", str(tmp_path / "vtenv" / "__init__.py"))
+    assert bundled_encoders() == ("small",)
+    assert VisuotactileEncoder.from_pretrained("small").config == TINY
+    with pytest.raises(EncoderFileError, match=r"'large' is not a bundled encoder \(small\)"):
+        VisuotactileEncoder.from_pretrained("large")
+
+
+def cached_snapshot(cache: Path, repository: str) -> Path:
+    """Where the Hub's client would have put a download."""
+    folder = cache / f"models--{repository.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("0" * 40)
+    snapshot = folder / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    return snapshot
+
+
+def test_an_encoder_from_the_hub_is_read_from_the_cache(tmp_path):
+    make(TINY).save_pretrained(cached_snapshot(tmp_path, "user/small"))
+    loaded = VisuotactileEncoder.from_pretrained(
+        "user/small", cache_dir=tmp_path, local_files_only=True
+    )
+    assert loaded.config == TINY
+
+
+# ImageNet weights.
+
+
+def cache_weights(cache: Path, name: str) -> dict[str, torch.Tensor]:
+    snapshot = cached_snapshot(cache, timm.get_pretrained_cfg(name).hf_hub_id)
+    state = timm.create_model(name).state_dict()
+    save_file(state, snapshot / "model.safetensors", metadata={"format": "pt"})
+    return state
+
+
+def test_imagenet_weights_are_read_from_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    imagenet = cache_weights(tmp_path, "test_resnet")
+    encoder = VisuotactileEncoder(TINY, pretrained=True)
+    for modality in TINY.modalities:
+        state = encoder.backbones[modality].network.state_dict()
+        shared = [name for name in state if name != "conv1.0.weight"]
+        assert all(torch.equal(state[name], imagenet[name]) for name in shared)
+    # A gray image answers as the same image in three channels did.
+    first = encoder.backbones["vision"].network.state_dict()["conv1.0.weight"]
+    torch.testing.assert_close(first, imagenet["conv1.0.weight"].sum(dim=1, keepdim=True))
+
+
+def test_imagenet_weights_out_of_reach_say_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(PretrainedWeightsError, match=r"hf download timm/test_resnet.*HF_HUB_CACHE"):
+        VisuotactileEncoder(TINY, pretrained=True)
+    mixer = EncoderConfig(backbone="mixer_s16_224")
+    with pytest.raises(PretrainedWeightsError, match="no ImageNet weights of 'mixer_s16_224'"):
+        VisuotactileEncoder(mixer, pretrained=True)
+
+
+def test_importing_the_package_does_not_import_torch():
+    code = "import sys, representation; print('torch' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"

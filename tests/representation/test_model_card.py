@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+from huggingface_hub import ModelCard
+
+from representation import EncoderConfig, VisuotactileEncoder
+from representation.model_card import write_card
+
+FACTS = {
+    "data": "1,920 grasps",
+    "objective": "infonce",
+    "command": "vtinsert pretrain --objective infonce",
+    "commit": "abc1234",
+    "metrics": {"socket_y_mm": 0.28125, "note": "a | b"},
+}
+
+
+def test_the_card_holds_the_facts(tmp_path):
+    config = EncoderConfig(backbone="test_resnet", image_size=32, contact_size=32)
+    VisuotactileEncoder(config).save_pretrained(tmp_path)
+    path = write_card(tmp_path, **FACTS, seed=0, notes="Trained on one seed.")
+    assert path == tmp_path / "README.md"
+    card = ModelCard.load(path)  # the Hub can read it
+    assert card.data.to_dict()["library_name"] == "vtinsert"
+    for text in (
+        "1,920 grasps",
+        "vtinsert pretrain --objective infonce",
+        "`abc1234`",
+        "| socket_y_mm | 0.2812 |",
+        "a \\| b",
+        '| backbone | `"test_resnet"` |',
+        "| Seed | 0 |",
+        "Trained on one seed.",
+    ):
+        assert text in card.content
+
+
+def test_a_card_stands_beside_weights(tmp_path):
+    with pytest.raises(FileNotFoundError, match="save_pretrained"):
+        write_card(tmp_path, **FACTS)
