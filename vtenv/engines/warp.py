@@ -85,7 +85,6 @@ class WarpEngine:
     ) -> None:
         if num_worlds < 1:
             raise ValueError(f"num_worlds={num_worlds} is not allowed; it must be at least 1")
-        wp.config.quiet = True  # type: ignore[attr-defined]
         wp.init()
         try:
             self._device = wp.get_device(device)
