@@ -1,6 +1,7 @@
 """The single environment against Gymnasium's contract and its own page."""
 
 import copy
+import functools
 import itertools
 import pickle
 import re
@@ -170,10 +171,10 @@ def test_actions_out_of_bounds_are_clipped(action):
     assert_same(expected, env.step(np.array(action)))
 
 
-def clipping_env(cache=[]):  # noqa: B006 - made once for all of hypothesis's examples
-    if not cache:
-        cache.append(VTInsertEnv(modalities=("state",), connector="usb"))
-    return cache[0]
+@functools.cache
+def clipping_env():
+    """Made once for all of hypothesis's examples."""
+    return VTInsertEnv(modalities=("state",), connector="usb")
 
 
 def test_observations_and_infos_are_new_objects_within_their_spaces():

@@ -88,7 +88,7 @@ class WarpEngine:
         wp.init()
         try:
             self._device = wp.get_device(device)
-        except Exception as error:
+        except (ValueError, RuntimeError) as error:
             there = ", ".join(d.alias for d in wp.get_devices())
             raise ValueError(f"there is no device {device!r}; choose one of {there}") from error
         self.num_worlds = num_worlds
