@@ -19,6 +19,8 @@ MAX_DEPTH = 1.0
 """Upper bound of depth images, in [m]; nothing in the scene is as far."""
 DEPTH_EDGE = 0.005
 """Difference to a neighbouring pixel that makes a depth edge, in [m]."""
+NOISE_SUM_MEAN, NOISE_SUM_DEVIATION = 131070, 37837.2
+"""Mean and standard deviation of the sum of four uniform 16-bit numbers."""
 
 _compiled = functools.partial(numba.njit, nogil=True, cache=True, error_model="numpy")
 _GEL_THICKNESS_MM = np.float32(GEL_THICKNESS * 1e3)
@@ -26,8 +28,7 @@ _THRESHOLD_MM = np.float32(CONTACT_THRESHOLD_MM)
 _NOISE_DISTANCE = np.float32(CAMERA_HEIGHT)
 _ZERO, _ONE, _MAX_DEPTH = np.float32(0.0), np.float32(1.0), np.float32(MAX_DEPTH)
 _EDGE = np.float32(DEPTH_EDGE)
-# Four uniform 16-bit numbers sum to a mean of 131070 and a standard deviation of 37837.2.
-_SUM_MEAN, _SUM_SCALE = np.int64(131070), np.float32(1 / 37837.2)
+_SUM_MEAN, _SUM_SCALE = np.int64(NOISE_SUM_MEAN), np.float32(1 / NOISE_SUM_DEVIATION)
 
 
 @_compiled()

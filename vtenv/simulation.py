@@ -207,10 +207,10 @@ class Simulation:
     def _evaluate(self, worlds: NDArray[np.int64]) -> None:
         """Bring state, geometry, success, failure and potentials of `worlds` up to date."""
         self.state = self.engine.state()
-        every = len(worlds) == self.num_worlds
-        state = self.state if every else self.state.take(worlds)
+        state = self.state if len(worlds) == self.num_worlds else self.state.take(worlds)
         geometry = task.geometry(state)
-        self.geometry = geometry if every else self.geometry.put(worlds, geometry)
+        merged = self._merge(vars(self.geometry), vars(geometry), worlds)
+        self.geometry = task.Geometry(**merged)
         potentials = task.potentials(geometry, self._clearance, self._lead_in)
         self._potentials = self._merge(self._potentials, potentials, worlds)
         self._success[worlds] = task.is_success(state, geometry, self._clearance)

@@ -91,15 +91,6 @@ class Geometry:
     in_hand: Array
     travel: Array
 
-    def put(self, index: Array, rows: Geometry) -> Geometry:
-        """A copy with the worlds of `index` replaced."""
-        merged = {
-            name: namespace(value).asarray(value, copy=True) for name, value in vars(self).items()
-        }
-        for name, value in vars(rows).items():
-            merged[name][index] = value
-        return Geometry(**merged)
-
 
 def check_options(
     options: Mapping[str, object] | None, connectors: Sequence[str]

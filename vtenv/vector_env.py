@@ -167,24 +167,22 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
             self._simulation.reset(resetting)
             self._elapsed[resetting] = 0
         observation = self._simulation.observe(self._every)
-        info = self._info(self._every)
         self._finished = terminated | truncated
-
+        ended: dict[str, Any] = {}
         if self.autoreset_mode is AutoresetMode.SAME_STEP and self._finished.any():
             done = np.flatnonzero(self._finished)
             final = np.full(self.num_envs, None, dtype=object)
             for world in done:
                 final[world] = {n: copy.deepcopy(value[world]) for n, value in observation.items()}
-            final_info = self._info(done)
+            ended = {"final_obs": final, "_final_obs": self._finished.copy()}
+            ended |= {"final_info": self._info(done), "_final_info": self._finished.copy()}
             self._simulation.reset(done)
             self._elapsed[done] = 0
             fresh = self._simulation.observe(done)
             for name, value in observation.items():
                 value[done] = fresh[name][done]
             self._simulation.last_observation = observation
-            info = self._info(self._every)
-            info |= {"final_obs": final, "_final_obs": self._finished.copy()}
-            info |= {"final_info": final_info, "_final_info": self._finished.copy()}
+        info = self._info(self._every) | ended
         self._show()
         return observation, reward, terminated, truncated, info
 

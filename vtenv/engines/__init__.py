@@ -19,15 +19,13 @@ OBSERVATION_KINDS = ("numpy", "torch")
 
 
 class Engine(Protocol):
-    """N worlds of the scene: physics and noise-free sensors.
+    """N worlds of the scene: physics and sensors.
 
     Every method acts on the worlds it is given, as sorted unique indices, and leaves the
     others alone. What a world does depends on nothing but its own calls.
     """
 
     num_worlds: int
-    num_threads: int
-    """Threads it runs on beside the device."""
     bank_size: int
     """Settled grasps of each connector that `InitialState.grasp` may index."""
 

@@ -24,7 +24,7 @@ from vtenv.engines import warp_kernels as kernels
 from vtenv.engines.placement import place
 from vtenv.grasp_bank import BANK_SIZE, load_bank
 from vtenv.raycast import Primitives
-from vtenv.sensors import CONTACT_THRESHOLD_MM
+from vtenv.sensors import CONTACT_THRESHOLD_MM, NOISE_SUM_DEVIATION
 from vtenv.state import InitialState, PhysicsState, WorldState
 
 CONTACTS_PER_WORLD = 40
@@ -49,7 +49,6 @@ _PER_WORLD_FIELDS = (
 """Fields of the model in which connectors differ."""
 
 _GEL_DEPTH_MM = scene.GEL_THICKNESS * 1e3
-_SUM_DEVIATION = 37837.2  # of four uniform 16-bit numbers
 _SEED_STEP = -0x61C8864680B583EB  # 2^64 over the golden ratio, as a signed number
 
 
@@ -73,8 +72,6 @@ class WarpEngine:
     Raises:
         ValueError: If a number is not positive, or there is no such device.
     """
-
-    num_threads = 1
 
     def __init__(
         self,
@@ -269,8 +266,8 @@ class WarpEngine:
                 with wp.ScopedCapture() as capture:
                     work()
                 self._graphs[name] = capture.graph
-                return
-            wp.capture_launch(self._graphs[name])
+            else:
+                wp.capture_launch(self._graphs[name])
             wp.synchronize_stream()
 
     def _step(self) -> None:
@@ -320,7 +317,7 @@ class WarpEngine:
             inputs=[
                 arrays["true_depth"],
                 arrays["seeds"],
-                noise.noise_mm * 1e-3 / scene.CAMERA_HEIGHT**2 / _SUM_DEVIATION,
+                noise.noise_mm * 1e-3 / scene.CAMERA_HEIGHT**2 / NOISE_SUM_DEVIATION,
                 noise.dropout,
                 noise.quantization_mm * 1e-3,
             ],

@@ -11,6 +11,7 @@ import warp as wp
 from vtenv import sensors
 
 DEPTH_EDGE = wp.constant(sensors.DEPTH_EDGE)
+SUM_MEAN = wp.constant(sensors.NOISE_SUM_MEAN)
 MAX_DEPTH = wp.constant(sensors.MAX_DEPTH)
 
 wp.set_module_options({"enable_backward": False})
@@ -268,7 +269,7 @@ def add_noise(
         total += wp.int64((bits >> wp.uint64(16)) & mask)
         total += wp.int64((bits >> wp.uint64(32)) & mask)
         total += wp.int64(bits >> wp.uint64(48))
-        z += float(total - wp.int64(131070)) * noise_scale * z * z
+        z += float(total - wp.int64(SUM_MEAN)) * noise_scale * z * z
     if quantization > 1.0e-8:
         z = wp.rint(z / quantization) * quantization
     out[world, 0, row, column] = wp.clamp(z, 0.0, MAX_DEPTH)
