@@ -10,7 +10,7 @@ import imageio_ffmpeg  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.whole_file import whole_file
+from vtenv.whole_file import whole_file
 
 
 def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], fps: int) -> int:

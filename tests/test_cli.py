@@ -13,7 +13,7 @@ import pytest
 import vtenv
 from policies import cli, machine
 from policies.commands import ConnectorName
-from policies.whole_file import whole_file
+from vtenv.whole_file import whole_file
 
 
 def run_python(code, *arguments, **environment):

@@ -10,8 +10,6 @@ import functools
 import hashlib
 import json
 import logging
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from platformdirs import user_cache_path
 from vtenv import scene
 from vtenv.config import InitialStateRanges, SceneConfig
 from vtenv.connectors import CONNECTOR_NAMES, CONNECTORS, SHOULDER_IN_HAND
+from vtenv.whole_file import whole_file
 
 BANK_SIZE = 256
 """Grasps of each connector."""
@@ -177,11 +176,5 @@ def _read(path: Path) -> NDArray[np.float64] | None:
 
 
 def _write(path: Path, bank: NDArray[np.float64]) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, grasps=bank)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, grasps=bank)

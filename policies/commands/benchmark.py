@@ -18,8 +18,8 @@ from rich.table import Table
 
 from policies import machine, speed
 from policies.commands import CommandError
-from policies.whole_file import whole_file
 from vtenv.config import VTInsertConfig
+from vtenv.whole_file import whole_file
 
 _WARM_UP_STEPS = 5
 """Steps before the first repetition, to start threads and touch memory."""

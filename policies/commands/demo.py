@@ -16,12 +16,12 @@ from policies import film
 from policies.commands import CommandError, ConnectorName
 from policies.episodes import Outcome, expert, play
 from policies.video import write_video
-from policies.whole_file import whole_file
 from vtenv.config import VTInsertConfig
 from vtenv.connectors import CONNECTORS
 from vtenv.env import VTInsertEnv
 from vtenv.task import SUCCESS_FRACTION
 from vtenv.vector_env import VTInsertVectorEnv
+from vtenv.whole_file import whole_file
 
 _MAX_WORLDS = 64
 """Episodes played at once."""
