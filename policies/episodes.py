@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vtenv.connectors import CONNECTORS
 from vtenv.expert import expert_action
 from vtenv.simulation import Simulation
+from vtenv.state import Array, namespace
 from vtenv.vector_env import VTInsertVectorEnv
 
-Policy = Callable[[Simulation], NDArray[np.float32]]
+Policy = Callable[[Simulation], Array]
 """Chooses the actions of all worlds, (N, 5), from the simulation behind an environment."""
 
 
@@ -46,10 +46,11 @@ class Outcome:
         return min(max(self.depth / CONNECTORS[self.connector].travel, 0.0), 1.0)
 
 
-def expert(simulation: Simulation) -> NDArray[np.float32]:
+def expert(simulation: Simulation) -> Array:
     """The scripted expert as a `Policy`."""
-    action: NDArray[Any] = expert_action(simulation.state, simulation.geometry)
-    return action.astype(np.float32)
+    action = expert_action(simulation.state, simulation.geometry)
+    xp = namespace(action)
+    return xp.astype(action, xp.float32)
 
 
 def play(

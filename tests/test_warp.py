@@ -4,20 +4,27 @@ import gymnasium
 import numpy as np
 import pytest
 
-from vtenv.config import VTInsertConfig
+from policies.episodes import expert
+from vtenv.config import MODALITIES, VTInsertConfig
+from vtenv.connectors import CONNECTOR_NAMES
 from vtenv.expert import expert_action
 from vtenv.simulation import Simulation
+from vtenv.task import FAILURES
+from vtenv.vector_env import VTInsertVectorEnv
 
+torch = pytest.importorskip("torch")
 pytest.importorskip("mujoco_warp")
+needs_cuda = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+]
 pytestmark = pytest.mark.slow  # two minutes to compile for a new device, then cached
 
 WORLDS = 12
 
 
 def devices():
-    import torch
-
-    return ["cpu", *(["cuda:0"] if torch.cuda.is_available() else [])]
+    return ["cpu", pytest.param("cuda:0", marks=needs_cuda)]
 
 
 @pytest.fixture(scope="module", params=devices())
@@ -43,6 +50,15 @@ def restart(pair, seed=0):
     return worlds
 
 
+def host(simulation, arrays):
+    """Arrays of a simulation's engine as NumPy's."""
+    return simulation.fetch(arrays)[0]
+
+
+def observed(pair, worlds):
+    return [host(simulation, simulation.observe(worlds)) for simulation in pair]
+
+
 def overlap(left, right):
     """Intersection over union of masks, over each world's images."""
     both = np.logical_and(left, right).sum(axis=(1, 2, 3))
@@ -51,8 +67,9 @@ def overlap(left, right):
 
 def test_same_seeds_same_initial_states_and_images(pair):
     worlds = restart(pair)
-    cpu, warp = (simulation.observe(worlds) for simulation in pair)
-    assert (pair[0].state.connector == pair[1].state.connector).all()
+    cpu, warp = observed(pair, worlds)
+    connectors = [host(s, {"connector": s.state.connector})["connector"] for s in pair]
+    np.testing.assert_array_equal(*connectors)
     np.testing.assert_allclose(cpu["state"], warp["state"], atol=1e-4)
     np.testing.assert_allclose(cpu["depth"], warp["depth"], atol=1e-4)
     np.testing.assert_allclose(cpu["gel"], warp["gel"], atol=1e-3)
@@ -67,10 +84,14 @@ def test_an_expert_episode_is_the_same(pair):
         action = expert_action(pair[0].state, pair[0].geometry)
         results = [simulation.step(worlds, action) for simulation in pair]
         apart = ~(ended[0] | ended[1])
-        np.testing.assert_allclose(results[0].reward[apart], results[1].reward[apart], atol=0.15)
+        rewards = [
+            host(simulation, {"reward": result.reward})["reward"]
+            for simulation, result in zip(pair, results, strict=True)
+        ]
+        np.testing.assert_allclose(rewards[0][apart], rewards[1][apart], atol=0.15)
         for flags, simulation in zip(ended, pair, strict=True):
-            flags |= simulation.info()["is_success"]
-        cpu, warp = (simulation.observe(worlds) for simulation in pair)
+            flags |= host(simulation, simulation.info())["is_success"]
+        cpu, warp = observed(pair, worlds)
         contact = overlap(cpu["contact"], warp["contact"])
         # Past its success a plug goes on against the socket's bottom, where physics diverge.
         assert contact[apart].min(initial=1.0) >= 0.95
@@ -81,9 +102,14 @@ def test_an_expert_episode_is_the_same(pair):
 def test_worlds_that_rest_stay_as_they_are(pair):
     worlds = restart(pair, seed=50)
     warp = pair[1]
-    before = warp.state.hand.copy(), warp.state.plug_pos_w.copy()
+    moving = ("hand", "plug_pos_w", "target")
+
+    def state():
+        return host(warp, {name: getattr(warp.state, name) for name in moving}).values()
+
+    before = state()
     warp.step(worlds[::2], np.ones((WORLDS, 5)))
-    for old, new in zip(before, (warp.state.hand, warp.state.plug_pos_w), strict=True):
+    for old, new in zip(before, state(), strict=True):
         np.testing.assert_allclose(old[1::2], new[1::2], atol=1e-6)
         assert (np.abs(old[::2] - new[::2]) > 1e-4).any()
 
@@ -95,7 +121,7 @@ def test_noise_follows_from_the_seed_and_changes_with_every_image():
 
     def images():
         simulation.reset(worlds, [np.random.default_rng(i) for i in worlds])
-        return [simulation.observe(worlds)["depth"] for _ in range(2)]
+        return [host(simulation, simulation.observe(worlds))["depth"] for _ in range(2)]
 
     first, again = images(), images()
     np.testing.assert_array_equal(first[0], again[0])
@@ -109,40 +135,15 @@ def test_noise_follows_from_the_seed_and_changes_with_every_image():
     simulation.close()
 
 
-def test_gymnasium_vector_on_the_engine():
-    env = gymnasium.make_vec(
-        "VTInsert-v0",
-        num_envs=WORLDS,
-        vectorization_mode="vector_entry_point",
-        engine="warp",
-        device="cpu",
-        observations="torch",
-        max_episode_steps=3,
-        autoreset_mode="SameStep",
-    )
-    import torch
-
-    observation, _ = env.reset(seed=0)
-    assert all(isinstance(value, torch.Tensor) for value in observation.values())
-    assert observation["contact"].dtype == torch.uint8
-    for _ in range(3):
-        observation, reward, terminated, truncated, info = env.step(np.zeros((WORLDS, 5)))
-    assert truncated.all() and not terminated.any() and np.isfinite(reward).all()
-    final = info["final_obs"][0]["depth"]
-    assert not torch.equal(final, observation["depth"][0])
-    env.close()
-
-
 def test_overflow_is_reported(monkeypatch):
     from vtenv.engines import warp as module
 
-    monkeypatch.setattr(module, "CONTACTS_PER_WORLD", 2)
     monkeypatch.setattr(module, "CONSTRAINTS_PER_WORLD", 6)
     simulation = Simulation(VTInsertConfig(modalities=("state",)), 4, "warp", device="cpu")
     worlds = np.arange(4)
     simulation.reset(worlds, [np.random.default_rng(i) for i in worlds])
     with pytest.raises(module.BufferOverflowError, match="more contacts than there is room for"):
-        simulation.step(worlds, np.zeros((4, 5)))
+        simulation.step(worlds, np.zeros((4, 5))).wait()
     simulation.close()
 
 
@@ -152,7 +153,165 @@ def test_bad_arguments_say_what_is_allowed():
         Simulation(config, 1, "warp", device="cuda:99")
     with pytest.raises(ValueError, match="num_threads=2 is for engine='cpu'"):
         Simulation(config, 1, "warp", num_threads=2)
-    with pytest.raises(ValueError, match="are for engine='warp'; leave them out"):
+    with pytest.raises(ValueError, match="is for engine='warp'; leave it out"):
         Simulation(config, 1, "cpu", device="cuda:0")
     with pytest.raises(ValueError, match="observations='jax' is not allowed; choose one of numpy"):
-        Simulation(config, 1, "warp", observations="jax")
+        VTInsertVectorEnv(1, engine="warp", observations="jax")
+    with pytest.raises(ValueError, match="observations='torch' is for engine='warp'"):
+        VTInsertVectorEnv(1, observations="torch")
+
+
+def vectors(mode, **settings):
+    """The same environments with NumPy and with torch observations."""
+    settings = {"max_episode_steps": 4, "autoreset_mode": mode, "modalities": MODALITIES} | settings
+    return [
+        VTInsertVectorEnv(6, engine="warp", device="cpu", observations=kind, **settings)
+        for kind in ("numpy", "torch")
+    ]
+
+
+def assert_told_the_same(told, tensors, where=()):
+    """A NumPy client's results against those of a torch client."""
+    assert told.keys() == tensors.keys()
+    codes = {"connector": CONNECTOR_NAMES, "failure": FAILURES}
+    for name, value in told.items():
+        here, tensor = (*where, name), tensors[name]
+        if isinstance(value, dict):
+            assert_told_the_same(value, tensor, here)
+            continue
+        if name == "final_obs":
+            for world in np.flatnonzero(told["_final_obs"]):
+                for modality, image in value[world].items():
+                    np.testing.assert_array_equal(image, tensor[modality][world].numpy(), str(here))
+            continue
+        assert isinstance(tensor, torch.Tensor), here
+        mask = told.get(f"_{name}", np.ones(len(value), bool))
+        if name in codes:
+            assert tensor.dtype == torch.int64
+            tensor = np.array(codes[name], dtype=object)[tensor.numpy()]
+        np.testing.assert_array_equal(value[mask], np.asarray(tensor)[mask], str(here))
+
+
+def on_gpu(test):
+    for mark in needs_cuda:
+        test = mark(test)
+    return test
+
+
+@on_gpu
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_a_step_waits_for_nothing_but_the_flags(mode):
+    env = VTInsertVectorEnv(
+        64,
+        engine="warp",
+        observations="torch",
+        modalities=MODALITIES,
+        max_episode_steps=4,
+        autoreset_mode=mode,
+    )
+    env.reset(seed=0)
+    env._elapsed[:] = np.arange(64) % 4
+    actions = torch.zeros(64, 5, device="cuda:0")
+    for _ in range(6):  # records the graphs
+        env.step(actions)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(6):
+            observation, *flags, info = env.step(actions)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for tensor in (*observation.values(), *flags, info["connector"], info["_connector"]):
+        assert tensor.device == torch.device("cuda:0")
+        assert torch.isfinite(tensor.float()).all()
+    env.close()
+
+
+@on_gpu
+def test_more_worlds_than_the_memory_holds_are_refused():
+    with pytest.raises(ValueError, match="GiB free; make at most"):
+        VTInsertVectorEnv(10_000_000, engine="warp")
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
+def test_tensors_are_the_arrays(mode):
+    envs = vectors(mode)
+    results = [env.reset(seed=3) for env in envs]
+    for arrays, tensors in zip(*results, strict=True):
+        assert_told_the_same(arrays, tensors)
+    assert envs[0].observation_space.contains(results[0][0])
+    generator, kept = np.random.default_rng(0), []
+    for step in range(9):
+        actions = generator.uniform(-1, 1, (6, 5)).astype(np.float32)
+        results = [envs[0].step(actions), envs[1].step(torch.from_numpy(actions))]
+        (obs, reward, terminated, truncated, info), tensors = results
+        assert reward.dtype == np.float64 and terminated.dtype == truncated.dtype == bool
+        for arrays, same in zip((obs, info), (tensors[0], tensors[4]), strict=True):
+            assert_told_the_same(arrays, same, (step,))
+        np.testing.assert_array_equal(reward, tensors[1].numpy())
+        np.testing.assert_array_equal(terminated, tensors[2].numpy())
+        np.testing.assert_array_equal(truncated, tensors[3].numpy())
+        kept.append(results)
+        if mode == "Disabled" and (terminated | truncated).any():
+            mask = terminated | truncated
+            results = [env.reset(options={"reset_mask": mask.copy()}) for env in envs]
+            for arrays, tensors in zip(*results, strict=True):
+                assert_told_the_same(arrays, tensors, (step, "reset"))
+    for (obs, reward, *_), tensors in kept:  # what a learner keeps stays as it was
+        assert_told_the_same(obs, tensors[0])
+        np.testing.assert_array_equal(reward, tensors[1].numpy())
+    for env in envs:
+        env.close()
+
+
+def test_worlds_that_do_not_reset_keep_their_images():
+    _, env = vectors("SameStep", max_episode_steps=None)
+    env.reset(seed=0)
+    env._elapsed[:] = [0, 0, 9, 0, 0, 9]
+    env.max_episode_steps = 10
+    observation, *_, info = env.step(torch.zeros(6, 5))
+    done = info["_final_obs"].numpy()
+    assert done.tolist() == [False, False, True, False, False, True]
+    for name, final in info["final_obs"].items():
+        same = (final == observation[name]).flatten(1).all(dim=1).numpy()
+        np.testing.assert_array_equal(same, ~done, name)
+    env.close()
+
+
+def test_the_same_calls_give_the_same_bits():
+    def play():
+        _, env = vectors("SameStep")
+        seen = [env.reset(seed=1)[0]["state"]]
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(6):
+            actions = torch.rand(6, 5, generator=generator) * 2 - 1
+            observation, reward, *_ = env.step(actions)
+            seen += [observation["state"], observation["depth"], reward]
+        env.close()
+        return seen
+
+    for first, again in zip(play(), play(), strict=True):
+        assert torch.equal(first, again)
+
+
+def test_a_tensor_of_actions_that_is_not_finite_is_refused():
+    _, env = vectors("NextStep")
+    env.reset(seed=0)
+    actions = torch.zeros(6, 5)
+    actions[4, 1] = torch.nan
+    with pytest.raises(ValueError, match=r"the action \[0.0, nan.* is not finite"):
+        env.step(actions)
+    assert torch.isfinite(env.simulation.state.hand).all()
+    with pytest.raises(ValueError, match=r"shape \(6, 4\); expected \(6, 5\)"):
+        env.step(torch.zeros(6, 4))
+    env.close()
+
+
+def test_the_single_environment():
+    env = gymnasium.make("VTInsert-v0", engine="warp", device="cpu")
+    observation, info = env.reset(seed=0)
+    assert env.observation_space.contains(observation)
+    assert info["connector"] in CONNECTOR_NAMES
+    observation, reward, terminated, _, info = env.step(expert(env.unwrapped.simulation)[0])
+    assert env.observation_space.contains(observation)
+    assert type(reward) is float and terminated is False and info["failure"] == ""
+    env.close()

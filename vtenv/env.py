@@ -6,12 +6,13 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from array_api_compat import is_torch_array
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
 from vtenv.config import VTInsertConfig
 from vtenv.rendering import RENDER_FPS, RENDER_MODES, make_renderer
-from vtenv.simulation import Simulation, action_space, observation_space
+from vtenv.simulation import Simulation, action_space, named, observation_space
 
 _WORLD = np.zeros(1, np.int64)
 
@@ -235,9 +236,11 @@ class VTInsertEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], E
         Raises:
             ValueError: If the action has another shape, or is not finite.
         """
-        result = self._simulation.step(_WORLD, np.asarray(action)[None])
+        action = action if is_torch_array(action) else np.asarray(action)
+        result = self._simulation.step(_WORLD, action[None])
+        terminated = bool(result.wait()[0])
         observation, info = self._observe()
-        return observation, float(result.reward[0]), bool(result.terminated[0]), False, info
+        return observation, float(result.reward[0]), terminated, False, info
 
     def render(self) -> NDArray[Any] | None:
         """Render in the environment's `render_mode`.
@@ -261,10 +264,11 @@ class VTInsertEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], E
         self._simulation.close()
 
     def _observe(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        observation = self._simulation.observe(_WORLD)
+        simulation = self._simulation
+        observation, told = simulation.fetch(simulation.observe(_WORLD), simulation.info())
         info = {
             name: value[0].item() if isinstance(value[0], np.generic) else value[0]
-            for name, value in self._simulation.info().items()
+            for name, value in named(told).items()
         }
         if self.render_mode == "human":
             self.render()

@@ -107,8 +107,7 @@ class PanelRenderer:
     def render(self, simulation: Simulation, world: int) -> NDArray[np.uint8]:
         """Draw the panel of the last observation."""
         return draw_panel(
-            {name: value[world] for name, value in simulation.last_observation.items()},
-            {name: value[world] for name, value in simulation.last_info.items()},
+            *simulation.told(world),
         )
 
     def close(self) -> None:

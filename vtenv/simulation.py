@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from array_api_compat import is_torch_array
 from gymnasium import spaces
 from gymnasium.utils import seeding
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from vtenv.connectors import CONNECTOR_NAMES
 from vtenv.engines import make_engine
 from vtenv.scene import GEL_THICKNESS
 from vtenv.sensors import MAX_DEPTH
-from vtenv.state import WorldState
+from vtenv.state import Array, WorldState, namespace
 
 PROPRIO_LIMIT = 30.0
 """Bound of every entry of `proprio` and `state`, in the entry's unit."""
@@ -46,19 +47,24 @@ def action_space() -> spaces.Box:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a control step led to, for all worlds; rows of worlds not stepped mean nothing.
+    """What a control step led to, for all worlds; zero for worlds not stepped.
 
     Attributes:
-        reward: (N,), float64.
+        reward: (N,), floating.
         terminated: Success or failure, (N,), bool.
+        wait: Returns `terminated` on the host, once it is known there.
     """
 
-    reward: NDArray[np.float64]
-    terminated: NDArray[np.bool_]
+    reward: Array
+    terminated: Array
+    wait: Callable[[], NDArray[np.bool_]]
 
 
 class Simulation:
     """N worlds of the task: an engine, a generator for each world, rewards and observations.
+
+    Everything about the worlds is in arrays of the engine's library, which are replaced and
+    never changed; which worlds to act on is said on the host.
 
     Args:
         config: The environment's settings.
@@ -82,19 +88,17 @@ class Simulation:
         ]
         self._clearance = config.scene.clearance_mm * 1e-3
         self._lead_in = config.scene.lead_in_mm * 1e-3
-        self._potentials: dict[str, NDArray[Any]] = {
-            name: np.zeros(num_worlds) for name in task.POTENTIALS
-        }
-        self._terms: dict[str, NDArray[Any]] = {
-            name: np.zeros(num_worlds)
-            for name in (task.REWARD_WEIGHTS if config.reward == "dense" else ("success",))
-        }
-        self.last_observation: dict[str, NDArray[Any]] = {}
-        self.last_info: dict[str, NDArray[Any]] = {}
+        self.last_observation: dict[str, Array] = {}
+        self.last_info: dict[str, Array] = {}
         self.state: WorldState = self.engine.state()
         self.geometry: task.Geometry = task.geometry(self.state)
-        self._success = np.zeros(num_worlds, bool)
-        self._failure = np.zeros(num_worlds, np.int64)
+        xp = self._xp = namespace(self.state.hand)
+        self._potentials = task.potentials(self.geometry, self._clearance, self._lead_in)
+        nothing = xp.zeros_like(self.state.socket_force)
+        terms = task.REWARD_WEIGHTS if config.reward == "dense" else ("success",)
+        self._terms: dict[str, Array] = dict.fromkeys(terms, nothing)
+        self._success: Array = xp.zeros_like(self.state.stable)
+        self._failure: Array = xp.zeros_like(self.state.connector)
 
     def reset(
         self,
@@ -119,57 +123,61 @@ class Simulation:
         self.engine.reset(
             worlds, task.initial_state(uniforms, self.config, self.engine.bank_size, fixed)
         )
-        self._evaluate(worlds)
-        self._success[worlds], self._failure[worlds] = False, 0
-        nothing = {name: np.zeros(len(worlds)) for name in self._terms}
-        self._terms = self._merge(self._terms, nothing, worlds)
+        reset = self._mask(worlds)
+        self._evaluate(reset)
+        self._success = self._merge(self._success, self._xp.zeros_like(self._success), reset)
+        self._failure = self._merge(self._failure, self._xp.zeros_like(self._failure), reset)
+        for name, term in self._terms.items():
+            self._terms[name] = self._merge(term, self._xp.zeros_like(term), reset)
 
-    def step(self, worlds: NDArray[np.int64], actions: NDArray[Any]) -> StepResult:
+    def step(self, worlds: NDArray[np.int64], actions: Array) -> StepResult:
         """Advance worlds by one control step.
 
         Args:
             worlds: Worlds to step, sorted.
-            actions: Actions of all worlds, (N, 5); clipped to [-1, 1].
+            actions: Actions of all worlds, (N, 5), clipped to [-1, 1]; of any library.
 
         Raises:
-            ValueError: If an action has another shape, or is not finite.
+            ValueError: If an action has another shape, or is not finite. About a tensor this is
+                known later: its world stands still, and `StepResult.wait` raises.
         """
-        actions = np.asarray(actions, np.float64)
-        expected = (self.num_worlds, len(task.ACTION_SCALE))
-        if actions.shape != expected:
-            raise ValueError(f"actions have shape {actions.shape}; expected {expected}")
-        if not np.isfinite(actions[worlds]).all():
-            bad = worlds[~np.isfinite(actions[worlds]).all(axis=-1)][0]
-            raise ValueError(
-                f"the action {actions[bad].tolist()} is not finite; send numbers in [-1, 1]"
-            )
-        before = self.state
-        target = task.next_target(before.target, before.hand, actions)
-        self.engine.step(worlds, target[worlds])
-
-        before_potentials = self._potentials
-        self._evaluate(worlds)
+        xp = self._xp
+        actions, finite = self._check(worlds, actions)
+        moved = self._mask(worlds)
+        if worlds.size:
+            still = xp.where(finite[:, None], actions, xp.zeros_like(actions))
+            target = task.next_target(self.state.target, self.state.hand, still)
+            self.engine.step(worlds, target)
+        before = self._potentials
+        self._evaluate(moved)
         failed = (self._failure > 0) & ~self._success
         if self.config.reward == "dense":
             terms = task.dense_reward(
-                before_potentials,
-                self._potentials,
-                self._success,
-                failed,
-                self.state.socket_force,
+                before, self._potentials, self._success, failed, self.state.socket_force
             )
         else:
-            terms = {"success": self._success.astype(np.float64)}
-        rows = {name: term[worlds] for name, term in terms.items()}
-        self._terms = self._merge(self._terms, rows, worlds)
+            terms = {"success": xp.astype(self._success, self.state.socket_force.dtype)}
+        self._terms = {name: self._merge(self._terms[name], terms[name], moved) for name in terms}
         # Added term by term: NumPy's own sum may round differently for other numbers of worlds.
-        reward = functools.reduce(np.add, terms.values())
-        return StepResult(reward, self._success | failed)
+        reward = functools.reduce(xp.add, terms.values())
+        terminated = self._success | failed
+        if moved is not None:
+            reward = xp.where(moved, reward, xp.zeros_like(reward))
+            terminated = terminated & moved
+        arriving = self.engine.send({"terminated": terminated, "finite": finite})
 
-    def observe(self, worlds: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """Observations of all worlds, new arrays; only those of `worlds` are fresh."""
+        def wait() -> NDArray[np.bool_]:
+            there = arriving()
+            _refuse(worlds, actions, there["finite"])
+            ended: NDArray[np.bool_] = there["terminated"]
+            return ended
+
+        return StepResult(reward, terminated, wait)
+
+    def observe(self, worlds: NDArray[np.int64]) -> dict[str, Array]:
+        """Observations of all worlds, new arrays; images of other worlds are the last ones."""
         images = self.engine.sense(worlds, self.generators)
-        observation: dict[str, NDArray[Any]] = {}
+        observation: dict[str, Array] = {}
         for name in self.config.modalities:
             if name in images:
                 observation[name] = images[name]
@@ -179,53 +187,107 @@ class Simulation:
                 if name == "proprio"
                 else task.privileged(self.state, self.geometry)
             )
-            limited = np.clip(values, -PROPRIO_LIMIT, PROPRIO_LIMIT)
-            observation[name] = self.engine.as_observation(limited.astype(np.float32))
+            limited = self._xp.clip(values, -PROPRIO_LIMIT, PROPRIO_LIMIT)
+            observation[name] = self._xp.astype(limited, self._xp.float32)
         self.last_observation = observation
         return observation
 
-    def info(self) -> dict[str, Any]:
-        """What an environment's `info` tells, as arrays over all worlds."""
-        geom, state = self.geometry, self.state
-        info: dict[str, NDArray[Any]] = {
-            "is_success": self._success.copy(),
-            "connector": _NAMES[state.connector],
-            "insertion_depth": geom.depth.copy(),
-            "lateral_error": geom.lateral.copy(),
-            "angular_error": geom.angle.copy(),
-            "contact_force": state.socket_force.copy(),
-            "failure": _FAILURES[np.where(self._success, 0, self._failure)],
+    def info(self) -> dict[str, Array]:
+        """What an environment's `info` tells, as new arrays over all worlds.
+
+        `connector` and `failure` are codes, int64, into `CONNECTOR_NAMES` and `task.FAILURES`.
+        """
+        geom, state, failure = self.geometry, self.state, self._failure
+        info = {
+            "is_success": self._success,
+            "connector": state.connector,
+            "insertion_depth": geom.depth,
+            "lateral_error": geom.lateral,
+            "angular_error": geom.angle,
+            "contact_force": state.socket_force,
+            "failure": self._xp.where(self._success, self._xp.zeros_like(failure), failure),
         }
-        info |= {f"reward_{name}": term.copy() for name, term in self._terms.items()}
+        info |= {f"reward_{name}": term for name, term in self._terms.items()}
         self.last_info = info
-        return info
+        return {name: self._xp.asarray(value, copy=True) for name, value in info.items()}
+
+    def fetch(self, *groups: Mapping[str, Array]) -> tuple[dict[str, NDArray[Any]], ...]:
+        """Groups of arrays on the host, in as few copies as the engine can."""
+        keyed = {(k, name): a for k, group in enumerate(groups) for name, a in group.items()}
+        there = self.engine.send(keyed)()
+        return tuple({name: there[k, name] for name in group} for k, group in enumerate(groups))
+
+    def told(self, world: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """The last observation and info of one world, on the host, for drawing them."""
+        observation, info = self.fetch(
+            {name: value[world] for name, value in self.last_observation.items()},
+            {name: value[world : world + 1] for name, value in self.last_info.items()},
+        )
+        return observation, {name: value[0] for name, value in named(info).items()}
 
     def close(self) -> None:
         """Release the engine; may be called twice."""
         self.engine.close()
 
-    def _evaluate(self, worlds: NDArray[np.int64]) -> None:
-        """Bring state, geometry, success, failure and potentials of `worlds` up to date."""
-        self.state = self.engine.state()
-        state = self.state if len(worlds) == self.num_worlds else self.state.take(worlds)
-        geometry = task.geometry(state)
-        merged = self._merge(vars(self.geometry), vars(geometry), worlds)
-        self.geometry = task.Geometry(**merged)
-        potentials = task.potentials(geometry, self._clearance, self._lead_in)
-        self._potentials = self._merge(self._potentials, potentials, worlds)
-        self._success[worlds] = task.is_success(state, geometry, self._clearance)
-        self._failure[worlds] = task.failure(state, geometry)
+    def _check(self, worlds: NDArray[np.int64], actions: Array) -> tuple[Array, Array]:
+        """Actions as an array of the engine's, and whose are finite.
 
-    def _merge(
-        self, old: dict[str, NDArray[Any]], rows: dict[str, NDArray[Any]], worlds: NDArray[np.int64]
-    ) -> dict[str, NDArray[Any]]:
-        """Values of all worlds: rows of `worlds`, and old values of the others."""
+        Raises:
+            ValueError: If they have another shape, or the host sees that one is not finite.
+        """
+        if self._xp is np or not is_torch_array(actions):
+            actions = np.asarray(actions, np.float64)
+        expected = (self.num_worlds, len(task.ACTION_SCALE))
+        if tuple(actions.shape) != expected:
+            raise ValueError(f"actions have shape {tuple(actions.shape)}; expected {expected}")
+        if isinstance(actions, np.ndarray):
+            _refuse(worlds, actions, np.all(np.isfinite(actions), axis=-1))
+        actions = self.engine.asarray(actions)
+        return actions, self._xp.all(self._xp.isfinite(actions), axis=-1)
+
+    def _evaluate(self, worlds: Array | None) -> None:
+        """Bring what follows from the worlds' state up to date, after those of a mask changed."""
+        self.state = self.engine.state()
+        self.geometry = task.geometry(self.state)
+        self._potentials = task.potentials(self.geometry, self._clearance, self._lead_in)
+        success = task.is_success(self.state, self.geometry, self._clearance)
+        self._success = self._merge(self._success, success, worlds)
+        failure = task.failure(self.state, self.geometry)
+        self._failure = self._merge(self._failure, failure, worlds)
+
+    def _mask(self, worlds: NDArray[np.int64]) -> Array | None:
+        """Flags of the worlds, (N,); None for all."""
         if len(worlds) == self.num_worlds:
-            return rows
-        merged = {name: value.copy() for name, value in old.items()}
-        for name, value in rows.items():
-            merged[name][worlds] = value
-        return merged
+            return None
+        mask = np.zeros(self.num_worlds, bool)
+        mask[worlds] = True
+        return self.engine.asarray(mask)
+
+    def _merge(self, old: Array, new: Array, worlds: Array | None) -> Array:
+        """New values of the worlds of a mask, and old values of the others."""
+        return new if worlds is None else self._xp.where(worlds, new, old)
+
+
+def named(info: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """`Simulation.info` as Gymnasium's clients get it: names for codes, numbers as float64."""
+    codes = {"connector": _NAMES, "failure": _FAILURES}
+    return {
+        name: codes[name][value]
+        if name in codes
+        else value
+        if value.dtype == bool
+        else value.astype(np.float64, copy=False)
+        for name, value in info.items()
+    }
+
+
+def _refuse(worlds: NDArray[np.int64], actions: Array, finite: NDArray[np.bool_]) -> None:
+    """Raise if the action of one of `worlds` is not finite."""
+    bad = worlds[~finite[worlds]]
+    if bad.size:
+        raise ValueError(
+            f"the action {actions[int(bad[0])].tolist()} is not finite; send numbers in [-1, 1]"
+        )
 
 
 _NAMES = np.array(CONNECTOR_NAMES, dtype=object)

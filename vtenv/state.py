@@ -6,6 +6,7 @@ angles in [rad], forces in [N]; `_w` marks the world frame.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,11 +23,20 @@ def namespace(array: Array) -> Any:
 
 
 def constant(values: Any, like: Array, dtype: Any = None) -> Array:
-    """Values as an array of the library, device and, unless given, dtype of another."""
-    if isinstance(like, np.ndarray):
-        return np.asarray(values, dtype or like.dtype)
-    xp = array_namespace(like)
-    return xp.asarray(values, dtype=dtype or like.dtype, device=like.device)
+    """Values as an array of the library, device and, unless given, dtype of another.
+
+    Numbers and tuples of them become an array once, which all share: it must not be changed,
+    and a device need not be waited for.
+    """
+    dtype = dtype or like.dtype
+    if isinstance(values, float | int | tuple | range):
+        return _shared(values, namespace(like), dtype, like.device)
+    return namespace(like).asarray(values, dtype=dtype, device=like.device)
+
+
+@functools.cache
+def _shared(values: Any, xp: Any, dtype: Any, device: Any) -> Array:
+    return xp.asarray(values, dtype=dtype, device=device)
 
 
 @dataclass(frozen=True)
@@ -49,10 +59,6 @@ class InitialState:
     hand: Array
     socket_pos_w: Array
     socket_yaw: Array
-
-    def take(self, index: Array) -> InitialState:
-        """The worlds of `index`."""
-        return InitialState(**{name: value[index] for name, value in vars(self).items()})
 
 
 @dataclass(frozen=True)
@@ -88,10 +94,6 @@ class WorldState:
     socket_force: Array
     touching: Array
     stable: Array
-
-    def take(self, index: Array) -> WorldState:
-        """The worlds of `index`."""
-        return WorldState(**{name: value[index] for name, value in vars(self).items()})
 
 
 class PhysicsState(NamedTuple):

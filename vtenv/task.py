@@ -10,8 +10,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from vtenv.config import InitialStateRanges, VTInsertConfig
 from vtenv.connectors import CONNECTOR_NAMES, CONNECTORS, SHOULDER_IN_HAND
 from vtenv.scene import HAND_HEIGHT
@@ -56,10 +54,8 @@ POTENTIALS = ("lateral", "angular", "approach", "insertion")
 PROPRIO_SIZE = 12
 STATE_SIZE = PROPRIO_SIZE + 15 + len(CONNECTOR_NAMES)
 
-# Arrays, so that they are not made anew in every step.
-_TRAVELS = np.array([CONNECTORS[name].travel for name in CONNECTOR_NAMES])
-_SCALE, _LEASH, _SLIP = map(np.array, (ACTION_SCALE, TARGET_LEASH, MAX_SLIP))
-_LOW, _HIGH = np.array(WORKSPACE).T
+_TRAVELS = tuple(CONNECTORS[name].travel for name in CONNECTOR_NAMES)
+_LOW, _HIGH = zip(*WORKSPACE, strict=True)
 
 NUM_UNIFORMS = 2 + len(InitialStateRanges.names())
 """Random numbers that an initial state takes."""
@@ -147,7 +143,7 @@ def initial_state(
     """
     xp = namespace(uniforms)
     names = (str(options["connector"]),) if "connector" in options else config.connectors
-    ids = constant([CONNECTOR_NAMES.index(name) for name in names], uniforms, xp.int64)
+    ids = constant(tuple(map(CONNECTOR_NAMES.index, names)), uniforms, xp.int64)
     connector = xp.take(ids, xp.astype(uniforms[:, 0] * len(names), xp.int64))
 
     values: dict[str, Array] = {}
@@ -184,8 +180,8 @@ def next_target(target: Array, hand: Array, action: Array) -> Array:
         action: In [-1, 1], (N, 5).
     """
     xp = namespace(target)
-    scale = constant(_SCALE, target)
-    leash = constant(_LEASH, target)
+    scale = constant(ACTION_SCALE, target)
+    leash = constant(TARGET_LEASH, target)
     moved = target + xp.clip(action, -1.0, 1.0) * scale
     low, high = constant(_LOW, target), constant(_HIGH, target)
     moved = xp.minimum(xp.maximum(moved, low), high)
@@ -257,7 +253,7 @@ def is_success(state: WorldState, geom: Geometry, clearance: float) -> Array:
 def failure(state: WorldState, geom: Geometry) -> Array:
     """Why the episode failed: codes into `FAILURES`, (N,), integer; 0 if it did not."""
     xp = namespace(geom.depth)
-    slip = xp.any(xp.abs(geom.in_hand) > constant(_SLIP, geom.depth), axis=-1)
+    slip = xp.any(xp.abs(geom.in_hand) > constant(MAX_SLIP, geom.depth), axis=-1)
     dropped = ~xp.any(state.touching, axis=-1)
     code = xp.where(slip, 2, xp.where(state.socket_force > MAX_SOCKET_FORCE, 3, 0))
     return xp.where(state.stable, xp.where(dropped, 1, code), 4)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,17 +14,31 @@ from numpy.typing import NDArray
 from vtenv.config import VTInsertConfig
 from vtenv.env import VTInsertEnv
 from vtenv.rendering import RENDER_MODES, make_renderer
-from vtenv.simulation import Simulation, action_space, observation_space
+from vtenv.simulation import Simulation, action_space, named, observation_space
+from vtenv.state import Array
 
-Observation = dict[str, NDArray[Any]]
+OBSERVATION_KINDS = ("numpy", "torch")
+"""What observations can be made of."""
+
+Observation = dict[str, Array]
 
 
-class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]):
+class VTInsertVectorEnv(VectorEnv[Observation, Array, Array]):
     """N worlds of `VTInsert-v0` stepped together on one engine.
 
     `gymnasium.make_vec("VTInsert-v0", num_envs=16, vectorization_mode="vector_entry_point")`
     makes one. World i of a vector reset with seed s does exactly what a single environment
     reset with seed s + i does, at any number of threads.
+
+    With `observations="torch"` nothing of a step crosses to the host but a flag a world:
+    observations, rewards, `terminated`, `truncated` and what is in `info` are new torch tensors on
+    the device, and actions may be. Then, in `info`,
+
+    * `connector` and `failure` are int64 codes into `vtenv.connectors.CONNECTOR_NAMES` and
+      `vtenv.task.FAILURES`, and numbers are float32;
+    * a key's values mean something where its mask, the key after a `_`, is true: in
+      `AutoresetMode.SAME_STEP`, `final_obs` is a dict of tensors of all worlds, of which those
+      in `_final_obs` have finished.
 
     Args:
         num_envs: Worlds.
@@ -35,8 +48,7 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
         engine: The physics engine, one of `vtenv.engines.ENGINE_NAMES`.
         num_threads: Threads of the CPU engine; None for one a core.
         device: Device of the Warp engine; None for "cuda:0".
-        observations: "numpy", or "torch" for tensors on the Warp engine's device, shared with
-            it and so valid until the next step or reset.
+        observations: "numpy", or "torch" for tensors on the Warp engine's device.
         render_mode: As `VTInsertEnv`.
         settings: The other keyword arguments of `VTInsertEnv`.
     """
@@ -56,6 +68,15 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
         render_mode: str | None = None,
         **settings: Any,
     ) -> None:
+        if observations not in OBSERVATION_KINDS:
+            raise ValueError(
+                f"observations={observations!r} is not allowed; choose one of "
+                f"{', '.join(OBSERVATION_KINDS)}"
+            )
+        if observations == "torch" and engine == "cpu":
+            raise ValueError(
+                "observations='torch' is for engine='warp'; leave it out, or choose that engine"
+            )
         self.config = VTInsertConfig.from_settings(**settings)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**VTInsertEnv.metadata, "autoreset_mode": self.autoreset_mode}
@@ -64,13 +85,9 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
         self.max_episode_steps = max_episode_steps
         self._renderer = make_renderer(render_mode, self.config)
         self._simulation = Simulation(
-            self.config,
-            num_envs,
-            engine,
-            num_threads=num_threads,
-            device=device,
-            observations=observations,
+            self.config, num_envs, engine, num_threads=num_threads, device=device
         )
+        self._tensors = observations == "torch"
         self.single_observation_space = observation_space(self.config)
         self.single_action_space = action_space()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -122,19 +139,14 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
         self._simulation.reset(worlds, options=options)
         self._elapsed[worlds] = 0
         self._finished[worlds] = False
-        before = self._simulation.last_observation
         observation = self._simulation.observe(worlds)
-        if mask is not None:
-            for name, value in observation.items():
-                value[~mask] = before[name][~mask]
+        told = self._simulation.info()
         self._show()
-        return observation, self._info(worlds)
+        if not self._tensors:
+            observation, told = self._simulation.fetch(observation, told)
+        return observation, self._info(told, worlds)
 
-    def step(
-        self, actions: NDArray[np.float32]
-    ) -> tuple[
-        Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
-    ]:
+    def step(self, actions: Array) -> tuple[Observation, Array, Array, Array, dict[str, Any]]:
         """Advance all worlds by one control step of 20 ms.
 
         Args:
@@ -153,38 +165,35 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
                 "with options={'reset_mask': ...} before stepping, or use another autoreset_mode"
             )
         stepping = np.flatnonzero(~self._finished) if resetting.size else self._every
-        reward = np.zeros(self.num_envs)
-        terminated = np.zeros(self.num_envs, bool)
-        truncated = np.zeros(self.num_envs, bool)
-        if stepping.size:
-            result = self._simulation.step(stepping, actions)
-            self._elapsed[stepping] += 1
-            reward[stepping] = result.reward[stepping]
-            terminated[stepping] = result.terminated[stepping]
-            if self.max_episode_steps is not None:
-                truncated[stepping] = self._elapsed[stepping] >= self.max_episode_steps
+        simulation = self._simulation
+        result = simulation.step(stepping, actions)
+        self._elapsed[stepping] += 1
         if resetting.size:
-            self._simulation.reset(resetting)
+            simulation.reset(resetting)
             self._elapsed[resetting] = 0
-        observation = self._simulation.observe(self._every)
+        # Before the device is waited for, which then has work to do.
+        observation = simulation.observe(self._every)
+        terminated = result.wait()
+        truncated = np.zeros(self.num_envs, bool)
+        if self.max_episode_steps is not None:
+            truncated = self._elapsed >= self.max_episode_steps
         self._finished = terminated | truncated
         ended: dict[str, Any] = {}
         if self.autoreset_mode is AutoresetMode.SAME_STEP and self._finished.any():
             done = np.flatnonzero(self._finished)
-            final = np.full(self.num_envs, None, dtype=object)
-            for world in done:
-                final[world] = {n: copy.deepcopy(value[world]) for n, value in observation.items()}
-            ended = {"final_obs": final, "_final_obs": self._finished.copy()}
-            ended |= {"final_info": self._info(done), "_final_info": self._finished.copy()}
-            self._simulation.reset(done)
+            ended = self._ended(done, observation)
+            simulation.reset(done)
             self._elapsed[done] = 0
-            fresh = self._simulation.observe(done)
-            for name, value in observation.items():
-                value[done] = fresh[name][done]
-            self._simulation.last_observation = observation
-        info = self._info(self._every) | ended
+            observation = simulation.observe(done)
+        told = simulation.info()
         self._show()
-        return observation, reward, terminated, truncated, info
+        if self._tensors:
+            info = self._info(told, self._every) | ended
+            truncated = simulation.engine.asarray(truncated)
+            return observation, result.reward, result.terminated, truncated, info
+        observation, told, rest = simulation.fetch(observation, told, {"reward": result.reward})
+        reward = rest["reward"].astype(np.float64, copy=False)
+        return observation, reward, terminated, truncated, self._info(told, self._every) | ended
 
     def render(self) -> tuple[Any, ...] | None:
         """Render every world in the environment's `render_mode`, as `VTInsertEnv.render`."""
@@ -216,17 +225,43 @@ class VTInsertVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
             if seeds[world] is not None:
                 self._simulation.generators[world] = seeding.np_random(seeds[world])[0]
 
-    def _info(self, worlds: NDArray[np.int64]) -> dict[str, Any]:
-        """Gymnasium's vector info: an array and a mask for each key."""
+    def _ended(self, worlds: NDArray[np.int64], observation: Observation) -> dict[str, Any]:
+        """What `AutoresetMode.SAME_STEP` tells of the episodes that have ended in `worlds`."""
+        told = self._simulation.info()
+        final: Any = observation
+        if not self._tensors:
+            rows = self._simulation.engine.asarray(worlds)
+            last = {name: value[rows] for name, value in observation.items()}
+            last, told = self._simulation.fetch(last, told)
+            final = np.full(self.num_envs, None, dtype=object)
+            for row, world in enumerate(worlds):
+                final[world] = {name: value[row] for name, value in last.items()}
+        mask = self._mask(worlds)
+        return {
+            "final_obs": final,
+            "_final_obs": mask,
+            "final_info": self._info(told, worlds),
+            "_final_info": mask,
+        }
+
+    def _info(self, told: Mapping[str, Array], worlds: NDArray[np.int64]) -> dict[str, Any]:
+        """Gymnasium's vector info of `worlds`: an array and a mask for each key."""
+        info: dict[str, Any] = {}
+        mask = self._mask(worlds)
+        if not self._tensors:
+            told = named(told)
+        for name, value in told.items():
+            info[name], info[f"_{name}"] = value, mask
+            if not self._tensors:
+                info[f"_{name}"] = mask.copy()
+                value[~mask] = None if value.dtype == object else 0
+        return info
+
+    def _mask(self, worlds: NDArray[np.int64]) -> Array:
+        """Flags of `worlds`, (N,), an array of the kind that the environment returns."""
         mask = np.zeros(self.num_envs, bool)
         mask[worlds] = True
-        info: dict[str, Any] = {}
-        every = len(worlds) == self.num_envs
-        for name, value in self._simulation.info().items():
-            if not every:
-                value[~mask] = None if value.dtype == object else 0
-            info[name], info[f"_{name}"] = value, mask.copy()
-        return info
+        return self._simulation.engine.asarray(mask) if self._tensors else mask
 
     def _show(self) -> None:
         if self.render_mode == "human":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from gymnasium.error import DependencyNotInstalled
@@ -14,32 +14,43 @@ from vtenv.state import Array, InitialState, PhysicsState, WorldState
 
 ENGINE_NAMES = ("cpu", "warp")
 """The closed set of engines."""
-OBSERVATION_KINDS = ("numpy", "torch")
-"""What observations can be made of."""
+
+Worlds = NDArray[np.int64]
+Key = TypeVar("Key", bound=Hashable)
 
 
 class Engine(Protocol):
     """N worlds of the scene: physics and sensors.
 
-    Every method acts on the worlds it is given, as sorted unique indices, and leaves the
-    others alone. What a world does depends on nothing but its own calls.
+    Every method acts on the worlds it is given, as sorted unique indices on the host, and leaves
+    the others alone. What a world does depends on nothing but its own calls. An engine's other
+    arrays are of its own library and device: NumPy's on the CPU, torch's on a GPU.
     """
 
     num_worlds: int
     bank_size: int
     """Settled grasps of each connector that `InitialState.grasp` may index."""
 
-    def reset(self, worlds: Array, initial: InitialState) -> None:
-        """Put worlds into their initial states, one row of `initial` each."""
+    def asarray(self, values: Array) -> Array:
+        """Values as an array of the engine's library, on its device, in its precision."""
 
-    def step(self, worlds: Array, target: Array) -> None:
-        """Advance worlds by one control step, driving the hand to `target`, (K, 5)."""
+    def send(self, arrays: Mapping[Key, Array]) -> Callable[[], dict[Key, NDArray[Any]]]:
+        """Start to bring arrays to the host; the function returned waits until they are there.
+
+        It is there, too, that an engine tells of what went wrong on its device.
+        """
+
+    def reset(self, worlds: Worlds, initial: InitialState) -> None:
+        """Put worlds into their initial states, one row of `initial` each, of NumPy arrays."""
+
+    def step(self, worlds: Worlds, target: Array) -> None:
+        """Advance worlds by one control step, driving their hands to `target`, (N, 5)."""
 
     def state(self) -> WorldState:
         """The state of all worlds; may alias the engine's memory until the next call."""
 
-    def sense(self, worlds: Array, generators: Sequence[np.random.Generator]) -> dict[str, Array]:
-        """Sensor images of all worlds, new arrays; only those of `worlds` are fresh.
+    def sense(self, worlds: Worlds, generators: Sequence[np.random.Generator]) -> dict[str, Array]:
+        """Sensor images of all worlds, new arrays; other worlds' are those last sensed.
 
         Args:
             worlds: Worlds to sense.
@@ -50,10 +61,7 @@ class Engine(Protocol):
             `gel` (N, 2, H, W) if they ask for either.
         """
 
-    def as_observation(self, values: NDArray[np.float32]) -> Array:
-        """Numbers of an observation as an array of the images' kind."""
-
-    def render_depth(self, world: int) -> Array:
+    def render_depth(self, world: int) -> NDArray[np.float32]:
         """Noise-free overhead depth of one world, (H, W), float32, [m], for people."""
 
     def physics(self, world: int) -> PhysicsState:
@@ -70,7 +78,6 @@ def make_engine(
     *,
     num_threads: int | None = None,
     device: str | None = None,
-    observations: str = "numpy",
 ) -> Engine:
     """Make an engine.
 
@@ -80,7 +87,6 @@ def make_engine(
         num_worlds: Worlds to simulate.
         num_threads: Threads of the CPU engine; None for one a core, but no more than worlds.
         device: Device of the Warp engine; None for "cuda:0".
-        observations: "numpy", or "torch" for tensors on the Warp engine's device.
 
     Raises:
         ValueError: If there is no such engine, or an argument is not for it; says what is.
@@ -88,16 +94,10 @@ def make_engine(
     """
     if name not in ENGINE_NAMES:
         raise ValueError(f"unknown engine {name!r}; choose one of {', '.join(ENGINE_NAMES)}")
-    if observations not in OBSERVATION_KINDS:
-        raise ValueError(
-            f"observations={observations!r} is not allowed; choose one of "
-            f"{', '.join(OBSERVATION_KINDS)}"
-        )
     if name == "cpu":
-        if device is not None or observations != "numpy":
+        if device is not None:
             raise ValueError(
-                f"device={device!r} and observations={observations!r} are for engine='warp'; "
-                "leave them out, or choose that engine"
+                f"device={device!r} is for engine='warp'; leave it out, or choose that engine"
             )
         from vtenv.engines.cpu import CPUEngine
 
@@ -111,4 +111,4 @@ def make_engine(
             f"engine='warp' needs {error.name}; install the extra with `uv sync --extra warp` or "
             '`pip install "vtinsert[warp]"`'
         ) from error
-    return WarpEngine(config, num_worlds, device or "cuda:0", tensors=observations == "torch")
+    return WarpEngine(config, num_worlds, device or "cuda:0")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import mujoco
 import numpy as np
@@ -23,6 +23,7 @@ from vtenv.sensors import depth_images, gel_images
 from vtenv.state import InitialState, PhysicsState, WorldState
 
 _POSITION_STAGE = mujoco.mjtStage.mjSTAGE_POS
+Key = TypeVar("Key", bound=Hashable)
 _OVERHEAD = slice(scene.OVERHEAD_CAMERA, scene.OVERHEAD_CAMERA + 1)
 
 
@@ -88,6 +89,15 @@ class CPUEngine:
         self._gel = np.empty((num_worlds, 2, contact, contact), np.float32)
         self._pressed = np.empty_like(self._gel)
         self._seeds = np.zeros(num_worlds, np.uint64)
+        self._images: dict[str, NDArray[Any]] = {}
+
+    def asarray(self, values: Any) -> NDArray[Any]:
+        """Values as a NumPy array."""
+        return np.asarray(values)
+
+    def send(self, arrays: Mapping[Key, NDArray[Any]]) -> Callable[[], dict[Key, NDArray[Any]]]:
+        """The arrays as they are, which is on the host."""
+        return lambda: dict(arrays)
 
     def reset(self, worlds: NDArray[np.int64], initial: InitialState) -> None:
         """Put worlds into their initial states, one row of `initial` each."""
@@ -104,8 +114,8 @@ class CPUEngine:
         batch.forward(worlds)
 
     def step(self, worlds: NDArray[np.int64], target: NDArray[np.float64]) -> None:
-        """Advance worlds by one control step, driving the hand to `target`, (K, 5)."""
-        self._ctrl[worlds, scene.HAND_CTRL] = target
+        """Advance worlds by one control step, driving their hands to `target`, (N, 5)."""
+        self._ctrl[worlds, scene.HAND_CTRL] = target[worlds]
         ids = None if len(worlds) == self.num_worlds else worlds
         self._batch.step(ids, nstep=scene.SUBSTEPS, stage=_POSITION_STAGE)
 
@@ -131,18 +141,25 @@ class CPUEngine:
     def sense(
         self, worlds: NDArray[np.int64], generators: Sequence[np.random.Generator]
     ) -> dict[str, NDArray[Any]]:
-        """Sensor images of all worlds, new arrays; only those of `worlds` are fresh."""
+        """Sensor images of all worlds, new arrays; other worlds' are those last sensed."""
         wanted, noise = self._config.modalities, self._config.depth_noise
+        every = len(worlds) == self.num_worlds
+
+        def new(name: str, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
+            known = not every and name in self._images
+            return self._images[name].copy() if known else np.zeros(shape, dtype)
+
         images: dict[str, NDArray[Any]] = {}
         if "depth" in wanted:
-            images["depth"] = np.zeros_like(self._depth)
+            images["depth"] = new("depth", self._depth.shape, np.float32)
             if noise.noise_mm > 0 or noise.dropout > 0:
                 for world in worlds:
                     self._seeds[world] = generators[world].bit_generator.random_raw()
         if "contact" in wanted or "gel" in wanted:
             # Fresh memory costs page faults: none for an image that nobody asked for.
-            images["gel"] = np.zeros_like(self._gel) if "gel" in wanted else self._pressed
-            images["contact"] = np.zeros(self._gel.shape, np.uint8)
+            shape = self._gel.shape
+            images["gel"] = new("gel", shape, np.float32) if "gel" in wanted else self._pressed
+            images["contact"] = new("contact", shape, np.uint8)
 
         def sense_some(some: NDArray[np.int64]) -> None:
             if "depth" in images:
@@ -162,11 +179,8 @@ class CPUEngine:
 
         if images:
             self._in_threads(sense_some, worlds)
+        self._images = images
         return images
-
-    def as_observation(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Numbers of an observation as they are."""
-        return values
 
     def render_depth(self, world: int) -> NDArray[np.float32]:
         """Noise-free overhead depth of one world, (H, W), float32, [m]."""

@@ -1,14 +1,16 @@
 """The GPU engine: MuJoCo Warp for physics, our kernels for the sensors, all on one device.
 
-Physics and images stay on the device; the task's numbers, 60 a world, cross to the host once a
-step. Connectors are mixed by giving every world its own copy of the fields in which they differ.
+Its arrays are torch tensors on that device, and its work is queued on torch's current stream:
+nothing waits for the device but `send`. Connectors are mixed by giving every world its own copy
+of the fields in which they differ.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
 
 import mujoco
 import mujoco_warp as mjw
@@ -25,12 +27,27 @@ from vtenv.engines.placement import place
 from vtenv.grasp_bank import BANK_SIZE, load_bank
 from vtenv.raycast import Primitives
 from vtenv.sensors import CONTACT_THRESHOLD_MM, NOISE_SUM_DEVIATION
-from vtenv.state import InitialState, PhysicsState, WorldState
+from vtenv.state import Array, InitialState, PhysicsState, WorldState
 
 CONTACTS_PER_WORLD = 40
-"""Room for contacts, as a mean over worlds."""
-CONSTRAINTS_PER_WORLD = 200
-"""Room for constraint rows in every world."""
+"""Room for contacts, as a mean over worlds; 9 were seen, and 30 with plugs pressed home."""
+CONVEX_PAIRS_PER_WORLD = 12
+"""Room for touching pairs with a cylinder, as a mean over worlds: what takes most memory."""
+CONSTRAINTS_PER_WORLD = 192
+"""Room for constraint rows in every world; 70 were seen, and 104 in a plug pressed home."""
+SPARE_CONTACTS = 32
+"""Room for contacts on top, so that few worlds may have more than the mean."""
+
+_CONTACT_MATCHES = 32
+"""Contacts that one contact sensor may count."""
+_FULL = mjw.OverflowType
+_NO_ROOM = int(_FULL.NEFC | _FULL.BROADPHASE | _FULL.NARROWPHASE | _FULL.CCD | _FULL.CONTACT_MATCH)
+"""Overflows that lose contacts."""
+
+_PHYSICS_BYTES = 96 << 10
+"""Memory of a world's physics apart from convex pairs."""
+_PAIR_BYTES = 14 << 10
+"""Memory of a convex pair: 7 KiB in each of two graphs."""
 
 _PER_WORLD_FIELDS = (
     "geom_size",
@@ -51,6 +68,8 @@ _PER_WORLD_FIELDS = (
 _GEL_DEPTH_MM = scene.GEL_THICKNESS * 1e3
 _SEED_STEP = -0x61C8864680B583EB  # 2^64 over the golden ratio, as a signed number
 
+Key = TypeVar("Key", bound=Hashable)
+
 
 class BufferOverflowError(RuntimeError):
     """A world had more contacts or constraints than there is room for."""
@@ -59,27 +78,25 @@ class BufferOverflowError(RuntimeError):
 class WarpEngine:
     """N worlds on one device; implements `Engine`.
 
-    A world's noise is drawn from its generator when it is reset, and follows from there on the
-    device: the same seeds give the same noise here, and other noise than on the CPU engine.
+    A world's noise is drawn from its generator when it is first sensed after a reset, and
+    follows from there on the device: the same seeds give the same noise here, and other noise
+    than on the CPU engine.
+
+    On Warp's CPU device the same calls give the same bits. On a GPU they do not: MuJoCo Warp
+    adds up in the order in which threads come, and its switch for another order,
+    `opt.deterministic`, does not yet order contacts.
 
     Args:
         config: The environment's settings.
         num_worlds: Worlds to simulate.
         device: A CUDA device, such as "cuda:0", or "cpu", which is for tests: slow.
-        tensors: Whether `sense` returns torch tensors that share the device's memory, valid
-            until the next call, instead of NumPy arrays.
 
     Raises:
-        ValueError: If a number is not positive, or there is no such device.
+        ValueError: If a number is not positive, there is no such device, or it has not the
+            memory for as many worlds.
     """
 
-    def __init__(
-        self,
-        config: VTInsertConfig,
-        num_worlds: int,
-        device: str = "cuda:0",
-        tensors: bool = False,
-    ) -> None:
+    def __init__(self, config: VTInsertConfig, num_worlds: int, device: str = "cuda:0") -> None:
         if num_worlds < 1:
             raise ValueError(f"num_worlds={num_worlds} is not allowed; it must be at least 1")
         wp.init()
@@ -88,118 +105,175 @@ class WarpEngine:
         except (ValueError, RuntimeError) as error:
             there = ", ".join(d.alias for d in wp.get_devices())
             raise ValueError(f"there is no device {device!r}; choose one of {there}") from error
+        self._torch_device = torch.device(wp.device_to_torch(self._device))
         self.num_worlds = num_worlds
         self.bank_size = BANK_SIZE
-        self._config, self._tensors = config, tensors
+        self._config = config
+        self._check_memory()
         self._bank = load_bank(config.initial_state)
-        self._connector = np.zeros(num_worlds, np.int64)
         self._new_seed = np.ones(num_worlds, bool)
         self._graphs: dict[str, Any] = {}
 
         models = scene.build_models(config.scene, CONNECTOR_NAMES)
-        self._bodies = [models[0].body(name).id for name in ("hand", "plug", "socket")]
+        self._bodies = self.asarray(
+            np.array([models[0].body(name).id for name in ("hand", "plug", "socket")])
+        )
         fovy = math.radians(models[0].cam_fovy[scene.OVERHEAD_CAMERA])
         self._extents = (math.tan(fovy / 2), scene.GEL_SIZE / 2)
-        with wp.ScopedDevice(self._device):
+        with self._memory_explained(), wp.ScopedDevice(self._device):
             self._make_physics(models)
             self._make_sensors(models)
         self._state: WorldState | None = None
 
+    def asarray(self, values: Array) -> torch.Tensor:
+        """Values on the device, float64 as float32; does not wait for the device."""
+        if not isinstance(values, torch.Tensor):
+            values = torch.from_numpy(np.require(values, requirements=["C", "W"]))
+        if values.dtype == torch.float64:
+            values = values.to(torch.float32)
+        if self._device.is_cuda and not values.is_cuda:
+            values = values.pin_memory()
+        return values.to(self._torch_device, non_blocking=True)
+
+    def send(self, arrays: Mapping[Key, Array]) -> Callable[[], dict[Key, NDArray[Any]]]:
+        """Start to copy tensors to the host, numbers in one block.
+
+        Returns:
+            Waits for them, and returns them as NumPy arrays.
+
+        Raises:
+            BufferOverflowError: From the returned function, if any world has had more contacts
+                than there is room for since it was reset.
+        """
+        numbers = {name: array for name, array in arrays.items() if array.ndim < 4}
+        overflow = ((self._overflow & _NO_ROOM) != 0).sum()
+        parts = [*numbers.values(), overflow]
+        block = torch.cat([part.reshape(-1).to(torch.float32) for part in parts])
+        host = torch.empty(block.shape, pin_memory=self._device.is_cuda)
+        host.copy_(block, non_blocking=True)
+        arrived = torch.cuda.Event() if self._device.is_cuda else None
+        if arrived is not None:
+            arrived.record(torch.cuda.current_stream(self._torch_device))
+
+        def wait() -> dict[Key, NDArray[Any]]:
+            if arrived is not None:
+                arrived.synchronize()
+            *sent, overflown = torch.split(host, [part.numel() for part in parts])
+            if overflown > 0:
+                raise BufferOverflowError(
+                    f"{int(overflown)} of {self.num_worlds} worlds had more contacts than there is "
+                    "room for; raise CONTACTS_PER_WORLD, CONVEX_PAIRS_PER_WORLD or "
+                    "CONSTRAINTS_PER_WORLD in vtenv.engines.warp"
+                )
+            there: dict[Key, NDArray[Any]] = {}
+            for name, array in arrays.items():
+                if name in numbers:
+                    part = sent.pop(0).to(array.dtype, copy=True)
+                    there[name] = part.reshape(array.shape).numpy()
+                else:
+                    there[name] = array.cpu().numpy()
+            return there
+
+        return wait
+
     def reset(self, worlds: NDArray[np.int64], initial: InitialState) -> None:
         """Put worlds into their initial states, one row of `initial` each."""
         placed = place(initial, self._bank)
-        index = self._to_device(worlds, torch.int64)
-        self._connector[worlds] = initial.connector
-        connector = self._to_device(initial.connector, torch.int64)
-        self._connectors[index] = connector.to(torch.int32)
+        index, connector = self.asarray(np.stack([worlds, initial.connector]))
+        rows = self.asarray(np.concatenate(placed, axis=-1))
+        parts = torch.split(rows, [part.shape[-1] for part in placed], dim=-1)
+        fields = (self._qpos, self._ctrl, self._mocap_pos[:, 0], self._mocap_quat[:, 0])
+        for field, part in zip(fields, parts, strict=True):
+            field[index] = part
+        self._connectors[index] = connector
         for name, field in self._fields.items():
             field[index] = self._tables[name][connector]
-        self._qpos[index] = self._to_device(placed.qpos)
-        self._ctrl[index] = self._to_device(placed.ctrl)
-        self._mocap_pos[index, 0] = self._to_device(placed.socket_pos)
-        self._mocap_quat[index, 0] = self._to_device(placed.socket_quat)
         for field in (self._qvel, self._warmstart, self._sensors, self._overflow):
-            field[index] = 0
-        self._sensors[index, scene.GEL_CONTACTS] = 1.0
+            field.index_fill_(0, index, 0)
+        self._sensors[:, scene.GEL_CONTACTS].index_fill_(0, index, 1.0)
         self._new_seed[worlds] = True
         self._run("poses", self._pose)
         self._state = None
 
-    def step(self, worlds: NDArray[np.int64], target: NDArray[np.float64]) -> None:
-        """Advance worlds by one control step, driving the hand to `target`, (K, 5)."""
-        index = self._to_device(worlds, torch.int64)
-        self._ctrl[index, scene.HAND_CTRL] = self._to_device(target)
-        resting = np.setdiff1d(np.arange(self.num_worlds), worlds)
-        moving = (self._qpos, self._qvel, self._warmstart, self._sensors)
-        others = self._to_device(resting, torch.int64)
-        kept = [field[others].clone() for field in moving] if resting.size else []
-        self._run("step", self._step)
-        for field, rows in zip(moving, kept, strict=False):
-            field[others] = rows
+    def step(self, worlds: NDArray[np.int64], target: torch.Tensor) -> None:
+        """Advance worlds by one control step, driving their hands to `target`, (N, 5)."""
+        moving = (self._ctrl, self._qpos, self._qvel, self._warmstart, self._sensors)
+        kept: list[torch.Tensor] = []
+        if len(worlds) < self.num_worlds:
+            others = self.asarray(np.setdiff1d(np.arange(self.num_worlds), worlds))
+            kept = [field[others] for field in moving]
+        self._ctrl[:, scene.HAND_CTRL] = target
+        for _ in range(scene.SUBSTEPS - 1):
+            self._run("substep", self._substep)
+        self._run("last substep", self._last_substep)
         if kept:
+            for field, rows in zip(moving, kept, strict=True):
+                field[others] = rows
             self._run("poses", self._pose)
         self._state = None
 
     def state(self) -> WorldState:
-        """The state of all worlds, on the host.
-
-        Raises:
-            BufferOverflowError: If a world had more contacts than there is room for.
-        """
+        """The state of all worlds, in tensors of its own."""
         if self._state is None:
-            self._state = self._fetch_state()
+            self._state = self._gather_state()
         return self._state
 
     def sense(
         self, worlds: NDArray[np.int64], generators: Sequence[np.random.Generator]
-    ) -> dict[str, Any]:
-        """Sensor images of all worlds, as the constructor's `tensors` says."""
-        fresh = np.intersect1d(np.flatnonzero(self._new_seed), worlds)
-        self._seeds += _SEED_STEP
-        if fresh.size:
-            drawn = [generators[world].bit_generator.random_raw() for world in fresh]
-            seeds = np.array(drawn, np.uint64).view(np.int64)
-            self._seeds[self._to_device(fresh, torch.int64)] = self._to_device(seeds, torch.int64)
-            self._new_seed[fresh] = False
-        self._run("sense", self._sense)
-        images = {"depth": self._depth, "contact": self._contact, "gel": self._gel}
-        images = {name: image for name, image in images.items() if name in self._config.modalities}
-        if self._tensors:
-            return images
-        return {name: image.cpu().numpy().copy() for name, image in images.items()}
-
-    def as_observation(self, values: NDArray[np.float32]) -> Any:
-        """Numbers from the host as the images are: tensors on the device, or NumPy arrays."""
-        return self._to_device(values) if self._tensors else values
+    ) -> dict[str, torch.Tensor]:
+        """Sensor images of all worlds, new tensors; other worlds' are those last sensed."""
+        if not self._images:
+            return {}
+        every = len(worlds) == self.num_worlds
+        index = self._every if every else self.asarray(worlds)
+        if "depth" in self._images:
+            self._draw_noise(worlds, index, generators)
+        if every:
+            self._run("sense", lambda: self._sense(self._every))
+        else:
+            with self._queue():
+                self._sense(index)
+        return {
+            name: wp.to_torch(self._images[name]).clone()
+            for name in self._images
+            if name in self._config.modalities
+        }
 
     def render_depth(self, world: int) -> NDArray[np.float32]:
         """Noise-free overhead depth of one world, (H, W), float32, [m]."""
-        self._run("sense", self._sense)
-        return self._true_depth[world, 0].cpu().numpy().copy()
+        size = self._config.scene.image_size
+        with self._queue():
+            image = wp.empty((1, 1, size, size), dtype=float)
+            self._cast_depth(self.asarray(np.array([world])), self.asarray(np.array([0])), image)
+        return wp.to_torch(image)[0, 0].cpu().numpy()
 
     def physics(self, world: int) -> PhysicsState:
         """The state of one world, for drawing it."""
-        return PhysicsState(
-            connector=int(self._connector[world]),
-            qpos=self._qpos[world].cpu().numpy().astype(np.float64),
-            mocap_pos=self._mocap_pos[world].cpu().numpy().astype(np.float64),
-            mocap_quat=self._mocap_quat[world].cpu().numpy().astype(np.float64),
+        qpos, pos, quat = (
+            field[world].cpu().numpy().astype(np.float64)
+            for field in (self._qpos, self._mocap_pos, self._mocap_quat)
         )
+        return PhysicsState(int(self._connectors[world]), qpos, pos, quat)
 
     def close(self) -> None:
         """Release the recorded graphs; may be called twice."""
         self._graphs.clear()
 
     def _make_physics(self, models: list[mujoco.MjModel]) -> None:
+        n = self.num_worlds
         data = mujoco.MjData(models[0])
         mujoco.mj_forward(models[0], data)
         self._m = mjw.put_model(models[0])
-        self._m.opt.warn_overflow = False  # reported by `state`
+        self._m.opt.warn_overflow = 0  # reported by `send`
+        # Boxes collide as in MuJoCo on the CPU, which the convex collider does only nearly.
+        self._m.opt.disableflags |= mjw.DisableBit.NATIVECCD
+        self._m.opt.contact_sensor_maxmatch = _CONTACT_MATCHES
         self._d = mjw.put_data(
             models[0],
             data,
-            nworld=self.num_worlds,
-            nconmax=CONTACTS_PER_WORLD,
+            nworld=n,
+            naconmax=n * CONTACTS_PER_WORLD + SPARE_CONTACTS,
+            naccdmax=n * CONVEX_PAIRS_PER_WORLD + SPARE_CONTACTS,
             njmax=CONSTRAINTS_PER_WORLD,
         )
         self._tables: dict[str, torch.Tensor] = {}
@@ -208,11 +282,11 @@ class WarpEngine:
             shared = getattr(self._m, name)
             table = np.stack([getattr(m, name) for m in models]).astype(np.float32)
             shape = (*shared.shape[1:], *getattr(shared.dtype, "_shape_", ()))
-            rows = np.repeat(table[:1].reshape(1, *shape), self.num_worlds, axis=0)
+            rows = np.repeat(table[:1].reshape(1, *shape), n, axis=0)
             own: Any = wp.array(rows, dtype=shared.dtype)
             setattr(self._m, name, own)
             self._fields[name] = wp.to_torch(own)
-            self._tables[name] = self._to_device(table.reshape(len(models), *shape))
+            self._tables[name] = self.asarray(table.reshape(len(models), *shape))
         d = self._d
         self._qpos, self._qvel, self._ctrl = map(wp.to_torch, (d.qpos, d.qvel, d.ctrl))
         self._warmstart, self._sensors = map(wp.to_torch, (d.qacc_warmstart, d.sensordata))
@@ -221,7 +295,7 @@ class WarpEngine:
         self._overflow = wp.to_torch(d.overflow)
 
     def _make_sensors(self, models: list[mujoco.MjModel]) -> None:
-        n = self.num_worlds
+        n, wanted = self.num_worlds, self._config.modalities
         groups = ((scene.SCENE_GROUP, scene.PLUG_GROUP), (scene.PLUG_GROUP,))
         seen = [Primitives.from_models(models, g) for g in groups]
         self._seen: list[tuple[Any, ...]] = [
@@ -233,142 +307,224 @@ class WarpEngine:
             for p in seen
         ]
         self._views = [
-            wp.zeros((n, cameras, len(p.ids)), dtype=kernels.View)
-            for cameras, p in zip((1, 2), seen, strict=True)
+            (wp.zeros(shape, dtype=kernels.View), wp.zeros(shape, dtype=wp.vec4i))
+            for shape in ((n, cameras, len(p.ids)) for cameras, p in zip((1, 2), seen, strict=True))
         ]
         image, contact = self._config.scene.image_size, self._config.scene.contact_size
-        self._arrays = {
-            "true_depth": wp.zeros((n, 1, image, image), dtype=float),
-            "depth": wp.zeros((n, 1, image, image), dtype=float),
-            "gel": wp.zeros(
-                (n, 2, contact, contact) if "gel" in self._config.modalities else (1, 1, 1, 1),
-                dtype=float,
-            ),
-            "contact": wp.zeros((n, 2, contact, contact), dtype=wp.uint8),
-            "seeds": wp.zeros(n, dtype=wp.uint64),
-            "connectors": wp.zeros(n, dtype=wp.int32),
-        }
-        tensors = {name: wp.to_torch(array) for name, array in self._arrays.items()}
-        self._true_depth, self._depth = tensors["true_depth"], tensors["depth"]
-        self._gel, self._contact = tensors["gel"], tensors["contact"]
-        self._connectors = tensors["connectors"]
-        self._seeds = tensors["seeds"].view(torch.int64)
+        self._images: dict[str, Any] = {}
+        if "depth" in wanted:
+            self._images["depth"] = wp.zeros((n, 1, image, image), dtype=float)
+            self._images["true depth"] = wp.zeros((n, 1, image, image), dtype=float)
+        if "contact" in wanted or "gel" in wanted:
+            self._images["contact"] = wp.zeros((n, 2, contact, contact), dtype=wp.uint8)
+            gel = (n, 2, contact, contact) if "gel" in wanted else (1, 1, 1, 1)
+            self._images["gel"] = wp.zeros(gel, dtype=float)
+        self._every = self.asarray(np.arange(n))
+        self._connectors = torch.zeros(n, dtype=torch.int64, device=self._torch_device)
+        self._seeds = torch.zeros(n, dtype=torch.int64, device=self._torch_device)
+
+    @contextmanager
+    def _queue(self) -> Iterator[Any]:
+        """Queue Warp's work on torch's current stream of this device."""
+        with ExitStack() as scopes:
+            scopes.enter_context(wp.ScopedDevice(self._device))
+            stream = wp.stream_from_torch(self._torch_device) if self._device.is_cuda else None
+            if stream is not None:
+                scopes.enter_context(wp.ScopedStream(stream, sync_enter=False))
+            yield stream
 
     def _run(self, name: str, work: Callable[[], None]) -> None:
         """Do `work` on the device; recorded as a CUDA graph the first time."""
-        with wp.ScopedDevice(self._device):
+        with self._memory_explained():
             if not self._device.is_cuda:
-                work()
-                return
-            torch.cuda.current_stream(wp.device_to_torch(self._device)).synchronize()
-            if name not in self._graphs:
-                work()  # compiles what the recording may not
-                with wp.ScopedCapture() as capture:
+                with wp.ScopedDevice(self._device):
                     work()
-                self._graphs[name] = capture.graph
+            elif name in self._graphs:
+                with self._queue() as stream:
+                    wp.capture_launch(self._graphs[name], stream)
             else:
-                wp.capture_launch(self._graphs[name])
-            wp.synchronize_stream()
+                self._graphs[name] = self._record(work)
 
-    def _step(self) -> None:
-        for _ in range(scene.SUBSTEPS):
-            mjw.step(self._m, self._d)
+    def _record(self, work: Callable[[], None]) -> Any:
+        """Do `work`, and record it: on Warp's own stream, as torch's default one may not."""
+        torch.cuda.synchronize(self._torch_device)
+        with wp.ScopedDevice(self._device):
+            work()  # compiles what the recording may not
+            with wp.ScopedCapture() as capture:
+                work()
+            wp.synchronize_device()
+        return capture.graph
+
+    def _substep(self) -> None:
+        """A physics step without sensors, which only the last one of a control step needs."""
+        option = self._m.opt
+        flags = option.disableflags
+        option.disableflags = flags | mjw.DisableBit.SENSOR
+        mjw.step(self._m, self._d)
+        option.disableflags = flags
+
+    def _last_substep(self) -> None:
+        mjw.step(self._m, self._d)
         self._pose()
 
     def _pose(self) -> None:
         mjw.kinematics(self._m, self._d)
         mjw.camlight(self._m, self._d)
 
-    def _sense(self) -> None:
-        d, noise, arrays = self._d, self._config.depth_noise, self._arrays
+    def _draw_noise(
+        self,
+        worlds: NDArray[np.int64],
+        index: torch.Tensor,
+        generators: Sequence[np.random.Generator],
+    ) -> None:
+        """Seeds of the worlds' next images."""
+        if len(worlds) == self.num_worlds:
+            self._seeds += _SEED_STEP
+        else:
+            self._seeds[index] += _SEED_STEP
+        fresh = worlds[self._new_seed[worlds]]
+        if fresh.size:
+            drawn = [generators[world].bit_generator.random_raw() for world in fresh]
+            seeds = np.array(drawn, np.uint64).view(np.int64)
+            rows, values = self.asarray(np.stack([fresh, seeds]))
+            self._seeds[rows] = values
+            self._new_seed[fresh] = False
+
+    def _sense(self, worlds: torch.Tensor) -> None:
+        """Fill the images of `worlds`."""
+        noise, images = self._config.depth_noise, self._images
         image, contact = self._config.scene.image_size, self._config.scene.contact_size
-        wanted = self._config.modalities
-        cameras = ((scene.OVERHEAD_CAMERA, True, image), (scene.GEL_CAMERAS.start, False, contact))
-        for k, (first, perspective, size) in enumerate(cameras):
+        listed = wp.from_torch(worlds)
+        if "depth" in images:
+            self._cast_depth(worlds, worlds, images["true depth"])
             wp.launch(
-                kernels.prepare_views,
-                dim=self._views[k].shape,
+                kernels.add_noise,
+                dim=(len(worlds), image, image),
                 inputs=[
-                    *self._seen[k],
-                    arrays["connectors"],
-                    self._m.geom_size,
-                    d.geom_xpos,
-                    d.geom_xmat,
-                    d.cam_xpos,
-                    d.cam_xmat,
-                    first,
-                    self._extents[k],
-                    perspective,
-                    size,
-                    size,
+                    listed,
+                    images["true depth"],
+                    wp.from_torch(self._seeds, dtype=wp.uint64),
+                    noise.noise_mm * 1e-3 / scene.CAMERA_HEIGHT**2 / NOISE_SUM_DEVIATION,
+                    noise.dropout,
+                    noise.quantization_mm * 1e-3,
                 ],
-                outputs=[self._views[k]],
+                outputs=[images["depth"]],
             )
-        pixels = (self.num_worlds, image, image)
-        wp.launch(
-            kernels.cast_depth,
-            dim=pixels,
-            inputs=[self._views[0]],
-            outputs=[arrays["true_depth"]],
-        )
-        wp.launch(
-            kernels.add_noise,
-            dim=pixels,
-            inputs=[
-                arrays["true_depth"],
-                arrays["seeds"],
-                noise.noise_mm * 1e-3 / scene.CAMERA_HEIGHT**2 / NOISE_SUM_DEVIATION,
-                noise.dropout,
-                noise.quantization_mm * 1e-3,
-            ],
-            outputs=[arrays["depth"]],
-        )
-        if "gel" in wanted or "contact" in wanted:
+        if "contact" in images:
+            self._prepare_views(worlds, 1, scene.GEL_CAMERAS.start, False, contact)
             wp.launch(
                 kernels.cast_gel,
-                dim=(self.num_worlds, 2, contact, contact),
-                inputs=[self._views[1], _GEL_DEPTH_MM, CONTACT_THRESHOLD_MM, "gel" in wanted],
-                outputs=[arrays["gel"], arrays["contact"]],
+                dim=(len(worlds), 2, contact, contact),
+                inputs=[
+                    listed,
+                    *self._views[1],
+                    _GEL_DEPTH_MM,
+                    CONTACT_THRESHOLD_MM,
+                    "gel" in self._config.modalities,
+                ],
+                outputs=[images["gel"], images["contact"]],
             )
 
-    def _fetch_state(self) -> WorldState:
-        """Gather what the task needs into one block, and bring it to the host."""
+    def _cast_depth(self, worlds: torch.Tensor, rows: torch.Tensor, image: Any) -> None:
+        """Fill rows of `image` with the noise-free overhead depth of `worlds`."""
+        size = self._config.scene.image_size
+        self._prepare_views(worlds, 0, scene.OVERHEAD_CAMERA, True, size)
+        wp.launch(
+            kernels.cast_depth,
+            dim=(len(worlds), size, size),
+            inputs=[wp.from_torch(rows), *self._views[0]],
+            outputs=[image],
+        )
+
+    def _prepare_views(
+        self, worlds: torch.Tensor, kind: int, camera: int, perspective: bool, size: int
+    ) -> None:
+        d = self._d
+        wp.launch(
+            kernels.prepare_views,
+            dim=(len(worlds), *self._views[kind][0].shape[1:]),
+            inputs=[
+                wp.from_torch(worlds),
+                *self._seen[kind],
+                wp.from_torch(self._connectors),
+                self._m.geom_size,
+                d.geom_xpos,
+                d.geom_xmat,
+                d.cam_xpos,
+                d.cam_xmat,
+                camera,
+                self._extents[kind],
+                perspective,
+                size,
+                size,
+            ],
+            outputs=list(self._views[kind]),
+        )
+
+    def _gather_state(self) -> WorldState:
         n = self.num_worlds
         parts = [
             self._qpos,
             self._ctrl[:, scene.HAND_CTRL],
-            self._xpos[:, self._bodies].reshape(n, -1),
-            self._xmat[:, self._bodies].reshape(n, -1),
+            self._xpos.index_select(1, self._bodies).reshape(n, -1),
+            self._xmat.index_select(1, self._bodies).reshape(n, -1),
             self._sensors,
-            self._overflow[:, None].float(),
         ]
-        block = torch.cat(parts, dim=-1).cpu().numpy().astype(np.float64)
-        finite = np.isfinite(block).all(axis=-1)
-        block[~finite] = 0.0  # a world that went wrong ends its episode, and spoils no sum
-        ends = np.cumsum([part.shape[-1] for part in parts])[:-1]
-        qpos, target, xpos, xmat, sensors, overflow = np.split(block, ends, axis=-1)
-        if overflow.any():
-            raise BufferOverflowError(
-                f"{int((overflow != 0).sum())} of {n} worlds had more contacts than there is room "
-                "for; raise CONTACTS_PER_WORLD or CONSTRAINTS_PER_WORLD in vtenv.engines.warp"
-            )
-        xpos, xmat = xpos.reshape(n, 3, 3), xmat.reshape(n, 3, 3, 3)
+        block = torch.cat(parts, dim=-1)
+        finite = torch.isfinite(block).all(dim=-1)
+        # A world that went wrong ends its episode, and spoils no sum.
+        block = torch.where(finite[:, None], block, 0.0)
+        widths = [part.shape[-1] for part in parts]
+        qpos, target, xpos, xmat, sensors = torch.split(block, widths, dim=-1)
+        pos, mat = xpos.reshape(n, 3, 3), xmat.reshape(n, 3, 3, 3)
         return WorldState(
-            connector=self._connector,
+            connector=self._connectors.clone(),
             hand=qpos[:, scene.HAND_QPOS],
             target=target,
             fingers=qpos[:, scene.FINGER_QPOS],
-            hand_pos_w=xpos[:, 0],
-            hand_mat_w=xmat[:, 0],
-            plug_pos_w=xpos[:, 1],
-            plug_mat_w=xmat[:, 1],
-            socket_pos_w=xpos[:, 2],
-            socket_mat_w=xmat[:, 2],
-            socket_force=np.sqrt(np.sum(sensors[:, scene.SOCKET_FORCE] ** 2, axis=-1)),
+            hand_pos_w=pos[:, 0],
+            hand_mat_w=mat[:, 0],
+            plug_pos_w=pos[:, 1],
+            plug_mat_w=mat[:, 1],
+            socket_pos_w=pos[:, 2],
+            socket_mat_w=mat[:, 2],
+            socket_force=torch.linalg.vector_norm(sensors[:, scene.SOCKET_FORCE], dim=-1),
             touching=sensors[:, scene.GEL_CONTACTS] > 0,
             stable=finite,
         )
 
-    def _to_device(self, values: NDArray[Any], dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        device = wp.device_to_torch(self._device)
-        return torch.as_tensor(np.ascontiguousarray(values), dtype=dtype, device=device)
+    def _check_memory(self) -> None:
+        """Refuse more worlds than the device has room for.
+
+        Raises:
+            ValueError: If it has not; says how many it has room for.
+        """
+        if not self._device.is_cuda:
+            return
+        size, wanted = self._config.scene, self._config.modalities
+        depth, gel = 4 * size.image_size**2, 2 * size.contact_size**2
+        # Each image the engine's, the environment's, and those of the step before.
+        images = {"depth": 4 * depth, "contact": 3 * gel, "gel": 12 * gel}
+        each = _PHYSICS_BYTES + CONVEX_PAIRS_PER_WORLD * _PAIR_BYTES
+        each += sum(images.get(name, 0) for name in wanted)
+        free = self._device.free_memory
+        if self.num_worlds * each > free:
+            raise ValueError(
+                f"num_worlds={self.num_worlds} need about {self.num_worlds * each / 2**30:.1f} GiB "
+                f"and {self._device.alias} has {free / 2**30:.1f} GiB free; make at most "
+                f"{int(free // each)}, smaller images, or fewer modalities"
+            )
+
+    @contextmanager
+    def _memory_explained(self) -> Iterator[None]:
+        """Say what to do when the device runs out of memory."""
+        try:
+            yield
+        except RuntimeError as error:
+            text = str(error).lower()
+            if "out of memory" not in text and "failed to allocate" not in text:
+                raise
+            raise RuntimeError(
+                f"{self._device.alias} ran out of memory for {self.num_worlds} worlds; make fewer, "
+                "with smaller images or fewer modalities, or free what else is on the device"
+            ) from error

@@ -1,8 +1,10 @@
 """Warp kernels of the sensors: the rays of `vtenv.raycast` and the images of `vtenv.sensors`.
 
-Two passes. The first turns every geom that a camera can see into a `View`: the camera's rays in
-the geom's frame, and the rectangle of pixels the geom may cover. The second runs one thread a
+Two passes. The first turns every geom that a camera can see into a `View`, the camera's rays in
+the geom's frame, and a rectangle of pixels that the geom may cover. The second runs one thread a
 pixel and tests it only against the views whose rectangle holds it.
+
+Kernels work on the worlds of a list. Views lie in the list's order; images in their world's row.
 """
 
 import mujoco
@@ -25,7 +27,7 @@ _MISS = wp.constant(1.0e10)
 
 @wp.struct
 class View:
-    """One geom seen by one camera: rays in the geom's frame, and the pixels it may cover."""
+    """One geom seen by one camera: the camera's rays in the geom's frame."""
 
     origin: wp.vec3
     by_u: wp.vec3
@@ -35,18 +37,15 @@ class View:
     way_v: wp.vec3
     size: wp.vec3
     kind: int
-    row_low: int
-    row_high: int
-    column_low: int
-    column_high: int
 
 
 @wp.kernel
 def prepare_views(
+    worlds: wp.array(dtype=wp.int64),
     ids: wp.array(dtype=int),
     types: wp.array(dtype=int),
     used: wp.array2d(dtype=wp.bool),
-    connector: wp.array(dtype=wp.int32),
+    connector: wp.array(dtype=wp.int64),
     geom_size: wp.array2d(dtype=wp.vec3),
     geom_pos: wp.array2d(dtype=wp.vec3),
     geom_mat: wp.array2d(dtype=wp.mat33),
@@ -58,9 +57,11 @@ def prepare_views(
     height: int,
     width: int,
     views: wp.array3d(dtype=View),
+    pixels: wp.array3d(dtype=wp.vec4i),
 ):
-    """Each camera's view of each geom it can see."""
-    world, camera, index = wp.tid()
+    """Each camera's view of each geom, and its rectangle: first row, end, first column, end."""
+    entry, camera, index = wp.tid()
+    world = int(worlds[entry])
     geom = ids[index]
     kind = types[index]
     size = geom_size[world, geom]
@@ -108,12 +109,16 @@ def prepare_views(
             high_u = wp.max(high_u, seen[0] / scale)
             low_v = wp.min(low_v, seen[1] / scale)
             high_v = wp.max(high_v, seen[1] / scale)
-    if used[connector[world], index]:
-        view.column_low = int(wp.ceil((low_u + 1.0) * 0.5 * float(width) - 0.501))
-        view.column_high = int(wp.floor((high_u + 1.0) * 0.5 * float(width) - 0.499)) + 1
-        view.row_low = int(wp.ceil((1.0 - high_v) * 0.5 * float(height) - 0.501))
-        view.row_high = int(wp.floor((1.0 - low_v) * 0.5 * float(height) - 0.499)) + 1
-    views[world, camera, index] = view
+    rectangle = wp.vec4i(0, 0, 0, 0)
+    if used[int(connector[world]), index]:
+        rectangle = wp.vec4i(
+            int(wp.ceil((1.0 - high_v) * 0.5 * float(height) - 0.501)),
+            int(wp.floor((1.0 - low_v) * 0.5 * float(height) - 0.499)) + 1,
+            int(wp.ceil((low_u + 1.0) * 0.5 * float(width) - 0.501)),
+            int(wp.floor((high_u + 1.0) * 0.5 * float(width) - 0.499)) + 1,
+        )
+    pixels[entry, camera, index] = rectangle
+    views[entry, camera, index] = view
 
 
 @wp.func
@@ -179,7 +184,8 @@ def _hit(kind: int, o: wp.vec3, d: wp.vec3, size: wp.vec3) -> float:
 @wp.func
 def _nearest(
     views: wp.array3d(dtype=View),
-    world: int,
+    pixels: wp.array3d(dtype=wp.vec4i),
+    entry: int,
     camera: int,
     row: int,
     column: int,
@@ -190,13 +196,10 @@ def _nearest(
     v = 1.0 - 2.0 * (float(row) + 0.5) / float(height)
     nearest = float(_MISS)
     for index in range(views.shape[2]):
-        view = views[world, camera, index]
-        if (
-            row >= view.row_low
-            and row < view.row_high
-            and column >= view.column_low
-            and column < view.column_high
-        ):
+        # Apart from the views, which most pixels need not read.
+        r = pixels[entry, camera, index]
+        if row >= r[0] and row < r[1] and column >= r[2] and column < r[3]:
+            view = views[entry, camera, index]
             o = view.origin + u * view.by_u + v * view.by_v
             d = view.way + u * view.way_u + v * view.way_v
             distance = _hit(view.kind, o, d, view.size)
@@ -216,14 +219,15 @@ def hash_pixel(seed: wp.uint64, pixel: int) -> wp.uint64:
 
 @wp.kernel
 def cast_depth(
+    rows: wp.array(dtype=wp.int64),
     views: wp.array3d(dtype=View),
+    pixels: wp.array3d(dtype=wp.vec4i),
     clean: wp.array4d(dtype=float),
 ):
     """Noise-free depth; the image follows in `add_noise`, which looks at neighbours."""
-    world, row, column = wp.tid()
-    clean[world, 0, row, column] = _nearest(
-        views, world, 0, row, column, clean.shape[2], clean.shape[3]
-    )
+    entry, row, column = wp.tid()
+    z = _nearest(views, pixels, entry, 0, row, column, clean.shape[2], clean.shape[3])
+    clean[int(rows[entry]), 0, row, column] = z
 
 
 @wp.func
@@ -243,6 +247,7 @@ def _is_edge(clean: wp.array4d(dtype=float), world: int, row: int, column: int) 
 
 @wp.kernel
 def add_noise(
+    worlds: wp.array(dtype=wp.int64),
     clean: wp.array4d(dtype=float),
     seeds: wp.array(dtype=wp.uint64),
     noise_scale: float,
@@ -251,7 +256,8 @@ def add_noise(
     out: wp.array4d(dtype=float),
 ):
     """What the overhead camera reports of the true depth, as `sensors.depth_images`."""
-    world, row, column = wp.tid()
+    entry, row, column = wp.tid()
+    world = int(worlds[entry])
     pixel = row * clean.shape[3] + column
     z = clean[world, 0, row, column]
     if z >= _MISS:
@@ -277,7 +283,9 @@ def add_noise(
 
 @wp.kernel
 def cast_gel(
+    worlds: wp.array(dtype=wp.int64),
     views: wp.array3d(dtype=View),
+    pixels: wp.array3d(dtype=wp.vec4i),
     thickness_mm: float,
     threshold_mm: float,
     keep_gel: bool,
@@ -285,8 +293,9 @@ def cast_gel(
     contact: wp.array4d(dtype=wp.uint8),
 ):
     """Indentation of the gel and the contact mask, as `sensors.gel_images`."""
-    world, camera, row, column = wp.tid()
-    z = _nearest(views, world, camera, row, column, contact.shape[2], contact.shape[3])
+    entry, camera, row, column = wp.tid()
+    world = int(worlds[entry])
+    z = _nearest(views, pixels, entry, camera, row, column, contact.shape[2], contact.shape[3])
     pressed = wp.clamp(thickness_mm - z * 1000.0, 0.0, thickness_mm)
     if keep_gel:
         gel[world, camera, row, column] = pressed

@@ -1,0 +1,419 @@
+"""`vtinsert dataset`: the paper's grasps, experience of the task, or clutter, on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import imageio.v3
+import numpy as np
+import tyro
+from gymnasium.error import DependencyNotInstalled
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from policies import machine
+from policies.commands import CommandError, ConnectorName
+from policies.preview import preview
+from policies.progress import progress_bar
+from representation.dataset import Dataset, DatasetError, DatasetWriter
+from vtenv.config import VTInsertConfig
+from vtenv.connectors import CONNECTOR_NAMES
+from vtenv.experience import (
+    POSE_LABELS,
+    BehaviourMixture,
+    Experience,
+    heldout_episodes,
+    record,
+)
+from vtenv.grasps import POSE_LABELS as GRASP_LABELS
+from vtenv.grasps import SPLITS, GraspConfig, grasp_blocks, num_grasps
+from vtenv.near_contact import (
+    JAMMED_FORCE_N,
+    NEAR_DEPTH_MM,
+    NEAR_LATERAL_MM,
+    jammed,
+    near_contact,
+)
+from vtenv.whole_file import whole_file
+
+PREVIEW_FILE = "preview.png"
+
+_PART_BYTES = 400 * 2**20
+"""Memory that a part of experience may take: what an interruption loses at most, and a shard."""
+_SHORTEST_PART = 128
+"""Steps that every world plays in a part, at least: more than the longest episode."""
+_WORLDS = {"cpu": 64, "warp": 1024}
+"""Worlds that are stepped together, unless given."""
+_BLOCK = 64
+"""Grasps made at a time."""
+_ROWS_AT_ONCE = 1024
+"""Rows of experience that are encoded at a time."""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Paired depth images and contact masks of grasps, one object alone, as in the paper."""
+
+    output: Path = Path("outputs/paper")
+    """Folder of the data set; must not exist, or be empty."""
+    seed: int = 0
+    """Seed of everything random."""
+    image_size: int = 224
+    """Rows and columns of the overhead depth image."""
+    contact_size: int = 224
+    """Rows and columns of each finger's contact mask."""
+    grasps: int = 1920
+    """Training grasps, a multiple of 4; more than the paper's are drawn beyond its grid."""
+    heldout: int | None = None
+    """Held-out grasps, a multiple of 4; by default a third of the training grasps."""
+    threads: int | None = None
+    """Threads; by default one a core. The data are the same."""
+
+
+@dataclass(frozen=True)
+class Clutter:
+    """As `paper`, with other objects around the one that is grasped."""
+
+    output: Path = Path("outputs/clutter")
+    """Folder of the data set; must not exist, or be empty."""
+    seed: int = 0
+    """Seed of everything random."""
+    objects: int = 3
+    """Objects beside the grasped one, 1 to 6."""
+    image_size: int = 224
+    """Rows and columns of the overhead depth image."""
+    contact_size: int = 224
+    """Rows and columns of each finger's contact mask."""
+    grasps: int = 1920
+    """Training grasps, a multiple of 4."""
+    heldout: int | None = None
+    """Held-out grasps, a multiple of 4; by default a third of the training grasps."""
+    threads: int | None = None
+    """Threads; by default one a core. The data are the same."""
+
+
+@dataclass(frozen=True)
+class ExperienceOptions:
+    """Episodes of the task by experts, wrong and noisy ones, and random ones, near contact."""
+
+    output: Path = Path("outputs/experience")
+    """Folder of the data set; must not exist, or be empty. An interrupted run is gone on with."""
+    seed: int = 0
+    """Seed of everything random."""
+    frames: int = 200_000
+    """Rows in all; rounded up so that every world plays as many steps."""
+    heldout: float = 0.1
+    """Part of the episodes that is held out, 0 to 0.5."""
+    connector: Literal["random"] | ConnectorName = "random"
+    """Connector of the episodes, or random."""
+    image_size: int = 64
+    """Rows and columns of the overhead depth image."""
+    contact_size: int = 64
+    """Rows and columns of each finger's contact mask."""
+    clearance_mm: float = 0.4
+    """Room between plug and socket on each side, 0.1 to 2 mm."""
+    depth_noise_mm: float = 1.0
+    """Noise of the depth camera at the hand's distance, 0 to 50 mm."""
+    mixture: BehaviourMixture = field(default_factory=BehaviourMixture)
+    """How often an episode is of each behaviour; parts of a whole."""
+    engine: Literal["cpu", "warp"] = "cpu"
+    """The physics engine."""
+    device: str | None = None
+    """Device of the Warp engine; by default cuda:0."""
+    worlds: int | None = None
+    """Worlds that are stepped together; by default 64, or 1024 with the Warp engine."""
+    threads: int | None = None
+    """Threads of the CPU engine; by default one a core. The data are the same."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Compare every file of a data set with its checksum, and say what is in it."""
+
+    folder: tyro.conf.Positional[Path]
+    """Folder of the data set."""
+
+
+SUBCOMMANDS = {"paper": Paper, "experience": ExperienceOptions, "clutter": Clutter, "check": Check}
+"""Options of each subcommand."""
+
+Task = (
+    Annotated[Paper, tyro.conf.subcommand("paper")]
+    | Annotated[ExperienceOptions, tyro.conf.subcommand("experience")]
+    | Annotated[Clutter, tyro.conf.subcommand("clutter")]
+    | Annotated[Check, tyro.conf.subcommand("check")]
+)
+
+
+def dataset(task: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[Task]]) -> int:
+    """Make a data set: the paper's grasps, experience of the task, or clutter.
+
+    Writes a folder of checksummed shards, whole or not at all, and a picture of samples.
+
+    Args:
+        task: What to do.
+    """
+    try:
+        if isinstance(task, Check):
+            return _check(task.folder)
+        with _output(task.output):
+            if isinstance(task, ExperienceOptions):
+                _write_experience(task)
+            else:
+                _write_grasps(task)
+        return _show(task.output)
+    except DatasetError as error:
+        raise CommandError(str(error)) from None
+
+
+@contextlib.contextmanager
+def _output(folder: Path) -> Iterator[None]:
+    """Say what is wrong with a folder that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise CommandError(
+            f"cannot write {folder}: {error.strerror or error}; choose another folder with "
+            "--output, or make room"
+        ) from None
+
+
+def _made() -> dict[str, Any]:
+    return {
+        "command": shlex.join(["vtinsert", *sys.argv[1:]]),
+        "commit": machine.commit(),
+        "versions": machine.versions(),
+    }
+
+
+def _require(condition: bool, option: str, given: object, allowed: str) -> None:
+    if not condition:
+        raise CommandError(f"--{option} {given} is not allowed; it must be {allowed}")
+
+
+# --- grasps -----------------------------------------------------------------------------------
+def _write_grasps(options: Paper | Clutter) -> None:
+    _require(options.seed >= 0, "seed", options.seed, "0 or more")
+    threads = options.threads
+    _require(threads is None or threads >= 1, "threads", threads, "at least 1")
+    objects = 0
+    if isinstance(options, Clutter):
+        objects = options.objects
+        _require(objects >= 1, "objects", objects, "at least 1")
+    try:
+        config = GraspConfig(
+            image_size=options.image_size,
+            contact_size=options.contact_size,
+            clutter=objects,
+            grasps=options.grasps,
+            heldout=options.heldout,
+        )
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    total = sum(num_grasps(config, split) for split in SPLITS)
+    with (
+        DatasetWriter(
+            options.output,
+            kind="clutter" if objects else "paper",
+            settings={"seed": options.seed, **dataclasses.asdict(config)},
+            labels=GRASP_LABELS,
+            made=_made(),
+        ) as writer,
+        progress_bar() as progress,
+    ):
+        bar = progress.add_task("Grasping", total=total)
+        for split in SPLITS:
+            for block in grasp_blocks(config, split, options.seed, _BLOCK, threads):
+                writer.append(split, block)
+                progress.advance(bar, len(block["connector"]))
+
+
+# --- experience -------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Plan:
+    """How experience is cut into parts that are made independently.
+
+    Attributes:
+        worlds: Worlds that are stepped together.
+        parts: Parts.
+        steps: Steps of every world in a part.
+    """
+
+    worlds: int
+    parts: int
+    steps: int
+
+    @classmethod
+    def of(cls, options: ExperienceOptions) -> _Plan:
+        """The plan that options ask for."""
+        # Few frames are played by few worlds, so that their episodes come to an end.
+        most = max(1, options.frames // _SHORTEST_PART)
+        worlds = min(options.worlds or _WORLDS[options.engine], most)
+        row_bytes = 4 * options.image_size**2 + 2 * options.contact_size**2
+        rows = max(_PART_BYTES // row_bytes, worlds * _SHORTEST_PART)
+        parts = math.ceil(options.frames / rows)
+        return cls(worlds, parts, math.ceil(options.frames / (parts * worlds)))
+
+
+def _write_experience(options: ExperienceOptions) -> None:
+    _require(options.seed >= 0, "seed", options.seed, "0 or more")
+    _require(0 <= options.heldout <= 0.5, "heldout", options.heldout, "from 0 to 0.5")
+    for name in ("frames", "worlds", "threads"):
+        given = getattr(options, name)
+        _require(given is None or given >= 1, name, given, "at least 1")
+    environment = {
+        "connector": options.connector,
+        "image_size": options.image_size,
+        "contact_size": options.contact_size,
+        "clearance_mm": options.clearance_mm,
+        "depth_noise_mm": options.depth_noise_mm,
+    }
+    try:
+        VTInsertConfig.from_settings(**environment)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    plan = _Plan.of(options)
+    writer = DatasetWriter(
+        options.output,
+        kind="experience",
+        settings={
+            "seed": options.seed,
+            "heldout": options.heldout,
+            **environment,
+            "mixture": dataclasses.asdict(options.mixture),
+            "engine": options.engine,
+            **dataclasses.asdict(plan),
+        },
+        labels=POSE_LABELS,
+        made=_made(),
+        resumable=True,
+    )
+    try:
+        with writer, progress_bar() as progress:
+            # The bar comes first: the first run of all compiles, and settles the grasps.
+            part_frames = plan.worlds * plan.steps
+            done = writer.completed * part_frames
+            bar = progress.add_task("Playing", total=plan.parts * part_frames, completed=done)
+            if writer.completed:
+                progress.console.print(f"Going on after {done:,} frames")
+            with contextlib.closing(_experience(options, plan, environment)) as experience:
+                for part in range(writer.completed, plan.parts):
+                    rows = experience.rows((options.seed, part))
+                    rows = _each(rows, lambda: progress.advance(bar, plan.worlds))
+                    _append_part(writer, options, part, record(rows, plan.steps))
+    except KeyboardInterrupt:
+        if writer.completed < plan.parts and writer.temporary.exists():
+            print(
+                f"\nInterrupted. {writer.completed} of {plan.parts} parts are kept in "
+                f"{writer.temporary}; the same command goes on from there.",
+                file=sys.stderr,
+            )
+        raise
+
+
+def _experience(
+    options: ExperienceOptions, plan: _Plan, environment: Mapping[str, Any]
+) -> Experience:
+    try:
+        return Experience(
+            plan.worlds,
+            mixture=options.mixture,
+            engine=options.engine,
+            device=options.device,
+            num_threads=options.threads,
+            **environment,
+        )
+    except (ValueError, DependencyNotInstalled) as error:
+        raise CommandError(str(error)) from None
+
+
+def _each(items: Iterator[Any], call: Callable[[], None]) -> Iterator[Any]:
+    """The items, and a call for each."""
+    for item in items:
+        call()
+        yield item
+
+
+def _append_part(
+    writer: DatasetWriter, options: ExperienceOptions, part: int, rows: dict[str, NDArray[Any]]
+) -> None:
+    """Number a part's episodes apart from all others, hold some out, and keep it."""
+    rng = np.random.default_rng((options.seed, part, 1))
+    heldout = heldout_episodes(rows["episode"], options.heldout, rng)
+    rows["episode"] += part << 32
+    for first in range(0, len(heldout), _ROWS_AT_ONCE):  # to copy few rows at a time
+        some = {name: value[first : first + _ROWS_AT_ONCE] for name, value in rows.items()}
+        held = heldout[first : first + _ROWS_AT_ONCE]
+        for split, mask in (("train", ~held), ("heldout", held)):
+            if mask.any():
+                writer.append(split, {name: value[mask] for name, value in some.items()})
+    writer.checkpoint()
+
+
+# --- what is in it ----------------------------------------------------------------------------
+def _check(folder: Path) -> int:
+    opened = Dataset.open(folder)
+    opened.verify()
+    _print(opened)
+    print(f"Every file of {folder} is what was written.")
+    return 0
+
+
+def _show(folder: Path) -> int:
+    opened = Dataset.open(folder)
+    _print(opened)
+    path = folder / PREVIEW_FILE
+    with _output(path), whole_file(path) as temporary:
+        imageio.v3.imwrite(temporary, preview(opened))
+    print(f"Data set: {folder}\nSamples: {path}")
+    return 0
+
+
+def _print(opened: Dataset) -> None:
+    Console(highlight=False).print(_table(opened))
+    if _has_regions(opened):
+        low, high = NEAR_DEPTH_MM
+        print(
+            f"Near contact: the tip {-low:g} mm before the mouth to {high:g} mm inside, at most "
+            f"{NEAR_LATERAL_MM:g} mm from its axis.\n"
+            f"Jammed: of these, pressed from outside with over {JAMMED_FORCE_N:g} N."
+        )
+
+
+def _has_regions(opened: Dataset) -> bool:
+    return "insertion_depth_mm" in opened.columns
+
+
+def _table(opened: Dataset) -> Table:
+    """What each split holds: a column a split."""
+    has_regions = _has_regions(opened)
+    table = Table(title=f"{opened.kind}: {opened.bytes / 2**20:,.0f} MiB")
+    table.add_column("")
+    columns = ("connector", "episode", "insertion_depth_mm", "lateral_mm", "contact_force_n")
+    lines: dict[str, list[str]] = {}
+    for name, split in opened.splits.items():
+        table.add_column(name, justify="right")
+        read = split.read(np.arange(len(split)), columns if has_regions else columns[:1])
+        counts = np.bincount(read["connector"], minlength=len(CONNECTOR_NAMES))
+        cells = {"rows": f"{len(split):,}"}
+        cells |= {n: f"{count:,}" for n, count in zip(CONNECTOR_NAMES, counts, strict=True)}
+        if has_regions:
+            depth, lateral = read["insertion_depth_mm"], read["lateral_mm"]
+            stuck = jammed(depth, lateral, read["contact_force_n"])
+            cells["episodes"] = f"{len(np.unique(read['episode'])):,}"
+            cells["near contact"] = f"{near_contact(depth, lateral).mean():.1%}"
+            cells["jammed"] = f"{stuck.mean():.1%}"
+        for heading, cell in cells.items():
+            lines.setdefault(heading, []).append(cell)
+    for heading, line in lines.items():
+        table.add_row(heading, *line)
+    return table

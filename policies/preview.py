@@ -1,0 +1,108 @@
+"""A picture of a data set: some rows of each connector, what was seen and what was felt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from representation.dataset import Dataset, Split
+from vtenv.connectors import CONNECTOR_NAMES
+from vtenv.near_contact import jammed, near_contact
+
+Image = NDArray[np.uint8]
+
+_SAMPLES = 3
+"""Rows shown of each connector."""
+_TILE, _GAP, _CAPTION = 128, 6, 22
+_BACKGROUND, _TEXT = (23, 25, 29), (234, 236, 240)
+_FELT = (92, 168, 250)
+_NO_RETURN = (0, 0, 0)
+_TEXT_SIZE, _WEIGHT = 14, 500
+
+
+def preview(dataset: Dataset, split: str = "train") -> Image:
+    """Draw rows of each connector: the depth image, the left and the right contact mask.
+
+    Of experience, one row is from free space, one near contact and one jammed, where there are
+    such rows; of grasps, rows are taken evenly.
+
+    Args:
+        dataset: The data set.
+        split: Where to take them from.
+
+    Returns:
+        An image, (H, W, 3), uint8, RGB; the same for the same data.
+    """
+    rows = dataset[split]
+    connector = rows.read(np.arange(len(rows)), ("connector",))["connector"]
+    chosen = {
+        name: _choose(rows, np.flatnonzero(connector == number))
+        for number, name in enumerate(CONNECTOR_NAMES)
+        if (connector == number).any()
+    }
+    shown = rows.read(np.concatenate(list(chosen.values())))
+    seen = shown["depth"][shown["depth"] > 0]
+    limits = np.percentile(seen, (1, 99)) if seen.size else np.array([0.0, 1.0])
+    lines, first = [], 0
+    for name, index in chosen.items():
+        samples = [
+            _sample(shown, row, limits, f"{name}: {_what(shown, row)}")
+            for row in range(first, first + len(index))
+        ]
+        first += len(index)
+        blank = np.full_like(samples[0], _BACKGROUND)
+        lines.append(np.hstack(samples + [blank] * (_SAMPLES - len(samples))))
+    return np.vstack(lines)
+
+
+def _choose(split: Split, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows to show, of those of one connector."""
+    if "insertion_depth_mm" not in split.columns:
+        return rows[np.linspace(0, len(rows) - 1, min(_SAMPLES, len(rows))).astype(int)]
+    where = split.read(rows, ("insertion_depth_mm", "lateral_mm", "contact_force_n"))
+    near = near_contact(where["insertion_depth_mm"], where["lateral_mm"])
+    stuck = jammed(where["insertion_depth_mm"], where["lateral_mm"], where["contact_force_n"])
+    groups = [np.flatnonzero(mask) for mask in (~near, near & ~stuck, stuck)]
+    return rows[[group[len(group) // 2] for group in groups if group.size]]
+
+
+def _what(shown: dict[str, NDArray[Any]], row: int) -> str:
+    """What is said about a row."""
+    if "insertion_depth_mm" in shown:
+        depth, lateral = shown["insertion_depth_mm"][row], shown["lateral_mm"][row]
+        return f"tip {depth:+.1f} / {lateral:.1f} mm, {shown['contact_force_n'][row]:.0f} N"
+    x, y, angle = shown["pose"][row]
+    return f"at {x:+.0f}, {y:+.0f} mm, {angle:.0f} deg"
+
+
+def _sample(
+    shown: dict[str, NDArray[Any]], row: int, limits: NDArray[np.float64], caption: str
+) -> Image:
+    depth = shown["depth"][row, 0]
+    low, high = limits
+    grey = np.clip((depth - low) / max(high - low, 1e-6), 0, 1)
+    colours = cv2.applyColorMap((255 * (1 - grey)).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
+    seen = np.asarray(colours)[..., ::-1].copy()
+    seen[depth == 0] = _NO_RETURN
+    tiles = [seen]
+    for mask in shown["contact"][row]:
+        felt = np.full((*mask.shape, 3), 44, np.uint8)
+        felt[mask > 0] = _FELT
+        tiles.append(felt)
+    width = len(tiles) * _TILE + (len(tiles) + 1) * _GAP
+    image = np.empty((_TILE + _CAPTION + 2 * _GAP, width, 3), np.uint8)
+    image[:] = _BACKGROUND
+    for number, tile in enumerate(tiles):
+        left = _GAP + number * (_TILE + _GAP)
+        shrinks = tile.shape[0] > _TILE
+        how = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
+        image[_GAP + _CAPTION : -_GAP, left : left + _TILE] = cv2.resize(
+            tile, (_TILE, _TILE), interpolation=how
+        )
+    font = cv2.FontFace("sans")
+    place = (_GAP, _GAP + _CAPTION - 7)
+    cv2.putText(image, caption, place, _TEXT, font, _TEXT_SIZE, _WEIGHT)
+    return image
