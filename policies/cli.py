@@ -20,6 +20,9 @@ COMMANDS = {
     "view": "Drive the hand from the keyboard and see what the sensors see.",
     "doctor": "Say what works on this machine, and what to do about what does not.",
     "benchmark": "Measure steps a second: physics, each sensor, the whole environment.",
+    "dataset": "Make a data set: the paper's grasps, experience of the task, or clutter.",
+    "pretrain": "Train an encoder on a data set: the paper's presets, ours, or your own options.",
+    "probe": "Audit what encoders know: pose, connector, and what the senses share.",
 }
 """What each command does, by name; the first line of its function's docstring."""
 

@@ -7,12 +7,23 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from representation.encoder import EncoderConfig, VisuotactileEncoder
+    from representation.observation import EncodeObservation, VectorEncodeObservation
+    from representation.sb3 import VecEncodeObservation
 
-__all__ = ["EncoderConfig", "VisuotactileEncoder"]
+__all__ = [
+    "EncodeObservation",
+    "EncoderConfig",
+    "VecEncodeObservation",
+    "VectorEncodeObservation",
+    "VisuotactileEncoder",
+]
 
 # The packages of a neural network take seconds to import: they wait until a name is used.
 _HOMES = {
+    "EncodeObservation": "representation.observation",
     "EncoderConfig": "representation.encoder",
+    "VecEncodeObservation": "representation.sb3",
+    "VectorEncodeObservation": "representation.observation",
     "VisuotactileEncoder": "representation.encoder",
 }
 

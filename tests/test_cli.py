@@ -1,3 +1,4 @@
+import dataclasses
 import importlib
 import inspect
 import os
@@ -24,6 +25,24 @@ def run_python(code, *arguments, **environment):
         text=True,
         timeout=120,
     )
+
+
+def options_of(name):
+    """Options of a command by subcommand; by the empty name for a command that has none."""
+    module = importlib.import_module(f"policies.commands.{name}")
+    groups = getattr(module, "SUBCOMMANDS", {"": cli.load_command(name)})
+    return {subcommand: set(_options(group)) for subcommand, group in groups.items()}
+
+
+def _options(group):
+    nested = {
+        f.name: f.default_factory for f in getattr(group, "__dataclass_fields__", {}).values()
+    }
+    for parameter in inspect.signature(group).parameters.values():
+        if dataclasses.is_dataclass(inner := nested.get(parameter.name)):
+            yield from _options(inner)
+        elif "Positional" not in str(parameter.annotation):
+            yield "--" + parameter.name.removesuffix("_path").replace("_", "-")
 
 
 def test_help_lists_every_command_and_loads_nothing_heavy():
@@ -53,12 +72,12 @@ def test_without_arguments_it_shows_the_help(capsys):
 def test_every_command_has_its_summary_and_its_help(name, capsys):
     command = cli.load_command(name)
     assert inspect.getdoc(command).splitlines()[0] == cli.COMMANDS[name]
-    with pytest.raises(SystemExit) as exit_:
-        cli.main([name, "--help"])
-    assert exit_.value.code == 0
-    shown = capsys.readouterr().out
-    for parameter in inspect.signature(command).parameters:
-        assert f"--{parameter.removesuffix('_path').replace('_', '-')}" in shown
+    for subcommand, options in options_of(name).items():
+        with pytest.raises(SystemExit) as exit_:
+            cli.main([name, *filter(None, [subcommand]), "--help"])
+        assert exit_.value.code == 0
+        shown = capsys.readouterr().out
+        assert all(option in shown for option in options)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +155,7 @@ def test_the_page_of_commands_names_options_that_there_are():
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
     assert sections.keys() == cli.COMMANDS.keys()
     for name, section in sections.items():
-        parameters = inspect.signature(cli.load_command(name)).parameters
-        options = {"--" + p.removesuffix("_path").replace("_", "-") for p in parameters}
+        options = set().union(*options_of(name).values())
         mentioned = set(re.findall(r"(?:^\| |, )`(--[\w-]+)`", section, re.MULTILINE))
         assert mentioned <= options
         assert not mentioned or mentioned | {"--seed", "--clearance-mm"} >= options

@@ -8,12 +8,14 @@ import shlex
 import statistics
 import sys
 from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, TimeElapsedColumn, track
 from rich.table import Table
 
 from policies import machine, speed
@@ -37,6 +39,7 @@ def benchmark(
     image_size: int = 64,
     contact_size: int = 64,
     seed: int = 0,
+    encoders: tuple[str, ...] = (),
     json_path: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
 ) -> int:
     """Measure steps a second: physics, each sensor, the whole environment.
@@ -54,6 +57,8 @@ def benchmark(
         image_size: Rows and columns of the overhead depth image.
         contact_size: Rows and columns of each finger's image.
         seed: Seed of worlds and actions.
+        encoders: Measure these instead, beside the environment's step: bundled encoders, folders,
+            or names of timm's networks such as resnet18.
         json_path: File for everything that was measured, as JSON.
     """
     for name, value in (
@@ -73,7 +78,14 @@ def benchmark(
         raise CommandError(str(error)) from None
 
     found, load = machine.hardware(), machine.load()
-    counts = sorted({1, min(threads or int(found["cores"]), worlds)})
+    most = min(threads or int(found["cores"]), worlds)
+    if encoders:
+        report = _origin(found, load) | _measure_encoders(
+            encoders, worlds=worlds, threads=most, repetitions=repetitions, seed=seed
+        )
+        _print_encoders(report)
+        return _written(report, json_path)
+    counts = sorted({1, most})
     subjects = {count: speed.Subject(settings, worlds, count) for count in counts}
     chosen, calls = subjects[1].record(seed, steps, actions)
     measured: dict[int, list[speed.Seconds]] = {count: [] for count in counts}
@@ -89,13 +101,7 @@ def benchmark(
         subject.close()
 
     control_steps = sum(len(call.worlds) for call in calls if call.method == "step")
-    report = {
-        "command": shlex.join(["vtinsert", *sys.argv[1:]]),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": machine.commit(),
-        "hardware": found,
-        "load_before": load,
-        "versions": machine.versions(),
+    report = _origin(found, load) | {
         "settings": {
             "worlds": worlds,
             "steps": steps,
@@ -108,6 +114,22 @@ def benchmark(
         **_summary(measured, single, control_steps),
     }
     _print(report)
+    return _written(report, json_path)
+
+
+def _origin(found: dict[str, Any], load: float | None) -> dict[str, Any]:
+    """What a report was made with."""
+    return {
+        "command": shlex.join(["vtinsert", *sys.argv[1:]]),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": machine.commit(),
+        "hardware": found,
+        "load_before": load,
+        "versions": machine.versions(),
+    }
+
+
+def _written(report: dict[str, Any], json_path: Path | None) -> int:
     if json_path is not None:
         try:
             with whole_file(json_path) as temporary:
@@ -116,6 +138,45 @@ def benchmark(
             raise CommandError(f"cannot write {json_path}: {error.strerror}") from None
         print(f"Written to {json_path}")
     return 0
+
+
+def _measure_encoders(
+    names: Sequence[str], *, worlds: int, threads: int, repetitions: int, seed: int
+) -> dict[str, Any]:
+    # PyTorch takes seconds to import, and the simulator's benchmark does without it.
+    from policies import encode_speed
+
+    stepper = encode_speed.Stepper(worlds, threads, seed)
+    timings = []
+    progress = Progress(
+        *Progress.get_default_columns(), TimeElapsedColumn(), console=Console(stderr=True)
+    )
+    try:
+        with progress:
+            for name, encoder in encode_speed.candidates(names):
+                size = encoder.config.image_size
+                task = progress.add_task(f"{name}, {size} px", total=repetitions)
+                timings += encode_speed.measure(
+                    name,
+                    encoder,
+                    stepper,
+                    threads=threads,
+                    repetitions=repetitions,
+                    seed=seed,
+                    advance=partial(progress.advance, task),
+                )
+    except (ValueError, RuntimeError) as error:
+        raise CommandError(f"--encoders {' '.join(names)}: {error}") from None
+    finally:
+        stepper.close()
+    settings = {
+        "worlds": worlds,
+        "threads": threads,
+        "repetitions": repetitions,
+        "seed": seed,
+        "encoders": list(names),
+    }
+    return {"settings": settings, "encoders": [timing.summary() for timing in timings]}
 
 
 def _summary(
@@ -199,14 +260,49 @@ def _print(report: dict[str, Any]) -> None:
         for count, ratio in report["environment_over_physics"].items()
     )
     console.print(f"The whole environment runs at this part of the rate of its physics: {ratios}.")
-    if report["load_before"] is not None and report["load_before"] > _IDLE_LOAD:
-        console.print(
-            f"[yellow]The machine was busy before this (load {report['load_before']:.1f}): "
-            "rates are too low, above all on several threads."
-        )
+    _warn_if_busy(console, report["load_before"])
     console.print(
         f"A reset of one world by itself costs {report['reset_in_steps']:.1f} control steps."
     )
+
+
+def _print_encoders(report: dict[str, Any]) -> None:
+    hardware, settings = report["hardware"], report["settings"]
+    console = Console(highlight=False)
+    groups = groupby(report["encoders"], lambda timing: (timing["encoder"], timing["image_size"]))
+    for (name, size), group in groups:
+        timings = list(group)
+        table = Table(
+            title=f"{Path(name).name}, {size} px, {timings[0]['mib']:.1f} MiB: encoding on "
+            f"{_threads(settings['threads'])}, and a step of {settings['worlds']} worlds after it"
+        )
+        table.add_column("runtime")
+        for column in ("batch", "ms a batch", "ms each", "ms a step", "batch / step"):
+            table.add_column(column, justify="right")
+        for timing in timings:
+            table.add_row(
+                timing["runtime"],
+                str(timing["batch"]),
+                f"{timing['batch_ms']:.2f}",
+                f"{timing['observation_ms']:.2f}",
+                f"{timing['environment_step_ms']:.2f}",
+                f"{timing['over_environment_step']:.2f}",
+                style="bold" if timing["batch"] == settings["worlds"] else None,
+            )
+        console.print(table)
+    console.print(
+        f"{hardware['cpu']}, {hardware['cores']} cores; medians over at most "
+        f"{settings['repetitions']} repetitions."
+    )
+    _warn_if_busy(console, report["load_before"])
+
+
+def _warn_if_busy(console: Console, load: float | None) -> None:
+    if load is not None and load > _IDLE_LOAD:
+        console.print(
+            f"[yellow]The machine was busy before this (load {load:.1f}): "
+            "rates are too low, above all on several threads."
+        )
 
 
 def _threads(count: int) -> str:

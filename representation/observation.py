@@ -1,0 +1,420 @@
+"""Environments whose images are replaced by what an encoder makes of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
+from gymnasium.vector import VectorEnv, VectorWrapper
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+
+from representation.encoder import OBSERVATION_KEYS, EncoderConfig, VisuotactileEncoder
+from representation.runtime import FrozenEncoder
+
+EMBEDDING = "embedding"
+"""Key of the embedding in an encoded observation."""
+OUTPUTS = ("same", "numpy", "torch")
+"""What encoded observations are made of."""
+
+Encoder = VisuotactileEncoder | str | Path
+
+
+class ObservationEncoder:
+    """Observations in, encoded observations out: what all the wrappers are wired to.
+
+    Args:
+        space: Space of one observation, before.
+        encoder: What encodes.
+        keep: Keys of the observation that stay beside the embedding, in this order.
+        flat: Whether to return one vector, the embedding first, in place of a dictionary.
+        output: "same" for what the observations are made of, or "numpy" or "torch".
+
+    Raises:
+        ValueError: If such observations cannot be encoded; says what to change.
+    """
+
+    space: spaces.Space[Any]
+    """Space of one observation, after."""
+
+    def __init__(
+        self,
+        space: spaces.Space[Any],
+        encoder: FrozenEncoder,
+        keep: Sequence[str],
+        flat: bool,
+        output: str = "same",
+    ) -> None:
+        if output not in OUTPUTS:
+            raise ValueError(
+                f"output={output!r} is not allowed; it must be one of {', '.join(OUTPUTS)}"
+            )
+        self.encoder, self.flat, self.output = encoder, flat, output
+        self.keep = _checked_keep(keep, space)
+        self.frames = _checked_images(space, encoder.config)
+        """Axes of stacked frames: none, or (k,)."""
+        assert isinstance(space, spaces.Dict)
+        embedding_shape = (*self.frames, encoder.embedding_size)
+        embedding = spaces.Box(-np.inf, np.inf, embedding_shape, np.float32)
+        parts = {EMBEDDING: embedding, **{key: space[key] for key in self.keep}}
+        self.space = _flat_space(parts) if flat else spaces.Dict(parts)
+
+    def __call__(self, observation: Mapping[str, Any], batch: tuple[int, ...] = ()) -> Any:
+        """Encode.
+
+        Args:
+            observation: Arrays or tensors by key, each with the axes `batch` in front.
+            batch: () for one observation, (N,) for N of them.
+
+        Returns:
+            The encoded observation, with the same axes in front.
+        """
+        images = {}
+        for key in self.encoder.keys:
+            images[key] = observation[key].reshape(-1, *observation[key].shape[-3:])
+        embedding = self.encoder(images)
+        encoded = {EMBEDDING: embedding.reshape(*batch, *self.frames, embedding.shape[-1])}
+        encoded |= {key: observation[key] for key in self.keep}
+        encoded = {key: self._converted(value) for key, value in encoded.items()}
+        if not self.flat:
+            return encoded
+        axes = len(batch)
+        parts = [value.reshape(*batch, math.prod(value.shape[axes:])) for value in encoded.values()]
+        if isinstance(parts[0], Tensor):
+            return torch.cat([part.float() for part in parts], dim=-1)
+        return np.concatenate([np.asarray(part, np.float32) for part in parts], axis=-1)
+
+    def _converted(self, value: Any) -> Any:
+        if self.output == "numpy" and isinstance(value, Tensor):
+            # A copy: an engine's tensors are good until its next step.
+            return value.detach().to("cpu", copy=True).numpy()
+        if self.output == "torch" and not isinstance(value, Tensor):
+            return torch.as_tensor(value, device=self.encoder.device)
+        return value
+
+
+class EncodeObservation(
+    gymnasium.ObservationWrapper[Any, Any, Any],
+    RecordConstructorArgs,
+):
+    """Replaces an environment's images by an encoder's embedding of them.
+
+    The encoder is frozen: a copy of its own runs, in evaluation mode and without gradients,
+    whatever becomes of the encoder that was given.
+
+    A vector version exists, `VectorEncodeObservation`, which encodes all worlds at once; with
+    Stable-Baselines3 use `VecEncodeObservation`.
+
+    Frames that `gymnasium.wrappers.FrameStackObservation` has stacked are encoded one by one, to
+    an embedding of (k, D). Stacking after encoding gives the same and encodes each frame once.
+
+    Args:
+        env: An environment with the images that the encoder reads, such as `VTInsert-v0`.
+        encoder: An encoder, or what `VisuotactileEncoder.from_pretrained` takes: a bundled
+            encoder's name, a folder, or an id on the Hugging Face Hub.
+        keep: Keys of the observation that stay beside the embedding.
+        flat: Whether to return one vector, the embedding first and then `keep` in its order, in
+            place of a dictionary.
+        device: Where to encode; None for where the observations are.
+        runtime: As `FrozenEncoder`.
+        num_threads: Threads on a CPU. One by default: environments like this one run side by
+            side in worker processes.
+        output: As `ObservationEncoder`.
+
+    Raises:
+        ValueError: If the environment lacks an image, or has it in another size; says what to
+            change.
+
+    Example:
+        >>> import gymnasium, vtenv
+        >>> from representation import EncodeObservation, EncoderConfig, VisuotactileEncoder
+        >>> encoder = VisuotactileEncoder(EncoderConfig(backbone="test_resnet", embedding_dim=16))
+        >>> env = EncodeObservation(gymnasium.make("VTInsert-v0"), encoder)
+        >>> env.observation_space["embedding"]
+        Box(-inf, inf, (32,), float32)
+        >>> observation, info = env.reset(seed=0)
+        >>> {key: value.shape for key, value in observation.items()}
+        {'embedding': (32,), 'proprio': (12,)}
+        >>> EncodeObservation(gymnasium.make("VTInsert-v0"), encoder, flat=True).reset()[0].shape
+        (44,)
+        >>> small = gymnasium.make("VTInsert-v0", image_size=48)
+        >>> EncodeObservation(small, encoder)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: depth is 48 x 48 pixels, but the encoder takes 64 x 64: make the ...
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        encoder: Encoder,
+        *,
+        keep: Sequence[str] = ("proprio",),
+        flat: bool = False,
+        device: str | torch.device | None = None,
+        runtime: str | None = None,
+        num_threads: int | None = 1,
+        output: str = "same",
+    ) -> None:
+        frozen = FrozenEncoder(encoder, device=device, runtime=runtime, num_threads=num_threads)
+        RecordConstructorArgs.__init__(
+            self,
+            _disable_deepcopy=True,
+            encoder=_recorded(encoder, frozen),
+            keep=tuple(keep) if not isinstance(keep, str) else keep,
+            flat=flat,
+            device=None if device is None else str(device),
+            runtime=runtime,
+            num_threads=num_threads,
+            output=output,
+        )
+        gymnasium.ObservationWrapper.__init__(self, env)
+        self.transform = ObservationEncoder(env.observation_space, frozen, keep, flat, output)
+        self.observation_space = self.transform.space
+
+    def observation(self, observation: Mapping[str, Any]) -> Any:
+        """Encode an observation.
+
+        Args:
+            observation: An observation of the wrapped environment.
+
+        Returns:
+            `{"embedding": (D,) float32, ...}`, or one vector if `flat`.
+        """
+        return self.transform(observation)
+
+
+class VectorEncodeObservation(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructorArgs):
+    """Replaces a vector environment's images by an encoder's embeddings: one pass for all worlds.
+
+    Observations that are tensors on a GPU, as of the Warp engine with `observations="torch"`, are
+    encoded there and never leave it; the embeddings are tensors too, which may enter a policy that
+    learns. With `output="numpy"` the embeddings come to the host, and the images stay.
+
+    Where episodes restart within a step (`AutoresetMode.SAME_STEP`), `info["final_obs"]` is
+    encoded too, where `info["_final_obs"]` says there is one: an array of dictionaries, as
+    Gymnasium has it, or a dictionary of tensors.
+
+    Args:
+        env: A vector environment.
+        encoder: As `EncodeObservation`.
+        keep: As `EncodeObservation`.
+        flat: As `EncodeObservation`.
+        device: As `EncodeObservation`.
+        runtime: As `EncodeObservation`.
+        num_threads: Threads on a CPU, which split the worlds; None for PyTorch's own setting. The
+            simulator's threads are idle meanwhile.
+        output: As `EncodeObservation`.
+
+    Raises:
+        ValueError: As `EncodeObservation`.
+
+    Example:
+        >>> import gymnasium, vtenv
+        >>> from representation import EncoderConfig, VectorEncodeObservation, VisuotactileEncoder
+        >>> encoder = VisuotactileEncoder(EncoderConfig(backbone="test_resnet", embedding_dim=16))
+        >>> envs = gymnasium.make_vec(
+        ...     "VTInsert-v0", num_envs=3, vectorization_mode="vector_entry_point"
+        ... )
+        >>> envs = VectorEncodeObservation(envs, encoder)
+        >>> observation, info = envs.reset(seed=0)
+        >>> {key: value.shape for key, value in observation.items()}
+        {'embedding': (3, 32), 'proprio': (3, 12)}
+        >>> envs.close()
+    """
+
+    def __init__(
+        self,
+        env: VectorEnv[Any, Any, Any],
+        encoder: Encoder,
+        *,
+        keep: Sequence[str] = ("proprio",),
+        flat: bool = False,
+        device: str | torch.device | None = None,
+        runtime: str | None = None,
+        num_threads: int | None = None,
+        output: str = "same",
+    ) -> None:
+        frozen = FrozenEncoder(encoder, device=device, runtime=runtime, num_threads=num_threads)
+        RecordConstructorArgs.__init__(
+            self,
+            _disable_deepcopy=True,
+            encoder=_recorded(encoder, frozen),
+            keep=tuple(keep) if not isinstance(keep, str) else keep,
+            flat=flat,
+            device=None if device is None else str(device),
+            runtime=runtime,
+            num_threads=num_threads,
+            output=output,
+        )
+        VectorWrapper.__init__(self, env)
+        self.transform = ObservationEncoder(
+            env.single_observation_space, frozen, keep, flat, output
+        )
+        self.single_observation_space = self.transform.space
+        self.observation_space = batch_space(self.transform.space, env.num_envs)
+
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """As the wrapped environment, encoded."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self.transform(observation, (self.num_envs,)), info
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """As the wrapped environment, encoded."""
+        observation, reward, terminated, truncated, info = self.env.step(actions)
+        if "final_obs" in info:
+            info = {**info, "final_obs": self._final(info["final_obs"], info["_final_obs"])}
+        encoded = self.transform(observation, (self.num_envs,))
+        return encoded, reward, terminated, truncated, info
+
+    def _final(self, final: Any, there: Any) -> Any:
+        """Last observations of the episodes that ended, in the form they came in."""
+        if isinstance(final, Mapping):
+            return self._final_tensors(final, there)
+        encoded = np.full(self.num_envs, None, dtype=object)
+        worlds = np.flatnonzero(np.asarray(there))
+        for world, value in zip(worlds, encode_each(self.transform, final[worlds]), strict=True):
+            encoded[world] = value
+        return encoded
+
+    def _final_tensors(self, final: Mapping[str, Any], there: Any) -> Any:
+        values = {key: final[key] for key in (*self.transform.encoder.keys, *self.transform.keep)}
+        first = next(iter(values.values()))
+        mask = torch.as_tensor(there, device=first.device) if isinstance(first, Tensor) else there
+        rows = {key: value[mask] for key, value in values.items()}
+        some = self.transform(rows, (int(mask.sum()),))
+
+        def scattered(rows: Any) -> Any:
+            """Zeros where no episode ended."""
+            where: Any = mask
+            every: Any
+            if isinstance(rows, Tensor):
+                every = rows.new_zeros((self.num_envs, *rows.shape[1:]))
+                where = torch.as_tensor(mask, device=rows.device)
+            else:
+                every = np.zeros((self.num_envs, *rows.shape[1:]), rows.dtype)
+                where = mask.cpu().numpy() if isinstance(mask, Tensor) else mask
+            every[where] = rows
+            return every
+
+        if self.transform.flat:
+            return scattered(some)
+        return {key: scattered(rows) for key, rows in some.items()}
+
+
+def encode_each(transform: ObservationEncoder, observations: Sequence[Any]) -> list[Any]:
+    """Encode observations that come one by one, in one pass.
+
+    Args:
+        transform: What encodes.
+        observations: Observations, each a mapping of arrays or of tensors.
+
+    Returns:
+        The encoded observation of each.
+    """
+    if not len(observations):
+        return []
+    keys = (*transform.encoder.keys, *transform.keep)
+    stack = torch.stack if isinstance(observations[0][keys[0]], Tensor) else np.stack
+    batch: dict[str, Any] = {key: stack([one[key] for one in observations]) for key in keys}
+    encoded = transform(batch, (len(observations),))
+    if transform.flat:
+        return list(encoded)
+    return [
+        {key: value[index] for key, value in encoded.items()} for index in range(len(observations))
+    ]
+
+
+def _recorded(encoder: Encoder, frozen: FrozenEncoder) -> VisuotactileEncoder | str:
+    """What an environment's specification remembers of the encoder."""
+    return str(encoder) if isinstance(encoder, str | Path) else frozen.module
+
+
+def _checked_keep(keep: Sequence[str], space: spaces.Space[Any]) -> tuple[str, ...]:
+    if not isinstance(space, spaces.Dict):
+        raise ValueError(
+            f"observations are {space}, but an encoder reads a dictionary with "
+            f"{' and '.join(map(repr, OBSERVATION_KEYS.values()))}, as VTInsert-v0 has them; "
+            "encode before flattening"
+        )
+    names = (keep,) if isinstance(keep, str) else tuple(keep)
+    unknown = [name for name in names if name not in space.spaces]
+    allowed = ", ".join(map(repr, space.spaces))
+    if isinstance(keep, str) or unknown or len(set(names)) < len(names) or EMBEDDING in names:
+        raise ValueError(
+            f"keep={keep!r} is not allowed; it must be a sequence of keys of the observation "
+            f"({allowed}), each once, or () for the embedding alone. VTInsert-v0 gives what its "
+            "argument modalities names"
+        )
+    return names
+
+
+def _checked_images(space: spaces.Space[Any], config: EncoderConfig) -> tuple[int, ...]:
+    """Axes of stacked frames, in front of each image."""
+    assert isinstance(space, spaces.Dict)
+    found = {}
+    for modality in config.modalities:
+        key, size, channels = OBSERVATION_KEYS[modality], config.size(modality), None
+        if key not in space.spaces:
+            wanted = tuple(dict.fromkeys((*space.spaces, key)))
+            raise ValueError(
+                f"observations have no {key!r}, which the encoder's {modality} reads; they have "
+                f"{', '.join(map(repr, space.spaces)) or 'nothing'}: make the environment with "
+                f'it, gymnasium.make("VTInsert-v0", modalities={wanted}), or take an encoder '
+                "without that modality"
+            )
+        box = space[key]
+        if not isinstance(box, spaces.Box) or len(box.shape) < 3:
+            raise ValueError(
+                f"{key!r} is {box}, but must be a Box of shape (channels, rows, columns), as "
+                "VTInsert-v0 has it"
+            )
+        *frames, channels, rows, columns = box.shape
+        if (rows, columns) != (size, size):
+            argument = {"vision": "image_size", "touch": "contact_size"}[modality]
+            raise ValueError(
+                f"{key} is {rows} x {columns} pixels, but the encoder takes {size} x {size}: make "
+                f'the environment with gymnasium.make("VTInsert-v0", {argument}={size}), or take '
+                f"an encoder for {rows} x {columns}"
+            )
+        if channels != config.channels(modality):
+            raise ValueError(
+                f"{key} has {channels} channels, but the encoder takes "
+                f"{config.channels(modality)}: "
+                + (
+                    f"take an encoder with num_fingers={channels}, or leave a finger out with "
+                    "gymnasium.wrappers.TransformObservation"
+                    if modality == "touch" and channels <= 2
+                    else "stack frames along an axis of their own, as "
+                    "gymnasium.wrappers.FrameStackObservation does, or after encoding"
+                )
+            )
+        if modality == "vision" and not np.issubdtype(box.dtype, np.floating):
+            raise ValueError(f"depth is {box.dtype}, but must be floating: metres")
+        found[key] = tuple(frames)
+    if len(set(found.values())) > 1:
+        raise ValueError(f"images have different numbers of frames: {found}; stack them together")
+    return next(iter(found.values()))
+
+
+def _flat_space(parts: Mapping[str, spaces.Space[Any]]) -> spaces.Box:
+    lows, highs = [], []
+    for key, part in parts.items():
+        if not isinstance(part, spaces.Box):
+            raise ValueError(
+                f"{key!r} is {part}; flat=True takes boxes alone: leave it out of keep, or "
+                "flatten with gymnasium.wrappers.FlattenObservation"
+            )
+        lows.append(part.low.reshape(math.prod(part.shape)))
+        highs.append(part.high.reshape(math.prod(part.shape)))
+    low, high = (np.concatenate(bounds).astype(np.float32) for bounds in (lows, highs))
+    return spaces.Box(low, high, dtype=np.float32)

@@ -1,0 +1,1 @@
+"""What does an encoder know? One measure a file; `audit` takes them all."""

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from representation.first_encoder import require_buildable
+from representation.presets import CONTROL_BACKBONES, CONTROL_OBJECTIVES, PRESETS, preset
+from representation.pretrain_config import PretrainConfig
+
+DISTINCT = [
+    *(
+        f"paper-{name}"
+        for name in ("classify-resnet50", "infonce-vit-base", "classify-vit-base-touch")
+    ),
+    *(
+        f"control-{backbone}-{name}"
+        for backbone in ("resnet", "vit")
+        for name in CONTROL_OBJECTIVES
+    ),
+]
+"""The rest differ from one of these in nothing that is built."""
+
+
+@pytest.mark.parametrize("name", DISTINCT)
+def test_every_preset_can_be_built(name):
+    require_buildable(preset(name))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_comes_back_from_json(name):
+    assert PretrainConfig.from_json(PRESETS[name].as_json()) == PRESETS[name]
+
+
+def test_the_papers_settings_are_the_papers():
+    paper = {name: config for name, config in PRESETS.items() if name.startswith("paper")}
+    assert len(paper) == 14
+    for name, config in paper.items():
+        assert (config.batch_size, config.epochs, config.schedule) == (64, 50, "exponential")
+        assert config.learning_rate == (1e-4 if "resnet50" in name else 1e-5)
+        assert config.select == "lowest_loss"
+        assert config.pretrained
+        assert (config.encoder.image_size, config.encoder.num_fingers) == (224, 1)
+        assert config.encoder.fusion == "concat"
+        assert config.augment == (
+            "occlusion" if "occlusion" in name else "contrastive" if "augmented" in name else "none"
+        )
+    assert paper["paper-classify-vit-base-touch"].encoder.modalities == ("touch",)
+    assert paper["paper-classify-resnet50-vision-occlusion"].encoder.modalities == ("vision",)
+
+
+def test_control_has_every_objective_on_both_backbones():
+    for backbone, encoder in CONTROL_BACKBONES.items():
+        for name, objective in CONTROL_OBJECTIVES.items():
+            config = PRESETS[f"control-{backbone}-{name}"]
+            assert config.encoder == encoder
+            assert config.objective == objective
+            assert config.encoder.num_fingers == 2
+
+
+def test_nothing_is_drawn_to_check_a_preset():
+    before = torch.random.get_rng_state()
+    require_buildable(preset("paper-classify-vit-base"))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_an_unknown_preset_is_answered_with_those_that_are_near():
+    with pytest.raises(ValueError, match=r"did you mean .*paper-classify-resnet50"):
+        preset("paper-clasify-resnet50")
+    with pytest.raises(ValueError, match="control-vit-pose"):
+        preset("zzz")

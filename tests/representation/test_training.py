@@ -1,0 +1,431 @@
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from memory_split import SIZE, MemorySplit
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from representation import EncoderConfig, VisuotactileEncoder
+from representation.encoder_files import EncoderFileError
+from representation.pretrain_config import learning_rate
+from representation.run_folder import RunFolder, RunFolderError
+from representation.training import (
+    PretrainConfig,
+    TrainingError,
+    evaluate_objective,
+    fit_to_split,
+    load_objective,
+    make_fabric,
+    make_source,
+    pretrain,
+)
+
+ENCODER = EncoderConfig(backbone="test_resnet", image_size=SIZE, contact_size=SIZE)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """The encoders are small, and other tests run beside."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def make_config(**changes) -> PretrainConfig:
+    settings = {
+        "encoder": ENCODER,
+        "objective": "classification",
+        "batch_size": 16,
+        "epochs": 3,
+        "learning_rate": 3e-3,
+    }
+    return PretrainConfig(**(settings | changes))
+
+
+def run(config, folder, split=None, *, interrupt=None, **options):
+    """Train on the CPU; `interrupt` is the epoch in whose second batch somebody presses Ctrl-C."""
+    fabric = make_fabric(config, accelerator="cpu")
+    source = make_source(config, split or MemorySplit(), fabric)
+    if interrupt is not None:
+        source = Interrupted(source, interrupt)
+    return pretrain(config, source, folder, fabric=fabric, progress=False, **options)
+
+
+class Interrupted:
+    """A source in which an interruption comes."""
+
+    def __init__(self, source, epoch):
+        self.source, self.at = source, epoch
+        self.keys, self.batches_per_epoch = source.keys, source.batches_per_epoch
+
+    def epoch(self, number):
+        batches = self.source.epoch(number)
+        yield next(batches)
+        if number == self.at:
+            raise KeyboardInterrupt
+        yield from batches
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    encoder = load_file(folder / "encoder" / "model.safetensors")
+    return encoder | load_file(folder / "objective.safetensors")
+
+
+def assert_same(one: Path, two: Path) -> None:
+    first, second = weights(one), weights(two)
+    assert first.keys() == second.keys()
+    assert [name for name, value in first.items() if not torch.equal(value, second[name])] == []
+
+
+def without_times(history):
+    return [{k: v for k, v in row.items() if k != "samples_per_s"} for row in history]
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """A run with all its files, and its result."""
+    # Batch statistics take longer to settle than this trains.
+    config = make_config(epochs=6, encoder=replace(ENCODER, backbone="test_convnext"))
+    fabric = make_fabric(config, accelerator="cpu")
+    result = pretrain(
+        config,
+        make_source(config, MemorySplit(), fabric),
+        tmp_path_factory.mktemp("runs") / "run",
+        heldout=make_source(config, MemorySplit(20, seed=1), fabric, shuffle=False),
+        fabric=fabric,
+        evaluate=lambda encoder, objective: {"told": 0.5 if not encoder.training else 0.0},
+        evaluate_every=2,
+        progress=False,
+    )
+    return config, result
+
+
+def test_it_learns(learned):
+    _, result = learned
+    losses = [row["loss"] for row in result.history]
+    assert losses[-1] < 0.3 * losses[0]
+    assert result.history[-1]["accuracy"] > 0.95
+    assert result.history[-1]["heldout/accuracy"] > 0.95
+
+
+def test_the_epoch_of_lowest_loss_is_the_result(learned, tmp_path):
+    _, result = learned
+    losses = [row["loss"] for row in result.history]
+    assert result.epoch == losses.index(min(losses)) + 1
+    # A rate that is far too high: later epochs are worse than the first.
+    config = make_config(objective="pose", learning_rate=1.0, schedule="constant", epochs=3)
+    best, last = run(config, tmp_path / "a"), run(replace(config, select="last"), tmp_path / "b")
+    losses = [row["loss"] for row in best.history]
+    assert best.loss == min(losses)
+    assert last.epoch == 3
+    assert last.loss == losses[-1]
+    assert without_times(best.history) == without_times(last.history)
+
+
+def test_the_folder_holds_the_result(learned):
+    config, result = learned
+    assert sorted(path.name for path in result.folder.iterdir()) == [
+        "checkpoint.pt",
+        "config.json",
+        "encoder",
+        "metrics.csv",
+        "objective.safetensors",
+        "result.json",
+        "tensorboard",
+    ]
+    assert RunFolder(result.folder).read_config() == config
+    document = json.loads((result.folder / "config.json").read_text())
+    assert document["devices"] == {"device": "cpu", "processes": 1, "precision": "32-true"}
+    with (result.folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["loss"]) for row in rows] == [row["loss"] for row in result.history]
+    assert [bool(row["heldout/loss"]) for row in rows] == [False, True] * 3
+    written = json.loads((result.folder / "result.json").read_text())
+    assert written["epoch"] == result.epoch
+    assert written["metrics"]["told"] == 0.5
+    card = (result.folder / "encoder" / "README.md").read_text()
+    assert "| Objective | classification |" in card
+    assert "| told | 0.5 |" in card
+
+
+def test_encoder_and_objective_come_back_from_the_folder(learned):
+    config, result = learned
+    encoder = VisuotactileEncoder.from_pretrained(result.folder / "encoder")
+    objective = load_objective(result.folder, encoder)
+    batch = {key: torch.from_numpy(v) for key, v in MemorySplit(20, seed=1).arrays.items()}
+    with torch.no_grad():
+        loaded = objective.logits(encoder, batch)
+        assert torch.equal(loaded, result.objective.logits(result.encoder, batch))
+    assert not objective.training
+    fabric = make_fabric(config, accelerator="cpu")
+    source = make_source(config, MemorySplit(20, seed=1), fabric, shuffle=False)
+    measured = evaluate_objective(encoder, objective, source)
+    assert result.epoch == 6
+    assert measured["loss"] == pytest.approx(result.metrics["heldout/loss"])
+
+
+def test_an_objective_of_another_encoder_is_refused(learned):
+    _, result = learned
+    other = VisuotactileEncoder(replace(ENCODER, backbone="test_vit", num_fingers=1))
+    with pytest.raises(EncoderFileError, match="another encoder"):
+        load_objective(result.folder, other)
+
+
+def test_tensorboard_shows_losses_rates_and_metrics(learned):
+    _, result = learned
+    events = EventAccumulator(str(result.folder / "tensorboard")).Reload()
+    assert {"epoch/loss", "epoch/accuracy", "epoch/samples_per_s", "epoch/heldout/loss"} <= set(
+        events.Tags()["scalars"]
+    )
+    shown = [event.value for event in events.Scalars("epoch/loss")]
+    assert shown == pytest.approx([row["loss"] for row in result.history])
+
+
+@pytest.mark.parametrize(
+    ("objective", "augment"),
+    [("infonce", "contrastive"), ("moco", "none"), ({"masked": 1.0, "dynamics": 0.5}, ("noise",))],
+)
+def test_a_run_taken_up_ends_where_an_uninterrupted_one_does(objective, augment, tmp_path, capsys):
+    options = {"masked": {"patches_per_side": 4}} if "masked" in objective else {}
+    config = make_config(
+        objective=objective, objective_options=options, augment=augment, warmup=0.2, clip_norm=1.0
+    )
+    whole = run(config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "broken", interrupt=1)
+    assert "1 epoch(s)" in capsys.readouterr().err
+    resumed = run(config, tmp_path / "broken", resume=True)
+    assert without_times(resumed.history) == without_times(whole.history)
+    assert resumed.epoch == whole.epoch
+    assert_same(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_drop_path_and_ticks_of_the_clock_do_not_matter(tmp_path):
+    encoder = replace(
+        ENCODER,
+        backbone="test_vit",
+        backbone_options={"proj_drop_rate": 0.2, "drop_path_rate": 0.2},
+    )
+    config = make_config(encoder=encoder, epochs=2)
+    run(config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "broken", interrupt=1)
+    torch.rand(7)  # somebody else draws from torch's generator
+    run(config, tmp_path / "broken", resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_interrupted_in_the_first_epoch_it_begins_again(tmp_path):
+    config = make_config(epochs=2)
+    run(config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "broken", interrupt=0)
+    run(config, tmp_path / "broken", resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_rare_checkpoints_keep_the_best_epoch_of_all(tmp_path):
+    config = make_config(objective="pose", learning_rate=0.3, schedule="constant", epochs=3)
+    often, rare = run(config, tmp_path / "a"), run(config, tmp_path / "b", checkpoint_every=10)
+    assert often.epoch == rare.epoch
+    assert_same(tmp_path / "a", tmp_path / "b")
+
+
+def test_compilation_ends_with_training(tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function: compiled.append(function) or function)
+    result = run(make_config(objective="moco", compile=True, epochs=1), tmp_path / "run")
+    assert len(compiled) == 2  # the encoder and its momentum copy
+    assert "encode" not in vars(result.encoder)
+
+
+def test_it_starts_from_another_encoders_backbones(learned, tmp_path):
+    config, before = learned
+    touch = replace(config.encoder, modalities=("touch",))
+    start = str(before.folder / "encoder")
+    config = replace(config, encoder=touch, learning_rate=1e-9, start=start, epochs=1)
+    result = run(config, tmp_path / "run")
+    theirs = before.encoder.backbones["touch"].state_dict()
+    for name, value in result.encoder.backbones["touch"].state_dict().items():
+        torch.testing.assert_close(value, theirs[name])
+    one_finger = replace(config, encoder=replace(touch, num_fingers=1))
+    with pytest.raises(ValueError, match=r"touch backbone cannot start .*differs"):
+        run(one_finger, tmp_path / "other")
+    with pytest.raises(ValueError, match="start"):
+        replace(config, pretrained=True)
+
+
+def test_what_training_began_with_is_not_needed_to_go_on(learned, tmp_path):
+    config, before = learned
+    start = shutil.copytree(before.folder / "encoder", tmp_path / "start")
+    config = replace(config, start=str(start), epochs=2)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "run", interrupt=1)
+    shutil.rmtree(start)
+    assert len(run(config, tmp_path / "run", resume=True).history) == 2
+
+
+def test_training_leaves_torchs_generator_as_it_was(tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    run(make_config(epochs=1), tmp_path / "run")
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_finished_run_is_not_trained_again(learned):
+    config, result = learned
+    before = (result.folder / "checkpoint.pt").read_bytes()
+    again = run(config, result.folder, resume=True)
+    assert again.epoch == result.epoch
+    assert (result.folder / "checkpoint.pt").read_bytes() == before
+
+
+def test_nothing_is_written_over(learned):
+    config, result = learned
+    with pytest.raises(RunFolderError, match="there already"):
+        run(config, result.folder)
+    with pytest.raises(RunFolderError, match="another learning_rate, seed"):
+        run(replace(config, learning_rate=1.0, seed=8), result.folder, resume=True)
+
+
+def test_a_checkpoint_is_not_unpickled(learned):
+    _, result = learned
+    state = torch.load(result.folder / "checkpoint.pt", weights_only=True)
+    assert state["epoch"] == 6
+
+
+def test_a_budget_of_steps_ends_within_an_epoch(tmp_path):
+    result = run(make_config(epochs=None, max_steps=4), tmp_path / "run")
+    assert [row["step"] for row in result.history] == [3, 4]
+
+
+def test_a_budget_of_time_ends_in_time_with_a_rate_of_zero(tmp_path):
+    config = make_config(epochs=None, max_minutes=1.5 / 60)
+    result = run(config, tmp_path / "run", checkpoint_every=10**6)
+    document = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert 1.5 <= document["seconds"] < 15.0
+    assert result.history[-1]["learning_rate"] < 0.5 * config.learning_rate
+
+
+def test_the_loss_that_is_no_number_is_named(tmp_path):
+    split = MemorySplit()
+    split.arrays["pose"][:] = float("nan")
+    with pytest.raises(TrainingError, match=r"nan in epoch 1, step 1 of 3.*learning rate"):
+        run(make_config(objective="pose"), tmp_path / "run", split)
+
+
+def test_a_source_without_what_is_read_is_refused(tmp_path):
+    fabric = make_fabric(make_config(), accelerator="cpu")
+    source = make_source(make_config(), MemorySplit(), fabric)
+    with pytest.raises(ValueError, match="no pose, which objective pose reads"):
+        pretrain(make_config(objective="pose"), source, tmp_path / "run", fabric=fabric)
+    assert not (tmp_path / "run").exists()
+
+
+def test_bfloat16_learns_too(tmp_path):
+    result = run(make_config(precision="bf16-mixed", channels_last=True, epochs=4), tmp_path / "r")
+    assert result.history[-1]["loss"] < 0.6 * result.history[0]["loss"]
+    assert {value.dtype for value in result.encoder.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epoch", "fraction", "expected"),
+    [
+        ("constant", 3, 0.5, 1.0),
+        ("exponential", 0, 0.2, 1.0),
+        ("exponential", 3, 0.9, 0.125),
+        ("cosine", 0, 0.1, 1.0),
+        ("cosine", 0, 0.55, 0.5),
+        ("cosine", 0, 1.0, 0.0),
+        ("cosine", 0, 0.05, 0.5),
+    ],
+)
+def test_the_rate_follows_the_schedule(schedule, epoch, fraction, expected):
+    warmup = 0.1 if schedule == "cosine" else 0.0
+    config = make_config(learning_rate=1.0, schedule=schedule, gamma=0.5, warmup=warmup)
+    assert learning_rate(config, epoch, fraction) == pytest.approx(expected)
+
+
+def test_sizes_and_statistics_are_the_datas():
+    split = MemorySplit(size=64)
+    config = fit_to_split(make_config(objective="pose"), split)
+    assert (config.encoder.image_size, config.encoder.contact_size) == (64, 64)
+    assert config.objective_options["pose"]["mean"] == pytest.approx(
+        split.arrays["pose"].mean(axis=0), abs=1e-5
+    )
+    with pytest.raises(ValueError, match="image_size=224, but depth in the data set has 64 x 64"):
+        fit_to_split(make_config(), split, image_size=224)
+    split.arrays["contact"] = split.arrays["contact"][:, :1]
+    with pytest.raises(ValueError, match="takes 2 fingers, and the data set has 1"):
+        fit_to_split(make_config(), split)
+    split.arrays["pose"] = split.arrays["pose"][:, :3]
+    one_finger = make_config(objective="pose", encoder=replace(ENCODER, num_fingers=1))
+    with pytest.raises(ValueError, match="have 3 numbers"):
+        fit_to_split(one_finger, split)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"objective": "infonse"}, "objective='infonse'.*infonce"),
+        ({"augment": "strong"}, "augmentation preset 'strong'"),
+        ({"max_steps": 5}, "epochs and max_steps; set one"),
+        ({"epochs": None}, "given by nothing"),
+        ({"epochs": 0}, "positive"),
+        ({"schedule": "step"}, "constant, exponential, cosine"),
+        ({"warmup": 1.0}, "warmup"),
+        ({"precision": "16"}, "32-true"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"clip_norm": 0.0}, "clip_norm"),
+    ],
+)
+def test_what_is_not_allowed_is_said(changes, expected):
+    with pytest.raises(ValueError, match=expected):
+        make_config(**changes)
+
+
+def test_a_configuration_comes_back_from_json():
+    config = make_config(
+        objective={"masked": 1.0, "dynamics": 0.5},
+        objective_options={"dynamics": {"terms": ["inverse", "contact"]}},
+        augment=("noise", "crop"),
+        augment_options={"crop": {"min_scale": 0.9}},
+    )
+    again = PretrainConfig.from_json(json.loads(json.dumps(config.as_json())))
+    assert again.as_json() == config.as_json()
+    assert again.keys == config.keys == ("depth", "contact", "action", "next_depth", "next_contact")
+    with pytest.raises(ValueError, match="no epoch"):
+        PretrainConfig.from_json({"epoch": 3})
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_same_encoder(tmp_path):
+    script = Path(__file__).with_name("train_in_processes.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path), "2"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    zero, one = (load_file(tmp_path / f"rank-{rank}.safetensors") for rank in (0, 1))
+    assert all(torch.equal(value, one[name]) for name, value in zero.items())
+    from train_in_processes import CONFIG
+
+    alone = run(CONFIG, tmp_path / "alone")
+    together = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert together["loss"] == pytest.approx(alone.loss, rel=1e-4)
+    # Adam's first steps follow the gradient's sign, which rounding may turn where it is 0.
+    for name, value in alone.encoder.state_dict().items():
+        assert (zero[name] - value).abs().mean() < 1e-4

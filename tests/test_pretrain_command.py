@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from policies import cli
+from representation.dataset import DatasetWriter
+from representation.objectives.pose import POSE_LABELS
+
+SMALL = [
+    "--backbone",
+    "test_convnext",
+    "--epochs",
+    "2",
+    "--batch-size",
+    "8",
+    "--accelerator",
+    "cpu",
+]
+
+
+def write(folder, kind, columns, labels, seed=0):
+    rng = np.random.default_rng(seed)
+    with DatasetWriter(folder, kind=kind, settings={"seed": seed}, labels=labels) as writer:
+        for split, rows in (("train", 24), ("heldout", 12)):
+            images = {
+                "depth": rng.uniform(0.25, 0.45, (rows, 1, 32, 32)).astype(np.float32),
+                "contact": rng.integers(0, 2, (rows, 2, 32, 32), dtype=np.uint8),
+                "connector": np.arange(rows) % 4,
+            }
+            writer.append(split, images | columns(rng, rows))
+    return str(folder)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """The encoders are small, and other tests run beside."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def grasps(tmp_path_factory):
+    """A data set without actions and episodes."""
+
+    def columns(rng, rows):
+        return {"pose": rng.normal(size=(rows, 3)).astype(np.float32)}
+
+    return write(tmp_path_factory.mktemp("data") / "paper", "paper", columns, ("x", "y", "angle"))
+
+
+@pytest.fixture(scope="module")
+def experience(tmp_path_factory):
+    """A data set of episodes."""
+
+    def columns(rng, rows):
+        return {
+            "pose": rng.normal(size=(rows, 7)).astype(np.float32),
+            "action": rng.uniform(-1, 1, (rows, 5)).astype(np.float32),
+            "episode": np.arange(rows) // 6,
+        }
+
+    folder = tmp_path_factory.mktemp("data") / "experience"
+    return write(folder, "experience", columns, POSE_LABELS)
+
+
+def test_a_preset_trains_and_its_run_can_be_taken_up(grasps, tmp_path, capsys):
+    output = tmp_path / "run"
+    arguments = ["pretrain", "--data", grasps, "--preset", "paper-classify-resnet50"]
+    arguments += ["--from-scratch", "--output", str(output), "--seed", "3", "--lr", "0.01", *SMALL]
+    assert cli.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "of 2 selected" in shown
+    assert "held-out accuracy" in shown
+    document = json.loads((output / "config.json").read_text())
+    config = document["config"]
+    assert document["data"] == grasps
+    assert len(document["data_sha256"]) == 64
+    assert document["versions"]["torch"]
+    assert document["hardware"]["cores"] >= 1
+    assert (config["epochs"], config["seed"], config["learning_rate"]) == (2, 3, 0.01)
+    assert (config["encoder"]["image_size"], config["encoder"]["num_fingers"]) == (32, 1)
+    assert config["pretrained"] is False
+    assert (output / "encoder" / "README.md").is_file()
+
+    assert cli.main(arguments) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert cli.main(["pretrain", "--resume", "--output", str(output)]) == 0
+    assert "of 2 selected" in capsys.readouterr().out
+    assert cli.main(["pretrain", "--resume", "--output", str(output), "--lr", "1"]) == 2
+    assert "leave out --learning-rate" in capsys.readouterr().err
+
+
+def test_several_objectives_train_on_experience(experience, tmp_path):
+    output = tmp_path / "run"
+    arguments = ["--data", experience, "--objective", "pose=1,dynamics=0.5", "--augment", "noise"]
+    arguments += ["--max-steps", "2", "--batch-size", "8", "--backbone", "test_convnext"]
+    arguments += ["--accelerator", "cpu", "--output", str(output)]
+    assert cli.main(["pretrain", *arguments]) == 0
+    config = json.loads((output / "config.json").read_text())["config"]
+    assert config["objective"] == {"pose": 1.0, "dynamics": 0.5}
+    assert config["augment"] == ["noise"]
+    assert (config["epochs"], config["max_steps"]) == (None, 2)
+    assert len(config["objective_options"]["pose"]["mean"]) == 7
+
+
+def test_an_interrupted_run_says_how_to_go_on(grasps, tmp_path, monkeypatch, capsys):
+    from representation import training
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training._Training, "_look", interrupt)
+    output = tmp_path / "a run"
+    arguments = ["--data", grasps, "--objective", "classification", "--output", str(output), *SMALL]
+    assert cli.main(["pretrain", *arguments]) == 130
+    assert f"vtinsert pretrain --resume --output '{output}'" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert cli.main(["pretrain", "--resume", "--output", str(output)]) == 0
+
+
+def test_another_data_set_does_not_go_on_with_a_run(grasps, experience, tmp_path, capsys):
+    output = str(tmp_path / "run")
+    arguments = ["--data", grasps, "--objective", "infonce", "--output", output, *SMALL]
+    assert cli.main(["pretrain", *arguments]) == 0
+    assert cli.main(["pretrain", "--resume", "--output", output, "--data", experience]) == 2
+    assert "is not the data set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "--data is needed"),
+        (["--data", "no/such/folder", "--objective", "infonce"], "no/such/folder"),
+        (["--data", "GRASPS"], "--preset or --objective"),
+        (["--data", "GRASPS", "--preset", "control-resnet-mocko"], "control-resnet-moco"),
+        (["--data", "GRASPS", "--preset", "control-resnet-dynamics"], "no action"),
+        (["--data", "GRASPS", "--preset", "control-vit-pose"], "have 3 numbers"),
+        (["--data", "GRASPS", "--objective", "nonsense"], "soft_contrastive"),
+        (["--data", "GRASPS", "--objective", "masked=much"], "'much' is no weight"),
+        (["--data", "GRASPS", "--objective", "masked", "--augment", "blur"], "dilation_erosion"),
+        (["--data", "GRASPS", "--objective", "infonce", "--backbone", "resnet5"], "resnet50"),
+        (["--data", "GRASPS", "--objective", "infonce", "--image-size", "224"], "32 x 32"),
+        (["--data", "GRASPS", "--objective", "infonce", "--modalities", "touch"], "vision"),
+        (["--data", "GRASPS", "--objective", "infonce", "--pooling", "flatten"], "embedding_dim"),
+        (["--data", "GRASPS", "--objective", "infonce", "--batch-size", "99"], "24 rows"),
+        (["--data", "GRASPS", "--objective", "infonce", "--devices", "0"], "--devices"),
+        (
+            ["--data", "GRASPS", "--objective", "infonce", "--epochs", "2", "--max-steps", "3"],
+            "one",
+        ),
+        (
+            ["--data", "GRASPS", "--objective", "infonce", "--pretrained", "--from-scratch"],
+            "only one",
+        ),
+        (["--data", "GRASPS", "--objective", "infonce", "--start", "no/such/encoder"], "no/such"),
+        (["--resume"], "not the folder of a training run"),
+    ],
+)
+def test_what_is_not_allowed_is_said_before_anything_is_written(
+    arguments, expected, grasps, tmp_path, capsys
+):
+    given = [grasps if argument == "GRASPS" else argument for argument in arguments]
+    given += ["--output", str(tmp_path / "run"), "--accelerator", "cpu"]
+    assert cli.main(["pretrain", *given]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("vtinsert pretrain: ")
+    assert expected in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_imagenet_weights_are_said_before_anything_is_written(
+    grasps, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    arguments = ["--data", grasps, "--objective", "infonce", "--pretrained", "--backbone"]
+    arguments += ["resnet18", "--output", str(tmp_path / "run"), "--accelerator", "cpu"]
+    assert cli.main(["pretrain", *arguments, "--batch-size", "8"]) == 2
+    assert "--from-scratch" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

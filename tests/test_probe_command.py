@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from policies import cli
+from policies.commands.probe import _folders
+from representation import EncoderConfig
+from representation.dataset import DatasetWriter
+from representation.objectives.combine import build_objective
+from representation.objectives.pose import POSE_LABELS
+from representation.probes.audit import untrained
+from representation.probes.report import AuditReport
+
+SIZE = 16
+CONFIG = EncoderConfig(backbone="test_vit", image_size=SIZE, contact_size=SIZE, embedding_dim=8)
+FILES = {"report.json", "report.md", "audit.png", "confusion.png", "tsne.png"}
+
+
+def rows(count: int, seed: int) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    pose = generator.uniform(-1, 1, (count, len(POSE_LABELS))).astype(np.float32)
+    depth = 0.35 + 0.02 * pose[:, 3, None, None, None] * np.ones((1, 1, SIZE, SIZE), np.float32)
+    contact = generator.random((count, 2, SIZE, SIZE)) < (pose[:, 0, None, None, None] + 1) / 2
+    return {
+        "depth": depth.astype(np.float32),
+        "contact": contact.astype(np.uint8),
+        "connector": generator.integers(0, 4, count),
+        "episode": np.arange(count) // 5,
+        "pose": pose,
+        "insertion_depth_mm": generator.uniform(-8, 4, count).astype(np.float32),
+        "lateral_mm": generator.uniform(0, 4, count).astype(np.float32),
+        "contact_force_n": generator.exponential(1.0, count).astype(np.float32),
+    }
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "experience"
+    settings = {"clearance_mm": 0.2}
+    with DatasetWriter(folder, kind="experience", settings=settings, labels=POSE_LABELS) as writer:
+        writer.append("train", rows(120, 0))
+        writer.append("heldout", rows(60, 1))
+    return folder
+
+
+def save_run(folder: Path) -> None:
+    """The folder that training leaves, as far as probing reads it."""
+    from representation.pretrain_config import PretrainConfig
+    from representation.run_folder import Provenance, RunFolder
+
+    encoder = untrained(CONFIG, 0)
+    config = PretrainConfig(encoder=CONFIG, objective="infonce")
+    run = RunFolder(folder)
+    run.write_config(config, Provenance(), {})
+    run.write_weights(encoder, build_objective("infonce", encoder), config, Provenance(), {})
+
+
+def test_an_untrained_encoder_is_probed(data, tmp_path, capsys) -> None:
+    output = tmp_path / "probe"
+    arguments = ["probe", "random:test_vit", "--data", str(data), "--output", str(output)]
+    assert cli.main([*arguments, "--rows", "100"]) == 0
+    shown = capsys.readouterr().out
+    for text in ("hand z mm", "Gate, near contact", "fail", "among", str(output)):
+        assert text in shown
+    assert {path.name for path in output.iterdir()} == FILES
+    document = json.loads((output / "report.json").read_text())
+    report = AuditReport.from_json(json.dumps(document["audit"]))
+    assert report.name == "random:test_vit"
+    assert report.train_rows["all"] == 100
+    assert report.yardsticks["socket_y_mm"] == pytest.approx(0.2 + 1.0)
+    assert {e.subject for e in report.pose} == {
+        "mean",
+        "encoder",
+        "untrained encoder",
+        "raw pixels",
+    }
+    assert {"command", "commit", "hardware", "versions", "data"} <= document.keys()
+    assert report.to_markdown() in (output / "report.md").read_text()
+
+
+def test_encoders_stand_side_by_side(data, tmp_path, capsys) -> None:
+    untrained(CONFIG, 0).save_pretrained(tmp_path / "saved")
+    save_run(tmp_path / "run")
+    output = tmp_path / "probe"
+    names = [str(tmp_path / name) for name in ("saved", "run", "run/encoder")]
+    assert cli.main(["probe", *names, "--data", str(data), "--output", str(output)]) == 0
+    assert "Side by side" in capsys.readouterr().out
+    table = (output / "comparison.md").read_text()
+    assert table.count("guessing the mean") == 1
+    assert all(name in table for name in names)
+    shared = []
+    for folder in _folders(output, names):
+        assert {path.name for path in folder.iterdir()} == FILES
+        document = json.loads((folder / "report.json").read_text())["audit"]
+        shared.append(document["shared_space"])
+        assert len({e["subject"] for e in document["pose"]}) == (4 if len(shared) == 1 else 2)
+    assert shared == ["ridge map of vision to touch", "projection heads", "projection heads"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["random:test_vit", "--rows", "3"], "at least 20"),
+        (["random:test_vit", "--data", "no/such/folder"], "no/such/folder"),
+        (["random:tset_vit"], "did you mean"),
+        (["no-such-encoder"], "not a bundled encoder"),
+        (["random:test_vit", "--device", "gpu9"], "--device gpu9"),
+        ([], "name one or more encoders"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(data, arguments, expected, capsys, tmp_path) -> None:
+    given = ["probe", *arguments, "--output", str(tmp_path / "probe")]
+    if "--data" not in arguments:
+        given += ["--data", str(data)]
+    assert cli.main(given) == 2
+    shown = capsys.readouterr().err
+    assert shown.splitlines()[-1].startswith("vtinsert probe: ")
+    assert expected in shown
+    assert not (tmp_path / "probe").exists()
+
+
+def test_images_of_another_size_are_named_with_both_sizes(data, tmp_path, capsys) -> None:
+    from dataclasses import replace
+
+    untrained(replace(CONFIG, image_size=32), 0).save_pretrained(tmp_path / "saved")
+    assert cli.main(["probe", str(tmp_path / "saved"), "--data", str(data)]) == 2
+    shown = capsys.readouterr().err.splitlines()[-1]
+    assert "16, 16" in shown
+    assert "32, 32" in shown
+
+
+def test_data_without_labels_are_refused(tmp_path, capsys) -> None:
+    with DatasetWriter(tmp_path / "bare", kind="paper", settings={}, labels=()) as writer:
+        for split in ("train", "heldout"):
+            columns = rows(30, 0)
+            del columns["pose"]
+            writer.append(split, columns)
+    assert cli.main(["probe", "random:test_vit", "--data", str(tmp_path / "bare")]) == 2
+    assert "no pose labels" in capsys.readouterr().err
+
+
+def test_folders_of_encoders_with_one_name_differ() -> None:
+    output = Path("out")
+    assert _folders(output, ["a/b"]) == [output]
+    assert _folders(output, ["a/b", "a-b", "c"]) == [
+        output / "a-b-0",
+        output / "a-b-1",
+        output / "c",
+    ]
