@@ -15,23 +15,17 @@ CONTROL_BACKBONES = {
         embedding_dim=128,
         backbone_options={
             "layers": [1, 1, 1, 1],
-            "channels": [16, 32, 64, 64],
+            "channels": [16, 32, 32, 32],
             "stem_type": "deep",
             "stem_width": 8,
-            "output_stride": 16,
+            "output_stride": 8,
         },
     ),
     "vit": EncoderConfig(
         backbone="vit_tiny_patch16_224",
         pooling="flatten",
         embedding_dim=128,
-        backbone_options={
-            "patch_size": 8,
-            "embed_dim": 64,
-            "depth": 1,
-            "num_heads": 2,
-            "mlp_ratio": 2.0,
-        },
+        backbone_options={"patch_size": 16, "embed_dim": 96, "depth": 2, "num_heads": 3},
     ),
 }
 """Encoders for control at 64 pixels: small enough to run beside a simulator on a CPU, and with
