@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import shutil
@@ -71,6 +72,8 @@ class RunFolder:
         self._config = self.path / "config.json"
         self._checkpoint = self.path / "checkpoint.pt"
         self._objective = self.path / "objective.safetensors"
+        self._writing = self.path / ".writing"
+        self._replaced = self._writing / "replaced"
 
     def require_new(self) -> None:
         """Check that nothing would be written over.
@@ -184,7 +187,8 @@ class RunFolder:
         """
         # Written beside, then renamed: an encoder's folder is never half of one and half of
         # another. Its last part is the name that the card shows.
-        writing = self.path / ".writing"
+        self._put_back()
+        writing = self._writing
         shutil.rmtree(writing, ignore_errors=True)
         writing.mkdir()
         encoder.save_pretrained(writing / "encoder")
@@ -201,7 +205,7 @@ class RunFolder:
         state = {name: v.detach().cpu().contiguous() for name, v in objective.state_dict().items()}
         save_file(state, writing / self._objective.name, metadata={"format": "pt"})
         if self.encoder.exists():
-            self.encoder.replace(writing / "replaced")
+            self.encoder.replace(self._replaced)
         (writing / "encoder").replace(self.encoder)
         (writing / self._objective.name).replace(self._objective)
         shutil.rmtree(writing)
@@ -216,8 +220,16 @@ class RunFolder:
         Raises:
             EncoderFileError: If a file is missing, damaged, or does not fit.
         """
+        self._put_back()
         load_weights(encoder, self.encoder / "model.safetensors")
         load_weights(objective, self._objective)
+
+    def _put_back(self) -> None:
+        """Undo a writing that was killed after it took the old encoder away."""
+        if not self.encoder.exists():
+            # Not there: nothing to put back, or another process of the run was faster.
+            with contextlib.suppress(FileNotFoundError):
+                self._replaced.replace(self.encoder)
 
     def write_metrics(self, history: Sequence[Mapping[str, float]]) -> None:
         """Write the table of epochs.

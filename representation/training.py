@@ -84,7 +84,8 @@ class PretrainResult:
     loss: float
     """Its mean loss in training."""
     metrics: dict[str, float]
-    """That epoch's row of the history, and what the final evaluation measured."""
+    """That epoch's row of the history, but for what is measured of the result: `heldout/`, and
+    the final evaluation."""
     history: list[dict[str, float]]
     """A row for each epoch."""
 
@@ -217,21 +218,24 @@ def pretrain(
     provenance = provenance or Provenance()
     fabric = fabric or make_fabric(config)
     devices = [fabric.device.index or 0] if fabric.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), _fast_math(fabric.device):
-        state = run.read_checkpoint(fabric.device) if resume else None
-        training = _Training(config, source, heldout, fabric, run, provenance, progress, state)
-        fabric.barrier()  # every process has checked the folder before one makes it
-        try:
-            training.train(evaluate_every, checkpoint_every)
-        except KeyboardInterrupt:
-            if fabric.is_global_zero:
-                print(
-                    f"Interrupted; {training.saved} epoch(s) are in {run.path}. "
-                    f"Go on with: {provenance.resume}",
-                    file=sys.stderr,
-                )
-            raise
-        return training.finish(evaluate)
+    with torch.random.fork_rng(devices):
+        with _fast_math(fabric.device):
+            state = run.read_checkpoint(fabric.device) if resume else None
+            training = _Training(config, source, heldout, fabric, run, provenance, progress, state)
+            fabric.barrier()  # every process has checked the folder before one makes it
+            try:
+                training.train(evaluate_every, checkpoint_every)
+            except KeyboardInterrupt:
+                if fabric.is_global_zero:
+                    print(
+                        f"Interrupted; {training.saved} epoch(s) are in {run.path}. "
+                        f"Go on with: {provenance.resume}",
+                        file=sys.stderr,
+                    )
+                raise
+        # In full precision, which is that of whoever uses the encoder.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            return training.finish(evaluate)
 
 
 @torch.no_grad()
@@ -393,6 +397,10 @@ class _Training:
         encoder.eval()
         objective.eval()
         metrics = dict(self.history[self.best_epoch - 1])
+        if self.heldout is not None:
+            # Of the encoder that is written, whose statistics are others than in its epoch.
+            measured = evaluate_objective(encoder, objective, self.heldout, self.fabric)
+            metrics |= {f"heldout/{name}": value for name, value in measured.items()}
         if self.fabric.is_global_zero:
             if evaluate is not None:
                 metrics |= {
@@ -522,12 +530,14 @@ class _Training:
 
         Source: Wu and Johnson 2021 ("Rethinking 'Batch' in BatchNorm"), section 3.
         """
-        encoder = self.learner.encoder
-        norms = [m for m in encoder.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        encoders = self._encoders()
+        modules = [module for encoder in encoders for module in encoder.modules()]
+        norms = [m for m in modules if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         if not norms:
             return
         momenta = [norm.momentum for norm in norms]
-        encoder.eval()
+        for encoder in encoders:
+            encoder.eval()
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # the plain mean over batches
@@ -535,7 +545,9 @@ class _Training:
         self.generator.manual_seed(_seed(self.config.seed, _STATISTICS_SEED))
         batches = self.source.epoch(self.best_epoch - 1)
         for batch in itertools.islice(batches, _STATISTICS_BATCHES):
-            encoder(self.augment(batch, self.generator))
+            augmented = self.augment(batch, self.generator)
+            for encoder in encoders:
+                encoder(augmented)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         if self.fabric.world_size > 1:
@@ -548,11 +560,14 @@ class _Training:
             if buffer.is_floating_point():
                 buffer.copy_(cast(Tensor, self.fabric.all_reduce(buffer, reduce_op="mean")))
 
+    def _encoders(self) -> list[VisuotactileEncoder]:
+        """The encoder, and momentum copies of it."""
+        return [m for m in self.learner.modules() if isinstance(m, VisuotactileEncoder)]
+
     @contextlib.contextmanager
     def _compiled(self) -> Iterator[None]:
         """Encoders that compile what they compute, while training lasts."""
-        encoders = [m for m in self.learner.modules() if isinstance(m, VisuotactileEncoder)]
-        encoders = encoders if self.config.compile else []
+        encoders = self._encoders() if self.config.compile else []
         for encoder in encoders:
             object.__setattr__(encoder, "encode", torch.compile(encoder.encode))
         try:
@@ -569,7 +584,6 @@ class _Training:
                 self.learner.load_state_dict(self.kept)
                 self._write_weights(self.history[self.best_epoch - 1])
                 self.learner.load_state_dict(now)
-                self.kept = None
             self.run.write_metrics(self.history)
             self.run.write_checkpoint(
                 {
@@ -578,6 +592,7 @@ class _Training:
                     **{name: getattr(self, name) for name in _PROGRESS},
                 }
             )
+        self.kept = None
         self.fabric.barrier()
         self.saved = self.epoch
 

@@ -52,12 +52,13 @@ def accuracy_figure(groups: Mapping[str, Mapping[str, NDArray[np.int64]]]) -> Fi
             axes.bar(x, share, 0.92 * width, color=_SENSES[senses])
             error = [[max(share - low, 0.0)], [max(high - share, 0.0)]]
             axes.errorbar(x, share, error, color="black", linewidth=1, capsize=2)
-            axes.text(x, high + 0.012, f"{share:.1%}", ha="center", va="bottom", fontsize=7.5)
+            axes.text(x, 0.03, f"{share:.1%}", ha="center", va="bottom", fontsize=7.5)
     axes.axhline(PAPER_BEST, color="black", linewidth=0.8, linestyle=":")
-    axes.text(-0.5, PAPER_BEST, " paper's best, 95.3%", fontsize=7.5, va="bottom", ha="left")
+    right = len(groups) - 0.45
+    axes.text(right, PAPER_BEST, " the paper's\n best, 95.3%", fontsize=7.5, va="center")
     axes.set_xlim(-0.55, len(groups) - 0.45)
     axes.set_xticks(range(len(groups)), list(groups))
-    axes.set_ylim(0.0, 1.12)
+    axes.set_ylim(0.0, 1.05)
     axes.set_yticks(np.linspace(0, 1, 6), [f"{tick:.0%}" for tick in np.linspace(0, 1, 6)])
     axes.set_ylabel("accuracy on held-out grasps")
     axes.spines[["top", "right"]].set_visible(False)

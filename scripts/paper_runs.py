@@ -63,9 +63,11 @@ def study(*, pretrained: bool = False) -> dict[str, Run]:
             runs[name] = Run(preset(f"paper-{name}"), f"{title}, {senses}")
     for suffix in ("", "-vision"):
         name = f"classify-resnet50{suffix}-occlusion"
-        runs[name] = Run(preset(f"paper-{name}"), f"ResNet-50, {SENSES[suffix]}", occluded=True)
+        runs[name] = Run(
+            preset(f"paper-{name}"), f"ResNet-50, {SENSES[suffix]}, occluded", occluded=True
+        )
     for backbone, title in BACKBONES.items():
-        for suffix, kind in (("", "none"), ("-augmented", "with augmentation")):
+        for suffix, kind in (("", "no augmentation"), ("-augmented", "augmented")):
             name = f"infonce-{backbone}{suffix}"
             runs[name] = Run(preset(f"paper-{name}"), f"{title}, {kind}")
 

@@ -73,6 +73,7 @@ def test_a_preset_trains_and_its_run_can_be_taken_up(grasps, tmp_path, capsys):
     output = tmp_path / "run"
     arguments = ["pretrain", "--data", grasps, "--preset", "paper-classify-resnet50"]
     arguments += ["--from-scratch", "--output", str(output), "--seed", "3", "--lr", "0.01", *SMALL]
+    arguments += ["--weight-decay", "0"]
     assert cli.main(arguments) == 0
     shown = capsys.readouterr().out
     assert "of 2 selected" in shown
@@ -84,6 +85,7 @@ def test_a_preset_trains_and_its_run_can_be_taken_up(grasps, tmp_path, capsys):
     assert document["versions"]["torch"]
     assert document["hardware"]["cores"] >= 1
     assert (config["epochs"], config["seed"], config["learning_rate"]) == (2, 3, 0.01)
+    assert config["weight_decay"] == 0  # not what was left out
     assert (config["encoder"]["image_size"], config["encoder"]["num_fingers"]) == (32, 1)
     assert config["pretrained"] is False
     assert (output / "encoder" / "README.md").is_file()

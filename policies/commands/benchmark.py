@@ -15,11 +15,11 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
-from rich.progress import Progress, TimeElapsedColumn, track
 from rich.table import Table
 
 from policies import machine, speed
 from policies.commands import CommandError
+from policies.progress import progress_bar
 from vtenv.config import VTInsertConfig
 from vtenv.whole_file import whole_file
 
@@ -93,10 +93,11 @@ def benchmark(
     for subject in subjects.values():
         subject.measure(seed, chosen[:_WARM_UP_STEPS], calls[: 2 * _WARM_UP_STEPS])
     # The parts and the numbers of threads take turns, so that ratios compare neighbours in time.
-    for _ in track(range(repetitions), "Measuring", console=Console(stderr=True)):
-        for count, subject in subjects.items():
-            measured[count].append(subject.measure(seed, chosen, calls))
-        single.append(speed.measure_single(settings, seed, steps, actions))
+    with progress_bar() as progress:
+        for _ in progress.track(range(repetitions), description="Measuring"):
+            for count, subject in subjects.items():
+                measured[count].append(subject.measure(seed, chosen, calls))
+            single.append(speed.measure_single(settings, seed, steps, actions))
     for subject in subjects.values():
         subject.close()
 
@@ -148,11 +149,8 @@ def _measure_encoders(
 
     stepper = encode_speed.Stepper(worlds, threads, seed)
     timings = []
-    progress = Progress(
-        *Progress.get_default_columns(), TimeElapsedColumn(), console=Console(stderr=True)
-    )
     try:
-        with progress:
+        with progress_bar() as progress:
             for name, encoder in encode_speed.candidates(names):
                 size = encoder.config.image_size
                 task = progress.add_task(f"{name}, {size} px", total=repetitions)

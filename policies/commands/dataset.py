@@ -200,7 +200,6 @@ def _require(condition: bool, option: str, given: object, allowed: str) -> None:
         raise CommandError(f"--{option} {given} is not allowed; it must be {allowed}")
 
 
-# --- grasps -----------------------------------------------------------------------------------
 def _write_grasps(options: Paper | Clutter) -> None:
     _require(options.seed >= 0, "seed", options.seed, "0 or more")
     threads = options.threads
@@ -237,7 +236,6 @@ def _write_grasps(options: Paper | Clutter) -> None:
                 progress.advance(bar, len(block["connector"]))
 
 
-# --- experience -------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Plan:
     """How experience is cut into parts that are made independently.
@@ -359,7 +357,6 @@ def _append_part(
     writer.checkpoint()
 
 
-# --- what is in it ----------------------------------------------------------------------------
 def _check(folder: Path) -> int:
     opened = Dataset.open(folder)
     opened.verify()

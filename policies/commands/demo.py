@@ -7,14 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import imageio.v3
-import rich.progress
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from policies import film
 from policies.commands import CommandError, ConnectorName
 from policies.episodes import Outcome, expert, play
+from policies.progress import progress_bar
 from policies.video import write_video
 from vtenv.config import VTInsertConfig
 from vtenv.connectors import CONNECTORS
@@ -82,29 +81,10 @@ def demo(
     return 0
 
 
-class _Rate(rich.progress.ProgressColumn):
-    """How many a second."""
-
-    def render(self, task: rich.progress.Task) -> Text:
-        rate = task.finished_speed or task.speed
-        return Text("" if rate is None else f"{rate:.1f} a second", "progress.data.speed")
-
-
-def _progress() -> rich.progress.Progress:
-    return rich.progress.Progress(
-        rich.progress.TextColumn("{task.description}"),
-        rich.progress.BarColumn(),
-        rich.progress.MofNCompleteColumn(),
-        _Rate(),
-        rich.progress.TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-
-
 def _play(connectors: Sequence[str], seeds: Sequence[int], clearance_mm: float) -> list[Outcome]:
     """The outcomes of the expert's episodes, by connector and seed."""
     outcomes = []
-    with _progress() as progress:
+    with progress_bar() as progress:
         # The bar comes first: the first run of all compiles the sensors and settles the grasps.
         task = progress.add_task("Playing episodes", total=len(connectors) * len(seeds))
         envs = VTInsertVectorEnv(
@@ -166,7 +146,7 @@ def _film(console: Console, outcomes: Sequence[Outcome], clearance_mm: float, ou
 
     total = sum(film.num_frames(outcome.steps) for outcome in outcomes)
     video, sheet = output / "demo.mp4", output / "demo.png"
-    with _progress() as progress:
+    with progress_bar() as progress:
         filming = progress.track(frames(), total=total, description="Filming")
         count = write_video(video, filming, film.FPS)
     with whole_file(sheet) as temporary:

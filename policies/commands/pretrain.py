@@ -106,7 +106,7 @@ def pretrain(
     given = {
         name: value
         for name, value in locals().items()
-        if value not in (None, False) and name in _OPTIONS
+        if name in _OPTIONS and value is not None and value is not False
     }
     if pretrained + from_scratch + (start is not None) > 1:
         raise CommandError("of --pretrained, --from-scratch and --start, only one can be given")

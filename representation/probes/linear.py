@@ -161,7 +161,7 @@ def fit_probe(fit: Moments, validation: Moments, shift: Tensor) -> LinearProbe:
     flat = deviation <= _FLAT * (1.0 + (shift + mean).abs())
     scale = torch.where(flat, torch.inf, deviation)
     chosen = [PENALTIES[0]] * len(intercept)
-    if validation.count:
+    if fit.count and validation.count:
         chosen = _choose(_scaled(fit, mean, intercept, scale), validation, mean, intercept, scale)
     standardised = _scaled(every, mean, intercept, scale)
     weights = torch.empty_like(every.xy)

@@ -21,8 +21,8 @@ from representation.probes.variables import unit
 
 DARK = ("#1f4e9c", "#c4540a", "#1d7a3a", "#8c2a8c")
 LIGHT = ("#93b8ec", "#fbb37c", "#8fd3a0", "#dc9fdc")
-"""Colours of the connectors, by number: darker for touch, lighter for vision."""
-"""A colour for each connector: darker for touch, lighter for vision, as in the paper's figure 9."""
+"""Colours of the connectors, by number: darker for touch, lighter for vision, as in the paper's
+figure 9."""
 _UNKNOWN = "#888888"
 
 

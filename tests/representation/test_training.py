@@ -13,6 +13,7 @@ import torch
 from memory_split import SIZE, MemorySplit
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
 from representation import EncoderConfig, VisuotactileEncoder
 from representation.encoder_files import EncoderFileError
@@ -172,6 +173,32 @@ def test_encoder_and_objective_come_back_from_the_folder(learned):
     measured = evaluate_objective(encoder, objective, source)
     assert result.epoch == 6
     assert measured["loss"] == pytest.approx(result.metrics["heldout/loss"])
+
+
+@pytest.mark.parametrize("objective", ["classification", "moco"])
+def test_what_is_measured_is_what_is_written(objective, tmp_path):
+    config = make_config(objective=objective, epochs=1)
+    assert any(isinstance(m, nn.BatchNorm2d) for m in VisuotactileEncoder(ENCODER).modules())
+    fabric = make_fabric(config, accelerator="cpu")
+    heldout = make_source(config, MemorySplit(20, seed=1), fabric, shuffle=False)
+    result = run(config, tmp_path / "run", heldout=heldout)
+    encoder = VisuotactileEncoder.from_pretrained(result.folder / "encoder")
+    measured = evaluate_objective(encoder, load_objective(result.folder, encoder), heldout)
+    assert measured["loss"] == pytest.approx(result.metrics["heldout/loss"])
+    assert measured["loss"] != pytest.approx(result.history[0]["heldout/loss"])
+
+
+def test_an_encoder_that_a_killed_writing_took_away_is_put_back(tmp_path):
+    config = make_config(epochs=1)
+    finished = run(config, tmp_path / "run")
+    before = weights(finished.folder)
+    writing = finished.folder / ".writing"
+    writing.mkdir()
+    (finished.folder / "encoder").replace(writing / "replaced")
+    run(config, tmp_path / "run", resume=True)
+    after = weights(finished.folder)
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert not writing.exists()
 
 
 def test_an_objective_of_another_encoder_is_refused(learned):
@@ -429,3 +456,22 @@ def test_two_processes_train_the_same_encoder(tmp_path):
     # Adam's first steps follow the gradient's sign, which rounding may turn where it is 0.
     for name, value in alone.encoder.state_dict().items():
         assert (zero[name] - value).abs().mean() < 1e-4
+
+
+def test_batch_statistics_are_those_of_the_selected_weights(tmp_path):
+    """Not running averages, which lag behind: the loss in evaluation is that in training."""
+    config = make_config(learning_rate=2e-2, epochs=2)
+    split = MemorySplit()
+    result = run(config, tmp_path / "run", split)
+    norms = [m for m in result.encoder.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert norms and all(norm.momentum == 0.1 for norm in norms)
+    images = result.encoder.preprocess(
+        {key: torch.as_tensor(v) for key, v in split.read(range(len(split)), None).items()}
+    )
+    seen = []
+    first = next(m for m in result.encoder.backbones["vision"].modules() if m in norms)
+    first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        result.encoder.encode(images)
+    mean = seen[0].mean(dim=(0, 2, 3))
+    torch.testing.assert_close(first.running_mean, mean, rtol=0.0, atol=1e-4)
