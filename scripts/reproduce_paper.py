@@ -112,8 +112,6 @@ def _data_folder(folder: Path, *, free: bool) -> Path:
 def _write_data(folder: Path, options: Options, *, free: bool) -> None:
     """The paper's grasps, or many more of them, unless they are there."""
     path = _data_folder(folder, free=free)
-    if path.exists():
-        return
     size = options.image_size or (32 if options.smoke else 224)
     grasps = 1920
     if options.smoke:
@@ -123,10 +121,19 @@ def _write_data(folder: Path, options: Options, *, free: bool) -> None:
     config = GraspConfig(image_size=size, contact_size=size, grasps=grasps)
     # Another seed: the held-out grasps of the study are none of these.
     seed = options.seed + (1 if free else 0)
+    settings = {"seed": seed, "image_size": size, "grasps": grasps}
+    if path.exists():
+        there = Dataset.open(path).settings
+        if there != settings:
+            raise SystemExit(
+                f"{path} was made with {there}, and this study asks for {settings}; choose "
+                "another --output, or the options it was begun with"
+            )
+        return
     writer = DatasetWriter(
         path,
         kind="paper",
-        settings={"seed": seed, "image_size": size, "grasps": grasps},
+        settings=settings,
         labels=POSE_LABELS,
         made={"command": _command(), "commit": machine.commit(), "versions": machine.versions()},
     )
