@@ -14,8 +14,9 @@ import torch
 from representation.augmentations import Augment
 from representation.encoder import OBSERVATION_KEYS, EncoderConfig
 from representation.objectives.combine import OBJECTIVES
-from representation.objectives.pose import POSE_LABELS, pose_statistics
+from representation.objectives.pose import pose_statistics
 from representation.sources import Split, require_columns
+from vtenv.pose_labels import POSE_LABELS
 
 SCHEDULES = ("constant", "exponential", "cosine")
 SELECTIONS = ("lowest_loss", "last")

@@ -9,13 +9,13 @@ from vtenv import experience as module
 from vtenv.connectors import CONNECTOR_NAMES
 from vtenv.experience import (
     BEHAVIOURS,
-    POSE_LABELS,
     BehaviourMixture,
     Experience,
     heldout_episodes,
     record,
 )
 from vtenv.near_contact import jammed, near_contact
+from vtenv.pose_labels import POSE_LABELS
 
 SIZES = {"image_size": 16, "contact_size": 16}
 

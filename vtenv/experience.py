@@ -19,17 +19,6 @@ from vtenv.state import Array, WorldState, constant, namespace
 from vtenv.task import ACTION_SCALE, STATE_SIZE, Geometry
 from vtenv.vector_env import VTInsertVectorEnv
 
-POSE_LABELS = (
-    "hand_x_mm",
-    "hand_z_mm",
-    "hand_pitch_deg",
-    "socket_x_mm",
-    "socket_y_mm",
-    "socket_z_mm",
-    "socket_yaw_deg",
-)
-"""Columns of `pose`: the plug in the hand, and the socket's mouth in the hand's frame."""
-
 BEHAVIOURS = ("expert", "biased", "noisy", "hover", "walk")
 """What an episode may be about, by code."""
 
@@ -231,7 +220,7 @@ class Experience:
               last;
             - `connector` (N,) int64; `episode` (N,) int64, numbered in the order they start, or
               -1 for the rare row in which the physics failed;
-            - `pose` (N, 7) float32, the columns `POSE_LABELS`;
+            - `pose` (N, 7) float32, the columns `vtenv.pose_labels.POSE_LABELS`;
             - `insertion_depth_mm`, `lateral_mm`, `contact_force_n` (N,) float32.
         """
         worlds_seed, behaviour_seed = np.random.SeedSequence(seed).spawn(2)

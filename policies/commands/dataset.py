@@ -28,7 +28,6 @@ from representation.dataset import Dataset, DatasetError, DatasetWriter
 from vtenv.config import VTInsertConfig
 from vtenv.connectors import CONNECTOR_NAMES
 from vtenv.experience import (
-    POSE_LABELS,
     BehaviourMixture,
     Experience,
     heldout_episodes,
@@ -43,6 +42,7 @@ from vtenv.near_contact import (
     jammed,
     near_contact,
 )
+from vtenv.pose_labels import POSE_LABELS
 from vtenv.whole_file import whole_file
 
 PREVIEW_FILE = "preview.png"
@@ -80,25 +80,13 @@ class Paper:
 
 
 @dataclass(frozen=True)
-class Clutter:
+class Clutter(Paper):
     """As `paper`, with other objects around the one that is grasped."""
 
     output: Path = Path("outputs/clutter")
     """Folder of the data set; must not exist, or be empty."""
-    seed: int = 0
-    """Seed of everything random."""
     objects: int = 3
     """Objects beside the grasped one, 1 to 6."""
-    image_size: int = 224
-    """Rows and columns of the overhead depth image."""
-    contact_size: int = 224
-    """Rows and columns of each finger's contact mask."""
-    grasps: int = 1920
-    """Training grasps, a multiple of 4."""
-    heldout: int | None = None
-    """Held-out grasps, a multiple of 4; by default a third of the training grasps."""
-    threads: int | None = None
-    """Threads; by default one a core. The data are the same."""
 
 
 @dataclass(frozen=True)

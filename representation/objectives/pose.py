@@ -10,20 +10,10 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from representation.objectives.objective import Objective, ObjectiveOutput, require_positive
+from vtenv.pose_labels import POSE_LABELS
 
 if TYPE_CHECKING:
     from representation.encoder import VisuotactileEncoder
-
-POSE_LABELS = (
-    "hand_x_mm",
-    "hand_z_mm",
-    "hand_pitch_deg",
-    "socket_x_mm",
-    "socket_y_mm",
-    "socket_z_mm",
-    "socket_yaw_deg",
-)
-"""Columns of a batch's `pose`: the plug in the hand, and the socket's mouth in the hand's frame."""
 
 POSE_MEAN = (0.0, 0.0, 0.0, 30.0, 0.0, 0.0, 0.0)
 POSE_STD = (1.7, 1.7, 5.8, 12.0, 7.0, 2.0, 6.0)

@@ -23,7 +23,6 @@ from representation.encoder import (
     EncoderConfig,
     VisuotactileEncoder,
 )
-from representation.objectives.pose import POSE_LABELS
 from representation.probes.bootstrap import Bootstrap
 from representation.probes.classes import ClassProbe, confusion_counts
 from representation.probes.clusters import cluster_agreement, silhouette
@@ -71,6 +70,7 @@ from representation.probes.sphere import alignment, uniformity
 from representation.probes.split import ProbeError, SplitLike, choose_rows
 from representation.probes.tsne import tsne
 from representation.probes.variables import PoseVariables
+from vtenv.pose_labels import POSE_LABELS
 
 RANKS = (1, 5, 10)
 """Ranks of the cross-modal retrieval."""
