@@ -23,6 +23,10 @@ COMMANDS = {
     "dataset": "Make a data set: the paper's grasps, experience of the task, or clutter.",
     "pretrain": "Train an encoder on a data set: the paper's presets, ours, or your own options.",
     "probe": "Audit what encoders know: pose, connector, and what the senses share.",
+    "train": "Train a policy on a representation: PPO, SAC, TQC, RecurrentPPO or DAgger.",
+    "evaluate": "Play a policy on fixed seeds: success, steps, forces and failures, with a video.",
+    "ablate": "Train a grid of representations and seeds, and compare their policies.",
+    "report": "Write an ablation's tables, curves and videos as one page.",
 }
 """What each command does, by name; the first line of its function's docstring."""
 
