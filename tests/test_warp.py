@@ -199,6 +199,7 @@ def on_gpu(test):
 
 
 @on_gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
 def test_a_step_waits_for_nothing_but_the_flags(mode):
     env = VTInsertVectorEnv(

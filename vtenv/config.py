@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
 from vtenv.connectors import CONNECTOR_NAMES
+from vtenv.randomization import DomainRandomizationConfig
+from vtenv.ranges import Range, checked_range, is_number, require
 
 MODALITIES = ("depth", "contact", "gel", "proprio", "state")
 """The closed set of modalities, in the order they appear in an observation."""
 
 REWARDS = ("dense", "sparse")
 """The closed set of reward functions."""
-
-Range = tuple[float, float]
-"""Lower and upper bound, in the unit that the field's name ends with."""
-
-
-def _require(condition: bool, name: str, given: object, allowed: str) -> None:
-    if not condition:
-        raise ValueError(f"{name}={given!r} is not allowed; {name} must be {allowed}")
-
-
-def _is_number(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return -math.inf < value < math.inf  # exact for integers too large for a float
 
 
 @dataclass(frozen=True)
@@ -60,16 +47,8 @@ class InitialStateRanges:
     """The socket about the vertical, positive to the left."""
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _LIMITS.items():
-            given = getattr(self, name)
-            pair = tuple(given) if isinstance(given, Iterable) else ()
-            valid = (
-                len(pair) == 2 and all(map(_is_number, pair)) and low <= pair[0] <= pair[1] <= high
-            )
-            _require(
-                valid, name, given, f"a pair (low, high) with {low:g} <= low <= high <= {high:g}"
-            )
-            object.__setattr__(self, name, tuple(map(float, pair)))
+        for name, limits in _LIMITS.items():
+            object.__setattr__(self, name, checked_range(name, getattr(self, name), limits))
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -112,20 +91,23 @@ class SceneConfig:
     """Rows and columns of the overhead depth image, 8 to 512."""
     contact_size: int = 64
     """Rows and columns of each finger's gel and contact images, 8 to 512."""
+    connector_scale: float = 1.0
+    """Size of what is inserted, and of its hole, across the axis; 0.8 to 1.2 of the standard's.
+    Lengths, the held body, the clearance and the lead-in stay."""
 
     def __post_init__(self) -> None:
-        for name, low, high in (("clearance_mm", 0.1, 2.0), ("lead_in_mm", 0.0, 2.0)):
+        for name, low, high, unit in (
+            ("clearance_mm", 0.1, 2.0, "a number of millimetres"),
+            ("lead_in_mm", 0.0, 2.0, "a number of millimetres"),
+            ("connector_scale", 0.8, 1.2, "a number"),
+        ):
             given = getattr(self, name)
-            _require(
-                _is_number(given) and low <= given <= high,
-                name,
-                given,
-                f"a number of millimetres from {low:g} to {high:g}",
-            )
+            valid = is_number(given) and low <= given <= high
+            require(valid, name, given, f"{unit} from {low:g} to {high:g}")
             object.__setattr__(self, name, float(given))
         for name in ("image_size", "contact_size"):
             given = getattr(self, name)
-            _require(
+            require(
                 isinstance(given, int) and not isinstance(given, bool) and 8 <= given <= 512,
                 name,
                 given,
@@ -157,8 +139,8 @@ class DepthNoiseConfig:
             ("quantization_mm", "depth_quantization_mm", 50.0, "a number of millimetres"),
         ):
             given = getattr(self, name)
-            _require(
-                _is_number(given) and 0 <= given <= high, argument, given, f"{unit}, 0 to {high:g}"
+            require(
+                is_number(given) and 0 <= given <= high, argument, given, f"{unit}, 0 to {high:g}"
             )
             object.__setattr__(self, name, float(given))
 
@@ -177,10 +159,11 @@ class VTInsertConfig:
     depth_noise: DepthNoiseConfig = field(default_factory=DepthNoiseConfig)
     reward: str = "dense"
     initial_state: InitialStateRanges = field(default_factory=InitialStateRanges)
+    domain_randomization: DomainRandomizationConfig | None = None
 
     def __post_init__(self) -> None:
         choices = ("random", *CONNECTOR_NAMES)
-        _require(
+        require(
             isinstance(self.connector, str) and self.connector in choices,
             "connector",
             self.connector,
@@ -189,7 +172,7 @@ class VTInsertConfig:
         given = self.modalities
         given = (given,) if isinstance(given, str) else given
         given = tuple(given) if isinstance(given, Iterable) else ()
-        _require(
+        require(
             bool(given)
             and all(isinstance(name, str) for name in given)
             and set(given) <= set(MODALITIES)
@@ -199,17 +182,23 @@ class VTInsertConfig:
             f"one or more of {', '.join(MODALITIES)}, each once",
         )
         object.__setattr__(self, "modalities", tuple(m for m in MODALITIES if m in given))
-        _require(
+        require(
             isinstance(self.reward, str) and self.reward in REWARDS,
             "reward",
             self.reward,
             f"one of {', '.join(REWARDS)}",
         )
-        _require(
+        require(
             isinstance(self.initial_state, InitialStateRanges),
             "initial_state",
             self.initial_state,
             "an InitialStateRanges (or None for the default ranges)",
+        )
+        require(
+            isinstance(self.domain_randomization, DomainRandomizationConfig | None),
+            "domain_randomization",
+            self.domain_randomization,
+            "a DomainRandomizationConfig (or None for none)",
         )
 
     @property
@@ -227,11 +216,13 @@ class VTInsertConfig:
         contact_size: int | None = None,
         clearance_mm: float = 0.4,
         lead_in_mm: float = 1.0,
+        connector_scale: float = 1.0,
         depth_noise_mm: float | None = None,
         depth_dropout: float | None = None,
         depth_quantization_mm: float | None = None,
         reward: str = "dense",
         initial_state: InitialStateRanges | None = None,
+        domain_randomization: DomainRandomizationConfig | None = None,
         **unknown: object,
     ) -> VTInsertConfig:
         """Make a configuration from the environment's keyword arguments.
@@ -261,6 +252,7 @@ class VTInsertConfig:
                 lead_in_mm=lead_in_mm,
                 image_size=64 if image_size is None else image_size,
                 contact_size=64 if contact_size is None else contact_size,
+                connector_scale=connector_scale,
             ),
             depth_noise=DepthNoiseConfig(
                 noise_mm=1.0 if depth_noise_mm is None else depth_noise_mm,
@@ -269,6 +261,7 @@ class VTInsertConfig:
             ),
             reward=reward,
             initial_state=InitialStateRanges() if initial_state is None else initial_state,
+            domain_randomization=domain_randomization,
         )
         for sensors, arguments in given.items():
             if set(sensors.split(" or ")) & set(config.modalities):

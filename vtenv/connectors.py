@@ -11,6 +11,7 @@ fully inserted plug has the frame of its socket.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ the gel (12 mm) that a plug held 3 mm back and 10 degrees tilted still goes in."
 HOUSING_HALF_SIZE = (0.012, 0.024, 0.012)
 """Half-extents of the block that carries the socket, in [m]: depth, width, height. Wider than
 the palm, so that the overhead camera sees its flanks when the hand covers the mouth."""
+
+PLUG_MASS = 0.014
+"""Mass of a plug and the first centimetres of its cable, in [kg]."""
 
 BACK_GAP = 0.0005
 """Room behind the tip of a fully inserted plug, in [m]."""
@@ -115,15 +119,21 @@ class Connector:
         return CONNECTOR_NAMES.index(self.name)
 
 
-def get_connector(name: str) -> Connector:
+def get_connector(name: str, scale: float = 1.0) -> Connector:
     """Return the connector called `name`.
+
+    Args:
+        name: One of `CONNECTOR_NAMES`.
+        scale: Size of what is inserted and of its hole, across the axis, in parts of the
+            standard's. Lengths stay, so that a plug reaches as far ahead of the hand; so does
+            the held body, and with it how a settled grasp holds and feels.
 
     Raises:
         ValueError: If there is no such connector; lists those there are.
     """
     if name not in CONNECTORS:
         raise ValueError(f"unknown connector {name!r}; choose one of {', '.join(CONNECTOR_NAMES)}")
-    return CONNECTORS[name]
+    return _connectors(scale)[name]
 
 
 def _box(
@@ -242,14 +252,13 @@ _USB_TRAVEL = 0.01175
 _USB_NOSE = 0.0010
 
 
-def _usb_plug() -> Shape:
-    half_y, half_z = _USB_SHELL[0] / 2, _USB_SHELL[1] / 2
-    rim_x, rim_y, rim_z = _USB_TRAVEL - _USB_NOSE, half_y - _USB_NOSE, half_z - _USB_NOSE
+def _usb_plug(scale: float) -> Shape:
+    half_y, half_z = (side / 2 * scale for side in _USB_SHELL)
+    nose = _USB_NOSE * scale
+    rim_x, rim_y, rim_z = _USB_TRAVEL - nose, half_y - nose, half_z - nose
     s = math.sqrt(0.5)
-    rim = [
-        Primitive((_USB_NOSE, rim_y), (rim_x, 0.0, z), (s, s, 0.0, 0.0)) for z in (rim_z, -rim_z)
-    ]
-    rim += [Primitive((_USB_NOSE, rim_z), (rim_x, y, 0.0)) for y in (rim_y, -rim_y)]
+    rim = [Primitive((nose, rim_y), (rim_x, 0.0, z), (s, s, 0.0, 0.0)) for z in (rim_z, -rim_z)]
+    rim += [Primitive((nose, rim_z), (rim_x, y, 0.0)) for y in (rim_y, -rim_y)]
     body = _box(-0.020, 0.0, 0.008, 0.004)
     shell = _box(-0.001, rim_x, half_y, half_z)
     return {
@@ -260,8 +269,8 @@ def _usb_plug() -> Shape:
     }
 
 
-def _usb_socket(clearance: float, lead_in: float) -> Shape:
-    half_y, half_z = (side / 2 + clearance for side in _USB_SHELL)
+def _usb_socket(scale: float, clearance: float, lead_in: float) -> Shape:
+    half_y, half_z = (side / 2 * scale + clearance for side in _USB_SHELL)
     return _rectangular_hole(half_y, half_z, _USB_TRAVEL, lead_in)
 
 
@@ -274,27 +283,29 @@ _PIN_BODY = (0.0140, 0.00254, _PIN_COUNT * _PIN_PITCH)
 _PIN_ROWS = (np.arange(_PIN_COUNT) - (_PIN_COUNT - 1) / 2) * _PIN_PITCH
 
 
-def _pin_plug() -> Shape:
+def _pin_plug(scale: float) -> Shape:
     length, width, height = _PIN_BODY
+    radius, rows = _PIN_RADIUS * scale, _PIN_ROWS * scale
     return {
         "grip_box": [_box(-length, 0.0, width / 2, height / 2)],
         "body_boxes": [_box(-length, 0.0, width / 2, 0.00085, z=float(z)) for z in _PIN_ROWS],
         "insert_capsules": [
-            _along_x("capsule", _PIN_RADIUS, -0.002, _PIN_TRAVEL, z=float(z)) for z in _PIN_ROWS
+            _along_x("capsule", radius, -0.002, _PIN_TRAVEL, z=float(z)) for z in rows
         ],
     }
 
 
-def _pin_socket(clearance: float, lead_in: float) -> Shape:
-    half_y = _PIN_RADIUS + clearance
-    half_z = float(_PIN_ROWS[-1]) + half_y
+def _pin_socket(scale: float, clearance: float, lead_in: float) -> Shape:
+    rows = _PIN_ROWS * scale
+    half_y = _PIN_RADIUS * scale + clearance
+    half_z = float(rows[-1]) + half_y
     shape = _rectangular_hole(half_y, half_z, _PIN_TRAVEL, lead_in)
-    half_divider = _PIN_PITCH / 2 - half_y
+    half_divider = _PIN_PITCH * scale / 2 - half_y
     if half_divider * 2 < _MIN_DIVIDER:
         return shape
     # A divider's nose is round: the widest lead-in that the pitch leaves room for.
     depth = _PIN_TRAVEL + BACK_GAP
-    middles = (_PIN_ROWS[1:] + _PIN_ROWS[:-1]) / 2
+    middles = (rows[1:] + rows[:-1]) / 2
     shape["walls"] += [
         _box(half_divider, depth, half_y + lead_in, half_divider, z=float(z)) for z in middles
     ]
@@ -315,9 +326,10 @@ def _round_plug(insert_radius: float, travel: float, body_radius: float, length:
     }
 
 
-CONNECTORS: dict[str, Connector] = {
-    connector.name: connector
-    for connector in (
+@functools.cache
+def _connectors(scale: float) -> dict[str, Connector]:
+    """The connectors by name, in the order of `CONNECTOR_NAMES`, at a scale."""
+    connectors = (
         Connector(
             name="aux",
             label="3.5 mm audio plug",
@@ -325,9 +337,9 @@ CONNECTORS: dict[str, Connector] = {
             "JEITA RC-5325A. Moulded barrel, 9 mm across and 18 mm long: typical.",
             travel=0.0140,
             body_size=(0.018, 0.009, 0.009),
-            mass=0.014,
-            plug=_round_plug(0.00175, 0.0140, 0.0045, 0.018),
-            socket=lambda c, lead: _round_hole(0.00175 + c, 0.0140, lead),
+            mass=PLUG_MASS,
+            plug=_round_plug(0.00175 * scale, 0.0140, 0.0045, 0.018),
+            socket=lambda c, lead: _round_hole(0.00175 * scale + c, 0.0140, lead),
         ),
         Connector(
             name="pin",
@@ -337,9 +349,9 @@ CONNECTORS: dict[str, Connector] = {
             "position: typical of 2.54 mm wire housings.",
             travel=_PIN_TRAVEL,
             body_size=_PIN_BODY,
-            mass=0.014,
-            plug=_pin_plug(),
-            socket=_pin_socket,
+            mass=PLUG_MASS,
+            plug=_pin_plug(scale),
+            socket=functools.partial(_pin_socket, scale),
         ),
         Connector(
             name="usb",
@@ -348,9 +360,9 @@ CONNECTORS: dict[str, Connector] = {
             "mm: USB 2.0 specification, section 6.5. Overmould 20 mm long: typical.",
             travel=_USB_TRAVEL,
             body_size=(0.020, 0.016, 0.008),
-            mass=0.014,
-            plug=_usb_plug(),
-            socket=_usb_socket,
+            mass=PLUG_MASS,
+            plug=_usb_plug(scale),
+            socket=functools.partial(_usb_socket, scale),
         ),
         Connector(
             name="stud",
@@ -359,10 +371,13 @@ CONNECTORS: dict[str, Connector] = {
             "clearance hole as ISO 273. Shank 8 mm across and 20 mm long: ours.",
             travel=0.0120,
             body_size=(0.020, 0.008, 0.008),
-            mass=0.014,
-            plug=_round_plug(0.0030, 0.0120, 0.0040, 0.020),
-            socket=lambda c, lead: _round_hole(0.0030 + c, 0.0120, lead),
+            mass=PLUG_MASS,
+            plug=_round_plug(0.0030 * scale, 0.0120, 0.0040, 0.020),
+            socket=lambda c, lead: _round_hole(0.0030 * scale + c, 0.0120, lead),
         ),
     )
-}
+    return {connector.name: connector for connector in connectors}
+
+
+CONNECTORS = _connectors(1.0)
 """The connectors by name, in the order of `CONNECTOR_NAMES`."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vtenv import scene
 from vtenv.config import SceneConfig
-from vtenv.connectors import CONNECTORS
+from vtenv.connectors import get_connector
 from vtenv.parts import Part, hand_parts, plug_parts, socket_parts
 from vtenv.surfaces import Surface, merge
 
@@ -83,7 +83,7 @@ def build_render_spec(config: SceneConfig, connectors: Sequence[str]) -> mujoco.
     clearance, lead_in = config.clearance_mm * 1e-3, config.lead_in_mm * 1e-3
     sets = {_HAND: list(hand_parts(spec))}
     for name in connectors:
-        chosen = CONNECTORS[name]
+        chosen = get_connector(name, config.connector_scale)
         sets[name] = [*plug_parts(chosen), *socket_parts(spec, chosen, clearance, lead_in)]
     for geom in list(spec.geoms):
         if geom.parent.name in ("plug", "socket"):

@@ -97,6 +97,48 @@ def settle_grasps(
     return grasps
 
 
+def with_gel_stiffness(
+    grasps: NDArray[np.float64], connector: NDArray[np.int64], stiffness: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Settled grasps as they would be with gel of another stiffness.
+
+    The fingers close with the same force, so that each pad is pressed in to where a contact of
+    the new stiffness pushes back as one of the nominal stiffness does at its settled depth r.
+    By MuJoCo's contact model that is stiffness * r d(r)^2 / (1 - d(r)), up to a constant.
+
+    Args:
+        grasps: Grasps settled at the nominal stiffness, (N, `GRASP_SIZE`).
+        connector: Index in `CONNECTOR_NAMES`, (N,).
+        stiffness: In parts of the nominal, (N,).
+
+    Returns:
+        The grasps, (N, `GRASP_SIZE`).
+
+    Source:
+        MuJoCo's documentation, "Computation", "Constraint model": impedance and reference.
+    """
+    width = np.array([CONNECTORS[name].body_size[1] for name in CONNECTOR_NAMES])[connector]
+    face = scene.FINGER_OPEN - grasps[:, :2]
+    pressed = width[:, None] / 2 + grasps[:, 3:4] * [1.0, -1.0] - face
+    depth, force = _gel_curve()
+    deeper = np.interp(np.interp(pressed, depth, force) / stiffness[:, None], force, depth)
+    moved = grasps.copy()
+    moved[:, :2] += deeper - pressed
+    return moved
+
+
+@functools.cache
+def _gel_curve() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Indentations of the gel, in [m], and in proportion the force at each, both ascending."""
+    low, high, width, middle, power = scene.GEL_IMPEDANCE
+    depth = np.linspace(0.0, scene.GEL_THICKNESS, 6001)
+    x = np.minimum(depth / width, 1.0)
+    rising = x**power / middle ** (power - 1)
+    falling = 1 - (1 - x) ** power / (1 - middle) ** (power - 1)
+    impedance = low + (high - low) * np.where(x <= middle, rising, falling)
+    return depth, depth * impedance**2 / (1 - impedance)
+
+
 @functools.cache
 def load_bank(ranges: InitialStateRanges, num_threads: int = 1) -> NDArray[np.float64]:
     """The settled grasps for these in-hand ranges, from the cache or made now.

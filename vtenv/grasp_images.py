@@ -152,7 +152,7 @@ def overhead_depth(
     seen = np.empty_like(true)
     depth_images(
         np.arange(count), true[:, 0], noise_seeds,
-        noise.noise_mm, noise.dropout, noise.quantization_mm, seen[:, 0],
+        np.full(count, noise.noise_mm), noise.dropout, noise.quantization_mm, seen[:, 0],
     )  # fmt: skip
     return seen
 

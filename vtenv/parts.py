@@ -140,18 +140,18 @@ def _aux_plug(connector: Connector) -> Iterator[Part]:
 
 def _pin_plug(connector: Connector) -> Iterator[Part]:
     length, width, height = connector.body_size
-    posts = connector.plug["insert_capsules"]
+    ribs, posts = connector.plug["body_boxes"], connector.plug["insert_capsules"]
     wires = ("red_wire", "yellow_wire", "green_wire", "blue_wire")
     half = height / len(posts) / 2
-    for post, wire in zip(posts, wires, strict=True):
-        z, side = post.pos[2], post.size[0]
+    for rib, post, wire in zip(ribs, posts, wires, strict=True):
+        z, post_z, side = rib.pos[2], post.pos[2], post.size[0]
         housing = slab((length / 2, width / 2, half - 0.00006), (-length / 2, 0, z), 0.0003)
         yield Part("plug", "black_plastic", housing)
         window = slab((0.0014, 0.00004, 0.00035), (-0.0045, -width / 2, z), 0.00003)
         yield Part("plug", "gold", window)
         square = rounded_rectangle(side, side, side * 0.15, 1)
         stations = ((-0.002, 1.0), (connector.travel - 0.0009, 1.0), (connector.travel, 0.35))
-        shape = extrude([(x, square * scale + [0, z]) for x, scale in stations])
+        shape = extrude([(x, square * scale + [0, post_z]) for x, scale in stations])
         yield Part("plug", "gold", shape)
         yield Part("plug", wire, _cable(-length + 0.001, 0.0007, z))
 

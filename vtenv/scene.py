@@ -9,7 +9,9 @@ nominal centre. The hand's frame has the same axes at zero yaw and pitch.
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 
 import mujoco
 import numpy as np
@@ -38,6 +40,12 @@ GEL_SIZE = 0.024
 """Side of the square gel, in [m]."""
 GEL_THICKNESS = 0.006
 """Thickness of the gel, in [m]; no indentation is deeper."""
+CONNECTOR_FRICTION, PAD_FRICTION = 0.2, 1.5
+"""Sliding friction between plug and socket, and of the gel pads."""
+GEL_TIME_CONSTANT = 0.006
+"""Time constant of contacts with the gel, in [s]: its stiffness is as its inverse square."""
+GEL_IMPEDANCE = (0.9, 0.95, 0.001, 0.5, 2.0)
+"""MuJoCo's `solimp` of contacts with the gel."""
 CAMERA_HEIGHT = 0.35
 """Height of the overhead camera above the hand's nominal centre, in [m]."""
 VIEW_HALF_EXTENT = 0.049
@@ -58,15 +66,15 @@ _PLUG, _PAD = 1, 2
 DECOR_GROUP, SCENE_GROUP, PLUG_GROUP, COLLIDER_GROUP = range(4)
 
 _RIGID = {
-    "friction": [0.2, 0.005, 0.0001],
+    "friction": [CONNECTOR_FRICTION, 0.005, 0.0001],
     "solref": [0.004, 1.0],
     # Stiffer than MuJoCo's default, which lets a light plug sink 0.9 mm into a wall at 15 N.
     "solimp": [0.97, 0.99, 0.0005, 0.5, 2.0],
 }
 _GEL = {
-    "friction": [1.5, 0.02, 0.0001],
-    "solref": [0.006, 1.0],
-    "solimp": [0.9, 0.95, 0.001, 0.5, 2.0],
+    "friction": [PAD_FRICTION, 0.02, 0.0001],
+    "solref": [GEL_TIME_CONSTANT, 1.0],
+    "solimp": GEL_IMPEDANCE,
     "condim": 4,
     "priority": 1,
 }
@@ -102,7 +110,7 @@ def build_spec(config: SceneConfig, connector: str) -> mujoco.MjSpec:
     Returns:
         The specification, ready to compile or to decorate.
     """
-    chosen = get_connector(connector)
+    chosen = get_connector(connector, config.connector_scale)
     spec = mujoco.MjSpec()
     spec.modelname = f"vtinsert_{connector}"
     spec.compiler.degree = False
@@ -131,9 +139,16 @@ def build_spec(config: SceneConfig, connector: str) -> mujoco.MjSpec:
     return spec
 
 
-def build_models(config: SceneConfig, connectors: tuple[str, ...]) -> list[mujoco.MjModel]:
-    """Compile one model for each connector."""
-    return [build_spec(config, name).compile() for name in connectors]
+def build_models(
+    config: SceneConfig, connectors: Sequence[str], clearances_mm: Sequence[float] = ()
+) -> list[mujoco.MjModel]:
+    """Compile one model for each connector, or one for each of its clearances.
+
+    Returns:
+        The models: all those of the first connector, then those of the next.
+    """
+    configs = [dataclasses.replace(config, clearance_mm=c) for c in clearances_mm] or [config]
+    return [build_spec(c, name).compile() for name in connectors for c in configs]
 
 
 def _fill_slots(body: mujoco.MjsBody, owner: str, shape: Shape) -> None:

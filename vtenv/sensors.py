@@ -81,7 +81,7 @@ def depth_images(
     worlds: NDArray[np.int64],
     depth: NDArray[np.float32],
     seeds: NDArray[np.uint64],
-    noise_mm: float,
+    noise_mm: NDArray[np.float64],
     dropout: float,
     quantization_mm: float,
     out: NDArray[np.float32],
@@ -95,17 +95,18 @@ def depth_images(
         worlds: Which worlds to do, int64.
         depth: True planar depth, (N, H, W), float32, [m]; infinity where nothing is hit.
         seeds: Seed of each world's noise, (N,), uint64.
-        noise_mm: As in `DepthNoiseConfig`.
+        noise_mm: As in `DepthNoiseConfig`, for each world, (N,), float64.
         dropout: As in `DepthNoiseConfig`.
         quantization_mm: As in `DepthNoiseConfig`.
         out: Filled with the images, (N, H, W), float32, [m], within [0, `MAX_DEPTH`]; 0 where
             there is no return.
     """
     height, width = depth.shape[1:]
-    scale = np.float32(noise_mm * 1e-3) / (_NOISE_DISTANCE * _NOISE_DISTANCE) * _SUM_SCALE
     step = np.float32(quantization_mm * 1e-3)
     for world in worlds:
         true, image, seed = depth[world], out[world], seeds[world]
+        scale = np.float32(noise_mm[world] * 1e-3)
+        scale = scale / (_NOISE_DISTANCE * _NOISE_DISTANCE) * _SUM_SCALE
         for row in range(height):
             for column in range(width):
                 z = true[row, column]
@@ -124,7 +125,7 @@ def depth_images(
                     if edge and np.float64(bits >> np.uint64(11)) * 2.0**-53 < dropout:
                         image[row, column] = _ZERO
                         continue
-                if noise_mm > 0:
+                if scale > 0:
                     bits = hash_pixels(seed, pixel)
                     total = np.int64(bits & np.uint64(0xFFFF))
                     total += np.int64((bits >> np.uint64(16)) & np.uint64(0xFFFF))

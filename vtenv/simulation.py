@@ -46,6 +46,29 @@ def action_space() -> spaces.Box:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """What follows from the state of N worlds, and from their last step.
+
+    Attributes:
+        state: The worlds.
+        geometry: Where their plugs are.
+        potentials: How far along the task is, by term, (N,) each.
+        success: Whether the last step ended in success, (N,), bool.
+        failure: Code into `task.FAILURES` of what it ended in, (N,), integer.
+        terms: Weighted terms of its reward, by name, (N,) each.
+        vectors: The observations that are vectors, by modality.
+    """
+
+    state: WorldState
+    geometry: task.Geometry
+    potentials: dict[str, Array]
+    success: Array
+    failure: Array
+    terms: dict[str, Array]
+    vectors: dict[str, Array]
+
+
+@dataclass(frozen=True)
 class StepResult:
     """What a control step led to, for all worlds; zero for worlds not stepped.
 
@@ -89,16 +112,22 @@ class Simulation:
         self._clearance = config.scene.clearance_mm * 1e-3
         self._lead_in = config.scene.lead_in_mm * 1e-3
         self.last_observation: dict[str, Array] = {}
-        self.last_info: dict[str, Array] = {}
-        self.state: WorldState = self.engine.state()
-        self.geometry: task.Geometry = task.geometry(self.state)
-        xp = self._xp = namespace(self.state.hand)
-        self._potentials = task.potentials(self.geometry, self._clearance, self._lead_in)
-        nothing = xp.zeros_like(self.state.socket_force)
-        terms = task.REWARD_WEIGHTS if config.reward == "dense" else ("success",)
-        self._terms: dict[str, Array] = dict.fromkeys(terms, nothing)
-        self._success: Array = xp.zeros_like(self.state.stable)
-        self._failure: Array = xp.zeros_like(self.state.connector)
+        self._xp = namespace(self.engine.state().hand)
+        record = self.engine.recorded
+        self._aim = record(self._aimed)
+        self._judge_reset = record(self._judged_reset)
+        self._judge_step = record(self._judged_step)
+        self._judged = self._judged_at_rest()
+
+    @property
+    def state(self) -> WorldState:
+        """The state of the worlds."""
+        return self._judged.state
+
+    @property
+    def geometry(self) -> task.Geometry:
+        """Where the worlds' plugs are."""
+        return self._judged.geometry
 
     def reset(
         self,
@@ -123,12 +152,10 @@ class Simulation:
         self.engine.reset(
             worlds, task.initial_state(uniforms, self.config, self.engine.bank_size, fixed)
         )
-        reset = self._mask(worlds)
-        self._evaluate(reset)
-        self._success = self._merge(self._success, self._xp.zeros_like(self._success), reset)
-        self._failure = self._merge(self._failure, self._xp.zeros_like(self._failure), reset)
-        for name, term in self._terms.items():
-            self._terms[name] = self._merge(term, self._xp.zeros_like(term), reset)
+        before = self._judged
+        self._judged = self._judge_reset(
+            before.success, before.failure, before.terms, self._mask(worlds)
+        )
 
     def step(self, worlds: NDArray[np.int64], actions: Array) -> StepResult:
         """Advance worlds by one control step.
@@ -141,29 +168,14 @@ class Simulation:
             ValueError: If an action has another shape, or is not finite. About a tensor this is
                 known later: its world stands still, and `StepResult.wait` raises.
         """
-        xp = self._xp
-        actions, finite = self._check(worlds, actions)
-        moved = self._mask(worlds)
+        actions = self._check(worlds, actions)
+        before = self._judged
+        target, finite = self._aim(before.state.target, before.state.hand, actions)
         if worlds.size:
-            still = xp.where(finite[:, None], actions, xp.zeros_like(actions))
-            target = task.next_target(self.state.target, self.state.hand, still)
             self.engine.step(worlds, target)
-        before = self._potentials
-        self._evaluate(moved)
-        failed = (self._failure > 0) & ~self._success
-        if self.config.reward == "dense":
-            terms = task.dense_reward(
-                before, self._potentials, self._success, failed, self.state.socket_force
-            )
-        else:
-            terms = {"success": xp.astype(self._success, self.state.socket_force.dtype)}
-        self._terms = {name: self._merge(self._terms[name], terms[name], moved) for name in terms}
-        # Added term by term: NumPy's own sum may round differently for other numbers of worlds.
-        reward = functools.reduce(xp.add, terms.values())
-        terminated = self._success | failed
-        if moved is not None:
-            reward = xp.where(moved, reward, xp.zeros_like(reward))
-            terminated = terminated & moved
+        self._judged, reward, terminated = self._judge_step(
+            before.potentials, before.success, before.failure, before.terms, self._mask(worlds)
+        )
         arriving = self.engine.send({"terminated": terminated, "finite": finite})
 
         def wait() -> NDArray[np.bool_]:
@@ -177,38 +189,26 @@ class Simulation:
     def observe(self, worlds: NDArray[np.int64]) -> dict[str, Array]:
         """Observations of all worlds, new arrays; images of other worlds are the last ones."""
         images = self.engine.sense(worlds, self.generators)
-        observation: dict[str, Array] = {}
-        for name in self.config.modalities:
-            if name in images:
-                observation[name] = images[name]
-                continue
-            values = (
-                task.proprio(self.state)
-                if name == "proprio"
-                else task.privileged(self.state, self.geometry)
-            )
-            limited = self._xp.clip(values, -PROPRIO_LIMIT, PROPRIO_LIMIT)
-            observation[name] = self._xp.astype(limited, self._xp.float32)
-        self.last_observation = observation
-        return observation
+        known = {**self._judged.vectors, **images}
+        self.last_observation = {name: known[name] for name in self.config.modalities}
+        return self.last_observation
 
     def info(self) -> dict[str, Array]:
         """What an environment's `info` tells, as new arrays over all worlds.
 
         `connector` and `failure` are codes, int64, into `CONNECTOR_NAMES` and `task.FAILURES`.
         """
-        geom, state, failure = self.geometry, self.state, self._failure
+        judged, state, geometry = self._judged, self.state, self.geometry
         info = {
-            "is_success": self._success,
+            "is_success": judged.success,
             "connector": state.connector,
-            "insertion_depth": geom.depth,
-            "lateral_error": geom.lateral,
-            "angular_error": geom.angle,
+            "insertion_depth": geometry.depth,
+            "lateral_error": geometry.lateral,
+            "angular_error": geometry.angle,
             "contact_force": state.socket_force,
-            "failure": self._xp.where(self._success, self._xp.zeros_like(failure), failure),
+            "failure": judged.failure,
         }
-        info |= {f"reward_{name}": term for name, term in self._terms.items()}
-        self.last_info = info
+        info |= {f"reward_{name}": term for name, term in judged.terms.items()}
         return {name: self._xp.asarray(value, copy=True) for name, value in info.items()}
 
     def fetch(self, *groups: Mapping[str, Array]) -> tuple[dict[str, NDArray[Any]], ...]:
@@ -221,7 +221,7 @@ class Simulation:
         """The last observation and info of one world, on the host, for drawing them."""
         observation, info = self.fetch(
             {name: value[world] for name, value in self.last_observation.items()},
-            {name: value[world : world + 1] for name, value in self.last_info.items()},
+            {name: value[world : world + 1] for name, value in self.info().items()},
         )
         return observation, {name: value[0] for name, value in named(info).items()}
 
@@ -229,8 +229,8 @@ class Simulation:
         """Release the engine; may be called twice."""
         self.engine.close()
 
-    def _check(self, worlds: NDArray[np.int64], actions: Array) -> tuple[Array, Array]:
-        """Actions as an array of the engine's, and whose are finite.
+    def _check(self, worlds: NDArray[np.int64], actions: Array) -> Array:
+        """Actions as an array of the engine's.
 
         Raises:
             ValueError: If they have another shape, or the host sees that one is not finite.
@@ -242,18 +242,85 @@ class Simulation:
             raise ValueError(f"actions have shape {tuple(actions.shape)}; expected {expected}")
         if isinstance(actions, np.ndarray):
             _refuse(worlds, actions, np.all(np.isfinite(actions), axis=-1))
-        actions = self.engine.asarray(actions)
-        return actions, self._xp.all(self._xp.isfinite(actions), axis=-1)
+        return self.engine.asarray(actions)
 
-    def _evaluate(self, worlds: Array | None) -> None:
-        """Bring what follows from the worlds' state up to date, after those of a mask changed."""
-        self.state = self.engine.state()
-        self.geometry = task.geometry(self.state)
-        self._potentials = task.potentials(self.geometry, self._clearance, self._lead_in)
-        success = task.is_success(self.state, self.geometry, self._clearance)
-        self._success = self._merge(self._success, success, worlds)
-        failure = task.failure(self.state, self.geometry)
-        self._failure = self._merge(self._failure, failure, worlds)
+    # The functions that follow are recorded: what changes comes as an argument.
+
+    def _aimed(self, target: Array, hand: Array, actions: Array) -> tuple[Array, Array]:
+        """Targets that actions lead to, and which actions are finite; the others do nothing."""
+        xp = self._xp
+        finite = xp.all(xp.isfinite(actions), axis=-1)
+        still = xp.where(finite[:, None], actions, xp.zeros_like(actions))
+        return task.next_target(target, hand, still), finite
+
+    def _judged_reset(
+        self, success: Array, failure: Array, terms: dict[str, Array], reset: Array | None
+    ) -> Judgement:
+        """The worlds after those of a mask, None for all, were reset."""
+        state = self.engine.state()
+        geometry = task.geometry(state)
+        merge, nothing = self._merge, self._xp.zeros_like
+        return Judgement(
+            state,
+            geometry,
+            task.potentials(geometry, self._clearance, self._lead_in),
+            merge(success, nothing(success), reset),
+            merge(failure, nothing(failure), reset),
+            {name: merge(term, nothing(term), reset) for name, term in terms.items()},
+            self._vectors(state, geometry),
+        )
+
+    def _judged_step(
+        self,
+        potentials: dict[str, Array],
+        success: Array,
+        failure: Array,
+        terms: dict[str, Array],
+        moved: Array | None,
+    ) -> tuple[Judgement, Array, Array]:
+        """The worlds after those of a mask, None for all, moved; rewards, and who is done."""
+        xp, merge = self._xp, self._merge
+        state = self.engine.state()
+        geometry = task.geometry(state)
+        reached = task.potentials(geometry, self._clearance, self._lead_in)
+        success = merge(success, task.is_success(state, geometry, self._clearance), moved)
+        code = task.failure(state, geometry)
+        failure = merge(failure, xp.where(success, xp.zeros_like(code), code), moved)
+        failed = failure > 0
+        if self.config.reward == "dense":
+            earned = task.dense_reward(potentials, reached, success, failed, state.socket_force)
+        else:
+            earned = {"success": xp.astype(success, state.socket_force.dtype)}
+        # Added term by term: NumPy's own sum may round differently for other numbers of worlds.
+        reward = functools.reduce(xp.add, earned.values())
+        terminated = success | failed
+        if moved is not None:
+            reward = xp.where(moved, reward, xp.zeros_like(reward))
+            terminated = terminated & moved
+        terms = {name: merge(terms[name], earned[name], moved) for name in earned}
+        vectors = self._vectors(state, geometry)
+        judged = Judgement(state, geometry, reached, success, failure, terms, vectors)
+        return judged, reward, terminated
+
+    def _vectors(self, state: WorldState, geometry: task.Geometry) -> dict[str, Array]:
+        xp = self._xp
+        vectors: dict[str, Array] = {}
+        if "proprio" in self.config.modalities:
+            vectors["proprio"] = task.proprio(state)
+        if "state" in self.config.modalities:
+            vectors["state"] = task.privileged(state, geometry)
+        return {
+            name: xp.astype(xp.clip(values, -PROPRIO_LIMIT, PROPRIO_LIMIT), xp.float32)
+            for name, values in vectors.items()
+        }
+
+    def _judged_at_rest(self) -> Judgement:
+        """The worlds before their first reset."""
+        state = self.engine.state()
+        nothing = self._xp.zeros_like(state.socket_force)
+        terms = task.REWARD_WEIGHTS if self.config.reward == "dense" else ("success",)
+        flags, codes = self._xp.zeros_like(state.stable), self._xp.zeros_like(state.connector)
+        return self._judged_reset(flags, codes, dict.fromkeys(terms, nothing), None)
 
     def _mask(self, worlds: NDArray[np.int64]) -> Array | None:
         """Flags of the worlds, (N,); None for all."""

@@ -10,6 +10,7 @@ from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
 from vtenv.config import VTInsertConfig
+from vtenv.domain import Domain
 from vtenv.state import Array, InitialState, PhysicsState, WorldState
 
 ENGINE_NAMES = ("cpu", "warp")
@@ -17,6 +18,7 @@ ENGINE_NAMES = ("cpu", "warp")
 
 Worlds = NDArray[np.int64]
 Key = TypeVar("Key", bound=Hashable)
+R = TypeVar("R")
 
 
 class Engine(Protocol):
@@ -40,8 +42,22 @@ class Engine(Protocol):
         It is there, too, that an engine tells of what went wrong on its device.
         """
 
-    def reset(self, worlds: Worlds, initial: InitialState) -> None:
-        """Put worlds into their initial states, one row of `initial` each, of NumPy arrays."""
+    def recorded(self, function: Callable[..., R]) -> Callable[..., R]:
+        """A pure function of the engine's arrays and state, made as fast as the engine can.
+
+        A GPU records it once: what differs between calls must be among its arguments, which are
+        arrays, None, or dicts, tuples and dataclasses of them, as are its results.
+        """
+
+    def reset(self, worlds: Worlds, initial: InitialState, domain: Domain | None = None) -> None:
+        """Put worlds into their initial states, one row of `initial` each, of NumPy arrays.
+
+        Args:
+            worlds: Worlds to reset.
+            initial: How they start.
+            domain: Their domains, a row each; given at every reset if the configuration
+                randomises domains, and never if it does not.
+        """
 
     def step(self, worlds: Worlds, target: Array) -> None:
         """Advance worlds by one control step, driving their hands to `target`, (N, 5)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from vtenv import scene
 from vtenv.config import VTInsertConfig
 from vtenv.connectors import CONNECTOR_NAMES
+from vtenv.domain import Domain, clearances
+from vtenv.engines.domain_fields import DomainFields
 from vtenv.engines.placement import place
 from vtenv.grasp_bank import BANK_SIZE, load_bank
 from vtenv.raycast import Primitives, cast_depth
@@ -24,6 +27,7 @@ from vtenv.state import InitialState, PhysicsState, WorldState
 
 _POSITION_STAGE = mujoco.mjtStage.mjSTAGE_POS
 Key = TypeVar("Key", bound=Hashable)
+R = TypeVar("R")
 _OVERHEAD = slice(scene.OVERHEAD_CAMERA, scene.OVERHEAD_CAMERA + 1)
 
 
@@ -38,6 +42,7 @@ class CPUEngine:
     """N worlds in one `mujoco.batch.Batch`; implements `Engine`.
 
     Every connector has its model, compiled once; a world's connector is the model it runs on.
+    With domain randomisation it has one for every clearance, and a world runs on a copy.
 
     Args:
         config: The environment's settings.
@@ -61,7 +66,11 @@ class CPUEngine:
         self.num_worlds = num_worlds
         self.num_threads = min(num_threads or available_cores(), num_worlds)
         self.bank_size = BANK_SIZE
-        self.models = scene.build_models(config.scene, CONNECTOR_NAMES)
+        levels = clearances(config)
+        self._num_levels = len(levels)
+        self.models = scene.build_models(config.scene, CONNECTOR_NAMES, levels)
+        self._domain_fields = DomainFields(self.models)
+        self._world_models = [self.models[0]] * num_worlds
         self._config = config
         self._bank = load_bank(config.initial_state, available_cores())
         self._connector = np.zeros(num_worlds, np.int64)
@@ -80,8 +89,9 @@ class CPUEngine:
         self._hand, self._plug, self._socket = body["hand"], body["plug"], body["socket"]
 
         overhead_groups = (scene.SCENE_GROUP, scene.PLUG_GROUP)
-        self._overhead = Primitives.from_models(self.models, overhead_groups)
-        self._touchable = Primitives.from_models(self.models, (scene.PLUG_GROUP,))
+        kinds = self.models[:: self._num_levels]  # what is seen does not depend on the clearance
+        self._overhead = Primitives.from_models(kinds, overhead_groups)
+        self._touchable = Primitives.from_models(kinds, (scene.PLUG_GROUP,))
         fovy = math.radians(self.models[0].cam_fovy[scene.OVERHEAD_CAMERA])
         self._overhead_extent = math.tan(fovy / 2)
         image, contact = config.scene.image_size, config.scene.contact_size
@@ -89,6 +99,7 @@ class CPUEngine:
         self._gel = np.empty((num_worlds, 2, contact, contact), np.float32)
         self._pressed = np.empty_like(self._gel)
         self._seeds = np.zeros(num_worlds, np.uint64)
+        self._noise_mm = np.full(num_worlds, config.depth_noise.noise_mm)
         self._images: dict[str, NDArray[Any]] = {}
 
     def asarray(self, values: Any) -> NDArray[Any]:
@@ -99,15 +110,23 @@ class CPUEngine:
         """The arrays as they are, which is on the host."""
         return lambda: dict(arrays)
 
-    def reset(self, worlds: NDArray[np.int64], initial: InitialState) -> None:
-        """Put worlds into their initial states, one row of `initial` each."""
-        if (self._connector[worlds] != initial.connector).any():
+    def recorded(self, function: Callable[..., R]) -> Callable[..., R]:
+        """The function as it is."""
+        return function
+
+    def reset(
+        self, worlds: NDArray[np.int64], initial: InitialState, domain: Domain | None = None
+    ) -> None:
+        """Put worlds into their initial states, one row of `initial` and `domain` each."""
+        if domain is not None:
+            self._set_domain(worlds, initial.connector, domain)
+        elif (self._connector[worlds] != initial.connector).any():
             self._connector[worlds] = initial.connector
             self._batch.set_models([self.models[c] for c in self._connector])
 
         batch = self._batch
         batch.reset(worlds, stage=mujoco.mjtStage.mjSTAGE_NONE)
-        placed = place(initial, self._bank)
+        placed = place(initial, self._bank, domain)
         self._qpos[worlds], self._ctrl[worlds] = placed.qpos, placed.ctrl
         batch.mocap_pos[worlds, 0] = placed.socket_pos
         batch.mocap_quat[worlds, 0] = placed.socket_quat
@@ -152,8 +171,8 @@ class CPUEngine:
         images: dict[str, NDArray[Any]] = {}
         if "depth" in wanted:
             images["depth"] = new("depth", self._depth.shape, np.float32)
-            if noise.noise_mm > 0 or noise.dropout > 0:
-                for world in worlds:
+            for world in worlds:
+                if self._noise_mm[world] > 0 or noise.dropout > 0:
                     self._seeds[world] = generators[world].bit_generator.random_raw()
         if "contact" in wanted or "gel" in wanted:
             # Fresh memory costs page faults: none for an image that nobody asked for.
@@ -168,7 +187,7 @@ class CPUEngine:
                     some,
                     self._depth[:, 0],
                     self._seeds,
-                    noise.noise_mm,
+                    self._noise_mm,
                     noise.dropout,
                     noise.quantization_mm,
                     images["depth"][:, 0],
@@ -202,6 +221,21 @@ class CPUEngine:
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
+
+    def _set_domain(
+        self, worlds: NDArray[np.int64], connector: NDArray[np.int64], domain: Domain
+    ) -> None:
+        """Give worlds models of their own."""
+        self._connector[worlds] = connector
+        self._noise_mm[worlds] = domain.depth_noise_mm
+        variant = connector * self._num_levels + domain.clearance_level
+        rows = self._domain_fields.rows(variant, domain)
+        for row, world in enumerate(worlds):
+            model = copy.copy(self.models[variant[row]])
+            for name, values in rows.items():
+                getattr(model, name)[:] = values[row]
+            self._world_models[world] = model
+        self._batch.set_models(self._world_models)
 
     def _cast(
         self,

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtenv import scene
-from vtenv.grasp_bank import settle_grasps
+from vtenv.domain import Domain
+from vtenv.grasp_bank import settle_grasps, with_gel_stiffness
 from vtenv.state import InitialState
 
 
@@ -28,17 +29,22 @@ class Placement(NamedTuple):
     socket_quat: NDArray[np.float64]
 
 
-def place(initial: InitialState, bank: NDArray[np.float64]) -> Placement:
+def place(
+    initial: InitialState, bank: NDArray[np.float64], domain: Domain | None = None
+) -> Placement:
     """Turn initial states into rows of an engine's state.
 
     Args:
         initial: The states; grasps that an option fixes are settled now.
         bank: Settled grasps, as `grasp_bank.load_bank`.
+        domain: The worlds' domains; None where nothing is randomised.
     """
     grasps = bank[initial.connector, initial.grasp]
     fresh = np.flatnonzero(~np.isnan(initial.in_hand[:, 0]))
     if fresh.size:
         grasps[fresh] = settle_grasps(initial.connector[fresh], initial.in_hand[fresh])
+    if domain is not None:
+        grasps = with_gel_stiffness(grasps, initial.connector, domain.gel_stiffness)
 
     yaw = initial.hand[:, 3]
     cos, sin = np.cos(yaw), np.sin(yaw)

@@ -24,6 +24,7 @@ from vtenv.config import VTInsertConfig
 from vtenv.connectors import CONNECTOR_NAMES
 from vtenv.engines import warp_kernels as kernels
 from vtenv.engines.placement import place
+from vtenv.engines.recorded import recorded
 from vtenv.grasp_bank import BANK_SIZE, load_bank
 from vtenv.raycast import Primitives
 from vtenv.sensors import CONTACT_THRESHOLD_MM, NOISE_SUM_DEVIATION
@@ -69,6 +70,7 @@ _GEL_DEPTH_MM = scene.GEL_THICKNESS * 1e3
 _SEED_STEP = -0x61C8864680B583EB  # 2^64 over the golden ratio, as a signed number
 
 Key = TypeVar("Key", bound=Hashable)
+R = TypeVar("R")
 
 
 class BufferOverflowError(RuntimeError):
@@ -123,7 +125,7 @@ class WarpEngine:
         with self._memory_explained(), wp.ScopedDevice(self._device):
             self._make_physics(models)
             self._make_sensors(models)
-        self._state: WorldState | None = None
+        self._place = self.recorded(self._placed)
 
     def asarray(self, values: Array) -> torch.Tensor:
         """Values on the device, float64 as float32; does not wait for the device."""
@@ -136,7 +138,7 @@ class WarpEngine:
         return values.to(self._torch_device, non_blocking=True)
 
     def send(self, arrays: Mapping[Key, Array]) -> Callable[[], dict[Key, NDArray[Any]]]:
-        """Start to copy tensors to the host, numbers in one block.
+        """Start to copy tensors to the host: images each, numbers in one block.
 
         Returns:
             Waits for them, and returns them as NumPy arrays.
@@ -149,8 +151,8 @@ class WarpEngine:
         overflow = ((self._overflow & _NO_ROOM) != 0).sum()
         parts = [*numbers.values(), overflow]
         block = torch.cat([part.reshape(-1).to(torch.float32) for part in parts])
-        host = torch.empty(block.shape, pin_memory=self._device.is_cuda)
-        host.copy_(block, non_blocking=True)
+        host = self._to_host(block)
+        images = {name: self._to_host(a) for name, a in arrays.items() if name not in numbers}
         arrived = torch.cuda.Event() if self._device.is_cuda else None
         if arrived is not None:
             arrived.record(torch.cuda.current_stream(self._torch_device))
@@ -171,29 +173,22 @@ class WarpEngine:
                     part = sent.pop(0).to(array.dtype, copy=True)
                     there[name] = part.reshape(array.shape).numpy()
                 else:
-                    there[name] = array.cpu().numpy()
+                    there[name] = images[name].numpy()
             return there
 
         return wait
 
+    def recorded(self, function: Callable[..., R]) -> Callable[..., R]:
+        """The function as a CUDA graph; on Warp's CPU device the function as it is."""
+        return recorded(function, self._torch_device) if self._device.is_cuda else function
+
     def reset(self, worlds: NDArray[np.int64], initial: InitialState) -> None:
         """Put worlds into their initial states, one row of `initial` each."""
-        placed = place(initial, self._bank)
-        index, connector = self.asarray(np.stack([worlds, initial.connector]))
-        rows = self.asarray(np.concatenate(placed, axis=-1))
-        parts = torch.split(rows, [part.shape[-1] for part in placed], dim=-1)
-        fields = (self._qpos, self._ctrl, self._mocap_pos[:, 0], self._mocap_quat[:, 0])
-        for field, part in zip(fields, parts, strict=True):
-            field[index] = part
-        self._connectors[index] = connector
-        for name, field in self._fields.items():
-            field[index] = self._tables[name][connector]
-        for field in (self._qvel, self._warmstart, self._sensors, self._overflow):
-            field.index_fill_(0, index, 0)
-        self._sensors[:, scene.GEL_CONTACTS].index_fill_(0, index, 1.0)
+        placed = np.concatenate(place(initial, self._bank), axis=-1)
+        rows = np.column_stack([worlds, initial.connector, placed])
+        self._place(self.asarray(rows[self._padded(len(worlds))]))
         self._new_seed[worlds] = True
         self._run("poses", self._pose)
-        self._state = None
 
     def step(self, worlds: NDArray[np.int64], target: torch.Tensor) -> None:
         """Advance worlds by one control step, driving their hands to `target`, (N, 5)."""
@@ -210,13 +205,39 @@ class WarpEngine:
             for field, rows in zip(moving, kept, strict=True):
                 field[others] = rows
             self._run("poses", self._pose)
-        self._state = None
 
     def state(self) -> WorldState:
         """The state of all worlds, in tensors of its own."""
-        if self._state is None:
-            self._state = self._gather_state()
-        return self._state
+        n = self.num_worlds
+        parts = [
+            self._qpos,
+            self._ctrl[:, scene.HAND_CTRL],
+            self._xpos.index_select(1, self._bodies).reshape(n, -1),
+            self._xmat.index_select(1, self._bodies).reshape(n, -1),
+            self._sensors,
+        ]
+        block = torch.cat(parts, dim=-1)
+        finite = torch.isfinite(block).all(dim=-1)
+        # A world that went wrong ends its episode, and spoils no sum.
+        block = torch.where(finite[:, None], block, 0.0)
+        widths = [part.shape[-1] for part in parts]
+        qpos, target, xpos, xmat, sensors = torch.split(block, widths, dim=-1)
+        pos, mat = xpos.reshape(n, 3, 3), xmat.reshape(n, 3, 3, 3)
+        return WorldState(
+            connector=self._connectors.clone(),
+            hand=qpos[:, scene.HAND_QPOS],
+            target=target,
+            fingers=qpos[:, scene.FINGER_QPOS],
+            hand_pos_w=pos[:, 0],
+            hand_mat_w=mat[:, 0],
+            plug_pos_w=pos[:, 1],
+            plug_mat_w=mat[:, 1],
+            socket_pos_w=pos[:, 2],
+            socket_mat_w=mat[:, 2],
+            socket_force=torch.linalg.vector_norm(sensors[:, scene.SOCKET_FORCE], dim=-1),
+            touching=sensors[:, scene.GEL_CONTACTS] > 0,
+            stable=finite,
+        )
 
     def sense(
         self, worlds: NDArray[np.int64], generators: Sequence[np.random.Generator]
@@ -224,15 +245,17 @@ class WarpEngine:
         """Sensor images of all worlds, new tensors; other worlds' are those last sensed."""
         if not self._images:
             return {}
-        every = len(worlds) == self.num_worlds
-        index = self._every if every else self.asarray(worlds)
+        index, name = self._every, "sense"
+        if len(worlds) < self.num_worlds:
+            rows = self._padded(len(worlds))
+            if len(rows) not in self._some:
+                self._some[len(rows)] = torch.zeros_like(self._every[: len(rows)])
+            index = self._some[len(rows)]
+            index.copy_(self.asarray(worlds[rows]))
+            name = f"sense {len(rows)}"
         if "depth" in self._images:
             self._draw_noise(worlds, index, generators)
-        if every:
-            self._run("sense", lambda: self._sense(self._every))
-        else:
-            with self._queue():
-                self._sense(index)
+        self._run(name, lambda: self._sense(index))
         return {
             name: wp.to_torch(self._images[name]).clone()
             for name in self._images
@@ -258,6 +281,33 @@ class WarpEngine:
     def close(self) -> None:
         """Release the recorded graphs; may be called twice."""
         self._graphs.clear()
+
+    def _padded(self, count: int) -> NDArray[np.int64]:
+        """Rows 0 to `count`, and the first again up to one of few lengths, each recorded once."""
+        length = min(max(16, 1 << (count - 1).bit_length()), self.num_worlds)
+        rows = np.arange(length)
+        rows[count:] = 0
+        return rows
+
+    def _placed(self, rows: torch.Tensor) -> tuple[()]:
+        """Write initial states: world, connector and `Placement` a row, some of them twice."""
+        index, connector = rows[:, 0].to(torch.int64), rows[:, 1].to(torch.int64)
+        fields = (self._qpos, self._ctrl, self._mocap_pos[:, 0], self._mocap_quat[:, 0])
+        widths = [field.shape[-1] for field in fields]
+        for field, part in zip(fields, torch.split(rows[:, 2:], widths, dim=-1), strict=True):
+            field[index] = part
+        self._connectors[index] = connector
+        for name, field in self._fields.items():
+            field[index] = self._tables[name][connector]
+        for field in (self._qvel, self._warmstart, self._sensors, self._overflow):
+            field.index_fill_(0, index, 0)
+        self._sensors[:, scene.GEL_CONTACTS].index_fill_(0, index, 1.0)
+        return ()
+
+    def _to_host(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Start to copy a tensor to the host, where memory once locked is used again."""
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=self._device.is_cuda)
+        return host.copy_(tensor, non_blocking=True)
 
     def _make_physics(self, models: list[mujoco.MjModel]) -> None:
         n = self.num_worlds
@@ -320,6 +370,7 @@ class WarpEngine:
             gel = (n, 2, contact, contact) if "gel" in wanted else (1, 1, 1, 1)
             self._images["gel"] = wp.zeros(gel, dtype=float)
         self._every = self.asarray(np.arange(n))
+        self._some: dict[int, torch.Tensor] = {}  # lists of worlds, by length, which stay in place
         self._connectors = torch.zeros(n, dtype=torch.int64, device=self._torch_device)
         self._seeds = torch.zeros(n, dtype=torch.int64, device=self._torch_device)
 
@@ -459,38 +510,6 @@ class WarpEngine:
                 size,
             ],
             outputs=list(self._views[kind]),
-        )
-
-    def _gather_state(self) -> WorldState:
-        n = self.num_worlds
-        parts = [
-            self._qpos,
-            self._ctrl[:, scene.HAND_CTRL],
-            self._xpos.index_select(1, self._bodies).reshape(n, -1),
-            self._xmat.index_select(1, self._bodies).reshape(n, -1),
-            self._sensors,
-        ]
-        block = torch.cat(parts, dim=-1)
-        finite = torch.isfinite(block).all(dim=-1)
-        # A world that went wrong ends its episode, and spoils no sum.
-        block = torch.where(finite[:, None], block, 0.0)
-        widths = [part.shape[-1] for part in parts]
-        qpos, target, xpos, xmat, sensors = torch.split(block, widths, dim=-1)
-        pos, mat = xpos.reshape(n, 3, 3), xmat.reshape(n, 3, 3, 3)
-        return WorldState(
-            connector=self._connectors.clone(),
-            hand=qpos[:, scene.HAND_QPOS],
-            target=target,
-            fingers=qpos[:, scene.FINGER_QPOS],
-            hand_pos_w=pos[:, 0],
-            hand_mat_w=mat[:, 0],
-            plug_pos_w=pos[:, 1],
-            plug_mat_w=mat[:, 1],
-            socket_pos_w=pos[:, 2],
-            socket_mat_w=mat[:, 2],
-            socket_force=torch.linalg.vector_norm(sensors[:, scene.SOCKET_FORCE], dim=-1),
-            touching=sensors[:, scene.GEL_CONTACTS] > 0,
-            stable=finite,
         )
 
     def _check_memory(self) -> None:
