@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import cv2
 import numpy as np
 from gymnasium.error import DependencyNotInstalled
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from policies.episodes import Policy
+from policies.episodes import Act
 from vtenv import scene
 from vtenv.connectors import CONNECTORS
-from vtenv.env import VTInsertEnv
-from vtenv.rendering import make_renderer
+from vtenv.rendering import PanelRenderer, PictureRenderer
+from vtenv.vector_env import VTInsertVectorEnv
 
 Image = NDArray[np.uint8]
+Colour = tuple[int, int, int]
 
 MODALITIES = ("depth", "contact", "gel", "proprio")
 """What an environment must sense for the panel to show both senses."""
@@ -28,96 +30,131 @@ HOLD_FIRST, HOLD_LAST = 12, 38
 _STEP_SECONDS = scene.TIMESTEP * scene.SUBSTEPS
 _TEXT_SIZE, _WEIGHT = 19, 500
 _MARGIN, _PADDING = 14, 9
-_TEXT, _GOOD, _BAD = (234, 236, 240), (120, 220, 150), (255, 140, 130)
+_HEADER = 44
+"""Height of the strip that a title stands in."""
+TEXT, GOOD, BAD = (234, 236, 240), (120, 220, 150), (255, 140, 130)
+"""Colours of what is neither, of a success and of a failure."""
 _BACKGROUND = (23, 25, 29)
 
 
 class Camera:
-    """Draws a world: in third person beside the sensor panel, or the panel alone.
+    """Draws worlds: in third person with the sensor panel, or the panel alone.
 
     Args:
-        env: The environment whose world is drawn; it must have been reset.
+        envs: The environments whose worlds are drawn; they must have been reset.
+        stacked: Whether the panel stands below the third-person view, not beside it.
+        samples: As `PictureRenderer`; fewer are faster.
 
     Attributes:
         missing: Why there is no third-person view; empty if there is one.
     """
 
-    def __init__(self, env: VTInsertEnv) -> None:
-        self._simulation = env.simulation
-        self._panel: Any = make_renderer("sensors", env.config)
-        self._third_person: Any = None
+    def __init__(
+        self, envs: VectorEnv[Any, Any, Any], *, stacked: bool = False, samples: int = 4
+    ) -> None:
+        worlds = cast(VTInsertVectorEnv, envs.unwrapped)
+        self._simulation = worlds.simulation
+        self._join = np.vstack if stacked else np.hstack
+        self._panel = PanelRenderer()
+        self._third_person: PictureRenderer | None = None
         self.missing = ""
-        third_person: Any = make_renderer("rgb_array", env.config)
+        third_person = PictureRenderer(worlds.config, samples=samples)
         try:
             third_person.render(self._simulation, 0)
             self._third_person = third_person
         except DependencyNotInstalled as error:
             self.missing = str(error)
 
-    def shoot(self, caption: str, colour: tuple[int, int, int] = _TEXT) -> Image:
-        """Draw the world as it is now.
+    def shoot(self, caption: str, colour: Colour = TEXT, world: int = 0) -> Image:
+        """Draw a world as it is now.
 
         Args:
             caption: Text for a corner of the third-person view.
             colour: Its colour, RGB.
+            world: Which one.
 
         Returns:
             An RGB image with even sides, (H, W, 3).
         """
-        picture: Image = self._panel.render(self._simulation, 0)
+        picture: Image = self._panel.render(self._simulation, world)
         if self._third_person is not None:
-            third_person = self._third_person.render(self._simulation, 0)
+            third_person = self._third_person.render(self._simulation, world)
             _write(third_person, caption, colour)
-            picture = np.hstack([third_person, picture])
+            picture = np.asarray(self._join([third_person, picture]), np.uint8)
         height, width = picture.shape[:2]
         return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
     def close(self) -> None:
         """Release what draws; may be called twice."""
-        for renderer in (self._panel, self._third_person):
-            if renderer is not None:
-                renderer.close()
+        if self._third_person is not None:
+            self._third_person.close()
 
 
-def film_episode(
-    env: VTInsertEnv, camera: Camera, policy: Policy, connector: str, seed: int, max_steps: int
-) -> Iterator[Image]:
-    """Play an episode and show every control step of it, the first and the last for longer.
+def film_episodes(
+    envs: VectorEnv[Any, Any, Any], camera: Camera, act: Act, seeds: Sequence[int]
+) -> Iterator[list[Image]]:
+    """Play an episode in each world, and show every control step of them at once.
+
+    The first states and the last ones are shown for longer; an episode that ends before the
+    others stands still.
 
     Args:
-        env: The environment.
-        camera: What draws it.
-        policy: Who acts.
-        connector: The connector to insert.
-        seed: Seed of the episode.
-        max_steps: Steps after which the episode is over.
+        envs: The environments, on the CPU engine, with `AutoresetMode.NEXT_STEP`.
+        camera: What draws them.
+        act: Who acts.
+        seeds: Seeds of the episodes of the first worlds; the others are not shown.
 
     Yields:
-        Frames, `num_frames` of them.
+        A picture of each of these worlds; `num_frames` of the longest episode's steps times.
     """
-    _, info = env.reset(seed=seed, options={"connector": connector})
-    frame = camera.shoot(f"{CONNECTORS[connector].label}, seed {seed}")
+    simulation = cast(VTInsertVectorEnv, envs.unwrapped).simulation
+    worlds = range(len(seeds))
+    idle = envs.num_envs - len(seeds)
+    every: Any = [*seeds, *[seeds[0]] * idle]
+    observation, info = envs.reset(seed=every)
+    labels = [CONNECTORS[name].label for name in info["connector"]]
+    pictures = [camera.shoot(f"{labels[w]}, seed {seeds[w]}", world=w) for w in worlds]
     for _ in range(HOLD_FIRST):
-        yield frame
-    ended, steps = False, 0
-    while not ended:
-        _, _, terminated, _, info = env.step(policy(env.simulation)[0])
-        steps += 1
-        ended = terminated or steps == max_steps
-        caption, colour = f"{CONNECTORS[connector].label}, {steps * _STEP_SECONDS:.2f} s", _TEXT
-        if info["is_success"]:
-            caption, colour = f"{caption}: inserted", _GOOD
-        elif ended:
-            caption, colour = f"{caption}: {info['failure'] or 'out of time'}", _BAD
-        frame = camera.shoot(caption, colour)
-        yield frame
+        yield pictures
+    running = np.arange(envs.num_envs) < len(seeds)
+    started, steps = np.ones(envs.num_envs, bool), 0
+    while running.any():
+        action = act(observation, simulation, started)
+        observation, _, terminated, truncated, info = envs.step(action)
+        started, steps = np.zeros_like(running), steps + 1
+        ended = terminated | truncated
+        pictures = list(pictures)
+        for world in np.flatnonzero(running):
+            caption, colour = f"{labels[world]}, {steps * _STEP_SECONDS:.2f} s", TEXT
+            if info["is_success"][world]:
+                caption, colour = f"{caption}: inserted", GOOD
+            elif ended[world]:
+                caption, colour = f"{caption}: {info['failure'][world] or 'not in time'}", BAD
+            pictures[world] = camera.shoot(caption, colour, int(world))
+        running &= ~ended
+        yield pictures
     for _ in range(HOLD_LAST):
-        yield frame
+        yield pictures
 
 
 def num_frames(steps: int) -> int:
     """Frames of an episode of so many control steps."""
     return HOLD_FIRST + steps + HOLD_LAST
+
+
+def titled(picture: Image, title: str, colour: Colour) -> Image:
+    """A picture below a strip with its title."""
+    strip = blank((_HEADER, picture.shape[1]))
+    baseline = (_MARGIN, _HEADER - _MARGIN - 1)
+    cv2.putText(strip, title, baseline, colour, cv2.FontFace("sans"), _TEXT_SIZE, _WEIGHT)
+    return np.vstack([strip, picture])
+
+
+def blank(size: tuple[int, int]) -> Image:
+    """A picture of nothing, of so many rows and columns."""
+    picture = np.empty((*size, 3), np.uint8)
+    picture[:] = _BACKGROUND
+    return picture
 
 
 def contact_sheet(rows: list[list[Image]]) -> Image:
@@ -127,7 +164,7 @@ def contact_sheet(rows: list[list[Image]]) -> Image:
     return np.asarray(cv2.resize(sheet, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _write(image: Image, text: str, colour: tuple[int, int, int]) -> None:
+def _write(image: Image, text: str, colour: Colour) -> None:
     """Write a line of text on a dark plate in the lower left corner."""
     font = cv2.FontFace("sans")
     bottom = image.shape[0] - _MARGIN

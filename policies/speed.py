@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import vtenv
 from vtenv.config import VTInsertConfig
+from vtenv.domain import Domain
 from vtenv.engines import Engine, make_engine
 from vtenv.expert import expert_action
 from vtenv.simulation import Simulation
@@ -43,7 +44,7 @@ class Call:
 
     method: str
     worlds: Array
-    argument: InitialState | Array | None = None
+    arguments: tuple[Any, ...] = ()
 
 
 class EngineProbe:
@@ -61,14 +62,14 @@ class EngineProbe:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
-    def reset(self, worlds: Array, initial: InitialState) -> None:
+    def reset(self, worlds: Array, initial: InitialState, domain: Domain | None = None) -> None:
         """As `Engine.reset`."""
-        self._keep(Call("reset", worlds.copy(), initial))
-        self._timed("reset", worlds, initial)
+        self._keep(Call("reset", worlds.copy(), (initial, domain)))
+        self._timed("reset", worlds, initial, domain)
 
     def step(self, worlds: Array, target: Array) -> None:
         """As `Engine.step`."""
-        self._keep(Call("step", worlds.copy(), target.copy()))
+        self._keep(Call("step", worlds.copy(), (target.copy(),)))
         self._timed("step", worlds, target)
 
     def sense(self, worlds: Array, generators: Sequence[np.random.Generator]) -> dict[str, Array]:
@@ -217,9 +218,9 @@ def _replay(
         if call.method not in seconds:
             continue
         started |= call.method == "step"
-        argument = generators if call.method == "sense" else call.argument
+        arguments = (generators,) if call.method == "sense" else call.arguments
         start = time.perf_counter()
-        getattr(engine, call.method)(call.worlds, argument)
+        getattr(engine, call.method)(call.worlds, *arguments)
         if started:
             seconds[call.method] += time.perf_counter() - start
     return seconds

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -298,6 +299,37 @@ class VisuotactileEncoder(
         """
         parts = encoded if self.fusion is None else self.fusion(encoded)
         return torch.cat([parts[modality] for modality in self.config.modalities], dim=1)
+
+    def tower(self, modality: str) -> Self:
+        """What encodes one modality, as an encoder of its own.
+
+        Its embedding is that modality's part of this encoder's, to the bit.
+
+        Args:
+            modality: "vision" or "touch".
+
+        Returns:
+            A new encoder with copies of the weights.
+
+        Raises:
+            ValueError: If this encoder has no such modality, or fuses modalities by attention,
+                where no part of the embedding is of one alone.
+        """
+        config = self.config
+        allowed = " or ".join(map(repr, config.modalities))
+        _require(modality in config.modalities, "modality", modality, allowed)
+        if self.fusion is not None:
+            raise ValueError(
+                f"this encoder has no tower for {modality} alone: with fusion={config.fusion!r} "
+                'its modalities attend to each other. Take an encoder with fusion="concat", or '
+                f"pretrain one with modalities={(modality,)}"
+            )
+        alone = copy.deepcopy(self)
+        for other in set(config.modalities) - {modality}:
+            del alone.backbones[other], alone.projections[other], alone.feature_sizes[other]
+        alone.config = replace(config, modalities=(modality,))
+        alone.embedding_size = alone.feature_sizes[modality]
+        return alone
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # takes no arguments of a constructor

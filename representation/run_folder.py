@@ -31,7 +31,7 @@ from representation.objectives.objective import Objective
 from representation.pretrain_config import PretrainConfig
 from vtenv.whole_file import whole_file
 
-FORMAT, VERSION = "vtinsert-pretraining", 1
+FORMAT, VERSION = "vtinsert-pretraining", 2
 
 
 class RunFolderError(ValueError):
@@ -46,6 +46,10 @@ class Provenance:
     """The data set, in words or as a path."""
     data_sha256: str = ""
     """Checksum of the data set's manifest."""
+    live: Mapping[str, Any] = field(default_factory=dict)
+    """What was rendered in place of a data set; empty where there was one."""
+    heldout: str = ""
+    """The data set that was evaluated on, where it is another one."""
     command: str = "not said"
     """The command that makes the result again."""
     resume: str = "pretrain(..., resume=True)"

@@ -242,7 +242,7 @@ class DatasetSource:
         names = list(dict.fromkeys(key.removeprefix(NEXT) for key in self._keys))
         row = self._read_columns(np.zeros(1, dtype=np.int64), names)
         needed = len(self._split) * sum(value.nbytes for value in row.values())
-        return needed <= _HELD_PART * _free_memory(self._device)
+        return needed <= _HELD_PART * free_memory(self._device)
 
 
 def require_columns(split: Split, keys: Sequence[str]) -> None:
@@ -287,7 +287,7 @@ def _in_order(
             future.cancel()
 
 
-def _free_memory(device: torch.device) -> int:
+def free_memory(device: torch.device) -> int:
     """Bytes free on a device; 0 where it cannot be told."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])

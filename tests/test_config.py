@@ -21,11 +21,13 @@ from vtenv.config import (
     VTInsertConfig,
 )
 from vtenv.connectors import CONNECTOR_NAMES
+from vtenv.randomization import DomainRandomizationConfig
 
 # (keyword argument, lowest, highest) of the numbers that `from_settings` takes.
 NUMBERS = {
     "clearance_mm": (0.1, 2.0),
     "lead_in_mm": (0.0, 2.0),
+    "connector_scale": (0.8, 1.2),
     "depth_noise_mm": (0.0, 50.0),
     "depth_dropout": (0.0, 1.0),
     "depth_quantization_mm": (0.0, 50.0),
@@ -124,7 +126,11 @@ def test_good_settings_are_kept(data):
     assert config.connector == choices["connector"]
     assert config.reward == choices["reward"]
     assert config.scene == SceneConfig(
-        numbers["clearance_mm"], numbers["lead_in_mm"], sizes["image_size"], sizes["contact_size"]
+        numbers["clearance_mm"],
+        numbers["lead_in_mm"],
+        sizes["image_size"],
+        sizes["contact_size"],
+        numbers["connector_scale"],
     )
     assert dataclasses.astuple(config.depth_noise) == (
         numbers["depth_noise_mm"],
@@ -149,6 +155,7 @@ def test_defaults_are_those_of_the_dataclasses():
     assert (config.connector, config.reward) == ("random", "dense")
     assert (config.scene.clearance_mm, config.depth_noise.noise_mm) == (0.4, 1.0)
     assert config.scene.image_size == config.scene.contact_size == 64
+    assert (config.scene.connector_scale, config.domain_randomization) == (1.0, None)
 
 
 @pytest.mark.parametrize("count", range(1, len(MODALITIES) + 1))
@@ -183,7 +190,8 @@ def test_an_unknown_setting_is_named_with_all_there_are(name):
 
 
 def test_settings_lists_what_from_settings_takes():
-    assert set(SETTINGS) == {*NUMBERS, *SIZES, *CHOICES, "modalities", "initial_state"}
+    others = {"modalities", "initial_state", "domain_randomization"}
+    assert set(SETTINGS) == {*NUMBERS, *SIZES, *CHOICES, *others}
 
 
 @pytest.mark.parametrize(
@@ -262,7 +270,13 @@ def test_default_ranges_are_within_the_limits():
 
 @pytest.mark.parametrize(
     "config",
-    [SceneConfig(), DepthNoiseConfig(), InitialStateRanges(), VTInsertConfig()],
+    [
+        SceneConfig(),
+        DepthNoiseConfig(),
+        InitialStateRanges(),
+        DomainRandomizationConfig(),
+        VTInsertConfig(domain_randomization=DomainRandomizationConfig()),
+    ],
     ids=lambda config: type(config).__name__,
 )
 def test_frozen_hashable_and_picklable(config):

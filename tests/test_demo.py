@@ -5,12 +5,19 @@ import imageio.v3
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from stable_baselines3.common.policies import ActorCriticPolicy
 
 from policies import cli, film
-from policies.episodes import expert, play
+from policies.commands.demo import DEFAULT_POLICY
+from policies.deployable import save_policy
+from policies.episodes import play
+from policies.evaluation import evaluate
+from policies.features import policy_kwargs
+from policies.players import EXPERT, load_player
+from policies.representations import make_representation
 from policies.video import write_video
-from vtenv.env import VTInsertEnv
 from vtenv.panel import PANEL_SIZE
+from vtenv.simulation import action_space
 from vtenv.vector_env import VTInsertVectorEnv
 
 
@@ -40,9 +47,9 @@ def test_demo_prints_a_table_and_writes_a_video(tmp_path, capsys, monkeypatch):
     video = output / "demo.mp4"
     assert str(video) in captured.out
 
-    (outcome,) = play(VTInsertVectorEnv(1, connector="pin"), expert, [0])
+    (record,) = evaluate(EXPERT, episodes=1, seed=0, connectors=("pin",))
     count, seconds = imageio_ffmpeg.count_frames_and_secs(str(video))
-    assert count == film.num_frames(outcome.steps)
+    assert count == film.num_frames(record.steps)
     assert seconds == pytest.approx(count / film.FPS, abs=0.1)
     assert read_video(video).shape == (count, PANEL_SIZE[1], PANEL_SIZE[0], 3)
     assert imageio.v3.imread(output / "demo.png").shape[0] == PANEL_SIZE[1] // 2
@@ -68,35 +75,65 @@ def test_demo_says_when_a_file_is_in_the_way(tmp_path, capsys):
     assert output.read_text() == "mine"
 
 
-def test_episodes_are_those_of_the_single_environment():
-    seeds = [7, 8, 9]
-    outcomes = {o.seed: o for o in play(VTInsertVectorEnv(2, connector="usb"), expert, seeds)}
-    assert sorted(outcomes) == seeds
-    env = VTInsertEnv(connector="usb")
-    for seed, outcome in outcomes.items():
-        env.reset(seed=seed)
-        steps, peak, terminated = 0, 0.0, False
-        while not terminated:
-            *_, terminated, _, info = env.step(expert(env.simulation)[0])
-            steps += 1
-            peak = max(peak, info["contact_force"])
-        assert (outcome.steps, outcome.depth) == (steps, info["insertion_depth"])
-        assert (outcome.success, outcome.peak_force) == (info["is_success"], peak)
-        assert 0.85 <= outcome.travel_fraction <= 1.0
+def test_a_learned_policy_can_be_shown(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "off")
+    representation = make_representation("proprio")
+    policy = ActorCriticPolicy(
+        representation.observation_space(),
+        action_space(),
+        lambda _: 1e-3,
+        **policy_kwargs(representation),
+    )
+    save_policy(tmp_path / "policy", policy, representation, {})
+    output = tmp_path / "output"
+    arguments = ["--policy", str(tmp_path / "policy"), "--connector", "stud", "--episodes", "1"]
+    assert cli.main(["demo", *arguments, "--output", str(output)]) == 0
+    assert "0 of 1" in capsys.readouterr().out
+    assert len(read_video(output / "demo.mp4")) == film.num_frames(100)
 
 
-def test_a_film_shows_every_step():
-    env = VTInsertEnv(modalities=film.MODALITIES)
-    env.reset(seed=0)
-    camera = film.Camera(env)
-    shots = list(film.film_episode(env, camera, expert, "stud", seed=3, max_steps=5))
+def test_the_demo_says_when_there_is_no_such_policy(tmp_path, capsys):
+    assert cli.main(["demo", "--policy", "nobody", "--output", str(tmp_path / "output")]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "neither a bundled policy" in message
+    assert not (tmp_path / "output").exists()
+
+
+def test_who_is_shown_by_default_is_there():
+    assert load_player(DEFAULT_POLICY).name == DEFAULT_POLICY
+
+
+def test_a_film_shows_every_step_of_every_world():
+    envs = VTInsertVectorEnv(3, modalities=film.MODALITIES, max_episode_steps=5)
+    envs.reset(seed=0)
+    camera = film.Camera(envs, stacked=True, samples=1)
+    shots = list(film.film_episodes(envs, camera, EXPERT.act, [3, 4]))
     assert len(shots) == film.num_frames(5)
-    assert len({shot.shape for shot in shots}) == 1
-    assert shots[0].shape[0] % 2 == shots[0].shape[1] % 2 == 0
-    moving = shots[film.HOLD_FIRST - 1 : film.HOLD_FIRST + 5]
-    for before, after in itertools.pairwise(moving):
-        assert (before != after).any()
-    assert (shots[-1] == shots[-film.HOLD_LAST]).all()
+    assert len({picture.shape for pictures in shots for picture in pictures}) == 1
+    assert shots[0][0].shape[0] % 2 == shots[0][0].shape[1] % 2 == 0
+    for world in range(2):
+        shown = [pictures[world] for pictures in shots]
+        moving = shown[film.HOLD_FIRST - 1 : film.HOLD_FIRST + 5]
+        for before, after in itertools.pairwise(moving):
+            assert (before != after).any()
+        assert (shown[-1] == shown[-film.HOLD_LAST]).all()
+    camera.close()
+
+
+def test_an_episode_that_is_over_stands_still_in_a_film(monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "off")
+    envs = VTInsertVectorEnv(2, modalities=("proprio",))
+    seeds = [0, 1]
+    steps = {r.seed: r.steps for r in play(envs, EXPERT.act, seeds)}
+    camera = film.Camera(envs)
+    shots = list(film.film_episodes(envs, camera, EXPERT.act, seeds))
+    camera.close()
+    assert len(shots) == film.num_frames(max(steps.values()))
+    for world, seed in enumerate(seeds):
+        last = film.HOLD_FIRST + steps[seed] - 1
+        assert (shots[last - 1][world] != shots[last][world]).any()
+        assert all((pictures[world] == shots[last][world]).all() for pictures in shots[last:])
 
 
 def test_a_video_holds_the_frames_in_their_order(tmp_path):

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 
 import vtenv
 from vtenv import task
-from vtenv.config import MODALITIES, SETTINGS, InitialStateRanges
+from vtenv.config import MODALITIES, SETTINGS, InitialStateRanges, VTInsertConfig
+from vtenv.domain import NUM_DOMAIN_UNIFORMS, draw_domain
 from vtenv.env import VTInsertEnv
 from vtenv.expert import expert_action
+from vtenv.randomization import DomainRandomizationConfig
 
 SUBSETS = [
     subset
@@ -336,6 +338,22 @@ def test_page_agrees_with_the_observation_space():
 def span(text):
     low, _, high = text.partition("-")
     return range(int(low), int(high or low) + 1)
+
+
+def test_page_agrees_with_the_domains():
+    table = {row[0].strip("`"): row[1:3] for row in rows("Domain Randomization")[1:]}
+    ranges = DomainRandomizationConfig()
+    assert tuple(table) == ranges.names()
+    nominal = draw_domain(np.zeros((1, NUM_DOMAIN_UNIFORMS)), VTInsertConfig())
+    units = {"_mm": 1e3, "_g": 1e3, "_deg": 180 / np.pi}
+    for name, (shown, without) in table.items():
+        assert shown == "{:g} to {:g}".format(*getattr(ranges, name))
+        suffix = next((unit for unit in units if name.endswith(unit)), "")
+        if hasattr(nominal, name):
+            assert float(without) == getattr(nominal, name)[0]
+        else:
+            value = getattr(nominal, name.removesuffix(suffix)).max() * units[suffix]
+            assert float(without) == pytest.approx(value)
 
 
 def test_page_agrees_with_rewards_ranges_and_arguments():

@@ -111,6 +111,36 @@ def test_several_objectives_train_on_experience(experience, tmp_path):
     assert len(config["objective_options"]["pose"]["mean"]) == 7
 
 
+LIVE = ["--live", "cpu", "--worlds", "2", "--image-size", "32", "--contact-size", "32"]
+TINY = ["--max-steps", "2", "--batch-size", "8", "--backbone", "test_convnext"]
+
+
+def test_what_is_rendered_is_trained_on(experience, tmp_path, capsys):
+    output = tmp_path / "run"
+    arguments = [*LIVE, "--pairs", "256", "--objective", "pose=1,dynamics=0.5", *TINY]
+    arguments += ["--accelerator", "cpu", "--heldout", experience, "--output", str(output)]
+    assert cli.main(["pretrain", *arguments]) == 0
+    shown = capsys.readouterr()
+    assert "Rendered 256 moments; " in shown.out and "held-out loss" in shown.out
+    document = json.loads((output / "config.json").read_text())
+    assert document["live"]["pairs"] == 256
+    assert document["live"]["settings"] == {"image_size": 32, "contact_size": 32}
+    assert document["heldout"] == experience
+    # The labels' spread is that of what was rendered, in the ranges of the task.
+    std = document["config"]["objective_options"]["pose"]["std"]
+    assert 2.0 < std[POSE_LABELS.index("hand_pitch_deg")] < 12.0
+    card = (output / "encoder" / "README.md").read_text()
+    assert "rendered for training, 256 pairs: cpu, 2 worlds" in card
+
+    assert cli.main(["pretrain", "--resume", "--output", str(output)]) == 0
+    assert "Rendered 256 moments" in capsys.readouterr().out
+    resume = ["pretrain", "--resume", "--output", str(output)]
+    assert cli.main([*resume, "--pairs", "300", "--live", "cpu"]) == 2
+    assert "leave out --live, --pairs" in capsys.readouterr().err
+    assert cli.main([*resume, "--data", experience]) == 2
+    assert "leave out --data" in capsys.readouterr().err
+
+
 def test_an_interrupted_run_says_how_to_go_on(grasps, tmp_path, monkeypatch, capsys):
     from representation import training
 
@@ -139,6 +169,25 @@ def test_another_data_set_does_not_go_on_with_a_run(grasps, experience, tmp_path
     [
         ([], "--data is needed"),
         (["--data", "no/such/folder", "--objective", "infonce"], "no/such/folder"),
+        (["--objective", "infonce", "--pairs", "500"], "or --live"),
+        (["--data", "GRASPS", "--objective", "infonce", "--live", "cpu"], "leave out one"),
+        ([*LIVE, "--objective", "infonce", "--pairs", "5"], "at least 128"),
+        ([*LIVE, "--objective", "infonce", "--live-device", "cuda:0"], "for engine='warp'"),
+        ([*LIVE, "--objective", "pose", "--heldout", "GRASPS"], "have 3 numbers"),
+        ([*LIVE, "--objective", "infonce", "--batch-size", "0"], "at least 1"),
+        (
+            [
+                "--live",
+                "cpu",
+                "--image-size",
+                "64",
+                "--objective",
+                "infonce",
+                "--heldout",
+                "GRASPS",
+            ],
+            "64",
+        ),
         (["--data", "GRASPS"], "--preset or --objective"),
         (["--data", "GRASPS", "--preset", "control-resnet-mocko"], "control-resnet-moco"),
         (["--data", "GRASPS", "--preset", "control-resnet-dynamics"], "no action"),

@@ -49,7 +49,8 @@ def measure(
     true = depth[:, None].copy()
     out = np.full(true.shape, np.nan, np.float32)
     worlds = np.arange(len(depth))
-    depth_images(worlds, true[:, 0], seeds, noise_mm, dropout, quantization_mm, out[:, 0])
+    noise = np.full(len(depth), noise_mm, np.float64)
+    depth_images(worlds, true[:, 0], seeds, noise, dropout, quantization_mm, out[:, 0])
     return out[:, 0]
 
 
@@ -316,7 +317,8 @@ def test_depth_is_finite_and_within_its_bounds(depth, seed, noise_mm, dropout, q
 def test_depth_of_worlds_not_asked_for_is_left_alone():
     true = flat(0.3, worlds=3)[:, None]
     out = np.full(true.shape, -7.0, np.float32)
-    depth_images(np.array([0, 2]), true[:, 0], np.zeros(3, np.uint64), 1.0, 0.5, 0.5, out[:, 0])
+    seeds, noise = np.zeros(3, np.uint64), np.ones(3)
+    depth_images(np.array([0, 2]), true[:, 0], seeds, noise, 0.5, 0.5, out[:, 0])
     assert (out[1] == -7.0).all()
     assert (out[[0, 2]] > 0.29).all()
 

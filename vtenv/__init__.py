@@ -7,8 +7,9 @@ import gymnasium
 
 from vtenv.config import InitialStateRanges
 from vtenv.connectors import CONNECTOR_NAMES
+from vtenv.randomization import DomainRandomizationConfig
 
-__all__ = ["CONNECTOR_NAMES", "ENV_ID", "InitialStateRanges"]
+__all__ = ["CONNECTOR_NAMES", "ENV_ID", "DomainRandomizationConfig", "InitialStateRanges"]
 
 ENV_ID = "VTInsert-v0"
 """The environment's id in Gymnasium's registry."""

@@ -130,6 +130,26 @@ class VTInsertEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], E
     `reset(options=...)` fixes any of them for one episode, and the `connector`; fixing a part
     of the grasp settles a new one, which takes about ten control steps.
 
+    ## Domain Randomization
+
+    Off unless asked for. With `domain_randomization=DomainRandomizationConfig()` each world
+    draws these at each of its resets, after its initial state, uniformly and independently;
+    `DomainRandomizationConfig.only(clearance_mm=(0.2, 0.8))` draws one of them alone. The
+    observation does not tell what was drawn; `simulation.domain` does.
+
+    | Field of `DomainRandomizationConfig` | Default range | Without | What                    |
+    |--------------------------------------|---------------|---------|-------------------------|
+    | `connector_friction`                 | 0.1 to 0.3    | 0.2     | Plug against socket     |
+    | `pad_friction`                       | 1 to 2        | 1.5     | Plug against gel        |
+    | `clearance_mm`                       | 0.3 to 0.6    | 0.4     | One of eight sockets    |
+    | `plug_mass_g`                        | 10 to 20      | 14      | Plug and a bit of cable |
+    | `gel_stiffness`                      | 0.8 to 1.25   | 1       | In parts of the usual   |
+    | `camera_shift_mm`                    | -1 to 1       | 0       | Along each world axis   |
+    | `camera_tilt_deg`                    | -0.5 to 0.5   | 0       | About each camera axis  |
+    | `depth_noise_mm`                     | 0.5 to 1.5    | 1       | As the argument         |
+
+    `clearance_mm` and `depth_noise_mm` take the place of the arguments of these names.
+
     ## Episode End
 
     The episode terminates on
@@ -160,11 +180,13 @@ class VTInsertEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], E
     | `contact_size` | **int** | `64` | Rows and columns of a finger's images |
     | `clearance_mm` | **float** | `0.4` | Room on each side of the plug, 0.1 to 2 |
     | `lead_in_mm` | **float** | `1.0` | Width of the mouth's chamfer, 0 to 2 |
+    | `connector_scale` | **float** | `1.0` | Width of plugs' ends and their holes, 0.8 to 1.2 |
     | `depth_noise_mm` | **float** | `1.0` | Deviation at 0.35 m; grows as distance squared |
     | `depth_dropout` | **float** | `0.0` | Chance that a pixel on a depth edge reads 0 |
     | `depth_quantization_mm` | **float** | `0.0` | Step to which depth is rounded |
     | `reward` | **str** | `"dense"` | `dense` or `sparse` |
     | `initial_state` | **InitialStateRanges** | `None` | Ranges; None for those above |
+    | `domain_randomization` | **DomainRandomizationConfig** | `None` | Ranges; None for none |
     | `render_mode` | **str** | `None` | `rgb_array`, `human`, `depth_array`, `sensors` |
     | `engine` | **str** | `"cpu"` | `cpu`, or `warp`: one GPU, for many worlds |
     | `device` | **str** | `None` | Device of the Warp engine; None for `cuda:0` |

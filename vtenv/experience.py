@@ -73,7 +73,7 @@ class BehaviourMixture:
         return parts / parts.sum()
 
 
-class _Behaviours:
+class Behaviours:
     """What every world does: drawn when its episode starts, on the host.
 
     Args:
@@ -225,7 +225,7 @@ class Experience:
         """
         worlds_seed, behaviour_seed = np.random.SeedSequence(seed).spawn(2)
         seeds = [int(s) for s in worlds_seed.generate_state(self.num_envs, np.uint64)]
-        behaviours = _Behaviours(self.num_envs, self.mixture, np.random.default_rng(behaviour_seed))
+        behaviours = Behaviours(self.num_envs, self.mixture, np.random.default_rng(behaviour_seed))
         observation, _ = self._envs.reset(seed=seeds)
         simulation = self._envs.simulation
         starting = np.ones(self.num_envs, bool)

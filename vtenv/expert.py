@@ -9,7 +9,7 @@ from __future__ import annotations
 from vtenv.state import Array, WorldState, constant, namespace
 from vtenv.task import ACTION_SCALE, Geometry
 
-_ALIGNED_LATERAL, _ALIGNED_ANGLE = 0.0005, 0.03
+_ALIGNED_LATERAL, _ALIGNED_ANGLE = 0.001, 0.06
 """Error of the tip [m] and the axis [rad] at which the expert goes in."""
 _STANDOFF = 0.004
 """Distance before the mouth, in [m], at which it waits to be aligned."""

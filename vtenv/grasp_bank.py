@@ -10,7 +10,9 @@ import functools
 import hashlib
 import json
 import logging
+import math
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import mujoco
@@ -21,7 +23,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from vtenv import scene
-from vtenv.config import InitialStateRanges, SceneConfig
+from vtenv.config import InitialStateRanges, SceneConfig, VTInsertConfig
 from vtenv.connectors import CONNECTOR_NAMES, CONNECTORS, SHOULDER_IN_HAND
 from vtenv.whole_file import whole_file
 
@@ -30,6 +32,9 @@ BANK_SIZE = 256
 GRASP_SIZE = 9
 """Numbers in a grasp: both fingers [m], the plug's position [m] and orientation (wxyz) in the
 hand's frame."""
+GEL_STIFFNESSES = (0.7, 0.8, 1.0, 1.25, 1.6, 2.0)
+"""Stiffnesses of the gel, in parts of the nominal, that banks are made for: between them grasps
+are interpolated, 0.02 mm off at most."""
 
 _CLOSE_STEPS, _HANG_STEPS = 100, 50
 _GAP = 0.0005
@@ -42,8 +47,79 @@ _MAX_SPEED = 0.2
 _logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class GraspBank:
+    """Settled grasps for the grasps that an environment draws, whatever its domains.
+
+    Attributes:
+        stiffnesses: Stiffnesses of the gel, ascending, (S,).
+        grasps: Grasps by stiffness and connector, (S, 4, `BANK_SIZE`, `GRASP_SIZE`).
+        scale: Scale of the connectors. A plug presses into the gel by what is grasped and, deep
+            in, by what is inserted, which reaches into it.
+    """
+
+    stiffnesses: NDArray[np.float64]
+    grasps: NDArray[np.float64]
+    scale: float
+
+    @classmethod
+    def load(cls, config: VTInsertConfig, num_threads: int = 1) -> GraspBank:
+        """The bank of an environment, from the cache or made now."""
+        ranges = config.domain_randomization
+        low, high = (ranges and ranges.gel_stiffness) or (1.0, 1.0)
+        below = max(s for s in GEL_STIFFNESSES if s <= low)
+        above = min(s for s in GEL_STIFFNESSES if s >= high)
+        stiffnesses = [s for s in GEL_STIFFNESSES if below <= s <= above]
+        scale = config.scene.connector_scale
+        banks = [load_bank(config.initial_state, num_threads, scale, s) for s in stiffnesses]
+        return cls(np.array(stiffnesses), np.stack(banks), scale)
+
+    def take(
+        self,
+        connector: NDArray[np.int64],
+        grasp: NDArray[np.int64],
+        stiffness: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Grasps of the bank, at any stiffness within its own.
+
+        Args:
+            connector: Index in `CONNECTOR_NAMES`, (N,).
+            grasp: Index of a grasp of that connector, (N,).
+            stiffness: Stiffness of the gel, in parts of the nominal, (N,).
+
+        Returns:
+            The grasps, (N, `GRASP_SIZE`).
+        """
+        above = np.searchsorted(self.stiffnesses, stiffness)
+        below = np.maximum(above - 1, 0)
+        stiffer, softer = (self.grasps[level, connector, grasp] for level in (above, below))
+        # Linear in the compliance, as the indentation of a spring.
+        least, most, asked = 1 / self.stiffnesses[above], 1 / self.stiffnesses[below], 1 / stiffness
+        part = (asked - least) / np.where(above == below, 1.0, most - least)
+        return stiffer + part[:, None] * (softer - stiffer)
+
+    def settle(
+        self,
+        connector: NDArray[np.int64],
+        in_hand: NDArray[np.float64],
+        stiffness: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Settle other grasps, as `settle_grasps`, each at its own stiffness of the gel."""
+        grasps = np.empty((len(connector), GRASP_SIZE))
+        for value in np.unique(stiffness):
+            rows = stiffness == value
+            grasps[rows] = settle_grasps(
+                connector[rows], in_hand[rows], 1, self.scale, float(value)
+            )
+        return grasps
+
+
 def settle_grasps(
-    connector: NDArray[np.int64], in_hand: NDArray[np.float64], num_threads: int = 1
+    connector: NDArray[np.int64],
+    in_hand: NDArray[np.float64],
+    num_threads: int = 1,
+    scale: float = 1.0,
+    stiffness: float = 1.0,
 ) -> NDArray[np.float64]:
     """Close the fingers on plugs placed in the hand and let them settle.
 
@@ -51,6 +127,8 @@ def settle_grasps(
         connector: Index in `CONNECTOR_NAMES`, (N,).
         in_hand: Plug x [m], z [m] and pitch [rad] in the hand, from its nominal place, (N, 3).
         num_threads: Threads to use.
+        scale: Scale of the connectors, as `SceneConfig.connector_scale`.
+        stiffness: Stiffness of the gel, in parts of the nominal.
 
     Returns:
         The grasps, (N, `GRASP_SIZE`).
@@ -58,8 +136,8 @@ def settle_grasps(
     Raises:
         RuntimeError: If one does not come to rest; names its connector and placement.
     """
-    models = _models()
-    weightless = _models(gravity=False)
+    models = _models(scale, stiffness)
+    weightless = _models(scale, stiffness, gravity=False)
     batch = Batch(models[0], len(connector), num_threads)
     batch.set_models([weightless[c] for c in connector])
     batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE)
@@ -97,55 +175,21 @@ def settle_grasps(
     return grasps
 
 
-def with_gel_stiffness(
-    grasps: NDArray[np.float64], connector: NDArray[np.int64], stiffness: NDArray[np.float64]
+@functools.cache
+def load_bank(
+    ranges: InitialStateRanges, num_threads: int = 1, scale: float = 1.0, stiffness: float = 1.0
 ) -> NDArray[np.float64]:
-    """Settled grasps as they would be with gel of another stiffness.
-
-    The fingers close with the same force, so that each pad is pressed in to where a contact of
-    the new stiffness pushes back as one of the nominal stiffness does at its settled depth r.
-    By MuJoCo's contact model that is stiffness * r d(r)^2 / (1 - d(r)), up to a constant.
-
-    Args:
-        grasps: Grasps settled at the nominal stiffness, (N, `GRASP_SIZE`).
-        connector: Index in `CONNECTOR_NAMES`, (N,).
-        stiffness: In parts of the nominal, (N,).
-
-    Returns:
-        The grasps, (N, `GRASP_SIZE`).
-
-    Source:
-        MuJoCo's documentation, "Computation", "Constraint model": impedance and reference.
-    """
-    width = np.array([CONNECTORS[name].body_size[1] for name in CONNECTOR_NAMES])[connector]
-    face = scene.FINGER_OPEN - grasps[:, :2]
-    pressed = width[:, None] / 2 + grasps[:, 3:4] * [1.0, -1.0] - face
-    depth, force = _gel_curve()
-    deeper = np.interp(np.interp(pressed, depth, force) / stiffness[:, None], force, depth)
-    moved = grasps.copy()
-    moved[:, :2] += deeper - pressed
-    return moved
-
-
-@functools.cache
-def _gel_curve() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Indentations of the gel, in [m], and in proportion the force at each, both ascending."""
-    low, high, width, middle, power = scene.GEL_IMPEDANCE
-    depth = np.linspace(0.0, scene.GEL_THICKNESS, 6001)
-    x = np.minimum(depth / width, 1.0)
-    rising = x**power / middle ** (power - 1)
-    falling = 1 - (1 - x) ** power / (1 - middle) ** (power - 1)
-    impedance = low + (high - low) * np.where(x <= middle, rising, falling)
-    return depth, depth * impedance**2 / (1 - impedance)
-
-
-@functools.cache
-def load_bank(ranges: InitialStateRanges, num_threads: int = 1) -> NDArray[np.float64]:
     """The settled grasps for these in-hand ranges, from the cache or made now.
 
     The cache's key covers everything a grasp depends on: the compiled scene of every
     connector, MuJoCo's version, the ranges and the bank's size. A file is written whole or
     not at all, by one process at a time.
+
+    Args:
+        ranges: The ranges.
+        num_threads: Threads to use if it is made.
+        scale: As in `settle_grasps`.
+        stiffness: As in `settle_grasps`.
 
     Returns:
         Grasps by connector, (4, `BANK_SIZE`, `GRASP_SIZE`), read-only.
@@ -154,49 +198,53 @@ def load_bank(ranges: InitialStateRanges, num_threads: int = 1) -> NDArray[np.fl
         (name, getattr(ranges, name)) for name in ranges.names() if name.startswith("in_hand_")
     ]
     bounds = [pair for _, pair in in_hand]
-    path = user_cache_path("vtinsert") / f"grasps-{_key(in_hand)}.npz"
+    path = user_cache_path("vtinsert") / f"grasps-{_key(in_hand, scale, stiffness)}.npz"
     bank = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             bank = _read(path)
             if bank is None:
-                bank = _make_bank(bounds, num_threads)
+                bank = _make_bank(bounds, num_threads, scale, stiffness)
                 _write(path, bank)
     except OSError as error:
         _logger.warning("grasps are not cached, and take seconds to settle again: %s", error)
         if bank is None:
-            bank = _make_bank(bounds, num_threads)
+            bank = _make_bank(bounds, num_threads, scale, stiffness)
     bank.flags.writeable = False
     return bank
 
 
-def _models(gravity: bool = True) -> list[mujoco.MjModel]:
+def _models(scale: float, stiffness: float, gravity: bool = True) -> list[mujoco.MjModel]:
     """The scene's models by connector; grasps depend on neither clearance nor image sizes."""
-    models = scene.build_models(SceneConfig(), CONNECTOR_NAMES)
+    models = scene.build_models(SceneConfig(connector_scale=scale), CONNECTOR_NAMES)
     for model in models:
         model.opt.gravity[:] *= gravity
+        for side in ("left", "right"):
+            model.geom(f"gel_{side}").solref[0] /= math.sqrt(stiffness)
     return models
 
 
-def _key(in_hand: list[tuple[str, tuple[float, float]]]) -> str:
+def _key(in_hand: list[tuple[str, tuple[float, float]]], scale: float, stiffness: float) -> str:
     specs = []
     for name in CONNECTOR_NAMES:
-        spec = scene.build_spec(SceneConfig(), name)
+        spec = scene.build_spec(SceneConfig(connector_scale=scale), name)
         spec.compile()
         specs.append(spec.to_xml())
-    settings = [_CLOSE_STEPS, _HANG_STEPS, _GAP, BANK_SIZE, scene.GRIP_FORCE]
+    settings = [_CLOSE_STEPS, _HANG_STEPS, _GAP, BANK_SIZE, scene.GRIP_FORCE, stiffness]
     text = json.dumps([mujoco.__version__, specs, in_hand, settings])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _make_bank(bounds: list[tuple[float, float]], num_threads: int) -> NDArray[np.float64]:
+def _make_bank(
+    bounds: list[tuple[float, float]], num_threads: int, scale: float, stiffness: float
+) -> NDArray[np.float64]:
     generator = np.random.default_rng(0)
     count = len(CONNECTOR_NAMES) * BANK_SIZE
     low, high = np.array(bounds).T
     in_hand = generator.uniform(low, high, (count, 3)) * [1e-3, 1e-3, np.pi / 180]
     connector = np.repeat(np.arange(len(CONNECTOR_NAMES)), BANK_SIZE)
-    grasps = settle_grasps(connector, in_hand, num_threads)
+    grasps = settle_grasps(connector, in_hand, num_threads, scale, stiffness)
     return grasps.reshape(len(CONNECTOR_NAMES), BANK_SIZE, GRASP_SIZE)
 
 

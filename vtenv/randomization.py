@@ -68,9 +68,9 @@ _LIMITS: dict[str, Range] = {
     "pad_friction": (0.5, 3.0),
     "clearance_mm": (0.1, 2.0),
     "plug_mass_g": (5.0, 50.0),
-    # Softer, and the pads meet through the thinnest plug; stiffer, and the time constant of
-    # their contacts falls below two physics steps, where MuJoCo holds it.
-    "gel_stiffness": (0.6, 2.0),
+    # Softer, and plugs turn in their grasp; stiffer, and the time constant of the gel's contacts
+    # falls below two physics steps, where MuJoCo holds it.
+    "gel_stiffness": (0.7, 2.0),
     "camera_shift_mm": (-10.0, 10.0),
     "camera_tilt_deg": (-5.0, 5.0),
     "depth_noise_mm": (0.0, 50.0),

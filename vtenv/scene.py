@@ -42,10 +42,6 @@ GEL_THICKNESS = 0.006
 """Thickness of the gel, in [m]; no indentation is deeper."""
 CONNECTOR_FRICTION, PAD_FRICTION = 0.2, 1.5
 """Sliding friction between plug and socket, and of the gel pads."""
-GEL_TIME_CONSTANT = 0.006
-"""Time constant of contacts with the gel, in [s]: its stiffness is as its inverse square."""
-GEL_IMPEDANCE = (0.9, 0.95, 0.001, 0.5, 2.0)
-"""MuJoCo's `solimp` of contacts with the gel."""
 CAMERA_HEIGHT = 0.35
 """Height of the overhead camera above the hand's nominal centre, in [m]."""
 VIEW_HALF_EXTENT = 0.049
@@ -73,8 +69,8 @@ _RIGID = {
 }
 _GEL = {
     "friction": [PAD_FRICTION, 0.02, 0.0001],
-    "solref": [GEL_TIME_CONSTANT, 1.0],
-    "solimp": GEL_IMPEDANCE,
+    "solref": [0.006, 1.0],
+    "solimp": [0.9, 0.95, 0.001, 0.5, 2.0],
     "condim": 4,
     "priority": 1,
 }
@@ -148,7 +144,10 @@ def build_models(
         The models: all those of the first connector, then those of the next.
     """
     configs = [dataclasses.replace(config, clearance_mm=c) for c in clearances_mm] or [config]
-    return [build_spec(c, name).compile() for name in connectors for c in configs]
+    specs = [build_spec(c, name) for name in connectors for c in configs]
+    for spec in specs:
+        spec.modelname = "vtinsert"  # of one length, too: one model can be written over another
+    return [spec.compile() for spec in specs]
 
 
 def _fill_slots(body: mujoco.MjsBody, owner: str, shape: Shape) -> None:

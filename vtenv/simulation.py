@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vtenv import task
 from vtenv.config import VTInsertConfig
 from vtenv.connectors import CONNECTOR_NAMES
+from vtenv.domain import NUM_DOMAIN_UNIFORMS, Domain, draw_domain
 from vtenv.engines import make_engine
 from vtenv.scene import GEL_THICKNESS
 from vtenv.sensors import MAX_DEPTH
@@ -94,6 +95,10 @@ class Simulation:
         num_worlds: Worlds to simulate.
         engine: One of `vtenv.engines.ENGINE_NAMES`.
         engine_settings: Other arguments of `vtenv.engines.make_engine`.
+
+    Attributes:
+        domain: The domains of the worlds' present episodes, on the host; those in the middle of
+            their ranges before the first. None unless the configuration randomises domains.
     """
 
     def __init__(
@@ -109,6 +114,12 @@ class Simulation:
         self.generators: list[np.random.Generator] = [
             seeding.np_random()[0] for _ in range(num_worlds)
         ]
+        self.domain: Domain | None = None
+        self._clearances: Array | None = None
+        if config.domain_randomization is not None:
+            middle = np.full((num_worlds, NUM_DOMAIN_UNIFORMS), 0.5)
+            self.domain = draw_domain(middle, config)
+            self._clearances = self.engine.asarray(self.domain.clearance)
         self._clearance = config.scene.clearance_mm * 1e-3
         self._lead_in = config.scene.lead_in_mm * 1e-3
         self.last_observation: dict[str, Array] = {}
@@ -149,12 +160,11 @@ class Simulation:
         for world, generator in zip(worlds, generators or (), strict=False):
             self.generators[world] = generator
         uniforms = np.stack([self.generators[w].random(task.NUM_UNIFORMS) for w in worlds])
-        self.engine.reset(
-            worlds, task.initial_state(uniforms, self.config, self.engine.bank_size, fixed)
-        )
+        initial = task.initial_state(uniforms, self.config, self.engine.bank_size, fixed)
+        self.engine.reset(worlds, initial, self._draw_domain(worlds))
         before = self._judged
         self._judged = self._judge_reset(
-            before.success, before.failure, before.terms, self._mask(worlds)
+            before.success, before.failure, before.terms, self._clearances, self._mask(worlds)
         )
 
     def step(self, worlds: NDArray[np.int64], actions: Array) -> StepResult:
@@ -174,7 +184,12 @@ class Simulation:
         if worlds.size:
             self.engine.step(worlds, target)
         self._judged, reward, terminated = self._judge_step(
-            before.potentials, before.success, before.failure, before.terms, self._mask(worlds)
+            before.potentials,
+            before.success,
+            before.failure,
+            before.terms,
+            self._clearances,
+            self._mask(worlds),
         )
         arriving = self.engine.send({"terminated": terminated, "finite": finite})
 
@@ -244,6 +259,16 @@ class Simulation:
             _refuse(worlds, actions, np.all(np.isfinite(actions), axis=-1))
         return self.engine.asarray(actions)
 
+    def _draw_domain(self, worlds: NDArray[np.int64]) -> Domain | None:
+        """New domains for worlds, a row each, after the numbers that their initial states take."""
+        if self.domain is None:
+            return None
+        uniforms = np.stack([self.generators[w].random(NUM_DOMAIN_UNIFORMS) for w in worlds])
+        drawn = draw_domain(uniforms, self.config)
+        self.domain = self.domain.replaced(worlds, drawn)
+        self._clearances = self.engine.asarray(self.domain.clearance)
+        return drawn
+
     # The functions that follow are recorded: what changes comes as an argument.
 
     def _aimed(self, target: Array, hand: Array, actions: Array) -> tuple[Array, Array]:
@@ -254,16 +279,22 @@ class Simulation:
         return task.next_target(target, hand, still), finite
 
     def _judged_reset(
-        self, success: Array, failure: Array, terms: dict[str, Array], reset: Array | None
+        self,
+        success: Array,
+        failure: Array,
+        terms: dict[str, Array],
+        clearances: Array | None,
+        reset: Array | None,
     ) -> Judgement:
         """The worlds after those of a mask, None for all, were reset."""
+        clearance = self._clearance if clearances is None else clearances
         state = self.engine.state()
         geometry = task.geometry(state)
         merge, nothing = self._merge, self._xp.zeros_like
         return Judgement(
             state,
             geometry,
-            task.potentials(geometry, self._clearance, self._lead_in),
+            task.potentials(geometry, clearance, self._lead_in),
             merge(success, nothing(success), reset),
             merge(failure, nothing(failure), reset),
             {name: merge(term, nothing(term), reset) for name, term in terms.items()},
@@ -276,14 +307,16 @@ class Simulation:
         success: Array,
         failure: Array,
         terms: dict[str, Array],
+        clearances: Array | None,
         moved: Array | None,
     ) -> tuple[Judgement, Array, Array]:
         """The worlds after those of a mask, None for all, moved; rewards, and who is done."""
+        clearance = self._clearance if clearances is None else clearances
         xp, merge = self._xp, self._merge
         state = self.engine.state()
         geometry = task.geometry(state)
-        reached = task.potentials(geometry, self._clearance, self._lead_in)
-        success = merge(success, task.is_success(state, geometry, self._clearance), moved)
+        reached = task.potentials(geometry, clearance, self._lead_in)
+        success = merge(success, task.is_success(state, geometry, clearance), moved)
         code = task.failure(state, geometry)
         failure = merge(failure, xp.where(success, xp.zeros_like(code), code), moved)
         failed = failure > 0
@@ -320,7 +353,8 @@ class Simulation:
         nothing = self._xp.zeros_like(state.socket_force)
         terms = task.REWARD_WEIGHTS if self.config.reward == "dense" else ("success",)
         flags, codes = self._xp.zeros_like(state.stable), self._xp.zeros_like(state.connector)
-        return self._judged_reset(flags, codes, dict.fromkeys(terms, nothing), None)
+        terms_at_rest = dict.fromkeys(terms, nothing)
+        return self._judged_reset(flags, codes, terms_at_rest, self._clearances, None)
 
     def _mask(self, worlds: NDArray[np.int64]) -> Array | None:
         """Flags of the worlds, (N,); None for all."""

@@ -228,7 +228,7 @@ def geometry(state: WorldState) -> Geometry:
     )
 
 
-def is_success(state: WorldState, geom: Geometry, clearance: float) -> Array:
+def is_success(state: WorldState, geom: Geometry, clearance: float | Array) -> Array:
     """Whether the plug is in: deep enough, aligned, and held.
 
     Aligned means within what a hole of this clearance allows: the tip within a corner of the
@@ -238,7 +238,7 @@ def is_success(state: WorldState, geom: Geometry, clearance: float) -> Array:
     Args:
         state: The worlds.
         geom: Their `geometry`.
-        clearance: Room on each side, in [m].
+        clearance: Room on each side, in [m]; one for all, or one for each, (N,).
 
     Returns:
         Flags, (N,), bool.
@@ -259,7 +259,7 @@ def failure(state: WorldState, geom: Geometry) -> Array:
     return xp.where(state.stable, xp.where(dropped, 1, code), 4)
 
 
-def potentials(geom: Geometry, clearance: float, lead_in: float) -> dict[str, Array]:
+def potentials(geom: Geometry, clearance: float | Array, lead_in: float) -> dict[str, Array]:
     """How far along the task is, by term: each rises to 1 as the plug goes in.
 
     Projected on the socket's axis: approach is the way to the mouth, insertion the way from

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import importlib
 import json
 import shlex
 import statistics
@@ -11,7 +12,8 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any
+from types import ModuleType
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -27,11 +29,16 @@ _WARM_UP_STEPS = 5
 """Steps before the first repetition, to start threads and touch memory."""
 _IDLE_LOAD = 0.5
 """Load average above which somebody else is using the machine."""
+_WORLDS = {"cpu": (16,), "warp": (64, 256, 1024, 4096, 16384)}
+"""Worlds that are stepped together, unless given."""
+_DPI = 140
 
 
 def benchmark(
     *,
-    worlds: int = 16,
+    engine: Literal["cpu", "warp"] = "cpu",
+    device: str | None = None,
+    worlds: tuple[int, ...] = (),
     threads: int | None = None,
     steps: int = 100,
     repetitions: int = 5,
@@ -40,17 +47,23 @@ def benchmark(
     contact_size: int = 64,
     seed: int = 0,
     encoders: tuple[str, ...] = (),
+    compile_time: bool = True,
     json_path: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    figure: Path | None = None,
 ) -> int:
     """Measure steps a second: physics, each sensor, the whole environment.
 
-    All on the same control steps, four connectors mixed, resets as they come, on one thread and
-    on all. A step is one control step of one world: 20 ms, 10 physics substeps.
+    Four connectors mixed, resets as they come. With the CPU engine all on the same control steps,
+    on one thread and on all; with the Warp engine on a GPU, with each number of worlds. A step is
+    one control step of one world: 20 ms, 10 physics substeps.
 
     Args:
-        worlds: Worlds that are stepped together.
+        engine: The physics engine.
+        device: Device of the Warp engine; by default cuda:0.
+        worlds: Worlds that are stepped together: one number with the CPU engine, by default 16;
+            several with the Warp engine, by default 64 to 16,384.
         threads: Threads to compare with one; by default one a core.
-        steps: Control steps of each world in a repetition.
+        steps: Control steps of each world in a repetition; with the Warp engine, at most.
         repetitions: Repetitions; the table shows medians.
         actions: Random ones, or those of the scripted expert, whose episodes are shorter and
             have more contact.
@@ -58,19 +71,33 @@ def benchmark(
         contact_size: Rows and columns of each finger's image.
         seed: Seed of worlds and actions.
         encoders: Measure these instead, beside the environment's step: bundled encoders, folders,
-            or names of timm's networks such as resnet18.
+            or names of timm's networks such as resnet18. With the Warp engine, measure the
+            environment with each of them too.
+        compile_time: Whether to time how long the Warp engine compiles: a minute or two.
         json_path: File for everything that was measured, as JSON.
+        figure: File for a picture of what was measured with the Warp engine.
     """
+    sizes = worlds or _WORLDS[engine]
     for name, value in (
-        ("worlds", worlds),
+        ("worlds", min(sizes)),
         ("threads", threads),
         ("steps", steps),
         ("repetitions", repetitions),
     ):
         if value is not None and value < 1:
             raise CommandError(f"--{name} {value} is not allowed; it must be at least 1")
-    if json_path is not None and not json_path.parent.is_dir():
-        raise CommandError(f"cannot write {json_path}: there is no folder {json_path.parent}")
+    for path in (json_path, figure):
+        if path is not None and not path.parent.is_dir():
+            raise CommandError(f"cannot write {path}: there is no folder {path.parent}")
+    for name, given, home in (
+        ("threads", threads is not None, "cpu"),
+        ("actions", actions != "random", "cpu"),
+        ("device", device is not None, "warp"),
+        ("figure", figure is not None, "warp"),
+        ("worlds with several numbers", len(sizes) > 1, "warp"),
+    ):
+        if given and home != engine:
+            raise CommandError(f"--{name} is for --engine {home}; leave it out")
     settings = {"image_size": image_size, "contact_size": contact_size}
     try:
         VTInsertConfig.from_settings(**settings)  # type: ignore[arg-type]
@@ -78,25 +105,41 @@ def benchmark(
         raise CommandError(str(error)) from None
 
     found, load = machine.hardware(), machine.load()
-    most = min(threads or int(found["cores"]), worlds)
+    if engine == "warp":
+        gpu_benchmark = _gpu_benchmark()
+        report = _origin(found, load) | gpu_benchmark.measure(
+            sizes,
+            device=device or "cuda:0",
+            settings=settings,
+            encoders=encoders,
+            steps=steps,
+            repetitions=repetitions,
+            seed=seed,
+            compile_time=compile_time,
+        )
+        gpu_benchmark.print_report(Console(highlight=False), report)
+        _drawn(report, figure)
+        return _written(report, json_path)
+    (count,) = sizes
+    most = min(threads or int(found["cores"]), count)
     if encoders:
         report = _origin(found, load) | _measure_encoders(
-            encoders, worlds=worlds, threads=most, repetitions=repetitions, seed=seed
+            encoders, worlds=count, threads=most, repetitions=repetitions, seed=seed
         )
         _print_encoders(report)
         return _written(report, json_path)
     counts = sorted({1, most})
-    subjects = {count: speed.Subject(settings, worlds, count) for count in counts}
+    subjects = {number: speed.Subject(settings, count, number) for number in counts}
     chosen, calls = subjects[1].record(seed, steps, actions)
-    measured: dict[int, list[speed.Seconds]] = {count: [] for count in counts}
+    measured: dict[int, list[speed.Seconds]] = {number: [] for number in counts}
     single: list[tuple[float, float]] = []
     for subject in subjects.values():
         subject.measure(seed, chosen[:_WARM_UP_STEPS], calls[: 2 * _WARM_UP_STEPS])
     # The parts and the numbers of threads take turns, so that ratios compare neighbours in time.
     with progress_bar() as progress:
         for _ in progress.track(range(repetitions), description="Measuring"):
-            for count, subject in subjects.items():
-                measured[count].append(subject.measure(seed, chosen, calls))
+            for number, subject in subjects.items():
+                measured[number].append(subject.measure(seed, chosen, calls))
             single.append(speed.measure_single(settings, seed, steps, actions))
     for subject in subjects.values():
         subject.close()
@@ -104,7 +147,7 @@ def benchmark(
     control_steps = sum(len(call.worlds) for call in calls if call.method == "step")
     report = _origin(found, load) | {
         "settings": {
-            "worlds": worlds,
+            "worlds": count,
             "steps": steps,
             "repetitions": repetitions,
             "actions": actions,
@@ -128,6 +171,31 @@ def _origin(found: dict[str, Any], load: float | None) -> dict[str, Any]:
         "load_before": load,
         "versions": machine.versions(),
     }
+
+
+def _gpu_benchmark() -> ModuleType:
+    """The benchmark of the Warp engine, which takes seconds to import."""
+    try:
+        return importlib.import_module("policies.gpu_benchmark")
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f"--engine warp needs {error.name}; install the extra with `uv sync --extra warp` or "
+            '`pip install "vtinsert[warp]"`'
+        ) from None
+
+
+def _drawn(report: dict[str, Any], figure: Path | None) -> None:
+    """The picture of a device's speed, if it is asked for."""
+    from policies.speed_figure import speed_figure
+
+    if figure is None:
+        return
+    try:
+        with whole_file(figure) as temporary:
+            speed_figure(report).savefig(temporary, dpi=_DPI)
+    except OSError as error:
+        raise CommandError(f"cannot write {figure}: {error.strerror}") from None
+    print(f"Picture: {figure}")
 
 
 def _written(report: dict[str, Any], json_path: Path | None) -> int:

@@ -1,4 +1,4 @@
-"""`vtinsert demo`: the scripted expert on all four connectors."""
+"""`vtinsert demo`: a policy, or the scripted expert, on all four connectors."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from rich.table import Table
 
 from policies import film
 from policies.commands import CommandError, ConnectorName
-from policies.episodes import Outcome, expert, play
+from policies.conditions import Condition
+from policies.episodes import EpisodeRecord
+from policies.evaluation import evaluate
+from policies.players import EXPERT, Player, for_film, load_player
 from policies.progress import progress_bar
 from policies.video import write_video
-from vtenv.config import VTInsertConfig
 from vtenv.connectors import CONNECTORS
-from vtenv.env import VTInsertEnv
 from vtenv.task import SUCCESS_FRACTION
-from vtenv.vector_env import VTInsertVectorEnv
 from vtenv.whole_file import whole_file
 
-_MAX_WORLDS = 64
-"""Episodes played at once."""
-_MAX_STEPS = 100
-"""Steps of an episode, as registered for `VTInsert-v0`."""
+DEFAULT_POLICY = EXPERT.name
+"""Who is shown unless another is asked for."""
+
 _SHEET_COLUMNS = (0.0, 0.65, 1.0)
 """Parts of an episode that the contact sheet shows."""
 
 
 def demo(
     *,
+    policy: str = DEFAULT_POLICY,
     connector: tuple[ConnectorName, ...] = ("aux", "pin", "usb", "stud"),
     episodes: int = 5,
     filmed: int = 1,
@@ -42,24 +42,33 @@ def demo(
     """Watch the scripted expert insert all four connectors: a table and a video.
 
     The expert knows where plug and socket are; it shows that the task can be done, and what it
-    looks and feels like. Writes `demo.mp4` and a contact sheet, `demo.png`.
+    looks and feels like. A learned policy knows what it sees and feels. Writes `demo.mp4` and a
+    contact sheet, `demo.png`.
 
     Args:
+        policy: "expert", a bundled policy's name, or the folder of a policy or a training run.
         connector: Connectors to insert.
         episodes: Episodes of each connector.
         filmed: How many of each connector's episodes go into the video; 0 for no video.
         clearance_mm: Room between plug and socket on each side, 0.1 to 2 mm.
-        seed: Seed of the first episode; the others follow it.
+        seed: Where the seeds of the episodes start.
         output: Folder for the video and the contact sheet.
     """
     if episodes < 1:
         raise CommandError(f"--episodes {episodes} is not allowed; it must be at least 1")
     if filmed < 0:
         raise CommandError(f"--filmed {filmed} is not allowed; it must be 0 or more")
+    if seed < 0:
+        raise CommandError(f"--seed {seed} is not allowed; it must be 0 or more")
     if not connector:
         raise CommandError(f"--connector needs one or more of {', '.join(CONNECTORS)}")
+    connector = tuple(dict.fromkeys(connector))
+    condition = Condition(
+        "demo", f"a clearance of {clearance_mm:g} mm a side", {"clearance_mm": clearance_mm}
+    )
     try:
-        VTInsertConfig.from_settings(clearance_mm=clearance_mm)
+        player = load_player(policy)
+        player.config(condition)
         if filmed:
             output.mkdir(parents=True, exist_ok=True)
     except ValueError as error:
@@ -70,92 +79,99 @@ def demo(
         ) from None
 
     console = Console(highlight=False)
-    outcomes = _play(connector, range(seed, seed + episodes), clearance_mm)
-    console.print(_table(outcomes, clearance_mm))
+    records = _play(player, condition, connector, episodes, seed)
+    console.print(_table(player, condition, records))
     if filmed:
-        shown = [outcome for outcome in outcomes if outcome.seed < seed + filmed]
+        shown = [record for of_it in records.values() for record in of_it[:filmed]]
         try:
-            _film(console, shown, clearance_mm, output)
+            _film(console, for_film(player), condition, shown, output)
         except OSError as error:
             raise CommandError(f"cannot write to {output}: {error}") from None
     return 0
 
 
-def _play(connectors: Sequence[str], seeds: Sequence[int], clearance_mm: float) -> list[Outcome]:
-    """The outcomes of the expert's episodes, by connector and seed."""
-    outcomes = []
+def _play(
+    player: Player, condition: Condition, connectors: Sequence[str], episodes: int, seed: int
+) -> dict[str, list[EpisodeRecord]]:
+    """What came of the episodes of each connector, by seed."""
+    total = episodes * len(connectors)
     with progress_bar() as progress:
         # The bar comes first: the first run of all compiles the sensors and settles the grasps.
-        task = progress.add_task("Playing episodes", total=len(connectors) * len(seeds))
-        envs = VTInsertVectorEnv(
-            min(len(seeds), _MAX_WORLDS), modalities=("proprio",), clearance_mm=clearance_mm
+        task = progress.add_task("Playing episodes", total=total)
+        records = evaluate(
+            player,
+            condition,
+            total,
+            seed,
+            connectors=connectors,
+            on_episode=lambda _: progress.advance(task),
         )
-        for connector in connectors:
-            for outcome in play(envs, expert, seeds, {"connector": connector}):
-                outcomes.append(outcome)
-                progress.advance(task)
-        envs.close()
-    return sorted(outcomes, key=lambda o: (connectors.index(o.connector), o.seed))
+    return {name: [r for r in records if r.connector == name] for name in connectors}
 
 
-def _table(outcomes: Sequence[Outcome], clearance_mm: float) -> Table:
+def _table(player: Player, condition: Condition, records: dict[str, list[EpisodeRecord]]) -> Table:
+    who = "Scripted expert" if player is EXPERT else player.name
     table = Table(
-        title=f"Scripted expert at a clearance of {clearance_mm:g} mm a side",
+        title=f"{who} at {condition.description}",
         caption=f"An episode ends in success once {SUCCESS_FRACTION:.0%} of the travel is in. "
         "Depth and force: means over episodes. Steps: the median; one takes 20 ms.",
     )
     for heading in ("connector", "success", "depth", "of travel", "steps", "peak force"):
         table.add_column(heading, justify="left" if heading == "connector" else "right")
-    for connector in dict.fromkeys(outcome.connector for outcome in outcomes):
-        of_it = [outcome for outcome in outcomes if outcome.connector == connector]
-        won = [outcome for outcome in of_it if outcome.success]
-        steps = f"{statistics.median(o.steps for o in won):g}" if won else "-"
+    for connector, of_it in records.items():
+        won = [record for record in of_it if record.success]
+        steps = f"{statistics.median(r.steps for r in won):g}" if won else "-"
         table.add_row(
             CONNECTORS[connector].label,
             f"{len(won)} of {len(of_it)}",
-            f"{statistics.mean(max(o.depth, 0.0) for o in of_it) * 1e3:.1f} mm",
-            f"{statistics.mean(o.travel_fraction for o in of_it):.0%}",
+            f"{statistics.mean(max(r.depth, 0.0) for r in of_it) * 1e3:.1f} mm",
+            f"{statistics.mean(r.inserted for r in of_it):.0%}",
             steps,
-            f"{statistics.mean(o.peak_force for o in of_it):.1f} N",
+            f"{statistics.mean(r.peak_force for r in of_it):.1f} N",
         )
     return table
 
 
-def _film(console: Console, outcomes: Sequence[Outcome], clearance_mm: float, output: Path) -> None:
+def _film(
+    console: Console,
+    player: Player,
+    condition: Condition,
+    records: Sequence[EpisodeRecord],
+    output: Path,
+) -> None:
     """Film episodes whose outcomes are known; write the video and the contact sheet."""
-    env = VTInsertEnv(modalities=film.MODALITIES, clearance_mm=clearance_mm)
-    env.reset(seed=0)
-    camera = film.Camera(env)
+    envs = player.worlds(condition, 1)
+    envs.reset(seed=0)
+    camera = film.Camera(envs)
     if camera.missing:
         console.print(f"The video has no third-person view. {camera.missing}")
-    rows: list[list[film.Image]] = []
+    rows: dict[str, list[film.Image]] = {}
 
     def frames() -> Iterator[film.Image]:
-        for outcome in outcomes:
-            shots = film.film_episode(
-                env, camera, expert, outcome.connector, outcome.seed, _MAX_STEPS
-            )
-            kept = [film.HOLD_FIRST + round(outcome.steps * part) for part in _SHEET_COLUMNS]
-            first_of_it = outcome.seed == outcomes[0].seed
-            if first_of_it:
-                rows.append([])
-            for number, frame in enumerate(shots, start=1):
-                if first_of_it and number in kept:
-                    rows[-1].append(frame)
+        for record in records:
+            shots = film.film_episodes(envs, camera, player.act, [record.seed])
+            kept = [film.HOLD_FIRST + round(record.steps * part) for part in _SHEET_COLUMNS]
+            row: list[film.Image] = []
+            for number, (frame,) in enumerate(shots, start=1):
+                if number in kept:
+                    row.append(frame)
                 yield frame
+            # Played alone, a policy's rounding is another: the episode may be over sooner.
+            row += [frame] * (len(_SHEET_COLUMNS) - len(row))
+            rows.setdefault(record.connector, row)
 
-    total = sum(film.num_frames(outcome.steps) for outcome in outcomes)
+    total = sum(film.num_frames(record.steps) for record in records)
     video, sheet = output / "demo.mp4", output / "demo.png"
     with progress_bar() as progress:
         filming = progress.track(frames(), total=total, description="Filming")
         count = write_video(video, filming, film.FPS)
     with whole_file(sheet) as temporary:
-        imageio.v3.imwrite(temporary, film.contact_sheet(rows))
+        imageio.v3.imwrite(temporary, film.contact_sheet(list(rows.values())))
     camera.close()
-    env.close()
+    envs.close()
     beside = "the sensor panel" if camera.missing else "third person beside the sensor panel"
     console.print(
-        f"Video: {video} ({len(outcomes)} episodes, {count / film.FPS:.0f} s at half speed, "
+        f"Video: {video} ({len(records)} episodes, {count / film.FPS:.0f} s at half speed, "
         f"{beside})",
         soft_wrap=True,
     )

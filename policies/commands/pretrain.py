@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
-import shlex
-import sys
+import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from policies import machine
+from policies import pretrain_options
 from policies.commands import CommandError
+from policies.pretrain_plan import PretrainPlan, new_plan, provenance, resumed_plan
+from policies.progress import progress_bar
 
 if TYPE_CHECKING:
-    from representation.dataset import Dataset
-    from representation.training import PretrainConfig, PretrainResult
+    from lightning.fabric import Fabric
+
+    from policies.live_source import LiveSource
+    from representation.sources import Source
+    from representation.training import PretrainResult
 
 
 def pretrain(
     *,
     data: Path | None = None,
+    live: Literal["cpu", "warp"] | None = None,
+    live_device: str | None = None,
+    worlds: int | None = None,
+    pairs: int | None = None,
+    reuse: float | None = None,
+    heldout: Path | None = None,
     preset: str | None = None,
     output: Path = Path("outputs/pretrain"),
     resume: tyro.conf.FlagCreatePairsOff[bool] = False,
@@ -61,10 +70,20 @@ def pretrain(
 ) -> int:
     """Train an encoder on a data set: the paper's presets, ours, or your own options.
 
-    Options that are not given are the preset's. Sizes of images are the data set's.
+    Options that are not given are the preset's. Sizes of images are the data set's. With --live
+    there is no data set: what is learned from is rendered as it is needed.
 
     Args:
         data: Folder of the data set, as `vtinsert dataset` writes it.
+        live: Render experience with this physics engine and train on it, in place of --data.
+        live_device: Device of the Warp engine, such as cuda:1; by default that of training.
+        worlds: Worlds that are rendered together; by default 64, or 4096 with the Warp engine.
+        pairs: Render so many pairs of images before training, and train on those alone; by
+            default rendering goes on as long as training.
+        reuse: How often a rendered moment is drawn, on average, before a new one takes its place;
+            by default 2.
+        heldout: Folder of a data set whose held-out split the objective is evaluated on; by
+            default the one that is trained on.
         preset: A training run by name, such as paper-classify-resnet50 or
             control-resnet-masked+dynamics; an unknown one is answered with those that are near.
         output: Folder for the result; must not exist, or be empty.
@@ -80,8 +99,8 @@ def pretrain(
         fusion: How modalities become one embedding.
         pooling: How a backbone's tokens become its feature.
         embedding_dim: Width of each modality's part of the embedding.
-        image_size: Size that the data's depth images must have.
-        contact_size: Size that the data's contact masks must have.
+        image_size: Size that the data's depth images must have; with --live, get.
+        contact_size: Size that the data's contact masks must have; with --live, get.
         fingers: Contact masks that the encoder takes.
         epochs: The budget in passes through the data.
         max_steps: The budget in steps.
@@ -106,7 +125,18 @@ def pretrain(
     given = {
         name: value
         for name, value in locals().items()
-        if name in _OPTIONS and value is not None and value is not False
+        if name in pretrain_options.OPTIONS and value is not None and value is not False
+    }
+    rendering = {
+        name: value
+        for name, value in (
+            ("engine", live),
+            ("device", live_device),
+            ("worlds", worlds),
+            ("pairs", pairs),
+            ("reuse", reuse),
+        )
+        if value is not None
     }
     if pretrained + from_scratch + (start is not None) > 1:
         raise CommandError("of --pretrained, --from-scratch and --start, only one can be given")
@@ -118,9 +148,12 @@ def pretrain(
     ):
         if value < 1:
             raise CommandError(f"--{name} must be at least 1")
-    run = _resumed(output, data, preset, given) if resume else _new(output, data, preset, given)
-    result = _train(
-        run,
+    if resume:
+        plan = resumed_plan(output, data, preset, given, rendering, heldout)
+    else:
+        plan = new_plan(output, data, preset, given, rendering, heldout)
+    _train(
+        plan,
         output,
         resume=resume,
         devices=devices,
@@ -129,161 +162,11 @@ def pretrain(
         evaluate_every=evaluate_every,
         checkpoint_every=checkpoint_every,
     )
-    if result is not None:
-        _print(result)
     return 0
 
 
-_CONFIG_OPTIONS = {
-    "objective",
-    "augment",
-    "pretrained",
-    "start",
-    "epochs",
-    "max_steps",
-    "max_minutes",
-    "batch_size",
-    "learning_rate",
-    "schedule",
-    "gamma",
-    "warmup",
-    "weight_decay",
-    "clip_norm",
-    "select",
-    "precision",
-    "compile",
-    "seed",
-}
-_ENCODER_OPTIONS = {
-    "backbone": "backbone",
-    "modalities": "modalities",
-    "fusion": "fusion",
-    "pooling": "pooling",
-    "embedding_dim": "embedding_dim",
-    "fingers": "num_fingers",
-}
-_SIZES = {"image_size", "contact_size"}
-_OPTIONS = _CONFIG_OPTIONS | _ENCODER_OPTIONS.keys() | _SIZES | {"from_scratch"}
-_BUDGETS = ("epochs", "max_steps", "max_minutes")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Run:
-    """What is to be trained, on what."""
-
-    config: PretrainConfig
-    dataset: Dataset
-    command: str
-
-
-def _new(output: Path, data: Path | None, preset: str | None, given: dict[str, Any]) -> _Run:
-    from representation.first_encoder import require_buildable
-    from representation.presets import preset as find_preset
-    from representation.run_folder import RunFolder, RunFolderError
-    from representation.training import PretrainConfig, fit_to_split
-
-    if data is None:
-        raise CommandError("--data is needed: the folder of a data set, from `vtinsert dataset`")
-    if preset is None and "objective" not in given:
-        raise CommandError("--preset or --objective is needed, to say what to train for")
-    dataset = _open(data)
-    try:
-        RunFolder(output).require_new()
-        config = find_preset(preset) if preset else PretrainConfig()
-        config = _changed(config, given)
-        config = fit_to_split(
-            config,
-            dataset["train"],
-            image_size=given.get("image_size"),
-            contact_size=given.get("contact_size"),
-        )
-        require_buildable(config)
-    except RunFolderError as error:
-        raise CommandError(f"{error} (--resume goes on with it)") from None
-    except ValueError as error:
-        raise CommandError(str(error)) from None
-    return _Run(config, dataset, shlex.join(["vtinsert", *sys.argv[1:]]))
-
-
-def _resumed(output: Path, data: Path | None, preset: str | None, given: dict[str, Any]) -> _Run:
-    from representation.run_folder import RunFolder, RunFolderError
-
-    if preset is not None or given:
-        named = ["preset"] if preset is not None else []
-        named += [name.replace("_", "-") for name in given]
-        raise CommandError(
-            f"--resume goes on with the options of {output}; leave out "
-            f"{', '.join(f'--{name}' for name in named)}"
-        )
-    try:
-        folder = RunFolder(output)
-        document, config = folder.read_document(), folder.read_config()
-    except RunFolderError as error:
-        raise CommandError(str(error)) from None
-    dataset = _open(data or Path(document["data"]))
-    if dataset.fingerprint != document["data_sha256"]:
-        raise CommandError(
-            f"{dataset.folder} is not the data set that {output} was begun with, or was changed; "
-            "give the right one with --data, or begin again in another folder"
-        )
-    return _Run(config, dataset, document["command"])
-
-
-def _open(folder: Path) -> Dataset:
-    from representation.dataset import Dataset, DatasetError
-
-    try:
-        dataset = Dataset.open(folder)
-        dataset["train"]
-    except DatasetError as error:
-        raise CommandError(str(error)) from None
-    return dataset
-
-
-def _changed(config: PretrainConfig, given: dict[str, Any]) -> PretrainConfig:
-    """The configuration with the options that were given."""
-    changes = {name: value for name, value in given.items() if name in _CONFIG_OPTIONS}
-    encoder = {_ENCODER_OPTIONS[name]: v for name, v in given.items() if name in _ENCODER_OPTIONS}
-    if "backbone" in encoder:
-        # What was chosen for another network does not fit this one.
-        encoder = {"backbone_options": {}, "pooling": "average", "embedding_dim": None} | encoder
-    if any(name in given for name in _BUDGETS):
-        changes |= {name: given.get(name) for name in _BUDGETS}
-    if "from_scratch" in given or "start" in given:
-        changes.setdefault("pretrained", False)
-    if "objective" in changes:
-        changes |= {"objective": _objective(changes["objective"]), "objective_options": {}}
-    if "augment" in changes:
-        changes |= {"augment": _augment(changes["augment"]), "augment_options": {}}
-    encoder_config = dataclasses.replace(config.encoder, **encoder)
-    return dataclasses.replace(config, encoder=encoder_config, **changes)
-
-
-def _objective(text: str) -> str | dict[str, float]:
-    """A name; or several with weights, "masked=1,dynamics=0.5"."""
-    parts = text.replace("+", ",").split(",")
-    if len(parts) == 1 and "=" not in text:
-        return text
-    weights = {}
-    for part in parts:
-        name, _, weight = part.partition("=")
-        try:
-            weights[name.strip()] = float(weight or 1.0)
-        except ValueError:
-            raise ValueError(
-                f"--objective {text}: {weight!r} is no weight; write masked=1,dynamics=0.5"
-            ) from None
-    return weights
-
-
-def _augment(text: str) -> str | tuple[str, ...]:
-    from representation.augmentations import PRESETS
-
-    return text if text in PRESETS else tuple(name.strip() for name in text.split(","))
-
-
 def _train(
-    run: _Run,
+    plan: PretrainPlan,
     output: Path,
     *,
     resume: bool,
@@ -292,51 +175,94 @@ def _train(
     workers: int,
     evaluate_every: int,
     checkpoint_every: int,
-) -> PretrainResult | None:
-    """Train; the result, in the main process."""
+) -> None:
+    """Train, and say what came out."""
+    from gymnasium.error import DependencyNotInstalled
+
     from representation.backbone import PretrainedWeightsError
     from representation.encoder_files import EncoderFileError
-    from representation.run_folder import Provenance, RunFolderError
-    from representation.training import TrainingError, make_fabric, make_source, pretrain
-
-    provenance = Provenance(
-        data=str(run.dataset.folder),
-        data_sha256=run.dataset.fingerprint,
-        command=run.command,
-        resume=shlex.join(["vtinsert", "pretrain", "--resume", "--output", str(output)]),
-        commit=machine.commit() or "not of a checkout",
-        versions=machine.versions(),
-        hardware=machine.hardware(),
+    from representation.run_folder import RunFolderError
+    from representation.training import (
+        TrainingError,
+        fit_to_split,
+        make_fabric,
+        make_source,
+        pretrain,
     )
-    try:
-        fabric = make_fabric(run.config, devices=devices, accelerator=accelerator)
-        source = make_source(run.config, run.dataset["train"], fabric, workers=workers)
-        heldout = None
-        if "heldout" in run.dataset.splits:
-            split = run.dataset["heldout"]
-            heldout = make_source(run.config, split, fabric, shuffle=False, workers=workers)
-    except ValueError as error:
-        raise CommandError(str(error)) from None
-    try:
-        result = pretrain(
-            run.config,
-            source,
-            output,
-            heldout=heldout,
-            fabric=fabric,
-            resume=resume,
-            provenance=provenance,
-            evaluate_every=evaluate_every,
-            checkpoint_every=checkpoint_every,
-        )
-    except PretrainedWeightsError as error:
-        raise CommandError(f"{error}, here --from-scratch") from None
-    except (EncoderFileError, RunFolderError, TrainingError) as error:
-        raise CommandError(str(error)) from None
-    return result if fabric.is_global_zero else None
+
+    config = plan.config
+    rendered: LiveSource | None = None
+    with contextlib.ExitStack() as stack:
+        try:
+            fabric = make_fabric(config, devices=devices, accelerator=accelerator)
+            source: Source
+            if plan.dataset is not None:
+                source = make_source(config, plan.dataset["train"], fabric, workers=workers)
+            else:
+                source = rendered = _rendered(plan, fabric)
+                stack.callback(rendered.close)
+                config = fit_to_split(config, rendered.ring)
+            heldout = None
+            if plan.heldout is not None:
+                split = plan.heldout["heldout"]
+                heldout = make_source(config, split, fabric, shuffle=False, workers=workers)
+        except (ValueError, DependencyNotInstalled) as error:
+            raise CommandError(str(error)) from None
+        try:
+            result = pretrain(
+                config,
+                source,
+                output,
+                heldout=heldout,
+                fabric=fabric,
+                resume=resume,
+                provenance=provenance(plan, output),
+                evaluate=None if rendered is None else lambda *_: _rendering(rendered),
+                evaluate_every=evaluate_every,
+                checkpoint_every=checkpoint_every,
+            )
+        except PretrainedWeightsError as error:
+            raise CommandError(f"{error}, here --from-scratch") from None
+        except (EncoderFileError, RunFolderError, TrainingError) as error:
+            raise CommandError(str(error)) from None
+    if fabric.is_global_zero:
+        _print(result)
+
+
+def _rendered(plan: PretrainPlan, fabric: Fabric) -> LiveSource:
+    """What is rendered for training, in this process; the first moments are there."""
+    from policies.live_source import live_source
+
+    assert plan.live is not None
+    source = live_source(
+        plan.live,
+        plan.config.batch_size,
+        plan.config.keys,
+        device=fabric.device,
+        seed=plan.config.seed,
+        fingers=plan.config.encoder.num_fingers,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+    )
+    with progress_bar() as progress:
+        steps, worlds = plan.live.plan
+        task = progress.add_task("Rendering", total=steps * worlds)
+        source.fill(lambda count: progress.advance(task, count))
+    return source
+
+
+def _rendering(source: LiveSource) -> dict[str, float]:
+    """How much was rendered, and how fast while nothing was trained."""
+    return {"rendered": source.rendered, "rendered_per_s": source.rate or 0.0}
 
 
 def _print(result: PretrainResult) -> None:
+    metrics = result.metrics
+    if "rendered" in metrics:
+        print(
+            f"Rendered {metrics['rendered']:,.0f} moments; "
+            f"{metrics['rendered_per_s']:,.0f} a second before training"
+        )
     parts = [f"loss {result.loss:.4g}"]
     for name in ("accuracy", "accuracy_vision", "accuracy_touch", "loss"):
         if f"heldout/{name}" in result.metrics:

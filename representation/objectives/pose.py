@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from representation.objectives.objective import Objective, ObjectiveOutput, require_positive
+from representation.objectives.objective import Objective, ObjectiveOutput
 from vtenv.pose_labels import POSE_LABELS
 
 if TYPE_CHECKING:
@@ -36,16 +36,17 @@ def pose_statistics(poses: Tensor) -> tuple[list[float], list[float]]:
 
 
 class PoseRegression(Objective):
-    """Mean squared error of standardised pose labels, from a perceptron on the embedding.
+    """Mean squared error of standardised pose labels, linear in the embedding.
 
     No self-supervision: the labels are the simulator's. Bounds what an encoder of its size can
-    know, and what a policy on a frozen encoder can reach.
+    know, and what a policy on a frozen encoder can reach. With a perceptron for a head the
+    embedding would hold the pose in a form that only such a head reads: linear, the first layer
+    of a policy does.
 
     Args:
         encoder: For its sizes.
         mean: Mean of each label, in its unit.
         std: Standard deviation of each label, in its unit.
-        hidden_dim: Width of the hidden layer.
 
     Raises:
         ValueError: If there are not seven means and seven positive deviations.
@@ -61,10 +62,8 @@ class PoseRegression(Objective):
         *,
         mean: Sequence[float] = POSE_MEAN,
         std: Sequence[float] = POSE_STD,
-        hidden_dim: int = 256,
     ) -> None:
         super().__init__()
-        require_positive(hidden_dim=hidden_dim)
         if not len(mean) == len(std) == len(POSE_LABELS) or not min(std) > 0:
             raise ValueError(
                 f"mean={mean!r} and std={std!r} are not allowed; they must be a number, and a "
@@ -72,11 +71,7 @@ class PoseRegression(Objective):
             )
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
-        self.head = nn.Sequential(
-            nn.Linear(encoder.embedding_size, hidden_dim),
-            nn.ReLU(),
-            nn.Linear(hidden_dim, len(POSE_LABELS)),
-        )
+        self.head = nn.Linear(encoder.embedding_size, len(POSE_LABELS))
 
     def forward(
         self,

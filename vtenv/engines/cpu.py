@@ -20,7 +20,7 @@ from vtenv.connectors import CONNECTOR_NAMES
 from vtenv.domain import Domain, clearances
 from vtenv.engines.domain_fields import DomainFields
 from vtenv.engines.placement import place
-from vtenv.grasp_bank import BANK_SIZE, load_bank
+from vtenv.grasp_bank import BANK_SIZE, GraspBank
 from vtenv.raycast import Primitives, cast_depth
 from vtenv.sensors import depth_images, gel_images
 from vtenv.state import InitialState, PhysicsState, WorldState
@@ -70,9 +70,9 @@ class CPUEngine:
         self._num_levels = len(levels)
         self.models = scene.build_models(config.scene, CONNECTOR_NAMES, levels)
         self._domain_fields = DomainFields(self.models)
-        self._world_models = [self.models[0]] * num_worlds
+        self._own_models: list[mujoco.MjModel] = []
         self._config = config
-        self._bank = load_bank(config.initial_state, available_cores())
+        self._bank = GraspBank.load(config, available_cores())
         self._connector = np.zeros(num_worlds, np.int64)
         self._pool: ThreadPoolExecutor | None = None
 
@@ -225,17 +225,22 @@ class CPUEngine:
     def _set_domain(
         self, worlds: NDArray[np.int64], connector: NDArray[np.int64], domain: Domain
     ) -> None:
-        """Give worlds models of their own."""
+        """Make the worlds' own models those of their connectors, clearances and domains."""
+        if not self._own_models:
+            self._own_models = [copy.copy(self.models[0]) for _ in range(self.num_worlds)]
+            self._templates = Batch(self.models[0], len(self.models), 1)
+            self._templates.set_models(self.models)
         self._connector[worlds] = connector
         self._noise_mm[worlds] = domain.depth_noise_mm
         variant = connector * self._num_levels + domain.clearance_level
         rows = self._domain_fields.rows(variant, domain)
         for row, world in enumerate(worlds):
-            model = copy.copy(self.models[variant[row]])
+            model = self._own_models[world]
+            # Two hundred times faster than a copy, whose names Python would have to list again.
+            self._templates.get_model(variant[row], model)
             for name, values in rows.items():
                 getattr(model, name)[:] = values[row]
-            self._world_models[world] = model
-        self._batch.set_models(self._world_models)
+        self._batch.set_models(self._own_models)
 
     def _cast(
         self,

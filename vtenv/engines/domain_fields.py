@@ -37,7 +37,8 @@ class DomainFields:
             name: np.stack([getattr(m, name) for m in models]) for name in DOMAIN_FIELDS
         }
         self._plug = first.body("plug").id
-        self._rigid = np.isin(first.geom_bodyid, [self._plug, first.body("socket").id])
+        plug_and_socket = np.isin(first.geom_bodyid, [self._plug, first.body("socket").id])
+        self._rigid = plug_and_socket & ((first.geom_contype | first.geom_conaffinity) > 0)
         self._pads = np.array([first.geom(f"gel_{side}").id for side in ("left", "right")])
 
     def rows(self, variant: NDArray[np.int64], domain: Domain) -> dict[str, NDArray[np.float64]]:
@@ -50,9 +51,8 @@ class DomainFields:
         rows = {name: table[variant] for name, table in self._tables.items()}
         rows["geom_friction"][:, self._rigid, 0] = domain.connector_friction[:, None]
         rows["geom_friction"][:, self._pads, 0] = domain.pad_friction[:, None]
-        rows["geom_solref"][:, self._pads, 0] = (
-            scene.GEL_TIME_CONSTANT / np.sqrt(domain.gel_stiffness)[:, None]
-        )
+        # The stiffness of a contact is as the inverse square of its time constant.
+        rows["geom_solref"][:, self._pads, 0] /= np.sqrt(domain.gel_stiffness)[:, None]
         mass = rows["body_mass"][:, self._plug].copy()
         rows["body_mass"][:, self._plug] = domain.plug_mass
         rows["body_inertia"][:, self._plug] *= (domain.plug_mass / mass)[:, None]

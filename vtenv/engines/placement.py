@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vtenv import scene
 from vtenv.domain import Domain
-from vtenv.grasp_bank import settle_grasps, with_gel_stiffness
+from vtenv.grasp_bank import GraspBank
 from vtenv.state import InitialState
 
 
@@ -29,22 +29,21 @@ class Placement(NamedTuple):
     socket_quat: NDArray[np.float64]
 
 
-def place(
-    initial: InitialState, bank: NDArray[np.float64], domain: Domain | None = None
-) -> Placement:
+def place(initial: InitialState, bank: GraspBank, domain: Domain | None = None) -> Placement:
     """Turn initial states into rows of an engine's state.
 
     Args:
         initial: The states; grasps that an option fixes are settled now.
-        bank: Settled grasps, as `grasp_bank.load_bank`.
+        bank: Settled grasps.
         domain: The worlds' domains; None where nothing is randomised.
     """
-    grasps = bank[initial.connector, initial.grasp]
+    stiffness = np.ones(len(initial.hand)) if domain is None else domain.gel_stiffness
+    grasps = bank.take(initial.connector, initial.grasp, stiffness)
     fresh = np.flatnonzero(~np.isnan(initial.in_hand[:, 0]))
     if fresh.size:
-        grasps[fresh] = settle_grasps(initial.connector[fresh], initial.in_hand[fresh])
-    if domain is not None:
-        grasps = with_gel_stiffness(grasps, initial.connector, domain.gel_stiffness)
+        grasps[fresh] = bank.settle(
+            initial.connector[fresh], initial.in_hand[fresh], stiffness[fresh]
+        )
 
     yaw = initial.hand[:, 3]
     cos, sin = np.cos(yaw), np.sin(yaw)

@@ -250,6 +250,7 @@ def add_noise(
     worlds: wp.array(dtype=wp.int64),
     clean: wp.array4d(dtype=float),
     seeds: wp.array(dtype=wp.uint64),
+    noise_mm: wp.array(dtype=float),
     noise_scale: float,
     dropout: float,
     quantization: float,
@@ -268,14 +269,14 @@ def add_noise(
         if float(bits >> wp.uint64(40)) * 5.9604645e-8 < dropout:
             out[world, 0, row, column] = 0.0
             return
-    if noise_scale > 0.0:
+    if noise_mm[world] > 0.0:
         bits = hash_pixel(seeds[world], pixel)
         mask = wp.uint64(0xFFFF)
         total = wp.int64(bits & mask)
         total += wp.int64((bits >> wp.uint64(16)) & mask)
         total += wp.int64((bits >> wp.uint64(32)) & mask)
         total += wp.int64(bits >> wp.uint64(48))
-        z += float(total - wp.int64(SUM_MEAN)) * noise_scale * z * z
+        z += float(total - wp.int64(SUM_MEAN)) * noise_scale * noise_mm[world] * z * z
     if quantization > 1.0e-8:
         z = wp.rint(z / quantization) * quantization
     out[world, 0, row, column] = wp.clamp(z, 0.0, MAX_DEPTH)

@@ -33,11 +33,23 @@ def test_guessing_the_mean_costs_one(encoder, make_batch):
     mean, std = torch.tensor(MEAN), torch.tensor(STD)
     batch["pose"] = mean + std * torch.tensor([1.0, -1.0, 1.0, -1.0])[:, None]
     objective = PoseRegression(encoder, mean=MEAN, std=STD)
-    torch.nn.init.zeros_(objective.head[-1].weight)
-    torch.nn.init.zeros_(objective.head[-1].bias)
+    torch.nn.init.zeros_(objective.head.weight)
+    torch.nn.init.zeros_(objective.head.bias)
     output = objective(encoder, batch)
     assert output.loss.item() == pytest.approx(1.0)
     assert [output.metrics[label].item() for label in POSE_LABELS] == pytest.approx(list(STD))
+
+
+def test_predictions_are_linear_in_the_embedding(encoder, make_batch):
+    """So that a linear probe, and the first layer of a policy, read them too."""
+    batch = make_batch()
+    objective = PoseRegression(encoder, mean=MEAN, std=STD)
+    with torch.no_grad():
+        embedding = encoder(batch).double().numpy()
+        weight, bias = (v.double().numpy() for v in (objective.head.weight, objective.head.bias))
+        predicted = objective.poses(encoder, batch).numpy()
+    expected = (embedding @ weight.T + bias) * np.array(STD) + np.array(MEAN)
+    np.testing.assert_allclose(predicted, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_statistics_standardise():

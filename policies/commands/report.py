@@ -1,0 +1,64 @@
+"""`vtinsert report`: an ablation as one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from policies.ablation_grid import AblationError
+from policies.commands import CommandError
+from policies.report import document, tables
+from policies.report.document import Document
+from policies.report.markdown import markdown
+from policies.report.page import page
+from policies.report.probes import ProbeFileError
+from vtenv.whole_file import whole_file
+
+
+def report(study: tyro.conf.Positional[Path], *, probes: tuple[Path, ...] = ()) -> int:
+    """Write an ablation's tables, curves and videos as one page.
+
+    Writes `report.html`, a page that needs nothing beside it, and `report.md`, its tables, into
+    the ablation's folder. A grid that is not finished can be reported on too.
+
+    Args:
+        study: Folder of an ablation that `vtinsert ablate` made.
+        probes: Reports of `vtinsert probe` on its encoders, or their folders; those in the
+            ablation's own folder `probes` are found.
+    """
+    try:
+        content = document.compose(study, probes)
+    except (AblationError, ProbeFileError) as error:
+        raise CommandError(str(error)) from None
+    written = {"report.html": page(content), "report.md": markdown(content)}
+    try:
+        for name, text in written.items():
+            with whole_file(study / name) as path:
+                path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"cannot write to {study}: {error.strerror or error}") from None
+    _print(content)
+    return 0
+
+
+def _print(content: Document) -> None:
+    console = Console(highlight=False)
+    console.print(document.lead(content))
+    for section in content.sections:
+        if not section.rows:
+            continue
+        shown = tables.headline(section)
+        kept = [i for i, heading in enumerate(shown.headings) if heading in tables.BRIEF]
+        table = Table(title=section.method.title)
+        for i in kept:
+            table.add_column(shown.headings[i], justify="right" if i else "left")
+        for row in shown.rows:
+            table.add_row(*(row[i].text for i in kept))
+        console.print(table)
+    folder = content.study.folder
+    for note in content.notes:
+        console.print(f"[yellow]{note}", soft_wrap=True)
+    console.print(f"Report: {folder / 'report.html'}, {folder / 'report.md'}", soft_wrap=True)

@@ -1,0 +1,92 @@
+"""The conditions that policies are evaluated in, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vtenv.config import InitialStateRanges
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What an environment is like while a policy is evaluated.
+
+    Attributes:
+        name: Its name.
+        description: What is different from the environment's default settings, in a few words.
+        settings: Keyword arguments of `VTInsert-v0`; None for those that the policy was trained
+            with.
+    """
+
+    name: str
+    description: str
+    settings: Mapping[str, Any] | None = field(default_factory=dict)
+
+    def environment(
+        self, modalities: Collection[str], trained: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The environment's keyword arguments for a policy.
+
+        Args:
+            modalities: What the policy senses: settings of the depth camera are left out for one
+                that has none, and change nothing for it.
+            trained: The settings that the policy was trained with. The sizes of its images are
+                kept, whatever the condition.
+
+        Returns:
+            Keyword arguments.
+        """
+        settings = trained if self.settings is None else self.settings
+        sizes = {name: trained[name] for name in _SIZES if name in trained}
+        return {
+            name: value
+            for name, value in (dict(settings) | sizes).items()
+            if "depth" in modalities or not name.startswith("depth_")
+        }
+
+
+_SIZES = ("image_size", "contact_size")
+
+_IN_HAND_WIDE = InitialStateRanges(
+    in_hand_x_mm=(-4.5, 4.5), in_hand_z_mm=(-4.5, 4.5), in_hand_pitch_deg=(-15.0, 15.0)
+)
+"""One and a half times as far as the default on either side."""
+
+CONDITIONS = {
+    condition.name: condition
+    for condition in (
+        Condition("default", "the default settings: clearance 0.4 mm, depth noise 1 mm"),
+        Condition("training", "the settings that the policy was trained with", None),
+        Condition("clearance-0.2", "clearance 0.2 mm", {"clearance_mm": 0.2}),
+        Condition("clearance-0.8", "clearance 0.8 mm", {"clearance_mm": 0.8}),
+        Condition("depth-noise-2", "depth noise 2 mm", {"depth_noise_mm": 2.0}),
+        Condition("depth-noise-4", "depth noise 4 mm", {"depth_noise_mm": 4.0}),
+        Condition(
+            "in-hand-wide",
+            "plug in the hand up to 4.5 mm and 15° off, not 3 mm and 10°",
+            {"initial_state": _IN_HAND_WIDE},
+        ),
+        Condition("connectors-0.9", "plugs and sockets 10% thinner", {"connector_scale": 0.9}),
+        Condition("connectors-1.1", "plugs and sockets 10% thicker", {"connector_scale": 1.1}),
+    )
+}
+"""Every condition, by name."""
+
+SUITES = {
+    "default": ("default",),
+    "full": tuple(name for name in CONDITIONS if name != "training"),
+}
+"""Conditions that are evaluated together, by name."""
+
+
+def condition(name: str) -> Condition:
+    """A condition by its name.
+
+    Raises:
+        ValueError: If there is none of that name; lists those there are.
+    """
+    if name not in CONDITIONS:
+        raise ValueError(f"unknown condition {name!r}; choose from {', '.join(CONDITIONS)}")
+    return CONDITIONS[name]

@@ -1,0 +1,99 @@
+"""How the scripted expert is distilled, and what every round of it came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DaggerConfig:
+    """How the expert is distilled. The defaults suit a few worlds on a CPU, where steps are dear.
+
+    Raises:
+        ValueError: If a value is not allowed; names it and what is.
+    """
+
+    steps: int | None = None
+    """The budget: control steps, all worlds together; None where time is the budget alone."""
+    seconds: float | None = None
+    """The budget: time of collecting and learning; of two budgets the one that ends first."""
+    rollout_steps: int = 8
+    """Control steps of every world in a round."""
+    updates_per_round: int = 8
+    """Minibatches learned from after each of them."""
+    batch_size: int = 512
+    """Rows in a minibatch."""
+    buffer_size: int = 400_000
+    """Rows (steps of one world) that minibatches are drawn from, the latest ones; at least a
+    round's are kept. On a GPU a few rounds are enough: new steps are cheap there, and pixels
+    large."""
+    learning_starts: int = 4_000
+    """Rows to have before learning starts, or goes on after a resumption; at most `buffer_size`."""
+    learning_rate: float = 1e-3
+    """Of Adam at first; it falls linearly with the budget, to a hundredth."""
+    expert_part: float = 0.15
+    """Part of the budget over which the expert's chance to act falls from 1 to 0, in [0, 1)."""
+    gamma: float = 0.99
+    """Discount of the returns that the critic is fitted to."""
+    gae_lambda: float = 0.95
+    """Weight of longer returns among them, in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        if self.steps is None and self.seconds is None:
+            raise ValueError("a budget is missing; give steps, seconds or both")
+        for name in ("steps", "seconds", "rollout_steps", "updates_per_round", "batch_size"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, name, value, "positive")
+        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
+        _require(self.buffer_size > 0, "buffer_size", self.buffer_size, "positive")
+        _require(
+            0 <= self.learning_starts <= self.buffer_size,
+            "learning_starts",
+            self.learning_starts,
+            f"from 0 to buffer_size, {self.buffer_size}",
+        )
+        _require(0 <= self.expert_part < 1, "expert_part", self.expert_part, "in [0, 1)")
+        for name in ("gamma", "gae_lambda"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, name, value, "in [0, 1]")
+
+
+def _require(condition: bool, name: str, given: object, allowed: str) -> None:
+    if not condition:
+        raise ValueError(f"{name}={given!r} is not allowed; {name} must be {allowed}")
+
+
+@dataclass(frozen=True)
+class DaggerRound:
+    """What a round came to.
+
+    Attributes:
+        steps: Control steps so far, all worlds together.
+        seconds: Time spent on rounds so far.
+        used: Part of the budget that is used up, 1 or more at the end.
+        episodes: Episodes that ended in this round, in which the student alone had acted.
+        successes: How many of them succeeded.
+        episode_steps: How many control steps they took together.
+        imitation_error: Mean squared difference between what the student would do in this round,
+            before it learned from it, and what the expert would.
+        loss: The same on the minibatches it learned from; NaN in a round without learning.
+        value_loss: Mean squared error of the critic on this round's returns; NaN likewise.
+        explained_variance: Part of the returns' variance that the critic had foreseen, at most 1.
+        reward: Mean reward a step.
+        expert_chance: Chance of the expert to act.
+        learning_rate: Learning rate.
+    """
+
+    steps: int
+    seconds: float
+    used: float
+    episodes: int
+    successes: int
+    episode_steps: int
+    imitation_error: float
+    loss: float
+    value_loss: float
+    explained_variance: float
+    reward: float
+    expert_chance: float
+    learning_rate: float

@@ -1,0 +1,321 @@
+"""A policy to act with: safetensors and JSON, loaded without unpickling."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from stable_baselines3.common.policies import BasePolicy
+from torch import Tensor
+
+import vtenv
+from policies.actor import Actor, ActorConfig, LSTMState, PolicyError, actor_of, build_actor
+from policies.environment_settings import settings_from_json, settings_to_json
+from policies.representations import (
+    IMAGENET,
+    Representation,
+    encoder_representation,
+    make_representation,
+)
+from representation.bundled import bundled_encoders
+from representation.encoder import VisuotactileEncoder
+from vtenv.whole_file import whole_file
+
+CONFIG_FILE, WEIGHTS_FILE = "policy.json", "policy.safetensors"
+ENCODER_FOLDER = "encoder"
+"""Folder beside them with the encoder, where it cannot be had by its name anywhere."""
+FORMAT, VERSION = "vtinsert-policy", 1
+
+
+class DeployablePolicy:
+    """A policy to act with: the mean action, the same for the same observation.
+
+    Attributes:
+        actor: The network.
+        representation: What the policy sees; its `make` makes environments seen so.
+        settings: Keyword arguments of the environment it was trained in.
+        provenance: What else was said about it when it was saved.
+
+    Example:
+        >>> policy = load_policy("outputs/train/policy")  # doctest: +SKIP
+        >>> envs = policy.representation.make(8, **policy.settings)  # doctest: +SKIP
+        >>> observation, info = envs.reset(seed=0)  # doctest: +SKIP
+        >>> envs.step(policy(observation))  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        actor: Actor,
+        representation: Representation,
+        settings: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.actor = actor
+        self.representation = representation
+        self.settings = dict(settings or {})
+        self.provenance = dict(provenance or {})
+        self._state: LSTMState | None = None
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether it remembers: `reset` it when episodes start."""
+        return self.actor.lstm is not None
+
+    def to(self, device: str | torch.device) -> DeployablePolicy:
+        """Move the network to a device; returns the policy itself."""
+        self.actor.to(device)
+        self._state = None
+        return self
+
+    def reset(self, worlds: Any = None) -> None:
+        """Forget what was before in worlds whose episode starts.
+
+        Args:
+            worlds: Flags, (N,), bool, an array or a tensor; None for all.
+        """
+        if worlds is None or self._state is None:
+            self._state = None
+            return
+        start = torch.as_tensor(worlds, device=self._state[0].device)
+        hidden, cell = self._state
+        keep = (~start)[None, :, None]
+        self._state = (hidden * keep, cell * keep)
+
+    def __call__(self, observation: Any) -> Any:
+        """Act in N worlds.
+
+        Args:
+            observation: As the environments of `representation.make` observe it: (N, D), or for
+                images a dictionary of (N, ...); arrays, or tensors of any device.
+
+        Returns:
+            Actions in [-1, 1], (N, 5), float32: an array, or for tensors a tensor where they
+            are.
+
+        Raises:
+            PolicyError: If the observation is not what the policy was trained on.
+        """
+        entries = observation if isinstance(observation, Mapping) else {"": observation}
+        self._check(entries)
+        device = self.actor.mean.weight.device
+        tensors = {
+            key: torch.as_tensor(entries[key], device=device).float()
+            for key in self.actor.config.observation
+        }
+        first = next(iter(entries.values()))
+        if self._state is not None and self._state[0].shape[1] != len(first):
+            self._state = None
+        with torch.inference_mode():
+            action, self._state = self.actor(tensors.get("", tensors), self._state)
+        if isinstance(first, Tensor):
+            # A tensor made in inference mode cannot enter what learns; its clone can.
+            return action.to(first.device).clone()
+        return action.cpu().numpy()
+
+    def _check(self, entries: Mapping[str, Any]) -> None:
+        for key, shape in self.actor.config.observation.items():
+            given = tuple(entries[key].shape) if key in entries else None
+            if given is None or given[1:] != shape:
+                have = ", ".join(
+                    f"{name or 'observation'} {tuple(value.shape)}"
+                    for name, value in entries.items()
+                )
+                raise PolicyError(
+                    f"this policy on the representation {self.representation.name!r} takes "
+                    f"{key or 'observations'} of shape (N, {', '.join(map(str, shape))}), but got "
+                    f"{have}; make the environments with policy.representation.make(...), or "
+                    "pass raw observations through policy.representation.perceive(...)"
+                )
+
+
+def save_policy(
+    folder: str | Path,
+    policy: BasePolicy,
+    representation: Representation,
+    environment_settings: Mapping[str, Any],
+    **provenance: Any,
+) -> None:
+    """Write the actor of a policy of Stable-Baselines3, to act with.
+
+    An encoder that comes with the package, or has timm's weights, is stored by name and digest;
+    any other is copied beside the actor.
+
+    Args:
+        folder: Where to; made if it is not there, and its files are replaced.
+        policy: The policy of PPO, RecurrentPPO, SAC or TQC.
+        representation: What it sees.
+        environment_settings: Keyword arguments of the environment it was trained in.
+        provenance: What else to say of it, such as `algorithm="ppo"`, in JSON's types.
+
+    Raises:
+        PolicyError: If the policy cannot be exported.
+    """
+    folder = Path(folder)
+    actor = actor_of(policy)
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "representation": representation.name,
+        "encoder_digest": representation.digest,
+        "actor": asdict(actor.config),
+        "settings": settings_to_json(environment_settings),
+        "provenance": provenance,
+    }
+    text = json.dumps(document, indent=2) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    if representation.encoder is not None and not _is_known(representation.name):
+        _save_encoder(representation, folder)
+    with whole_file(folder / WEIGHTS_FILE) as temporary:
+        save_file(
+            {name: value.contiguous() for name, value in actor.state_dict().items()},
+            temporary,
+            metadata={"format": "pt"},
+        )
+    with whole_file(folder / CONFIG_FILE) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def load_policy(
+    source: str | Path,
+    *,
+    representation: Representation | None = None,
+    device: str | torch.device = "cpu",
+) -> DeployablePolicy:
+    """Load a policy to act with; nothing is unpickled.
+
+    Args:
+        source: A bundled policy's name, or a folder that `save_policy` wrote.
+        representation: What it is to see with, if that is at hand; None for what it was saved
+            with.
+        device: Where the actor goes.
+
+    Raises:
+        PolicyError: If a file is missing, damaged, or does not fit; or if the encoder is not the
+            one that the policy was trained on.
+    """
+    folder = _locate(source)
+    document = _read(folder / CONFIG_FILE)
+    try:
+        actor = build_actor(ActorConfig(**document["actor"]))
+        name, digest = document["representation"], document["encoder_digest"]
+        settings = settings_from_json(document["settings"])
+        provenance = dict(document["provenance"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise PolicyError(
+            f"{folder / CONFIG_FILE} does not describe a policy ({error}); copy the folder again"
+        ) from error
+    _load_weights(actor, folder / WEIGHTS_FILE)
+    if representation is None:
+        representation = _representation(name, folder)
+    if representation.digest != digest:
+        raise PolicyError(
+            f"the policy in {folder} was trained on the representation {name!r} with the encoder "
+            f"{_short(digest)}, but {representation.name!r} has the encoder "
+            f"{_short(representation.digest)}; another encoder's embedding means nothing to it. "
+            "Take the encoder it was trained on, or train it again"
+        )
+    return DeployablePolicy(actor, representation, settings, provenance).to(device)
+
+
+def policies_folder() -> Path:
+    """Where the bundled policies lie: in the wheel, or in the repository it was installed from."""
+    package = Path(vtenv.__file__).parent
+    in_wheel = package / "assets" / "policies"
+    return in_wheel if in_wheel.parent.is_dir() else package.parent / "assets" / "policies"
+
+
+def bundled_policies() -> tuple[str, ...]:
+    """Names of the bundled policies, sorted."""
+    return tuple(sorted(path.parent.name for path in policies_folder().glob(f"*/{CONFIG_FILE}")))
+
+
+def _locate(source: str | Path) -> Path:
+    bundled = bundled_policies()
+    if isinstance(source, str) and source in bundled:
+        return policies_folder() / source
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        raise PolicyError(
+            f"{str(source)!r} is neither a bundled policy ({', '.join(bundled) or 'none'}) nor a "
+            "folder; `vtinsert train` writes one, policy/, into its output folder"
+        )
+    if not (folder / CONFIG_FILE).is_file():
+        inside = [path.parent.name for path in sorted(folder.glob(f"*/{CONFIG_FILE}"))]
+        raise PolicyError(
+            f"{folder} holds no {CONFIG_FILE}"
+            + (f"; it has policies in {', '.join(inside)}: name one of these" if inside else "")
+        )
+    return folder
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise PolicyError(f"{path} is not JSON: {error}; copy the file again") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise PolicyError(f'{path} is not a policy of VTInsert: it has no "format": "{FORMAT}"')
+    if document.get("version") != VERSION:
+        raise PolicyError(
+            f"{path} has version {document.get('version')!r}, and this VTInsert reads version "
+            f"{VERSION}; install the release that wrote it, or train the policy again"
+        )
+    return document
+
+
+def _load_weights(actor: Actor, path: Path) -> None:
+    if not path.is_file():
+        raise PolicyError(f"there is no {path.name} in {path.parent}; copy the folder again")
+    try:
+        actor.load_state_dict(load_file(path))
+    except SafetensorError as error:
+        raise PolicyError(
+            f"{path} is truncated or not a safetensors file ({error}); copy it again. Pickled "
+            "weights are never loaded"
+        ) from error
+    except RuntimeError as error:
+        told = " ".join(str(error).split())
+        raise PolicyError(
+            f"{path} does not fit its {CONFIG_FILE} ({told}); take both files from the same save"
+        ) from error
+
+
+def _representation(name: str, folder: Path) -> Representation:
+    encoder = folder / ENCODER_FOLDER
+    try:
+        if encoder.is_dir() and not _is_known(name):
+            return encoder_representation(name, VisuotactileEncoder.from_pretrained(encoder))
+        return make_representation(name)
+    except ValueError as error:
+        raise PolicyError(
+            f"what the policy in {folder} sees with cannot be loaded: {error}"
+        ) from error
+
+
+def _save_encoder(representation: Representation, folder: Path) -> None:
+    """Write the encoder, unless it is there from the last save."""
+    assert representation.encoder is not None
+    path = folder / CONFIG_FILE
+    there = (folder / ENCODER_FOLDER).is_dir() and path.is_file()
+    if there and _read(path).get("encoder_digest") == representation.digest:
+        return
+    path.unlink(missing_ok=True)  # with half an encoder there is no policy
+    representation.encoder.save_pretrained(folder / ENCODER_FOLDER)
+
+
+def _is_known(name: str) -> bool:
+    """Whether a representation's encoder can be had by its name on any machine.
+
+    Not an untrained one: another release of PyTorch may draw other weights from the same seed.
+    """
+    return name.partition(":")[0] in (IMAGENET, *bundled_encoders())
+
+
+def _short(digest: str) -> str:
+    return digest[:12] or "none"

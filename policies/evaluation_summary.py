@@ -1,0 +1,166 @@
+"""What many episodes come to: rates with intervals, and the tables that show them."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from policies.conditions import CONDITIONS
+from policies.episodes import CAUSES, EpisodeRecord
+from policies.wilson import Interval, wilson
+from vtenv.connectors import CONNECTOR_NAMES
+
+ALL = "all"
+"""Key of what holds of all connectors together."""
+COLUMNS = ("success", "95% interval", "depth", "steps", "peak force, N", "failures")
+"""Headings of what `Summary.cells` returns."""
+LEGEND = (
+    "Depth: part of the travel that is in the socket at the end, the mean. Steps: of successes, "
+    "the median; one takes 20 ms. Peak force: median / 95th percentile."
+)
+"""What the columns mean."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What some episodes come to.
+
+    Attributes:
+        episodes: How many they are.
+        successes: How many succeeded.
+        interval: Wilson's interval of the success rate, 95%.
+        inserted: Part of the travel that was in the socket at the end, 0 to 1; the mean.
+        depth_mm: How far the tip was past the mouth at the end, negative outside, [mm]; the mean.
+        steps: Control steps of successes, the median; None without one.
+        force_n: Peak contact force, [N], the median.
+        high_force_n: The same, the 95th percentile.
+        failures: Failures by cause, the most frequent first.
+    """
+
+    episodes: int
+    successes: int
+    interval: Interval
+    inserted: float
+    depth_mm: float
+    steps: float | None
+    force_n: float
+    high_force_n: float
+    failures: Mapping[str, int]
+
+    @property
+    def success(self) -> float:
+        """The success rate."""
+        return self.successes / self.episodes
+
+    @property
+    def bounds(self) -> str:
+        """The interval in words."""
+        low, high = (100 * bound for bound in self.interval)
+        return f"{low:.3g} to {high:.3g}%"
+
+    def cells(self) -> tuple[str, ...]:
+        """The summary as a table's cells, below `COLUMNS`."""
+        causes = ", ".join(f"{cause} {count}" for cause, count in self.failures.items())
+        return (
+            f"{self.success:.1%}",
+            self.bounds,
+            f"{self.inserted:.0%}",
+            "-" if self.steps is None else f"{self.steps:g}",
+            f"{self.force_n:.1f} / {self.high_force_n:.1f}",
+            causes or "-",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary for JSON."""
+        return {
+            "episodes": self.episodes,
+            "successes": self.successes,
+            "success": round(self.success, 4),
+            "interval": [round(bound, 4) for bound in self.interval],
+            "inserted_fraction_mean": round(self.inserted, 4),
+            "insertion_depth_mm_mean": round(self.depth_mm, 3),
+            "steps_to_success_median": self.steps,
+            "peak_force_n_median": round(self.force_n, 3),
+            "peak_force_n_95th": round(self.high_force_n, 3),
+            "failures": dict(self.failures),
+        }
+
+
+def summarise(records: Sequence[EpisodeRecord]) -> Summary:
+    """Sum up episodes; at least one."""
+    won = [record.steps for record in records if record.success]
+    causes = Counter(record.failure for record in records if not record.success)
+    forces = [record.peak_force for record in records]
+    return Summary(
+        episodes=len(records),
+        successes=len(won),
+        interval=wilson(len(won), len(records)),
+        inserted=statistics.fmean(record.inserted for record in records),
+        depth_mm=statistics.fmean(record.depth for record in records) * 1e3,
+        steps=statistics.median(won) if won else None,
+        force_n=statistics.median(forces),
+        high_force_n=float(np.percentile(forces, 95)),
+        failures={
+            cause: causes[cause]
+            for cause in sorted(causes, key=lambda c: (-causes[c], CAUSES.index(c)))
+        },
+    )
+
+
+def by_connector(records: Sequence[EpisodeRecord]) -> dict[str, Summary]:
+    """Summaries of all episodes, under `ALL`, and of each connector's."""
+    groups = {ALL: list(records)}
+    for name in CONNECTOR_NAMES:
+        of_it = [record for record in records if record.connector == name]
+        if of_it:
+            groups[name] = of_it
+    return {name: summarise(group) for name, group in groups.items()}
+
+
+def overview(conditions: Mapping[str, Mapping[str, Summary]]) -> list[list[str]]:
+    """Success by condition and connector, as a table's rows, the first of them its head.
+
+    Args:
+        conditions: `by_connector` of each condition, by its name.
+    """
+    names = [name for name in CONNECTOR_NAMES if any(name in each for each in conditions.values())]
+    rows = [["condition", ALL, "95% interval", *names]]
+    for condition, summaries in conditions.items():
+        every = summaries[ALL]
+        cells = [f"{s.success:.1%}" if (s := summaries.get(name)) else "-" for name in names]
+        rows.append([condition, f"{every.success:.1%}", every.bounds, *cells])
+    return rows
+
+
+def to_markdown(title: str, conditions: Mapping[str, Mapping[str, Summary]]) -> str:
+    """The page of an evaluation.
+
+    Args:
+        title: Who was evaluated.
+        conditions: `by_connector` of each condition, by its name.
+
+    Returns:
+        A table of success by condition and connector, and one of each condition.
+    """
+    head, *rows = overview(conditions)
+    lines = [f"# {title}", "", "Success by condition and connector.", ""]
+    lines += _head(head) + [_line(row) for row in rows]
+    for name, summaries in conditions.items():
+        lines += ["", f"## {name}", "", f"Here: {CONDITIONS[name].description}.", ""]
+        lines += _head(["connector", "episodes", *COLUMNS])
+        for connector, summary in summaries.items():
+            lines.append(_line([connector, str(summary.episodes), *summary.cells()]))
+    return "\n".join([*lines, "", LEGEND, ""])
+
+
+def _head(cells: Sequence[str]) -> list[str]:
+    return [_line(cells), _line(["---", *["---:"] * (len(cells) - 1)])]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,202 @@
+"""The network of a policy, the same for reinforcement learning and distillation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor, nn
+
+from policies.representations import Representation
+from policies.vec_env import VTInsertVecEnv
+from representation.encoder import EncoderConfig
+from representation.preprocessing import normalise_contact, normalise_depth
+from vtenv.experience import BehaviourMixture, Behaviours
+
+NET_ARCH = (512, 256)
+"""Widths of the hidden layers of the actor, and of the critic."""
+CNN_WIDTH = 128
+"""Width of what the convolutions make of each sense's images."""
+
+_LIMIT = 8.0
+"""Standard deviations from the mean beyond which an input is clipped."""
+_CONSTANT = 1e-4
+"""Standard deviation below which an input counts as constant, and is centred but not scaled."""
+_MIN_STEPS, _MIN_OBSERVATIONS = 100, 1000
+"""Least that calibration looks at: steps, of which an episode has at most 100, and observations."""
+_CHANNELS = (32, 64, 64, 64)
+"""Channels after each convolution; each halves the image."""
+
+
+class Standardize(BaseFeaturesExtractor):
+    """Centres and scales a vector with statistics that `calibrate` sets once.
+
+    They are buffers: saved with a policy, and changed by no training, so that a policy means the
+    same by its inputs from the first step to the last.
+
+    Args:
+        observation_space: The vector's space, (D,).
+        key: Entry of the observation that the vector is; None if it is all there is.
+    """
+
+    mean: Tensor
+    """(D,)."""
+    std: Tensor
+    """(D,), positive."""
+
+    def __init__(self, observation_space: spaces.Box, key: str | None = None) -> None:
+        (size,) = observation_space.shape
+        super().__init__(observation_space, size)
+        self.key = key
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("std", torch.ones(size))
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Standardised vectors, (B, D), within 8 standard deviations.
+
+        Args:
+            observations: (B, D), floating.
+        """
+        return ((observations - self.mean) / self.std).clamp(-_LIMIT, _LIMIT)
+
+
+class VisuotactileCNN(BaseFeaturesExtractor):
+    """Convolutions over depth and contact, which learn with the policy, beside proprioception.
+
+    Args:
+        observation_space: Boxes `depth` (1, H, H), `contact` (2, C, C) and `proprio` (P,).
+    """
+
+    def __init__(self, observation_space: spaces.Dict) -> None:
+        shapes = {key: space.shape or () for key, space in observation_space.items()}
+        proprio = observation_space["proprio"]
+        assert isinstance(proprio, spaces.Box)
+        super().__init__(observation_space, 2 * CNN_WIDTH + shapes["proprio"][0])
+        self.depth = _tower(shapes["depth"])
+        self.contact = _tower(shapes["contact"])
+        self.proprio = Standardize(proprio, "proprio")
+        self._depth_range_m = EncoderConfig().depth_range_m
+
+    def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
+        """Features, (B, 128 + 128 + P).
+
+        Args:
+            observations: `depth` (B, 1, H, H) [m], `contact` (B, 2, C, C) in {0, 1}, `proprio`
+                (B, P).
+        """
+        parts = [
+            self.depth(normalise_depth(observations["depth"], self._depth_range_m)),
+            self.contact(normalise_contact(observations["contact"])),
+            self.proprio(observations["proprio"]),
+        ]
+        return torch.cat(parts, dim=1)
+
+
+def policy_kwargs(representation: Representation) -> dict[str, Any]:
+    """Keyword arguments for a policy of Stable-Baselines3, whatever the algorithm.
+
+    Args:
+        representation: What the policy sees: with pixels the policy is "MultiInputPolicy",
+            otherwise "MlpPolicy".
+    """
+    return {
+        "net_arch": list(NET_ARCH),
+        "activation_fn": nn.ELU,
+        "features_extractor_class": VisuotactileCNN if representation.pixels else Standardize,
+    }
+
+
+def calibrate(policy: BasePolicy, envs: VecEnv | VectorEnv[Any, Any, Any], seed: int) -> None:
+    """Fix what a policy standardises its inputs with, before it is trained.
+
+    The statistics are of observations along the behaviours of `vtenv.experience`: the expert, and
+    what goes wrong around it. The same seed gives the same on the CPU engine.
+
+    Args:
+        policy: A policy with `policy_kwargs`; all its `Standardize` are set.
+        envs: Environments that it is to act in, which are stepped and left as they then are:
+            reset them afterwards. They restart episodes within a step.
+        seed: Seed of the worlds and the behaviours.
+
+    Raises:
+        ValueError: If the policy standardises nothing.
+    """
+    layers = [module for module in policy.modules() if isinstance(module, Standardize)]
+    if not layers:
+        raise ValueError(
+            "the policy has no inputs to standardise; make it with policy_kwargs(representation)"
+        )
+    if isinstance(envs, VecEnv):
+        inner = envs.unwrapped
+        assert isinstance(inner, VTInsertVecEnv)
+        envs = inner.envs
+    statistics = {layer.key: _Statistics() for layer in layers}
+    for observation in _observations(envs, seed):
+        for key, found in statistics.items():
+            found.add(observation if key is None else observation[key])
+    for layer in layers:
+        mean, std = statistics[layer.key].result()
+        layer.mean.copy_(mean)
+        layer.std.copy_(torch.where(std > _CONSTANT, std, 1.0))
+
+
+def _observations(envs: VectorEnv[Any, Any, Any], seed: int) -> Iterator[Any]:
+    """Observations along the mixture of behaviours, a batch a step."""
+    worlds_seed, behaviour_seed = np.random.SeedSequence(seed).spawn(2)
+    seeds = [int(s) for s in worlds_seed.generate_state(envs.num_envs, np.uint64)]
+    rng = np.random.default_rng(behaviour_seed)
+    behaviours = Behaviours(envs.num_envs, BehaviourMixture(), rng)
+    simulation: Any = envs.unwrapped.simulation  # type: ignore[attr-defined]
+    observation, _ = envs.reset(seed=seeds)  # type: ignore[arg-type]
+    starting = np.ones(envs.num_envs, bool)
+    for _ in range(max(_MIN_STEPS, math.ceil(_MIN_OBSERVATIONS / envs.num_envs))):
+        behaviours.start(starting)
+        yield observation
+        action = behaviours.act(simulation.state, simulation.geometry)
+        observation, _, terminated, truncated, _ = envs.step(action)
+        starting = _host(terminated) | _host(truncated)
+
+
+class _Statistics:
+    """Mean and standard deviation of vectors that come in batches, on their device."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._sum: Any = 0.0
+        self._squares: Any = 0.0
+
+    def add(self, batch: Any) -> None:
+        values = torch.as_tensor(batch).double()
+        self._count += len(values)
+        self._sum = self._sum + values.sum(0)
+        self._squares = self._squares + values.square().sum(0)
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        mean = self._sum / self._count
+        return mean, (self._squares / self._count - mean.square()).clamp(min=0.0).sqrt()
+
+
+def _tower(shape: tuple[int, ...]) -> nn.Sequential:
+    """Convolutions over an image of a shape (C, H, W), and what they come to."""
+    channels, rows, columns = shape
+    layers: list[nn.Module] = []
+    for index, width in enumerate(_CHANNELS):
+        kernel = 5 if index == 0 else 3
+        layers += [nn.Conv2d(channels, width, kernel, 2, kernel // 2), nn.ReLU()]
+        channels, rows, columns = width, (rows + 1) // 2, (columns + 1) // 2
+    flat = channels * rows * columns
+    return nn.Sequential(
+        *layers, nn.Flatten(), nn.Linear(flat, CNN_WIDTH), nn.LayerNorm(CNN_WIDTH), nn.Tanh()
+    )
+
+
+def _host(flags: Any) -> Any:
+    return flags.cpu().numpy() if isinstance(flags, Tensor) else np.asarray(flags)

@@ -1,0 +1,53 @@
+"""Hyperparameters by algorithm: files in the style of rl-zoo, which reads them too.
+
+A file's entry `VTInsert-v0` is rl-zoo's: arguments of the algorithm beside `n_envs`, `n_timesteps`
+and what rl-zoo makes the environment with. The entries after it say what is different on the GPU
+engine (`-warp`), for images (`-pixels`) and for a run that starts from another one (`-start`);
+rl-zoo does not look at them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vtenv import ENV_ID
+
+FOLDER = Path(__file__).parent
+"""Where the files are: a name each, with `-` as `_`."""
+VARIANTS = ("warp", "pixels", "start")
+"""Entries beside the first, in the order in which they override it and each other."""
+
+_RL_ZOO_ALONE = ("policy", "env_wrapper", "env_kwargs", "normalize")
+"""What the representation decides here."""
+
+
+def preset(algorithm: str, variants: Mapping[str, bool]) -> dict[str, Any]:
+    """What is chosen for an algorithm.
+
+    Args:
+        algorithm: Its name: a file here.
+        variants: Which of `VARIANTS` it is.
+
+    Returns:
+        `n_timesteps`, `n_envs` and hyperparameters, by name.
+    """
+    text = (FOLDER / f"{algorithm.replace('-', '_')}.yml").read_text(encoding="utf-8")
+    entries: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    chosen = entries[ENV_ID]
+    for variant in VARIANTS:
+        if variants.get(variant):
+            chosen = merge(chosen, entries.get(f"{ENV_ID}-{variant}", {}))
+    return {name: value for name, value in chosen.items() if name not in _RL_ZOO_ALONE}
+
+
+def merge(chosen: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyperparameters with others over them; dictionaries in them are merged likewise."""
+    merged = dict(chosen)
+    for name, value in over.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
+        merged[name] = merge(merged[name], value) if nested else value
+    return merged

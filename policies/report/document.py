@@ -1,0 +1,171 @@
+"""All that a report says, before it becomes a page or Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from policies import machine
+from policies.report.costs import encoding_costs
+from policies.report.numbers import duration, percent, spoken_list, steps, success
+from policies.report.palette import ORACLE, Look, looks
+from policies.report.probes import Probes, probes
+from policies.report.study import Study, read_study
+from policies.report.summary import Row, Section, sections
+from policies.report.tables import Entry, Table
+
+
+@dataclass(frozen=True, eq=False)
+class Document:
+    """A report.
+
+    Attributes:
+        study: What it is of.
+        sections: The methods.
+        probes: What encoders know.
+        looks: How each representation is drawn.
+        notes: What could not be told, and why.
+    """
+
+    study: Study
+    sections: tuple[Section, ...]
+    probes: Probes
+    looks: Mapping[str, Look]
+    notes: tuple[str, ...]
+
+
+def compose(folder: Path, probe_files: Iterable[Path] = ()) -> Document:
+    """Read a study and sum it up.
+
+    Args:
+        folder: Folder of an ablation.
+        probe_files: Reports of `vtinsert probe`.
+
+    Raises:
+        AblationError: If there is no ablation, or it cannot be read.
+        ProbeFileError: If a probe report cannot be read.
+    """
+    study = read_study(folder)
+    known = probes(study.folder, study.representations, probe_files)
+    costs, notes = encoding_costs(study.runs)
+    return Document(
+        study,
+        tuple(sections(study, costs)),
+        known,
+        looks(study.representations),
+        (*notes, *known.notes),
+    )
+
+
+def lead(document: Document) -> str:
+    """What the study is, in two sentences."""
+    study = document.study
+    total = len(study.runs) + len(study.unfinished)
+    seeds = len({cell.seed for cell in study.cells})
+    names = len({cell.representation for cell in study.cells})
+    counts = {sum(e.count for e in run.episodes.values()) for run in study.runs}
+    each = f"{min(counts)}" if len(counts) == 1 else f"{min(counts, default=0)} or more"
+    judged = f", and each was judged by {each} episodes on fixed seeds" if counts else ""
+    return (
+        f"{_count(names, 'representation')}, {_count(len(document.sections), 'way')} to train and "
+        f"{_count(seeds, 'seed')}: {len(study.runs)} of {total} policies are trained{judged}."
+    )
+
+
+def findings(document: Document) -> list[str]:
+    """What came out, a line for each method."""
+    return [f"{section.method.title}: {_finding(section)}." for section in document.sections]
+
+
+def about(section: Section) -> list[str]:
+    """What a reader must know of a method before its numbers."""
+    said = []
+    if section.method.warm:
+        said.append(
+            "These runs went on from the distilled policy of the same representation and seed. "
+            "Their steps and time are counted from there."
+        )
+    if not section.rows:
+        said.append("No policy has been trained in this way yet.")
+    elif section.single:
+        said.append(
+            "Each representation has one run, so there are no intervals over seeds: differences "
+            "may be luck."
+        )
+    return said
+
+
+def unfinished(document: Document) -> Table | None:
+    """Cells of the grid without a policy; None if there are none."""
+    rows = tuple(
+        (Entry(each.cell.name), Entry(each.error or "not trained yet", wordy=True))
+        for each in document.study.unfinished
+    )
+    return Table("Cells of the grid without a policy", ("cell", "why"), rows) if rows else None
+
+
+def every_run(study: Study) -> Table:
+    """Each run by itself."""
+    rows = tuple(
+        (
+            Entry(run.cell.name),
+            Entry(percent(run.rate), run.rate),
+            Entry(steps(run.number("steps")), run.number("steps")),
+            Entry(duration(run.number("seconds")), run.number("seconds")),
+            Entry(str(run.folder.relative_to(study.folder)), wordy=True),
+        )
+        for run in study.runs
+    )
+    return Table("Every run", ("run", "success", "steps", "wall-clock", "folder"), rows)
+
+
+def provenance(document: Document) -> dict[str, str]:
+    """Where the numbers come from, by name."""
+    study = document.study
+    made = study.made
+    configs = [run.config for run in study.runs]
+    facts = {
+        "Command": str(made.get("command", "")),
+        "Commit": _all("commit", made, *configs),
+        "Date": str(made.get("date", "")),
+        "Hardware": _all("hardware", made, *configs),
+        "Versions": _all("versions", made, *configs),
+        "Seeds of training": spoken_list(
+            [str(seed) for seed in sorted({cell.seed for cell in study.cells})]
+        ),
+        "Final evaluation": _plain(study.grid.get("evaluation", {})),
+        "Report": f"VTInsert {machine.version(machine.DISTRIBUTION) or 'of no release'}, commit "
+        f"{machine.commit() or 'unknown'}; bootstrap seed 0",
+    }
+    return {name: text for name, text in facts.items() if text}
+
+
+def _finding(section: Section) -> str:
+    ranked = sorted(section.rows, key=lambda row: row.success.value, reverse=True)
+    sensed = [row for row in ranked if row.representation != ORACLE]
+    parts = [_reaches(row) for row in dict.fromkeys((*sensed[:1], *sensed[-1:]))]
+    if len(parts) > 1:
+        parts = [f"best {parts[0]}", f"worst {parts[1]}"]
+    parts += [f"privileged {_reaches(row)}" for row in ranked if row.representation == ORACLE]
+    return "; ".join(parts) or "no policy yet"
+
+
+def _reaches(row: Row) -> str:
+    return f"{row.representation} {success(row.success, row.single)}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _all(name: str, *sources: Mapping[str, object]) -> str:
+    """What sources say of something, each answer once."""
+    said = (_plain(source[name]) for source in sources if source.get(name))
+    return "; ".join(dict.fromkeys(said))
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items() if item is not None)
+    return str(value)

@@ -1,0 +1,195 @@
+"""What the page is put together from: tables, figures, legends and videos as HTML."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+from policies.report.figures import Drawing
+from policies.report.numbers import percent
+from policies.report.palette import Look
+from policies.report.tables import Entry, Table
+from policies.report.videos import Video
+from policies.statistics import Estimate
+
+_DASHES = {"solid": "", "dash": "5 3", "dot": "1.5 2.5", "dashdot": "6 2 1.5 2"}
+"""Patterns of SVG lines, by Plotly's name."""
+
+
+def paragraphs(texts: Iterable[str], kind: str = "") -> str:
+    """Texts as paragraphs, of a CSS class."""
+    attribute = f' class="{kind}"' if kind else ""
+    return "\n".join(f"<p{attribute}>{escape(text)}</p>" for text in texts)
+
+
+def bullets(texts: Iterable[str], kind: str) -> str:
+    """Texts as a list of a CSS class; nothing for none."""
+    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return f'<ul class="{kind}">{items}</ul>' if items else ""
+
+
+def table(content: Table, looks: Mapping[str, Look]) -> str:
+    """A table that can be sorted, and scrolls sideways where it is too wide.
+
+    Args:
+        content: The table.
+        looks: Looks of representations, for swatches and drawn intervals.
+    """
+    sortable = [
+        any(row[column].value is not None for row in content.rows)
+        for column in range(len(content.headings))
+    ]
+    kinds = [
+        ' class="wordy"' if any(row[column].wordy for row in content.rows) else ""
+        for column in range(len(content.headings))
+    ]
+    heading = "".join(
+        f'<th scope="col"><button type="button">{escape(name)}</button></th>'
+        if sorts
+        else f'<th scope="col"{wordy}>{escape(name)}</th>'
+        for name, sorts, wordy in zip(content.headings, sortable, kinds, strict=True)
+    )
+    rows = "\n".join(
+        f"<tr>{_row_heading(first.text, looks)}"
+        + "".join(_cell(entry, looks.get(first.text)) for entry in rest)
+        + "</tr>"
+        for first, *rest in content.rows
+    )
+    return _scrolling(content.caption, heading, rows)
+
+
+def chances(content: Table, looks: Mapping[str, Look]) -> str:
+    """A table of probabilities, coloured by how far they are from one half.
+
+    Args:
+        content: The table, as `tables.improvement_table` makes it.
+        looks: Looks of representations.
+    """
+    heading = "".join(f'<th scope="col">{escape(name)}</th>' for name in content.headings)
+    rows = "\n".join(
+        f"<tr>{_row_heading(first.text, looks)}{''.join(map(_chance, rest))}</tr>"
+        for first, *rest in content.rows
+    )
+    return _scrolling(content.caption, heading, rows)
+
+
+def legend(names: Sequence[str], looks: Mapping[str, Look]) -> str:
+    """Buttons that name a section's representations, and hide them in its figures."""
+    items = "".join(
+        f'<li><button type="button" aria-pressed="true" value="{escape(name)}">'
+        f"{_line(looks[name])}{escape(name)}</button></li>"
+        for name in names
+    )
+    return f'<ul class="legend" aria-label="Representations shown in the figures">{items}</ul>'
+
+
+def figure(drawing: Drawing, key: str) -> str:
+    """A figure; the page's script draws it.
+
+    Args:
+        drawing: The figure.
+        key: What tells it from the page's other figures.
+    """
+    height = drawing.figure.layout.height
+    # A script's text ends at the first "</", wherever it stands.
+    source = drawing.figure.to_json().replace("</", "<\\/")
+    caption = f"<figcaption>{escape(drawing.caption)}</figcaption>" if drawing.caption else ""
+    return (
+        f'<figure aria-labelledby="{key}-title"><h3 id="{key}-title">{escape(drawing.title)}</h3>'
+        f'<div class="plot" style="--height:{height}px" data-figure="{key}" role="img" '
+        f'aria-label="{escape(drawing.alternative)}"></div>{caption}'
+        f'<script type="application/json" id="{key}">{source}</script></figure>'
+    )
+
+
+def figures(drawings: Iterable[Drawing | None], key: str, kind: str = "figures") -> str:
+    """Figures side by side.
+
+    Args:
+        drawings: The figures; None is left out.
+        key: What tells them from the page's other figures.
+        kind: CSS class.
+    """
+    shown = [drawing for drawing in drawings if drawing is not None]
+    inside = "\n".join(figure(drawing, f"{key}-{i}") for i, drawing in enumerate(shown, start=1))
+    return f'<div class="{kind}">\n{inside}\n</div>' if shown else ""
+
+
+def video(of: Video, page: Path) -> str:
+    """A video, in the page or beside it.
+
+    Args:
+        of: The video.
+        page: The page's folder.
+    """
+    source = of.data or link(of.path, page)
+    about = f"{of.run.cell.name}: {percent(of.run.rate)} of its final episodes succeeded"
+    return (
+        f'<figure><video controls muted playsinline loop preload="metadata" src="{source}" '
+        f'aria-label="{escape(about)}"></video><figcaption>{escape(about)}</figcaption></figure>'
+    )
+
+
+def link(path: Path, page: Path) -> str:
+    """A file's address, from the page's folder."""
+    return quote(Path(os.path.relpath(path, page)).as_posix())
+
+
+def _scrolling(caption: str, heading: str, rows: str) -> str:
+    return (
+        f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0"><table>'
+        f"<caption><span>{escape(caption)}</span></caption>\n<thead><tr>{heading}</tr></thead>\n"
+        f"<tbody>\n{rows}\n</tbody></table></div>"
+    )
+
+
+def _row_heading(name: str, looks: Mapping[str, Look]) -> str:
+    look = looks.get(name)
+    swatch = (
+        f'<span class="swatch" style="--of:{look.color}" aria-hidden="true"></span>' if look else ""
+    )
+    return f'<th scope="row">{swatch}{escape(name)}</th>'
+
+
+def _cell(entry: Entry, look: Look | None) -> str:
+    value = "" if entry.value is None else f' data-value="{entry.value:.6g}"'
+    if entry.wordy:
+        return f'<td class="wrap">{escape(entry.text)}</td>'
+    drawn = _range(entry.estimate, look) if entry.estimate is not None and look else ""
+    return f"<td{value}>{escape(entry.text)}{drawn}</td>"
+
+
+def _range(found: Estimate, look: Look) -> str:
+    places = (("low", found.low), ("high", found.high), ("at", found.value))
+    style = ";".join(f"--{name}:{100 * value:.2f}%" for name, value in places)
+    return f'<span class="range" style="{style};--of:{look.color}" aria-hidden="true"></span>'
+
+
+def _chance(entry: Entry) -> str:
+    if entry.value is None:
+        return '<td class="chance"></td>'
+    kind = "better" if entry.value > 0.5 else "worse"
+    far = 0.75 * abs(entry.value - 0.5)
+    title = ""
+    if entry.estimate is not None:
+        low, high = entry.estimate.low, entry.estimate.high
+        title = f' title="95% interval {low:.2f} to {high:.2f}"'
+    # Far from one half, the two are as bold as they are coloured.
+    weight = "font-weight:600;" if abs(entry.value - 0.5) > 0.4 else ""
+    return (
+        f'<td class="chance {kind}" style="{weight}--far:{far:.2f}"{title}>'
+        f"{escape(entry.text)}</td>"
+    )
+
+
+def _line(look: Look) -> str:
+    dashes = _DASHES[look.dash]
+    pattern = f' stroke-dasharray="{dashes}"' if dashes else ""
+    return (
+        '<svg viewBox="0 0 26 10" aria-hidden="true">'
+        f'<line x1="0" x2="26" y1="5" y2="5" stroke="{look.color}" '
+        f'stroke-width="3"{pattern}/></svg>'
+    )

@@ -1,0 +1,61 @@
+"""Numbers and names as a report writes them."""
+
+from __future__ import annotations
+
+import math
+
+from policies.statistics import Estimate
+
+NONE = "-"
+"""What stands where a number is not known."""
+
+_CONNECTORS = {"aux": "AUX", "pin": "Pin", "usb": "USB", "stud": "Stud"}
+
+
+def connector_title(name: str) -> str:
+    """A connector's name for people."""
+    return _CONNECTORS.get(name, name)
+
+
+def percent(part: float | None) -> str:
+    """A part of one as percent, to a tenth; those of all and of none without."""
+    if part is None or not math.isfinite(part):
+        return NONE
+    return f"{100 * part:.0f}%" if part in (0.0, 1.0) else f"{100 * part:.1f}%"
+
+
+def success(found: Estimate, single: bool) -> str:
+    """A success rate with its interval; without it where there is but one run."""
+    if single:
+        return percent(found.value)
+    return (
+        f"{percent(found.value)} ({percent(found.low).removesuffix('%')} to {percent(found.high)})"
+    )
+
+
+def steps(count: float | None) -> str:
+    """A number of steps, to three digits: "950", "12.3 k", "5 M"."""
+    if count is None:
+        return NONE
+    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= 0.9995 * factor:
+            return f"{count / factor:.3g} {letter}"
+    return f"{count:.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time, in the unit that people would use: "45 s", "12 min", "3.4 h"."""
+    if seconds is None:
+        return NONE
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def spoken_list(words: list[str]) -> str:
+    """Words as a list: "a, b and c"."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"

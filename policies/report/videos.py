@@ -1,0 +1,60 @@
+"""Which videos a report shows, and which of them it holds."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from policies.report.study import Run
+
+MAX_BYTES = 3 * 2**20
+"""A larger video is linked to, and does not become a part of the page."""
+MAX_TOTAL_BYTES = 24 * 2**20
+"""Videos that would make a page hold more than this are linked to."""
+
+_TYPES = {".mp4": "video/mp4", ".webm": "video/webm"}
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video of a report.
+
+    Attributes:
+        run: The run that it is of.
+        path: Where it lies.
+        data: It, as a data URI; empty if it is too large for the page.
+    """
+
+    run: Run
+    path: Path
+    data: str
+
+
+def choose(runs: Iterable[Run]) -> list[Video]:
+    """A video of each representation and method: of its run of median success.
+
+    Args:
+        runs: The study's runs.
+
+    Returns:
+        Videos, in the order of the runs.
+    """
+    variants: dict[tuple[str, str, str], list[Run]] = {}
+    for run in runs:
+        if run.videos:
+            variants.setdefault(run.cell.variant, []).append(run)
+    chosen = []
+    left = MAX_TOTAL_BYTES
+    for alike in variants.values():
+        run = sorted(alike, key=lambda run: run.rate)[(len(alike) - 1) // 2]
+        path = run.videos[-1]
+        size = path.stat().st_size
+        data = ""
+        if size <= min(MAX_BYTES, left):
+            left -= size
+            content = base64.b64encode(path.read_bytes()).decode()
+            data = f"data:{_TYPES[path.suffix]};base64,{content}"
+        chosen.append(Video(run, path, data))
+    return chosen

@@ -1,0 +1,270 @@
+"""What a policy sees: the oracle, proprioception, an encoder's embedding, or the images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from policies.select_observation import SelectObservation
+from representation.backbone import PretrainedWeightsError
+from representation.bundled import bundled_encoders, encoders_folder
+from representation.encoder import MODALITIES, OBSERVATION_KEYS, EncoderConfig, VisuotactileEncoder
+from representation.encoder_files import CONFIG_FILE, read_config
+from representation.observation import ObservationEncoder, VectorEncodeObservation
+from representation.runtime import FrozenEncoder
+from vtenv.config import VTInsertConfig
+from vtenv.simulation import observation_space
+from vtenv.vector_env import VTInsertVectorEnv
+
+SINGLE_KEYS = ("state", "proprio")
+"""Representations that are one of the environment's modalities as it is."""
+UNTRAINED, IMAGENET = "random", "imagenet"
+"""Frozen encoders that have learned nothing of the task."""
+END_TO_END = "end-to-end"
+"""Images and proprioception, for a policy that has its own convolutions."""
+DEFAULT_ENCODER = "resnet-pose"
+"""The bundled encoder whose network an untrained encoder has."""
+
+_IMAGENET_NETWORK = EncoderConfig(backbone="resnet18")
+_SEED = 0
+"""Seed of an untrained encoder's weights: all policies on one see the same."""
+
+
+@dataclass(frozen=True)
+class Representation:
+    """What a policy sees of the environment.
+
+    Attributes:
+        name: As `make_representation` takes it.
+        modalities: What the environment has to give.
+        encoder: What turns images into an embedding; None if nothing does.
+    """
+
+    name: str
+    modalities: tuple[str, ...]
+    encoder: VisuotactileEncoder | None = None
+
+    def __post_init__(self) -> None:
+        if self.encoder is not None:
+            _ = self._transform  # says at once if such an encoder does not fit the environment
+
+    @property
+    def pixels(self) -> bool:
+        """Whether a policy gets images, and needs convolutions of its own."""
+        return self.encoder is None and len(self.modalities) > 1
+
+    @property
+    def embedding_dim(self) -> int:
+        """Width D of the embedding; 0 without an encoder."""
+        return 0 if self.encoder is None else self.encoder.embedding_size
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells the encoder from any other: the `encoder_digest`; empty without one."""
+        return "" if self.encoder is None else encoder_digest(self.encoder)
+
+    def environment_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The environment's keyword arguments, with what the representation asks for.
+
+        Args:
+            settings: Keyword arguments of `VTInsert-v0`, but for `modalities`.
+
+        Raises:
+            ValueError: If they say something else than the representation; says what to change.
+        """
+        if "modalities" in settings:
+            raise ValueError(
+                f"modalities={settings['modalities']!r} is not for settings: the representation "
+                f"{self.name!r} asks for {self.modalities}; leave it out"
+            )
+        wanted: dict[str, Any] = {"modalities": self.modalities}
+        if self.encoder is not None:
+            for modality in self.encoder.config.modalities:
+                argument = {"vision": "image_size", "touch": "contact_size"}[modality]
+                size = self.encoder.config.size(modality)
+                if settings.get(argument) not in (None, size):
+                    raise ValueError(
+                        f"{argument}={settings[argument]} does not fit the representation "
+                        f"{self.name!r}, whose encoder takes {size} x {size} pixels; leave "
+                        f"{argument} out, or take an encoder for that size"
+                    )
+                wanted[argument] = size
+        return {**settings, **wanted}
+
+    def observation_space(self, **settings: Any) -> spaces.Space[Any]:
+        """The space of what a policy sees of one world.
+
+        Args:
+            settings: Keyword arguments of `VTInsert-v0`, but for `modalities`.
+        """
+        if self.encoder is not None:
+            return self._transform.space
+        raw = observation_space(VTInsertConfig.from_settings(**self.environment_settings(settings)))
+        return raw if self.pixels else raw[self.name]
+
+    def make(
+        self,
+        num_envs: int,
+        *,
+        engine: str = "cpu",
+        device: str | None = None,
+        num_threads: int | None = None,
+        observations: str = "numpy",
+        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+        **settings: Any,
+    ) -> VectorEnv[Any, Any, Any]:
+        """Make worlds seen in this way.
+
+        Args:
+            num_envs: Worlds.
+            engine: One of `vtenv.engines.ENGINE_NAMES`.
+            device: Device of the Warp engine, None for "cuda:0"; and of the encoder, None for
+                where the images are.
+            num_threads: Threads of the CPU engine, None for one a core; and of an encoder on a
+                CPU, None for PyTorch's own setting.
+            observations: "numpy", or "torch" for tensors on the Warp engine's device: then the
+                images never leave it.
+            autoreset_mode: As `VTInsertVectorEnv`; `VTInsertVecEnv` needs this default.
+            settings: Other arguments of `VTInsertVectorEnv`, but for `modalities`.
+
+        Returns:
+            The environments. Observations are flat, (N, D): the embedding, then proprioception;
+            or for images a dictionary of `depth`, `contact` and `proprio`. `.unwrapped` is the
+            `VTInsertVectorEnv`.
+
+        Raises:
+            ValueError, TypeError: If a setting is not allowed; says what is.
+        """
+        envs = VTInsertVectorEnv(
+            num_envs,
+            engine=engine,
+            device=device if engine != "cpu" else None,
+            num_threads=num_threads,
+            observations=observations,
+            autoreset_mode=autoreset_mode,
+            **self.environment_settings(settings),
+        )
+        if self.encoder is not None:
+            return VectorEncodeObservation(
+                envs, self.encoder, flat=True, device=device, num_threads=num_threads
+            )
+        return envs if self.pixels else SelectObservation(envs, self.name)
+
+    def perceive(self, observation: Mapping[str, Any]) -> Any:
+        """What a policy sees of raw observations, such as a robot's.
+
+        Args:
+            observation: Arrays, or tensors on one device, (N, ...), by the keys of
+                `VTInsert-v0`; at least those of `modalities`.
+
+        Returns:
+            As `make`'s environments observe it, (N, D), or for images a dictionary.
+        """
+        if self.encoder is not None:
+            return self._transform(observation, (len(observation["proprio"]),))
+        return (
+            {key: observation[key] for key in self.modalities}
+            if self.pixels
+            else observation[self.name]
+        )
+
+    @cached_property
+    def _transform(self) -> ObservationEncoder:
+        assert self.encoder is not None
+        raw = observation_space(VTInsertConfig.from_settings(**self.environment_settings({})))
+        return ObservationEncoder(raw, FrozenEncoder(self.encoder), ("proprio",), flat=True)
+
+
+def make_representation(name: str) -> Representation:
+    """Make a representation from its name.
+
+    Args:
+        name: "state", the privileged oracle; "proprio"; "end-to-end", the images for a policy
+            with convolutions of its own; "random", an untrained encoder; "imagenet", an encoder
+            with timm's weights; or an encoder: a bundled name, a folder, or an id on the Hugging
+            Face Hub. An encoder followed by ":vision" or ":touch" is that part of it alone.
+
+    Raises:
+        ValueError: If there is no such representation, its encoder cannot be loaded, or does not
+            fit the environment; says what does.
+    """
+    if name in SINGLE_KEYS:
+        return Representation(name, (name,))
+    if name == END_TO_END:
+        return Representation(name, ("depth", "contact", "proprio"))
+    source, colon, part = name.rpartition(":")
+    if not colon or part not in MODALITIES:
+        source, part = name, ""
+    encoder = _load(source)
+    return encoder_representation(name, encoder.tower(part) if part else encoder)
+
+
+def encoder_representation(name: str, encoder: VisuotactileEncoder) -> Representation:
+    """The representation of an encoder that is at hand.
+
+    Args:
+        name: What to call it.
+        encoder: The encoder; it is not copied, and must not be trained any more.
+
+    Raises:
+        ValueError: If it does not fit the environment; says why.
+    """
+    keys = tuple(OBSERVATION_KEYS[modality] for modality in encoder.config.modalities)
+    try:
+        return Representation(name, (*keys, "proprio"), encoder)
+    except ValueError as error:
+        raise ValueError(f"the encoder {name!r} does not fit VTInsert-v0: {error}") from error
+
+
+def encoder_digest(encoder: VisuotactileEncoder) -> str:
+    """What tells an encoder from any other: a SHA-256 of its configuration and weights, in hex."""
+    defaults = EncoderConfig()
+    # Only what differs from the defaults, so that a field that is new changes no digest.
+    config = {
+        field.name: value
+        for field in fields(encoder.config)
+        if (value := getattr(encoder.config, field.name)) != getattr(defaults, field.name)
+    }
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for name, value in sorted(encoder.state_dict().items()):
+        array = value.detach().cpu().contiguous().numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _load(source: str) -> VisuotactileEncoder:
+    """The frozen encoder of a name, without a part."""
+    # Building a network draws weights: that must not change what comes after it.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        if source == UNTRAINED:
+            config = read_config(encoders_folder() / DEFAULT_ENCODER / CONFIG_FILE)
+            return VisuotactileEncoder(EncoderConfig(**config)).eval().requires_grad_(False)
+        if source == IMAGENET:
+            try:
+                encoder = VisuotactileEncoder(_IMAGENET_NETWORK, pretrained=True)
+            except PretrainedWeightsError as error:
+                raise ValueError(
+                    f"the representation {IMAGENET!r} needs weights that are not here: {error}"
+                ) from error
+            return encoder.eval().requires_grad_(False)
+        if not source or not (
+            source in bundled_encoders() or Path(source).is_dir() or source.count("/") == 1
+        ):
+            raise ValueError(
+                f"there is no representation {source!r}; choose one of "
+                f"{', '.join((*SINGLE_KEYS, END_TO_END, UNTRAINED, IMAGENET))}, a bundled encoder "
+                f"({', '.join(bundled_encoders())}), a folder, or an id on the Hugging Face Hub; "
+                "an encoder may be followed by :vision or :touch"
+            )
+        return VisuotactileEncoder.from_pretrained(source).requires_grad_(False)

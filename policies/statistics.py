@@ -1,0 +1,261 @@
+"""What a few runs say about a representation: aggregates with intervals, seeded.
+
+Scores are arrays (R, T): R runs, which differ in their seed, and T tasks, here the connectors that
+each run's policy was evaluated on. Intervals are bootstrap percentiles. A run is drawn with all its
+tasks: they share one policy, so their scores rise and fall together, and drawing them apart would
+make intervals too narrow. Each representation is a stratum: its runs are drawn from its own.
+
+Source: Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice",
+NeurIPS 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and how far it can be trusted."""
+
+    value: float
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end of the interval."""
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """A curve and how far it can be trusted, point by point."""
+
+    x: Floats
+    """Where the curve is known, (P,)."""
+    estimate: Floats
+    """The curve, (P,)."""
+    low: Floats
+    """Lower ends of the intervals, (P,)."""
+    high: Floats
+    """Upper ends of the intervals, (P,)."""
+
+
+def interquartile_mean(scores: ArrayLike) -> Floats:
+    """Mean of the middle half of all runs and tasks.
+
+    Less is lost to one run that went wrong than with a mean, and more is used than by a median.
+    As many scores are left out at either end: a quarter of them, rounded down.
+
+    Args:
+        scores: (..., R, T).
+
+    Returns:
+        (...).
+    """
+    array = np.asarray(scores, np.float64)
+    pooled = np.sort(array.reshape(*array.shape[:-2], -1), axis=-1)
+    cut = pooled.shape[-1] // 4
+    middle: Floats = pooled[..., cut : pooled.shape[-1] - cut].mean(-1)
+    return middle
+
+
+def interquartile_interval(
+    scores: ArrayLike,
+    rng: np.random.Generator,
+    *,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> Estimate:
+    """The interquartile mean with its interval.
+
+    Args:
+        scores: Scores of one representation, (R, T).
+        rng: Draws the runs.
+        resamples: How often runs are drawn.
+        confidence: Part of such intervals that should hold the true value.
+
+    Raises:
+        ValueError: If the scores are not a table of numbers.
+    """
+    return _estimate(interquartile_mean, [_table(scores)], rng, resamples, confidence)
+
+
+def probability_of_improvement(
+    scores: ArrayLike,
+    others: ArrayLike,
+    rng: np.random.Generator,
+    *,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> Estimate:
+    """How likely a run of one representation beats a run of another on a task; ties count half.
+
+    Per task this is Mann and Whitney's U over the number of pairs; the tasks' mean is taken.
+
+    Args:
+        scores: Scores of the one, (R, T).
+        others: Scores of the other, (Q, T), on the same tasks.
+        rng: Draws the runs, of either independently.
+        resamples: How often runs are drawn.
+        confidence: Part of such intervals that should hold the true value.
+
+    Raises:
+        ValueError: If the scores are not tables of numbers with the same tasks.
+    """
+    tables = [_table(scores), _table(others)]
+    if tables[0].shape[1] != tables[1].shape[1]:
+        raise ValueError(
+            f"the scores have {tables[0].shape[1]} and {tables[1].shape[1]} tasks; compare runs on "
+            "the same ones"
+        )
+    return _estimate(_improvement, tables, rng, resamples, confidence)
+
+
+def performance_profile(
+    scores: ArrayLike,
+    thresholds: ArrayLike,
+    rng: np.random.Generator,
+    *,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> Band:
+    """The part of runs and tasks that score more than each threshold.
+
+    Args:
+        scores: Scores of one representation, (R, T).
+        thresholds: Where to look, (P,).
+        rng: Draws the runs.
+        resamples: How often runs are drawn.
+        confidence: Part of the intervals that should hold the true value, at each threshold.
+
+    Raises:
+        ValueError: If the scores are not a table of numbers.
+    """
+    x = np.asarray(thresholds, np.float64)
+    above = (_table(scores) > x[:, None, None]).astype(np.float64)  # (P, R, T)
+    return Band(x, *_bootstrap(_mean, [above], rng, resamples, confidence))
+
+
+def sample_efficiency(
+    steps: Sequence[ArrayLike],
+    scores: Sequence[ArrayLike],
+    rng: np.random.Generator,
+    *,
+    points: int = 101,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> Band:
+    """The interquartile mean over training, on steps that all runs have been through.
+
+    Runs are evaluated at different steps, so each is interpolated, linearly, on steps common to
+    all: from the latest first evaluation to the earliest last one. Nothing is guessed beyond.
+
+    Args:
+        steps: Steps at which each run was evaluated, rising, R times (E,).
+        scores: What it scored there, R times (E,) or (E, T).
+        rng: Draws the runs.
+        points: Steps of the curve.
+        resamples: How often runs are drawn.
+        confidence: Part of the intervals that should hold the true value, at each step.
+
+    Raises:
+        ValueError: If there are no runs, or two of them have no steps in common.
+    """
+    if not len(steps) or len(steps) != len(scores):
+        raise ValueError(f"{len(steps)} runs' steps and {len(scores)} runs' scores make no curve")
+    at = [np.asarray(run, np.float64) for run in steps]
+    if not all(run.size for run in at):
+        raise ValueError("a run was never evaluated; leave it out of the curve")
+    first, last = max(run[0] for run in at), min(run[-1] for run in at)
+    if first > last:
+        raise ValueError(
+            f"a run's evaluations begin at step {first:g}, after another's end at {last:g}"
+        )
+    x = np.linspace(first, last, points if first < last else 1)
+    curves = np.stack(
+        [
+            [np.interp(x, run, column) for column in np.atleast_2d(np.asarray(score).T)]
+            for run, score in zip(at, scores, strict=True)
+        ]
+    )  # (R, T, P)
+    by_step = np.moveaxis(curves, -1, 0)
+    return Band(x, *_bootstrap(interquartile_mean, [by_step], rng, resamples, confidence))
+
+
+def steps_to(steps: ArrayLike, success: ArrayLike, threshold: float = 0.9) -> int | None:
+    """The step of the first evaluation that reached a success rate.
+
+    Args:
+        steps: Steps of the evaluations, rising, (E,).
+        success: Success rates there, (E,).
+        threshold: The rate to reach.
+
+    Returns:
+        The step; None if no evaluation reached it.
+    """
+    reached = np.flatnonzero(np.asarray(success) >= threshold)
+    return int(np.asarray(steps)[reached[0]]) if reached.size else None
+
+
+def _improvement(scores: Floats, others: Floats) -> Floats:
+    difference = np.sign(scores[..., :, None, :] - others[..., None, :, :])  # (..., R, Q, T)
+    probability: Floats = (0.5 + 0.5 * difference).mean((-3, -2, -1))
+    return probability
+
+
+def _mean(scores: Floats) -> Floats:
+    mean: Floats = scores.mean((-2, -1))
+    return mean
+
+
+def _table(scores: ArrayLike) -> Floats:
+    table = np.asarray(scores, np.float64)
+    if table.ndim != 2 or not table.size or not np.isfinite(table).all():
+        raise ValueError(
+            f"scores of shape {table.shape} will not do; give a table of finite numbers, a row for "
+            "each run and a column for each task"
+        )
+    return table
+
+
+def _estimate(*arguments: Any) -> Estimate:
+    value, low, high = _bootstrap(*arguments)
+    return Estimate(float(value), float(low), float(high))
+
+
+def _bootstrap(
+    statistic: Callable[..., Floats],
+    strata: Sequence[Floats],
+    rng: np.random.Generator,
+    resamples: int,
+    confidence: float,
+) -> tuple[Floats, Floats, Floats]:
+    """A statistic with its interval; runs are drawn anew in every stratum by itself.
+
+    Args:
+        statistic: Takes as many arrays (..., R, T) as there are strata, and gives (...).
+        strata: Scores, each (..., R, T) with R of its own.
+        rng: Draws the runs.
+        resamples: How often runs are drawn.
+        confidence: Part of such intervals that should hold the true value.
+
+    Returns:
+        The statistic, and the ends of its interval.
+    """
+    drawn = []
+    for scores in strata:
+        runs = scores.shape[-2]
+        chosen = rng.integers(0, runs, (resamples, runs))
+        drawn.append(scores[..., chosen, :])  # (..., resamples, R, T)
+    outside = (1 - confidence) / 2
+    low, high = np.quantile(statistic(*drawn), (outside, 1 - outside), axis=-1)
+    return statistic(*strata), low, high

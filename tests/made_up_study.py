@@ -1,0 +1,113 @@
+"""The folder of an ablation that nobody ran: what `vtinsert ablate` would have left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from policies.ablation import Ablation, write_rows
+from policies.ablation_grid import AblationConfig, Cell
+from policies.episodes import CAUSES
+from vtenv import CONNECTOR_NAMES
+
+STRENGTH = {
+    "state": 0.995,
+    "resnet-pose": 0.96,
+    "resnet-dynamics": 0.85,
+    "vit-dynamics": 0.74,
+    "resnet-pose:vision": 0.31,
+    "resnet-pose:touch": 0.12,
+    "proprio": 0.03,
+    "random": 0.45,
+    "end-to-end": 0.9,
+}
+"""About how often policies succeed, by representation; any other one never does."""
+
+
+def write_cell(
+    ablation: Ablation, cell: Cell, success: float, episodes: int = 40, steps: int = 400_000
+) -> None:
+    """What a cell leaves that is done."""
+    rng = np.random.default_rng([cell.seed, len(cell.representation), ord(cell.representation[-1])])
+    folder = ablation.folder(cell)
+    folder.mkdir(parents=True)
+    rows: list[dict[str, Any]] = []
+    for number in range(episodes):
+        connector = CONNECTOR_NAMES[number % 4]
+        chance = np.clip(success + 0.06 * (number % 4 - 1.5) + rng.normal(0, 0.01), 0, 1)
+        won = bool(rng.random() < chance)
+        cause = "" if won else str(rng.choice(CAUSES, p=[0.03, 0.05, 0.1, 0.02, 0.45, 0.2, 0.15]))
+        rows.append(
+            {
+                **asdict(cell),
+                "episode": number,
+                "episode_seed": 1_000_000 + number,
+                "connector": connector,
+                "success": int(won),
+                "failure": cause,
+                "steps": int(rng.integers(20, 150)),
+                "insertion_depth_mm": 5.0,
+            }
+        )
+    write_rows(folder / "episodes.csv", rows)
+    evaluations = []
+    speed = rng.uniform(0.12, 0.3)
+    for part in np.linspace(0, 1, 21):
+        rate = success * (1 - np.exp(-part / speed)) + rng.normal(0, 0.015)
+        connectors = {
+            f"success_{name}": float(np.clip(rate + 0.05 * (i - 1.5), 0, 1))
+            for i, name in enumerate(CONNECTOR_NAMES)
+        }
+        evaluations.append(
+            {
+                "steps": int(part * steps),
+                "seconds": 300.0 * part,
+                "episodes": 100,
+                "success": float(np.mean(list(connectors.values()))),
+                **connectors,
+            }
+        )
+    write_rows(folder / "evaluations.csv", evaluations)
+    config = {"commit": "0123456789ab", "hardware": {"cpu": "a processor", "cores": 2}}
+    (folder / "config.json").write_text(json.dumps(config))
+    dim = 0 if cell.representation in ("state", "proprio", "end-to-end") else 256
+    result = {"success": success, "steps": steps, "seconds": 290.0 + 7 * cell.seed}
+    (folder / "result.json").write_text(json.dumps(result | {"embedding_dim": dim}))
+
+
+def write_study(
+    folder: Path, config: AblationConfig, failed: Sequence[Cell] = (), missing: Sequence[Cell] = ()
+) -> Ablation:
+    """What `vtinsert ablate` leaves.
+
+    Args:
+        folder: Where to.
+        config: The grid.
+        failed: Cells that went wrong.
+        missing: Cells that were not trained yet.
+    """
+    ablation = Ablation(folder)
+    made = {
+        "command": "vtinsert ablate --representations state resnet-pose",
+        "commit": "0123456789ab",
+        "hardware": {"cpu": "a processor", "cores": 2},
+        "versions": {"python": "3.12.1", "torch": "2.15.0"},
+    }
+    ablation.write_config(config, made)
+    for cell in config.cells:
+        if cell in missing:
+            continue
+        if cell in failed:
+            ablation.write_failure(cell, "RuntimeError: <out of memory> & more")
+            continue
+        success = STRENGTH.get(cell.representation, 0.0)
+        if cell.algorithm == "ppo":
+            success = success * 0.4 if cell.start == "scratch" else min(success * 1.04, 1.0)
+        write_cell(ablation, cell, success)
+    ablation.write_episodes(config.cells)
+    return ablation

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from filelock import FileLock
+
+from policies import cli
+from policies.ablation import Ablation
+from policies.ablation_display import last_row
+from policies.ablation_grid import AblationConfig
+
+# Enough to go through everything, and to learn nothing.
+TINY = """\
+representations: [state]
+algorithms: [dagger, ppo]
+starts: [warm]
+seeds: 1
+training:
+  steps: 64
+  num_envs: 4
+  evaluation_episodes: 2
+  settings: {connector: usb, clearance_mm: 0.8}
+training_by_algorithm:
+  ppo: {hyperparameters: {n_steps: 16, batch_size: 32, critic_warmup_steps: 0}}
+evaluation: {episodes: 3}
+"""
+DAGGER, WARM = "runs/state/dagger/seed-0", "runs/state/ppo-warm/seed-0"
+ALONE = ("--workers", "1", "--threads", "1", "--filmed", "0")
+
+
+@dataclass
+class Shown:
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+def ablate(output: Path, *options: str) -> Shown:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli.main(["ablate", "--output", str(output), *ALONE, *options])
+    return Shown(code, out.getvalue(), err.getvalue())
+
+
+def episodes(output: Path) -> list[dict[str, str]]:
+    with (output / "episodes.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def times(output: Path) -> dict[str, int]:
+    """When each file of a study was last written."""
+    files = [path for path in output.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(output)): path.stat().st_mtime_ns for path in files}
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("grid") / "tiny.yml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def study(grid, tmp_path_factory) -> tuple[Path, list[Shown]]:
+    """A study whose first policy fails, is left alone, and is tried again; what was shown."""
+    output = tmp_path_factory.mktemp("study") / "study"
+    Ablation(output).write_config(AblationConfig.from_json(yaml.safe_load(TINY)), {})
+    broken = output / DAGGER / "config.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{")
+    shown = [ablate(output, "--grid", str(grid))]
+    failed = json.loads((output / DAGGER / "failed.json").read_text())
+    assert "is not JSON" in failed["error"]
+    assert failed["traceback"].startswith("Traceback")
+    assert failed["traceback"] in (output / DAGGER / "log.txt").read_text()
+    assert not (output / WARM).exists()
+    before = times(output)
+    shown.append(ablate(output))
+    assert times(output) == before
+    broken.unlink()
+    shown.append(ablate(output, "--retry"))
+    return output, shown
+
+
+@pytest.mark.slow
+def test_a_policy_that_fails_is_told_and_tried_again_when_asked(study):
+    output, (first, second, third) = study
+    assert (first.code, second.code, third.code) == (1, 1, 0)
+    assert "failed 1 of 2: state, dagger, seed 0: RunError" in first.err
+    for shown in (first, second):
+        assert "failed: state, dagger, seed 0: RunError" in shown.out
+        assert "1 had no policy to start from" in shown.out
+    assert "done 1 of 2: state, dagger, seed 0: success" in third.err
+    assert "done 2 of 2: state, ppo from dagger, seed 0: success" in third.err
+    assert "Distilled from the scripted expert" in third.out
+    assert "PPO from a warm start" in third.out
+    assert f"vtinsert report {output}" in third.out
+    assert not list(output.rglob("failed.json"))
+
+
+@pytest.mark.slow
+def test_a_study_holds_its_runs_and_every_episode(study):
+    output, _ = study
+    assert AblationConfig.from_json(json.loads((output / "ablation.json").read_text())).seeds == 1
+    for folder, start in ((DAGGER, None), (WARM, str(output / DAGGER))):
+        names = {path.name for path in (output / folder).iterdir()}
+        assert {"config.json", "result.json", "best", "policy", "log.txt"} <= names
+        config = json.loads((output / folder / "config.json").read_text())
+        assert config["start"] == start
+        assert config["representation"] == "state"
+    rows = episodes(output)
+    assert [row["episode"] for row in rows] == ["0", "1", "2"] * 2
+    assert [row["algorithm"] for row in rows] == ["dagger"] * 3 + ["ppo"] * 3
+    assert [row["start"] for row in rows] == ["scratch"] * 3 + ["warm"] * 3
+    assert {row["connector"] for row in rows} == {"usb"}
+    assert {row["seed"] for row in rows} == {"0"}
+    # Every policy is judged by the same episodes, which are none of those it was selected by.
+    seeds = [int(row["episode_seed"]) for row in rows]
+    assert seeds[:3] == seeds[3:]
+    assert 1_000_000 <= min(seeds) and max(seeds) < 2_000_000
+
+
+@pytest.mark.slow
+def test_what_is_done_is_not_done_again(study, grid):
+    output, _ = study
+    before = times(output)
+    del before["episodes.csv"]  # is put together anew, and comes out the same
+    rows = episodes(output)
+    assert ablate(output, "--grid", str(grid)).code == 0
+    after = times(output)
+    del after["episodes.csv"]
+    assert after == before
+    assert episodes(output) == rows
+
+
+@pytest.mark.slow
+def test_another_budget_is_refused_in_the_same_folder(study):
+    output, _ = study
+    shown = ablate(output, "--steps", "65")
+    assert shown.code == 2
+    assert "steps is 65, and was 64" in shown.err
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_policies(study, grid, tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray")
+    # Ray gives its processes 15 s to start: too few to compile all they import every time.
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    local, _ = study
+    output = tmp_path / "study"
+    shown = ablate(output, "--grid", str(grid), "--executor", "ray")
+    assert shown.code == 0, shown.err
+    assert not ray.is_initialized()
+    assert episodes(output) == episodes(local)
+    for folder in (DAGGER, WARM):
+        policies = [path / folder / "policy" / "policy.safetensors" for path in (local, output)]
+        assert policies[0].read_bytes() == policies[1].read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C of a process group")
+def test_an_interruption_loses_nothing_and_says_how_to_go_on(tmp_path):
+    output = tmp_path / "study"
+    grid = yaml.safe_load(TINY) | {"algorithms": ["dagger"], "starts": ["scratch"]}
+    del grid["training_by_algorithm"]
+    grid["training"]["steps"] = 100_000
+    (tmp_path / "grid.json").write_text(json.dumps(grid))
+    command = [sys.executable, "-m", "policies.cli", "ablate", "--output", str(output), *ALONE]
+    process = subprocess.Popen(
+        [*command, "--grid", str(tmp_path / "grid.json")],
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    metrics = output / DAGGER / "metrics.csv"
+    while not last_row(metrics):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, shown = process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in shown
+    assert "0 of 1 policies are done, and nothing is lost" in shown
+    assert f"vtinsert ablate --output {output}" in shown
+    log = (output / DAGGER / "log.txt").read_text()
+    assert "Stopped at step" in log
+    (checkpoint,) = (output / DAGGER / "checkpoints").iterdir()
+    assert int(checkpoint.name) >= int(last_row(metrics)["steps"])
+    assert not (output / DAGGER / "failed.json").exists()
+
+
+# What is said at once
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), "--preset, --grid or --representations is needed"),
+        (("--preset", "quick", "--grid", "x.yml"), "only one can be given"),
+        (("--grid", "no/such/file.yml"), "no/such/file.yml"),
+        (("--representations", "stat"), "there is no representation 'stat'"),
+        (("--representations", "state", "--algorithms", "pppo"), "ppo"),
+        (("--representations", "state", "--algorithms", "ppo", "--starts", "warm"), "add dagger"),
+        (("--representations", "state", "--seeds", "0"), "at least 1"),
+        (("--representations", "state", "--steps", "-5"), "steps=-5"),
+        (("--representations", "state", "--clearance-mm", "9"), "0.1 to 2"),
+        (("--representations", "state", "--condition", "moon"), "'moon'"),
+        (("--representations", "state", "--workers", "0"), "--workers 0"),
+        (("--representations", "state", "--filmed", "-1"), "--filmed -1"),
+        (
+            ("--representations", "state", "--algorithms", "sac", "dagger", "--starts", "warm"),
+            "sac cannot go on from a policy of dagger",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(options, expected, tmp_path, capsys):
+    output = tmp_path / "study"
+    assert cli.main(["ablate", "--output", str(output), *options]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("vtinsert ablate: ")
+    assert shown.count("\n") == 1
+    assert expected in shown
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("text", ["- state\n", "representations: [\n", "representation: [state]\n"])
+def test_a_file_that_is_no_grid_is_refused(text, tmp_path, capsys):
+    path = tmp_path / "grid.yml"
+    path.write_text(text)
+    assert cli.main(["ablate", "--grid", str(path), "--output", str(tmp_path / "study")]) == 2
+    assert capsys.readouterr().err.startswith("vtinsert ablate: ")
+
+
+def test_two_commands_do_not_work_in_one_folder(tmp_path, capsys):
+    tmp_path.mkdir(exist_ok=True)
+    with FileLock(tmp_path / ".lock"):
+        arguments = ["--representations", "state", "--output", str(tmp_path)]
+        assert cli.main(["ablate", *arguments]) == 2
+    assert "another vtinsert ablate is at work" in capsys.readouterr().err
+
+
+def test_ray_that_is_missing_is_named_with_its_extra(tmp_path):
+    code = (
+        "import sys; sys.modules['ray'] = None\n"
+        "from policies.executors import RayExecutor\n"
+        "RayExecutor(1, 1)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "DependencyNotInstalled" in result.stderr
+    assert "uv sync --extra ray" in result.stderr
+
+
+def test_the_last_row_of_a_table_is_found_while_it_grows(tmp_path):
+    path = tmp_path / "metrics.csv"
+    assert last_row(path) == {}
+    path.write_text("steps,success\n")
+    assert last_row(path) == {}
+    path.write_text("steps,success\n" + "".join(f"{i},0.5\n" for i in range(5000)))
+    assert last_row(path) == {"steps": "4999", "success": "0.5"}

@@ -1,0 +1,458 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies.ablation import EPISODES_FILE, FAILED_FILE, Ablation, write_rows
+from policies.ablation_grid import AblationConfig, AblationError, Cell
+from policies.ablation_run import Standing, run_grid
+from policies.commands.ablate import PRESETS
+from policies.executors import Ended, Job, LocalExecutor, RayExecutor
+from representation.bundled import bundled_encoders
+
+CONFIG = AblationConfig(("state", "proprio"), ("dagger", "ppo"), ("scratch", "warm"), seeds=2)
+STATE = Cell("state", "dagger", "scratch", 0)
+
+
+def finish(ablation: Ablation, cell: Cell, success: int = 1) -> None:
+    """Leave what a cell leaves that is done."""
+    ablation.folder(cell).mkdir(parents=True, exist_ok=True)
+    row = {"representation": cell.representation, "seed": cell.seed, "success": success}
+    write_rows(ablation.folder(cell) / EPISODES_FILE, [row])
+
+
+# The grid
+def test_cells_are_every_combination_one_seed_after_the_other():
+    cells = CONFIG.cells
+    assert len(cells) == len(set(cells)) == 2 * 3 * 2
+    assert [cell.seed for cell in cells] == [0] * 6 + [1] * 6
+    assert [cell.variant for cell in cells[:6]] == [
+        (representation, *method)
+        for method in (("dagger", "scratch"), ("ppo", "scratch"), ("ppo", "warm"))
+        for representation in ("state", "proprio")
+    ]
+
+
+def test_a_warm_start_is_the_distilled_policy_of_the_same_seed():
+    for cell in CONFIG.cells:
+        if cell.start == "warm":
+            expected = Cell(cell.representation, "dagger", "scratch", cell.seed)
+            assert cell.begins_with == expected
+            assert expected in CONFIG.cells
+        else:
+            assert cell.begins_with is None
+
+
+def test_folders_say_what_they_hold():
+    warm = Cell("resnet-pose:vision", "ppo", "warm", 3)
+    assert warm.folder == Path("runs/resnet-pose-vision/ppo-warm/seed-3")
+    hub = Cell("someone/encoder", "dagger", "scratch", 0)
+    assert hub.folder == Path("runs/someone-encoder/dagger/seed-0")
+
+
+@given(
+    st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=4),
+    st.integers(1, 3),
+    st.permutations(["dagger", "ppo", "sac"]),
+)
+def test_no_two_cells_share_a_folder_and_all_stay_inside(names, seeds, algorithms):
+    try:
+        config = AblationConfig(names, algorithms, ("scratch", "warm"), seeds)
+    except AblationError as error:
+        assert "share the folder" in str(error)
+        return
+    folders = [cell.folder for cell in config.cells]
+    assert len(folders) == len(set(folders))
+    assert all(not folder.is_absolute() and ".." not in folder.parts for folder in folders)
+
+
+def test_budgets_are_those_of_all_but_where_an_algorithm_has_its_own():
+    config = AblationConfig(
+        ("state",),
+        ("dagger", "ppo"),
+        training={"steps": 10, "engine": "warp"},
+        training_by_algorithm={"ppo": {"steps": 99}},
+    )
+    steps = {cell.algorithm: config.training_of(cell)["steps"] for cell in config.cells}
+    assert steps == {"dagger": 10, "ppo": 99}
+    assert config.training_of(config.cells[0])["engine"] == "warp"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"representations": []}, "list of names"),
+        ({"representations": "state"}, "list of names"),
+        ({"representations": ["a:b", "a-b"]}, "share the folder 'a-b'"),
+        ({"algorithms": [1]}, "list of names"),
+        ({"starts": ["luke"]}, "no start 'luke'"),
+        ({"algorithms": ["ppo"], "starts": ["warm"]}, "add dagger"),
+        ({"seeds": 0}, "at least 1"),
+        ({"seeds": True}, "at least 1"),
+        ({"training": {"seed": 1}}, "seed is decided for each cell"),
+        ({"training": 5}, "must hold fields"),
+        ({"training_by_algorithm": {"sac": {}}}, "'sac'"),
+        ({"evaluation": {"episods": 1}}, "no 'episods'"),
+        ({"nonsense": 1}, "no field 'nonsense'"),
+    ],
+)
+def test_what_is_no_grid_is_refused(fields, expected):
+    with pytest.raises(AblationError, match=expected):
+        AblationConfig.from_json({"representations": ["state"], **fields})
+
+
+def test_a_grid_without_representations_is_refused():
+    with pytest.raises(AblationError, match="needs representations"):
+        AblationConfig.from_json({"seeds": 1})
+
+
+# A grid grows
+def test_a_grid_grows_and_keeps_what_is_there():
+    begun = AblationConfig(("state",), training={"steps": 10, "settings": {"connector": "usb"}})
+    grown = begun.grown(
+        {"representations": ["proprio", "state"], "algorithms": ["ppo"], "seeds": 4}
+    )
+    assert grown.representations == ("state", "proprio")
+    assert grown.algorithms == ("dagger", "ppo")
+    assert grown.seeds == 4
+    assert set(begun.cells) < set(grown.cells)
+    assert grown.grown({}) == grown
+    assert grown.grown({"seeds": 1, "training": {"settings": {"connector": "usb"}}}) == grown
+    own = grown.grown({"algorithms": ["sac"], "training_by_algorithm": {"sac": {"steps": 5}}})
+    assert own.training_by_algorithm == {"sac": {"steps": 5}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"training": {"steps": 11}}, "steps is 11, and was 10"),
+        ({"training": {"engine": "warp"}}, "engine is 'warp', and was not given"),
+        ({"training": {"settings": {"connector": "aux"}}}, "connector is 'aux', and was 'usb'"),
+        ({"training_by_algorithm": {"dagger": {"steps": 1}}}, "training of dagger: steps is 1"),
+        ({"evaluation": {"episodes": 8}}, "episodes is 8"),
+    ],
+)
+def test_policies_that_would_not_compare_are_not_added(asked, expected):
+    begun = AblationConfig(("state",), training={"steps": 10, "settings": {"connector": "usb"}})
+    with pytest.raises(AblationError, match=expected):
+        begun.grown(asked)
+
+
+# The grids that come with the package
+@pytest.mark.parametrize("name", ["quick", "paper"])
+def test_bundled_grids_train(name, tmp_path):
+    from policies.ablation_run import train_config
+
+    document = yaml.safe_load((PRESETS / f"{name}.yml").read_text())
+    config = AblationConfig.from_json(document)
+    for cell in config.cells:
+        training = train_config(Ablation(tmp_path), config, cell, threads=1).resolved()
+        assert training.representation == cell.representation
+        assert (training.start is None) == (cell.start == "scratch")
+
+
+def test_the_study_has_every_bundled_encoder_and_every_yardstick():
+    config = AblationConfig.from_json(yaml.safe_load((PRESETS / "paper.yml").read_text()))
+    assert {*bundled_encoders(), "state", "proprio", "random", "end-to-end"} <= set(
+        config.representations
+    )
+    assert any(name.endswith(":vision") for name in config.representations)
+    assert any(name.endswith(":touch") for name in config.representations)
+    assert config.algorithms == ("dagger", "ppo")
+    assert config.starts == ("scratch", "warm")
+    assert config.seeds == 3
+    assert not config.training_by_algorithm  # one budget for all
+
+
+# The folder
+def test_a_grid_is_read_as_it_was_written(tmp_path):
+    ablation = Ablation(tmp_path / "new" / "study")
+    assert not ablation.exists
+    ablation.write_config(CONFIG, {"commit": "abc"})
+    assert ablation.read_config() == CONFIG
+    # Such a file is itself a grid to begin with.
+    document = json.loads((ablation.path / "ablation.json").read_text())
+    assert AblationConfig.from_json(document) == CONFIG
+    assert document["made"] == {"commit": "abc"}
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(AblationError, match="something else"):
+        Ablation(tmp_path).write_config(CONFIG, {})
+    with pytest.raises(AblationError, match="is a file"):
+        Ablation(tmp_path / "thesis.tex").write_config(CONFIG, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, "not the folder of an ablation"),
+        ("{", "cannot be read"),
+        ("[]", 'no "format"'),
+        ('{"format": "vtinsert-training"}', 'no "format"'),
+        ('{"format": "vtinsert-ablation", "version": 9}', "version 9"),
+        ('{"format": "vtinsert-ablation", "version": 1}', "needs representations"),
+    ],
+)
+def test_a_folder_that_cannot_be_read_is_named(text, expected, tmp_path):
+    if text is not None:
+        (tmp_path / "ablation.json").write_text(text)
+    with pytest.raises(AblationError, match=expected):
+        Ablation(tmp_path).read_config()
+
+
+def test_a_cell_is_what_its_files_say(tmp_path):
+    ablation = Ablation(tmp_path)
+    assert ablation.state(STATE) == "missing"
+    ablation.write_failure(STATE, "ValueError: no", "Traceback\n...")
+    assert ablation.state(STATE) == "failed"
+    assert ablation.read_failure(STATE) == "ValueError: no"
+    document = json.loads((ablation.folder(STATE) / FAILED_FILE).read_text())
+    assert document == {
+        "representation": "state",
+        "algorithm": "dagger",
+        "start": "scratch",
+        "seed": 0,
+        "error": "ValueError: no",
+        "traceback": "Traceback\n...",
+    }
+    ablation.forget_failure(STATE)
+    assert ablation.state(STATE) == "missing"
+    finish(ablation, STATE)
+    assert ablation.state(STATE) == "done"
+
+
+def test_the_table_of_all_episodes_has_those_of_cells_that_are_done(tmp_path):
+    ablation = Ablation(tmp_path)
+    ablation.write_episodes(CONFIG.cells)
+    assert not (tmp_path / EPISODES_FILE).exists()
+    for cell in CONFIG.cells[::2]:
+        finish(ablation, cell)
+    ablation.write_episodes(CONFIG.cells)
+    with (tmp_path / EPISODES_FILE).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    expected = [(cell.representation, str(cell.seed)) for cell in CONFIG.cells[::2]]
+    assert [(row["representation"], row["seed"]) for row in rows] == expected
+
+
+# In which order cells run
+def test_cells_wait_for_what_they_start_from(tmp_path):
+    ablation = Ablation(tmp_path)
+    config = AblationConfig(("state",), ("ppo", "dagger"), ("scratch", "warm"), 1)
+    scratch, warm, dagger = config.cells
+    standing = Standing.of(ablation, config)
+    assert standing.ready() == scratch
+    standing.status[scratch] = "running"
+    assert standing.ready() == dagger
+    standing.status[dagger] = "running"
+    assert standing.ready() is None
+    standing.status[dagger] = "done"
+    assert standing.ready() == warm
+
+
+def test_what_has_nothing_to_start_from_is_blocked_and_no_more(tmp_path):
+    ablation = Ablation(tmp_path)
+    config = AblationConfig(("state", "proprio"), ("dagger", "ppo"), ("warm",), 1)
+    ablation.write_failure(STATE, "ValueError: no")
+    standing = Standing.of(ablation, config)
+    assert standing.errors == {STATE: "ValueError: no"}
+    assert standing.cells("blocked") == [Cell("state", "ppo", "warm", 0)]
+    assert len(standing.cells("waiting")) == 2
+
+
+class InOrder:
+    """An executor of cells that need no training: what a cell leaves is there at once.
+
+    Args:
+        failing: Jobs that die, and how.
+        interrupt_at: The job in which Ctrl-C is pressed, counted from 1.
+        elsewhere: Whether cells are done on a node that does not share the folder.
+    """
+
+    def __init__(self, failing=None, interrupt_at: int = 0, elsewhere: bool = False) -> None:
+        self.failing = failing or {}
+        self.interrupt_at = interrupt_at
+        self.elsewhere = elsewhere
+        self.started: list[str] = []
+        self.interrupted = False
+        self._job: Job | None = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    @property
+    def free(self) -> int:
+        return int(self._job is None)
+
+    def start(self, job: Job) -> None:
+        self.started.append(job.name)
+        self._job = job
+
+    def wait(self, timeout: float) -> list[Ended]:
+        if len(self.started) == self.interrupt_at:
+            raise KeyboardInterrupt
+        job, self._job = self._job, None
+        ablation, _, cell, *_ = job.arguments
+        if job.name in self.failing:
+            return [Ended(job.name, self.failing[job.name])]
+        if not self.elsewhere:
+            finish(ablation, cell)
+        return [Ended(job.name)]
+
+    def interrupt(self) -> None:
+        self.interrupted = True
+
+
+def run(ablation: Ablation, config: AblationConfig, executor: InOrder) -> Standing:
+    standing = Standing.of(ablation, config)
+    run_grid(ablation, config, standing, executor, threads=1)
+    return standing
+
+
+def test_one_cell_that_dies_does_not_keep_the_others_from_running(tmp_path):
+    ablation = Ablation(tmp_path)
+    executor = InOrder({STATE.name: "its process was ended by SIGKILL"})
+    standing = run(ablation, CONFIG, executor)
+    assert standing.cells("failed") == [STATE]
+    assert standing.cells("blocked") == [Cell("state", "ppo", "warm", 0)]
+    assert len(standing.cells("done")) == len(CONFIG.cells) - 2
+    assert "SIGKILL" in ablation.read_failure(STATE)
+    # Again: nothing is done twice, and the failure stands.
+    executor = InOrder()
+    run(ablation, CONFIG, executor)
+    assert executor.started == []
+    # Tried again, it and what waited for it are done.
+    ablation.forget_failure(STATE)
+    standing = run(ablation, CONFIG, executor)
+    assert executor.started == [STATE.name, Cell("state", "ppo", "warm", 0).name]
+    assert standing.cells("done") == list(CONFIG.cells)
+
+
+def test_an_interruption_goes_to_the_cells_and_keeps_what_is_done(tmp_path):
+    ablation = Ablation(tmp_path)
+    executor = InOrder(interrupt_at=3)
+    with pytest.raises(KeyboardInterrupt):
+        run(ablation, CONFIG, executor)
+    assert executor.interrupted
+    assert len(Standing.of(ablation, CONFIG).cells("done")) == 2
+    executor = InOrder()
+    run(ablation, CONFIG, executor)
+    assert len(executor.started) == len(CONFIG.cells) - 2
+
+
+def test_a_cell_whose_files_are_elsewhere_says_so(tmp_path):
+    standing = run(Ablation(tmp_path), AblationConfig(("state",), seeds=1), InOrder(elsewhere=True))
+    assert "every node must see this folder" in standing.errors[STATE]
+
+
+# Executors
+def wait_for(executor, count: int) -> dict[str, str]:
+    """The failures of the next jobs that end, by name."""
+    ended: dict[str, str] = {}
+    while len(ended) < count:
+        ended |= {one.name: one.failure for one in executor.wait(1.0)}
+    return ended
+
+
+def log_of(job: Job) -> str:
+    return job.log.read_text()
+
+
+FOREVER = "import time\nwhile True: time.sleep(0.01)"
+REPORT = "import os; print(os.getpid(), os.environ['OMP_NUM_THREADS'], {})"
+
+
+def job(folder: Path, name: str, function, *arguments) -> Job:
+    # Functions of the standard library can be found by name from any process.
+    return Job(name, function, arguments, folder / name / "log.txt")
+
+
+def check_executor(executor, folder: Path) -> None:
+    """What holds for every executor of two workers with a thread each."""
+    reports = [job(folder, f"report-{i}", exec, REPORT.format(i)) for i in range(2)]
+    for one in reports:
+        executor.start(one)
+    assert executor.free == 0
+    assert wait_for(executor, 2) == {"report-0": "", "report-1": ""}
+    assert executor.free == 2
+    told = [log_of(one).split() for one in reports]
+    assert [words[1:] for words in told] == [["1", "0"], ["1", "1"]]
+    # Each in a process of its own, and none in this one.
+    assert len({os.getpid(), *(int(words[0]) for words in told)}) == 3
+
+    executor.start(job(folder, "raises", int, "x"))
+    executor.start(job(folder, "dies", os._exit, 3))
+    failures = wait_for(executor, 2)
+    assert failures["raises"] and failures["dies"]
+
+    executor.start(job(folder, "native", os.system, "echo from below; echo error >&2"))
+    wait_for(executor, 1)
+    assert set((folder / "native" / "log.txt").read_text().split()) == {"from", "below", "error"}
+
+    marked = (
+        "import pathlib, time\n"
+        f"mark = pathlib.Path({str(folder / 'mark')!r})\n"
+        "try:\n"
+        "    mark.write_text('started')\n"
+        "    while True: time.sleep(0.01)\n"
+        "except KeyboardInterrupt: mark.write_text('interrupted')"
+    )
+    executor.start(job(folder, "marked", exec, marked))
+    while not (folder / "mark").exists() or (folder / "mark").read_text() != "started":
+        time.sleep(0.01)
+    executor.interrupt()
+    assert (folder / "mark").read_text() == "interrupted"
+
+
+def test_local_executor(tmp_path):
+    with LocalExecutor(workers=2, threads=1) as executor:
+        check_executor(executor, tmp_path)
+        assert executor.free == 2
+        executor.start(job(tmp_path, "forever", exec, FOREVER))
+    # Leaving it ended the job, or this would not return.
+
+
+def test_local_executor_says_how_a_process_ended(tmp_path):
+    with LocalExecutor(workers=2, threads=1) as executor:
+        executor.start(job(tmp_path, "code", os._exit, 3))
+        executor.start(job(tmp_path, "killed", exec, "import os; os.kill(os.getpid(), 9)"))
+        failures = wait_for(executor, 2)
+    assert failures["code"] == "its process ended with exit code 3"
+    assert "SIGKILL" in failures["killed"]
+    assert "memory" in failures["killed"]
+
+
+def test_jobs_are_spread_evenly_over_the_devices(tmp_path):
+    code = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'))"
+    jobs = [job(tmp_path, f"job-{i}", exec, code) for i in range(5)]
+    with LocalExecutor(workers=3, threads=1, devices=("2", "GPU-7")) as executor:
+        for one in jobs[:3]:
+            executor.start(one)
+        wait_for(executor, 3)
+        assert [log_of(one).strip() for one in jobs[:3]] == ["2", "GPU-7", "2"]
+
+
+@pytest.mark.slow
+def test_ray_executor(tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    # Ray gives its processes 15 s to start: too few to compile all they import every time.
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    import ray
+
+    with RayExecutor(workers=2, threads=1) as executor:
+        check_executor(executor, tmp_path)
+    assert not ray.is_initialized()

@@ -1,0 +1,367 @@
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import VectorWrapper
+from sb3_contrib import RecurrentPPO
+from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer
+
+from policies.aggregate import Aggregate
+from policies.dagger import STD_RANGE, Dagger, DaggerConfig, DistillationError, distil
+from policies.features import calibrate, policy_kwargs
+from policies.representations import make_representation
+from policies.returns import gae_returns
+from policies.student import Student
+from policies.vec_env import VTInsertVecEnv
+
+EASY = {"connector": "usb", "clearance_mm": 0.8}
+
+
+def worlds(number, representation="state", **settings):
+    settings = {"num_threads": 1} | EASY | settings
+    return make_representation(representation).make(number, **settings)
+
+
+def student(envs, representation="state", calibration=False, **settings):
+    """A new policy, always the same."""
+    kwargs = policy_kwargs(make_representation(representation)) | {"net_arch": [64, 64]}
+    kind = "MultiInputPolicy" if representation == "end-to-end" else "MlpPolicy"
+    venv = VTInsertVecEnv(envs)
+    settings |= {"n_steps": 8, "batch_size": 8 * envs.num_envs, "device": "cpu"}
+    model = PPO(kind, venv, policy_kwargs=kwargs, seed=0, **settings)
+    if calibration:
+        calibrate(model.policy, envs, 0)
+    return model.policy
+
+
+def small(**settings):
+    return DaggerConfig(
+        **{"steps": 96, "batch_size": 32, "updates_per_round": 2, "learning_starts": 0} | settings
+    )
+
+
+def weights(policy):
+    return {name: value.clone() for name, value in policy.state_dict().items()}
+
+
+def differ(first, second):
+    return [name for name in first if not torch.equal(first[name], second[name])]
+
+
+class Recorded(VectorWrapper):
+    """Remembers what each step came to."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.told = []
+
+    def step(self, actions):
+        result = self.env.step(actions)
+        self.told.append((np.array(actions), *result[1:]))
+        return result
+
+
+def test_the_student_comes_to_act_as_the_expert_does_and_the_critic_to_foresee_it():
+    envs = worlds(16)
+    policy = student(envs, calibration=True)
+    rounds = []
+    config = DaggerConfig(steps=4_096, batch_size=256, learning_starts=512)
+    distil(policy, envs, config, seed=0, on_round=lambda _, result: rounds.append(result))
+    assert [result.steps for result in rounds] == [128 * (k + 1) for k in range(32)]
+    learning = [result for result in rounds if not math.isnan(result.loss)]
+    assert len(learning) == 29, "learning waits for 512 rows, which are four rounds"
+    first, last = learning[0], learning[-1]
+    episodes, successes = (
+        sum(getattr(result, name) for result in rounds[-16:]) for name in ("episodes", "successes")
+    )
+    assert successes > 0.5 * episodes > 0
+    assert last.value_loss < 0.5 * first.value_loss
+    assert np.mean([result.explained_variance for result in rounds[-8:]]) > 0.2
+    assert rounds[0].expert_chance == 1.0 and last.expert_chance == 0.0
+    assert last.learning_rate < 0.05 * first.learning_rate
+    std = policy.log_std.exp().detach().numpy()
+    assert np.all((std >= STD_RANGE[0] - 1e-6) & (std <= STD_RANGE[1] + 1e-6))
+    assert len(np.unique(std)) > 1
+    assert not policy.training
+    envs.close()
+
+
+def test_the_same_seed_gives_the_same_policy_and_another_another():
+    found = []
+    for seed, threads in ((0, 1), (0, 2), (1, 1)):
+        envs = worlds(4, num_threads=threads)
+        policy = student(envs)
+        distil(policy, envs, small(), seed=seed)
+        found.append(weights(policy))
+        envs.close()
+    assert not differ(found[0], found[1])
+    assert differ(found[0], found[2])
+
+
+def test_episodes_count_where_the_student_alone_acted():
+    envs = Recorded(worlds(4, max_episode_steps=10))
+    policy = student(envs)
+    config = small(steps=10**6, expert_part=0.5)  # so that the expert acts nearly all of the time
+    dagger = Dagger(policy, envs, config, seed=0)
+    taught = [dagger.round() for _ in range(4)]
+    assert any(told[2].any() or told[3].any() for told in envs.told)
+    assert not any(result.episodes for result in taught)
+
+    envs.told = []
+    dagger = Dagger(policy, envs, small(steps=1000, expert_part=0.0), seed=0)
+    alone = [dagger.round() for _ in range(4)]
+    ended = [told[4] for told in envs.told if "final_info" in told[4]]
+    assert sum(result.episodes for result in alone) == sum(i["_final_info"].sum() for i in ended)
+    succeeded = sum(i["final_info"]["is_success"].sum() for i in ended)
+    assert sum(result.successes for result in alone) == succeeded
+    episodes, steps = (sum(getattr(r, n) for r in alone) for n in ("episodes", "episode_steps"))
+    assert 0 < steps <= 10 * episodes
+    envs.close()
+
+
+def test_the_expert_acts_before_the_student_does():
+    envs = Recorded(worlds(4))
+    policy = student(envs)
+    for part, by_expert in ((0.9, True), (0.0, False)):
+        envs.told = []
+        dagger = Dagger(policy, envs, small(steps=10**9, expert_part=part), seed=0)
+        dagger.round()
+        _, expert = dagger._aggregate.rows(dagger._aggregate.latest(8))
+        acted = np.stack([told[0] for told in envs.told])
+        assert np.array_equal(acted, expert.numpy()) == by_expert
+    envs.close()
+
+
+def test_a_distillation_goes_on_from_where_it_was():
+    envs = worlds(4)
+    policy = student(envs)
+    stopped = []
+    state = distil(policy, envs, small(), seed=0, should_stop=lambda: stopped.append(0) or True)
+    assert state["steps"] == 32
+    file = io.BytesIO()
+    torch.save(state, file)
+    before = weights(policy)
+
+    results = []
+    for _ in range(2):
+        file.seek(0)
+        again = student(envs)
+        again.load_state_dict(before)
+        rounds = []
+        end = distil(
+            again,
+            envs,
+            small(learning_starts=40),
+            seed=0,
+            on_round=lambda _, result, rounds=rounds: rounds.append(result),
+            state=torch.load(file, weights_only=True),
+        )
+        assert [result.steps for result in rounds] == [64, 96] and end["rounds"] == 3
+        assert math.isnan(rounds[0].loss) and not math.isnan(rounds[1].loss)
+        assert end["optimizer"]["state"][0]["step"] == 4, "two updates before, two after"
+        results.append(weights(again))
+    assert not differ(*results)
+    assert differ(before, results[0])
+    envs.close()
+
+
+def test_a_resumed_distillation_starts_other_episodes():
+    envs = worlds(2)
+    policy = student(envs)
+    began = []
+    dagger = Dagger(policy, envs, small(), seed=0)
+    for rounds in (0, 0, 1):
+        dagger.load_state_dict(dagger.state_dict() | {"rounds": rounds})
+        dagger._start()
+        began.append(envs.unwrapped.simulation.state.hand.copy())
+    np.testing.assert_array_equal(began[0], began[1])
+    assert not np.allclose(began[0], began[2])
+    envs.close()
+
+
+def test_the_budget_of_time_ends_it():
+    envs = worlds(2)
+    state = distil(student(envs), envs, small(steps=None, seconds=1e-3), seed=0)
+    assert state["rounds"] == 1 and state["seconds"] >= 1e-3
+    envs.close()
+
+
+@pytest.mark.parametrize("representation", ["state", "end-to-end"])
+def test_the_student_is_the_policy_as_it_predicts(representation):
+    envs = worlds(3, representation)
+    policy = student(envs, representation)
+    observation, _ = envs.reset(seed=0)
+    learner = Student(policy)
+    tensors = learner.observed(observation)
+    action, value = learner.act(tensors)
+    with torch.no_grad():
+        expected = policy._predict(tensors, deterministic=True).clamp(-1, 1)
+        torch.testing.assert_close(action, expected)
+        torch.testing.assert_close(value, policy.predict_values(tensors)[:, 0])
+    torch.testing.assert_close(learner.action(tensors).detach().clamp(-1, 1), action)
+    torch.testing.assert_close(learner.value(tensors).detach(), value)
+    envs.close()
+
+
+def test_the_critic_leaves_shared_convolutions_alone():
+    envs = worlds(3, "end-to-end")
+    policy = student(envs, "end-to-end")
+    learner = Student(policy)
+    observation = learner.observed(envs.reset(seed=0)[0])
+
+    def moved(output):
+        policy.zero_grad()
+        output.square().mean().backward()
+        return {name for name, p in policy.named_parameters() if p.grad is not None}
+
+    critics = moved(learner.value(observation))
+    actors = moved(learner.action(observation))
+    assert critics and all("value" in name for name in critics)
+    assert any("features_extractor" in name for name in actors)
+    assert not critics & actors and "log_std" not in critics | actors
+    names = {name for name, _ in policy.named_parameters()}
+    assert names - critics - actors == {"log_std"}
+    envs.close()
+
+
+@pytest.mark.slow  # compiles for a new device, then cached
+def test_arrays_and_tensors_come_to_the_same_policy():
+    # Episodes are cut short, so that the critic looks at their last observations of either kind.
+    found = []
+    for kind in ("numpy", "torch"):
+        settings = {"engine": "warp", "device": "cpu", "num_threads": None, "observations": kind}
+        envs = worlds(3, "end-to-end", max_episode_steps=5, **settings)
+        policy = student(envs, "end-to-end")
+        distil(policy, envs, small(steps=48, rollout_steps=8, expert_part=0.3), seed=0)
+        found.append(weights(policy))
+        envs.close()
+    for name, value in found[0].items():
+        torch.testing.assert_close(value, found[1][name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("representation", ["state", "end-to-end"])
+def test_the_critic_goes_on_where_time_was_up(representation):
+    envs = Recorded(worlds(3, representation, max_episode_steps=4))
+    policy = student(envs, representation)
+    dagger = Dagger(policy, envs, small(rollout_steps=6, expert_part=0.0), seed=0)
+    dagger._start()
+    steps = [dagger._step(0.0) for _ in range(6)]
+    rollout = {name: torch.stack([row[name] for row, _ in steps]) for name in steps[0][0]}
+    following = dagger._following(rollout, [final for _, final in steps])
+    assert rollout["truncated"][3].all() and rollout["truncated"].sum() == 3
+    last = envs.told[3][4]["final_obs"]
+    learner = Student(policy)
+    stacked = (
+        {key: np.stack([world[key] for world in last]) for key in last[0]}
+        if isinstance(last[0], dict)
+        else np.stack(list(last))
+    )
+    torch.testing.assert_close(following[3], learner.act(learner.observed(stacked))[1])
+    torch.testing.assert_close(following[[0, 1, 2, 4]], rollout["value"][[1, 2, 3, 5]])
+    after = learner.act(learner.observed(dagger._observation))[1]
+    torch.testing.assert_close(following[5], after)
+    envs.close()
+
+
+def test_returns_are_those_of_stable_baselines():
+    rng = np.random.default_rng(0)
+    steps, number, gamma, gae_lambda = 12, 3, 0.9, 0.7
+    reward, value = rng.normal(size=(2, steps, number)).astype(np.float32)
+    last, final = rng.normal(size=number).astype(np.float32), rng.normal(size=(steps, number))
+    terminated, truncated = rng.random((2, steps, number)) < 0.2
+    truncated &= ~terminated
+    envs = worlds(number)
+    buffer = RolloutBuffer(
+        steps,
+        envs.single_observation_space,
+        envs.single_action_space,
+        gamma=gamma,
+        gae_lambda=gae_lambda,
+        n_envs=number,
+    )
+    started = np.ones(number)
+    for t in range(steps):
+        # Where time was up, its algorithms add what would follow to the reward.
+        given = reward[t] + gamma * final[t] * truncated[t]
+        zeros = np.zeros((number, envs.single_observation_space.shape[0]))
+        told = torch.from_numpy(value[t])
+        buffer.add(zeros, np.zeros((number, 5)), given, started, told, torch.zeros(number))
+        started = terminated[t] | truncated[t]
+    buffer.compute_returns_and_advantage(torch.from_numpy(last), started)
+
+    following = np.concatenate([value[1:], last[None]])
+    following[truncated] = final[truncated]
+    parts = (reward, value, following, terminated, truncated)
+    returns = gae_returns(*map(torch.from_numpy, parts), gamma=gamma, gae_lambda=gae_lambda)
+    np.testing.assert_allclose(returns.numpy(), buffer.returns, rtol=1e-4, atol=1e-5)
+    envs.close()
+
+
+def test_the_aggregate_keeps_the_latest_steps_in_the_types_they_come_in():
+    aggregate = Aggregate(3)
+    assert len(aggregate) == 0
+    contact = torch.zeros(2, 1, 4, dtype=torch.uint8)
+    for step in range(5):
+        contact += 1
+        proprio = torch.full((2, 3), float(step))
+        aggregate.add({"contact": contact, "proprio": proprio}, torch.full((2, 5), float(step)))
+        assert len(aggregate) == 2 * min(step + 1, 3)
+    observation, expert = aggregate.rows(aggregate.latest(3).flatten())
+    assert observation["contact"].dtype == torch.uint8 and observation["contact"].shape == (6, 1, 4)
+    assert expert[:, 0].tolist() == [2, 2, 3, 3, 4, 4]
+    assert observation["proprio"][:, 0].tolist() == expert[:, 0].tolist()
+    assert observation["contact"][:, 0, 0].tolist() == [3, 3, 4, 4, 5, 5]
+    everything, _ = aggregate.rows(torch.arange(len(aggregate)))
+    assert sorted(set(everything["proprio"][:, 0].tolist())) == [2, 3, 4]
+
+    flat = Aggregate(2)
+    flat.add(torch.ones(4, 7), torch.zeros(4, 5))
+    assert flat.rows(torch.tensor([3]))[0].shape == (1, 7)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "a budget is missing; give steps, seconds or both"),
+        ({"steps": 0}, "steps=0 is not allowed; steps must be positive"),
+        ({"seconds": -1.0}, "seconds=-1.0 is not allowed"),
+        ({"steps": 1, "batch_size": 0}, "batch_size=0 is not allowed"),
+        ({"steps": 1, "learning_rate": math.nan}, "learning_rate=nan is not allowed"),
+        ({"steps": 1, "expert_part": 1.0}, r"expert_part must be in \[0, 1\)"),
+        ({"steps": 1, "gamma": 1.5}, r"gamma must be in \[0, 1\]"),
+        ({"steps": 1, "buffer_size": 100}, "learning_starts must be from 0 to buffer_size, 100"),
+    ],
+)
+def test_a_configuration_says_what_is_allowed(settings, message):
+    with pytest.raises(ValueError, match=message):
+        DaggerConfig(**settings)
+
+
+def test_what_does_not_fit_is_refused():
+    envs = worlds(2)
+    config = small()
+    with pytest.raises(ValueError, match="autoreset_mode='NextStep' is not allowed; it must be"):
+        distil(student(envs), worlds(2, autoreset_mode="NextStep"), config, seed=0)
+    with pytest.raises(ValueError, match=r"the policy is for observations .* but the environments"):
+        distil(student(envs), worlds(2, "proprio"), config, seed=0)
+    with pytest.raises(ValueError, match="make it with use_sde=False"):
+        distil(student(envs, use_sde=True), envs, config, seed=0)
+    recurrent = RecurrentPPO(
+        "MlpLstmPolicy", VTInsertVecEnv(envs), n_steps=8, batch_size=16, device="cpu"
+    )
+    with pytest.raises(ValueError, match='take algorithm "ppo", without a memory'):
+        distil(recurrent.policy, envs, config, seed=0)
+    envs.close()
+
+
+def test_a_loss_that_is_no_number_says_so():
+    envs = worlds(2)
+    policy = student(envs)
+    with torch.no_grad():
+        policy.value_net.weight.fill_(math.inf)
+    with pytest.raises(DistillationError, match=r"after 16 steps the loss is .*: lower the learn"):
+        distil(policy, envs, small(), seed=0)
+    envs.close()

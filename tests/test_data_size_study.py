@@ -1,0 +1,97 @@
+"""The study of data sizes, small."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.data_size_figure import VARIABLES, data_size_figure, data_size_table, estimate
+from scripts.data_size_study import Options, Run, _pretrain, _study, main
+
+ROOT = Path(__file__).parents[1]
+
+
+def result(preset: str, pairs: int, error: float):
+    """What is known of a run whose errors are all alike, and worse on all rows."""
+
+    def found(region: str, mean: float):
+        at = {"subject": "encoder", "part": "both", "region": region, "fitted_on": "near_contact"}
+        spread = {"mean": mean, "low": mean - 0.01, "high": mean + 0.01, "rows": 9, "episodes": 3}
+        return at, spread
+
+    audit = {"pose": [], "connector": []}
+    for region, mean in (("all", 9.0), ("near_contact", error)):
+        at, spread = found(region, mean)
+        audit["pose"] += [at | {"variable": name, "error": spread} for name in VARIABLES]
+        audit["connector"].append(at | {"accuracy": spread})
+    return {"preset": preset, "pairs": pairs, "steps": 1000 if pairs else None, "audit": audit}
+
+
+RESULTS = {
+    "resnet-pose": result("control-resnet-pose", 0, 0.3),
+    "control-resnet-pose-570": result("control-resnet-pose", 570, 0.2),
+    "control-resnet-pose-57": result("control-resnet-pose", 57, 0.4),
+}
+
+
+def test_what_takes_longest_comes_first_after_what_is_bundled():
+    names = [run.name for run in _study(Options())]
+    assert names[:3] == ["resnet-dynamics", "vit-dynamics", "resnet-pose"]
+    assert names[3] == "control-resnet-dynamics-5700000"
+    assert names[-1] == "control-resnet-pose-57000"
+    assert len(names) == 12
+
+
+def test_a_run_is_a_command_that_its_card_can_show(tmp_path):
+    run = Run("control-vit-dynamics", 570_000)
+    command = " ".join(_pretrain(run, tmp_path / "run", Options(minutes=2.5, seed=3)))
+    assert command.startswith("pretrain --live warp --pairs 570000 --preset control-vit-dynamics")
+    assert "--seed 3" in command and command.endswith("--max-minutes 2.5")
+    assert "--max-steps 900" in " ".join(_pretrain(run, tmp_path / "run", Options(steps=900)))
+    (tmp_path / "run").mkdir()
+    assert _pretrain(run, tmp_path / "run", Options())[:2] == ["pretrain", "--resume"]
+
+
+def test_an_unknown_run_is_said(tmp_path, capsys):
+    assert main(Options(output=tmp_path / "study", runs=("control-resnet-pose-5",))) == 2
+    assert "'control-resnet-pose-5'" in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
+def test_the_table_shows_what_decides():
+    assert estimate(RESULTS["resnet-pose"], "hand_z_mm")["mean"] == 0.3
+    lines = data_size_table(RESULTS).splitlines()
+    assert lines[2].startswith("| bound |  |  | 99% |  | 0.1 | 0.5 | 0.3 | 0.7 |")
+    assert "bundled `resnet-pose`" in lines[3] and "0.30 (0.29 to 0.31)" in lines[3]
+    assert lines[4].startswith("| `control-resnet-pose` | 57 | 1,000 |")
+    assert lines[5].startswith("| `control-resnet-pose` | 570 | 1,000 | 20.0%")
+
+
+def test_the_picture_has_a_line_for_each_preset():
+    axes = data_size_figure(RESULTS).axes
+    assert len(axes) == 6
+    line = next(line for line in axes[1].lines if len(line.get_xdata()) == 2 and line.get_marker())
+    assert list(line.get_xdata()) == [57, 570] and list(line.get_ydata()) == [0.4, 0.2]
+
+
+@pytest.mark.slow
+def test_the_study_trains_probes_and_draws_and_does_nothing_twice(tmp_path):
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "data_size_study.py"),
+        *("--smoke", "--engine", "cpu", "--devices", "cpu", "--output", str(tmp_path)),
+        *("--runs", "control-resnet-pose-128"),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    run = json.loads((tmp_path / "results.json").read_text())["runs"]["control-resnet-pose-128"]
+    assert (run["steps"], run["rendered"], run["pairs"]) == (2, 128, 128)
+    assert estimate(run, "socket_y_mm")["mean"] > 0
+    assert (tmp_path / "data-size.png").is_file()
+    card = (tmp_path / "runs" / "control-resnet-pose-128" / "encoder" / "README.md").read_text()
+    assert "vtinsert pretrain --live cpu --pairs 128 --preset control-resnet-pose" in card
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert again.returncode == 0
+    assert "is done" not in again.stderr

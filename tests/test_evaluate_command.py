@@ -1,0 +1,171 @@
+import csv
+import json
+import re
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from policies import cli, film
+from policies.conditions import CONDITIONS, SUITES
+from policies.deployable import save_policy
+from policies.episodes import CAUSES
+from policies.features import policy_kwargs
+from policies.representations import make_representation
+from vtenv.connectors import CONNECTOR_NAMES
+from vtenv.panel import PANEL_SIZE
+from vtenv.simulation import action_space
+
+PAGE = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+FILES = ["episodes.csv", "episodes.mp4", "summary.json", "summary.md"]
+
+
+def save(folder, name="state", **settings):
+    """An untrained policy: it hardly moves."""
+    representation = make_representation(name)
+    torch.manual_seed(0)
+    policy = ActorCriticPolicy(
+        representation.observation_space(),
+        action_space(),
+        lambda _: 1e-3,
+        **policy_kwargs(representation),
+    )
+    save_policy(folder, policy, representation, settings, algorithm="none")
+    return folder
+
+
+def run(*arguments, output=None):
+    written = [] if output is None else ["--output", str(output)]
+    return cli.main(["evaluate", *map(str, arguments), *written])
+
+
+def rows(folder):
+    with (folder / "episodes.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def frame_sizes(path):
+    capture = cv2.VideoCapture(str(path))
+    sizes = []
+    while (answer := capture.read())[0]:
+        sizes.append(answer[1].shape)
+    capture.release()
+    return sizes
+
+
+def documented(heading):
+    """First cells of the table below a heading of the page."""
+    section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"^\| `([^`]+)`", section, re.MULTILINE)
+
+
+def test_the_expert_is_evaluated_twice_to_the_same_bytes(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "off")
+    arguments = ["expert", "--conditions", "default", "clearance-0.2", "--episodes", "4"]
+    first, second = tmp_path / "new" / "first", tmp_path / "second"
+    assert run(*arguments, output=first) == 0
+    shown = capsys.readouterr().out
+    assert "clearance-0.2" in shown
+    assert shown.count("no third-person view") == 1
+    assert sorted(path.name for path in first.iterdir()) == FILES
+    assert run(*arguments, "--filmed", 0, "--num-threads", 1, output=second) == 0
+    assert (first / "episodes.csv").read_bytes() == (second / "episodes.csv").read_bytes()
+    assert not (second / "episodes.mp4").exists()
+
+    table = rows(first)
+    assert [row["condition"] for row in table] == ["default"] * 4 + ["clearance-0.2"] * 4
+    assert [row["seed"] for row in table[:4]] == [row["seed"] for row in table[4:]]
+    assert sorted(row["connector"] for row in table[:4]) == sorted(CONNECTOR_NAMES)
+    assert list(table[0]) == documented("Episodes")
+    summary = json.loads((first / "summary.json").read_text())
+    assert (summary["policy"], summary["episodes"], summary["engine"]) == ("expert", 4, "cpu")
+    assert summary["conditions"]["clearance-0.2"]["settings"] == {"clearance_mm": 0.2}
+    every = summary["conditions"]["default"]["results"]["all"]
+    assert every["successes"] == sum(int(row["success"]) for row in table[:4]) == 4
+    assert "| default | 100.0% |" in (first / "summary.md").read_text()
+
+    # Successes alone: the other half of the picture is empty, and each takes its own time.
+    sizes = frame_sizes(first / "episodes.mp4")
+    assert len(sizes) == sum(film.num_frames(int(row["steps"])) for row in table[:4])
+    assert {size[1] for size in sizes} == {2 * PANEL_SIZE[0]}
+
+
+def test_a_learned_policy_is_evaluated_as_it_was_trained_or_as_others_are(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("MUJOCO_GL", "off")
+    policy = save(tmp_path / "policy", connector="usb", clearance_mm=0.8)
+    output = tmp_path / "output"
+    conditions = ["--conditions", "training", "depth-noise-4"]
+    assert run(policy, *conditions, "--episodes", 2, "--connector", "usb", output=output) == 0
+    table = rows(output)
+    assert {row["connector"] for row in table} == {"usb"}
+    assert all(row["failure"] in CAUSES and row["success"] == "0" for row in table)
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["representation"] == "state"
+    assert summary["provenance"] == {"algorithm": "none"}
+    settings = {name: told["settings"] for name, told in summary["conditions"].items()}
+    # A policy that sees no depth has no noise of it.
+    assert settings == {"training": {"connector": "usb", "clearance_mm": 0.8}, "depth-noise-4": {}}
+    assert len(frame_sizes(output / "episodes.mp4")) == film.num_frames(100)
+    assert "depth-noise-4" in capsys.readouterr().out
+
+
+def test_of_a_training_run_it_takes_the_best_policy(tmp_path):
+    save(tmp_path / "run" / "policy", "state")
+    arguments = ("--episodes", 1, "--filmed", 0)
+    found = []
+    for name in ("policy", "best"):
+        save(tmp_path / "run" / name, "state" if name == "policy" else "proprio")
+        assert run(tmp_path / "run", *arguments, output=tmp_path / name) == 0
+        found.append(json.loads((tmp_path / name / "summary.json").read_text())["representation"])
+    assert found == ["state", "proprio"]
+
+
+def test_a_policy_for_another_encoder_is_refused(tmp_path, capsys):
+    folder = save(tmp_path / "policy", "resnet-pose")
+    document = json.loads((folder / "policy.json").read_text())
+    (folder / "policy.json").write_text(json.dumps(document | {"encoder_digest": "0" * 64}))
+    assert run(folder, output=tmp_path / "output") == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "another encoder's embedding" in message
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["no/such/run"], "neither a bundled policy"),
+        (["expert", "--conditions", "dark"], "choose from default, training, clearance-0.2"),
+        (["expert", "--conditions", "default", "--suite", "full"], "exclude each other"),
+        (["expert", "--episodes", "0"], "at least 1"),
+        (["expert", "--num-envs", "0"], "at least 1"),
+        (["expert", "--filmed", "-1"], "at least 0"),
+        (["expert", "--connector"], "aux, pin, usb, stud"),
+        (["expert", "--device", "cuda:0", "--episodes", "4"], "engine='warp'"),
+    ],
+)
+def test_what_is_not_allowed_is_said_in_one_line(arguments, expected, tmp_path, capsys):
+    assert run(*arguments, output=tmp_path / "output") == 2
+    captured = capsys.readouterr()
+    message = captured.err.splitlines()[-1]
+    assert message.startswith("vtinsert evaluate: ")
+    assert expected in message
+    assert not list(tmp_path.rglob("*.csv"))
+
+
+def test_a_file_in_the_way_is_left_as_it_was(tmp_path, capsys):
+    output = tmp_path / "file"
+    output.write_text("mine")
+    assert run("expert", output=output) == 2
+    assert "--output" in capsys.readouterr().err
+    assert output.read_text() == "mine"
+
+
+def test_the_page_lists_every_condition_and_every_cause():
+    assert documented("Conditions") == list(CONDITIONS)
+    assert set(SUITES["full"]) == set(CONDITIONS) - {"training"}
+    assert set(documented("Failures")) == set(CAUSES)

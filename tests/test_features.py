@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from sb3_contrib import TQC, RecurrentPPO
+from stable_baselines3 import PPO, SAC
+from torch import nn
+
+from policies.features import NET_ARCH, Standardize, VisuotactileCNN, calibrate, policy_kwargs
+from policies.representations import encoder_representation, make_representation
+from policies.vec_env import VTInsertVecEnv
+from representation import EncoderConfig, VisuotactileEncoder
+
+SHORT = {"n_steps": 16, "batch_size": 16, "n_epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def state():
+    venv = VTInsertVecEnv(make_representation("state").make(10, num_threads=1, connector="usb"))
+    yield venv
+    venv.close()
+
+
+@pytest.fixture(scope="module")
+def images():
+    representation = make_representation("end-to-end")
+    sizes = {"image_size": 16, "contact_size": 12}
+    venv = VTInsertVecEnv(representation.make(2, num_threads=1, max_episode_steps=5, **sizes))
+    yield venv
+    venv.close()
+
+
+def make_model(kind, venv, representation="state", policy="MlpPolicy", **arguments):
+    kwargs = policy_kwargs(make_representation(representation))
+    return kind(policy, venv, policy_kwargs=kwargs, device="cpu", seed=0, **arguments)
+
+
+def layers(policy):
+    return [module for module in policy.modules() if isinstance(module, Standardize)]
+
+
+def test_standardizing_by_hand():
+    layer = Standardize(spaces.Box(-1, 1, (3,)))
+    layer.mean.copy_(torch.tensor([1.0, 2.0, 3.0]))
+    layer.std.copy_(torch.tensor([1.0, 0.5, 1e-3]))
+    found = layer(torch.tensor([[2.0, 1.0, 4.0], [1.0, 2.0, 2.0]]))
+    assert found.tolist() == [[1.0, -2.0, 8.0], [0.0, 0.0, -8.0]]
+    assert not list(layer.parameters()) and set(layer.state_dict()) == {"mean", "std"}
+
+
+def test_calibration_standardizes_what_behaviours_lead_to(state):
+    model = make_model(PPO, state, **SHORT)
+    calibrate(model.policy, state, seed=0)
+    (layer,) = layers(model.policy)
+    # USB alone: which connector it is never changes, and is left as it is.
+    constant = layer.std == 1.0
+    assert constant[-4:].all() and constant.sum() < 8
+    assert layer.mean[-4:].sum() == 1.0
+    other = make_model(PPO, state, **SHORT)
+    calibrate(other.policy, state.envs, seed=1)
+    (second,) = layers(other.policy)
+    ratio = (second.std / layer.std)[~constant]
+    assert ratio.min() > 0.3 and ratio.max() < 3.0, "another seed says much the same"
+    assert not torch.equal(second.mean, layer.mean)
+    calibrate(other.policy, state, seed=0)
+    assert torch.equal(second.mean, layer.mean) and torch.equal(second.std, layer.std)
+
+
+def test_calibration_leaves_seeds_that_wait_for_the_reset(state):
+    state.seed(5)
+    expected = state.reset()
+    model = make_model(PPO, state, **SHORT)
+    state.seed(5)
+    calibrate(model.policy, state, seed=0)
+    np.testing.assert_array_equal(state.reset(), expected)
+
+
+def test_a_policy_of_another_make_cannot_be_calibrated(state):
+    with pytest.raises(ValueError, match="policy_kwargs"):
+        calibrate(PPO("MlpPolicy", state, device="cpu", **SHORT).policy, state, seed=0)
+
+
+@pytest.mark.parametrize("kind", [SAC, TQC, RecurrentPPO])
+def test_every_network_of_a_policy_is_calibrated_and_training_leaves_it(kind, state):
+    arguments = SHORT if kind is RecurrentPPO else {"learning_starts": 10, "buffer_size": 100}
+    name = "MlpLstmPolicy" if kind is RecurrentPPO else "MlpPolicy"
+    model = make_model(kind, state, policy=name, **arguments)
+    calibrate(model.policy, state, seed=0)
+    found = layers(model.policy)
+    assert len(found) == {SAC: 3, TQC: 3, RecurrentPPO: 1}[kind]
+    before = copy.deepcopy(found[0].state_dict())
+    model.learn(40)
+    for layer in layers(model.policy):
+        for key, value in layer.state_dict().items():
+            assert torch.equal(value, before[key])
+
+
+def test_the_network_is_the_same_for_every_algorithm(state):
+    for model in (make_model(PPO, state, **SHORT), make_model(SAC, state, buffer_size=10)):
+        actor = (
+            model.policy.mlp_extractor.policy_net
+            if isinstance(model, PPO)
+            else (model.policy.actor.latent_pi)
+        )
+        widths = [layer.out_features for layer in actor if isinstance(layer, nn.Linear)]
+        assert tuple(widths) == NET_ARCH
+        assert all(isinstance(layer, nn.Linear | nn.ELU) for layer in actor)
+
+
+def test_end_to_end_is_a_cnn_that_learns_from_the_loss(images):
+    model = make_model(PPO, images, "end-to-end", "MultiInputPolicy", **SHORT)
+    extractor = model.policy.features_extractor
+    assert isinstance(extractor, VisuotactileCNN)
+    assert extractor is model.policy.pi_features_extractor is model.policy.vf_features_extractor
+    shapes = []
+    convolutions = [module for module in extractor.modules() if isinstance(module, nn.Conv2d)]
+    assert [c.in_channels for c in convolutions if c.kernel_size == (5, 5)] == [1, 2]
+    assert len(convolutions) == 8
+    for tower in (extractor.depth, extractor.contact):
+        tower[0].register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape[1:]))
+    before = copy.deepcopy(extractor.state_dict())
+    model.learn(64)
+    # Images arrive as images: nothing has flattened them.
+    assert set(shapes) == {(1, 16, 16), (2, 12, 12)}
+    for name, value in extractor.state_dict().items():
+        fixed = name.startswith("proprio.")
+        assert torch.equal(value, before[name]) == fixed, name
+
+
+def test_every_size_of_image_fits():
+    for depth, contact in ((8, 8), (33, 64), (96, 20)):
+        space = spaces.Dict(
+            depth=spaces.Box(0.0, 1.0, (1, depth, depth)),
+            contact=spaces.Box(0, 1, (2, contact, contact), np.uint8),
+            proprio=spaces.Box(-1.0, 1.0, (12,)),
+        )
+        network = VisuotactileCNN(space)
+        batch = {key: torch.as_tensor(box.sample())[None].float() for key, box in space.items()}
+        found = network(batch)
+        assert found.shape == (1, network.features_dim) == (1, 268)
+        assert found.isfinite().all()
+
+
+def test_an_encoder_is_the_same_to_the_bit_after_training_through_it():
+    config = EncoderConfig(backbone="test_resnet", image_size=32, contact_size=32, embedding_dim=8)
+    encoder = VisuotactileEncoder(config).eval()
+    representation = encoder_representation("tiny", encoder)
+    envs = representation.make(2, num_threads=1, max_episode_steps=10)
+    frozen = envs.transform.encoder.module
+    before = [copy.deepcopy(module.state_dict()) for module in (encoder, frozen)]
+    digest = representation.digest
+    # It has what drifts: running statistics of batches.
+    assert any("running_var" in name for name in before[0])
+    venv = VTInsertVecEnv(envs)
+    model = PPO("MlpPolicy", venv, policy_kwargs=policy_kwargs(representation), seed=0,
+                device="cpu", **SHORT)  # fmt: skip
+    weights = copy.deepcopy(model.policy.state_dict())
+    model.learn(96)
+    for module, old in zip((encoder, frozen), before, strict=True):
+        assert not module.training
+        assert all(torch.equal(value, old[name]) for name, value in module.state_dict().items())
+    assert encoder_representation("tiny", encoder).digest == digest
+    changed = model.policy.state_dict()["mlp_extractor.policy_net.0.weight"]
+    assert not torch.equal(changed, weights["mlp_extractor.policy_net.0.weight"])
+    outside = {id(p) for module in (encoder, frozen) for p in module.parameters()}
+    assert outside.isdisjoint(id(p) for p in model.policy.parameters())
+    assert model.rollout_buffer.observations.shape[-1] == 16 + 12, "it holds embeddings"
+    venv.close()

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import argparse
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import vtenv
+from policies.algorithms import ALGORITHMS, DISTILLATION
+from policies.hyperparameters import FOLDER, VARIANTS, merge, preset
+from policies.train_config import TrainConfig
+
+RL_ZOO_NAMES = {"ppo": "ppo", "sac": "sac", "tqc": "tqc", "recurrent-ppo": "ppo_lstm"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def path(algorithm: str) -> Path:
+    return FOLDER / f"{algorithm.replace('-', '_')}.yml"
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("engine", ["cpu", "warp"])
+@pytest.mark.parametrize("representation", ["state", "end-to-end"])
+@pytest.mark.parametrize("start", [None, "a-run"])
+def test_every_preset_is_of_known_hyperparameters(algorithm, engine, representation, start):
+    config = TrainConfig(representation, algorithm, engine=engine, start=start).resolved()
+    assert config.steps > 0 and config.num_envs > 0
+    # Everything is said, and saying it again changes nothing.
+    assert config.resolved() == config
+    assert TrainConfig.from_json(config.as_json()) == config
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_files_hold_no_other_entries(algorithm):
+    entries = yaml.safe_load(path(algorithm).read_text())
+    allowed = {vtenv.ENV_ID, *(f"{vtenv.ENV_ID}-{variant}" for variant in VARIANTS)}
+    assert set(entries) <= allowed
+
+
+def test_the_gpu_engine_has_a_preset_for_thousands_of_worlds():
+    cpu, warp = (TrainConfig(engine=engine).resolved() for engine in ("cpu", "warp"))
+    assert warp.num_envs == 4096 and cpu.num_envs < 100
+    assert warp.hyperparameters["n_steps"] < cpu.hyperparameters["n_steps"]
+    assert warp.hyperparameters["batch_size"] > cpu.hyperparameters["batch_size"]
+
+
+def test_a_warm_start_changes_little_at_first():
+    scratch, warm = preset("ppo", {}), preset("ppo", {"start": True})
+    assert warm["policy_kwargs"]["log_std_init"] < scratch["policy_kwargs"]["log_std_init"]
+    assert warm["target_kl"] < scratch["target_kl"] and warm["critic_warmup_steps"] > 0
+
+
+def test_what_is_given_overrides_the_preset_in_dictionaries_too():
+    over = {"gamma": 0.9, "policy_kwargs": {"log_std_init": -3.0}}
+    chosen = TrainConfig(hyperparameters=over).resolved().hyperparameters
+    assert chosen["gamma"] == 0.9
+    assert chosen["policy_kwargs"] == preset("ppo", {})["policy_kwargs"] | over["policy_kwargs"]
+    assert merge({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}}) == {"a": {"b": 3, "c": 2}}
+
+
+@pytest.mark.parametrize("algorithm", RL_ZOO_NAMES)
+def test_rl_zoo_trains_with_them(algorithm, tmp_path):
+    """As `python -m rl_zoo3.train --gym-packages vtenv --conf-file FILE`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own dependencies
+        from rl_zoo3.exp_manager import ExperimentManager
+
+        small = {
+            "ppo": {"n_steps": 8, "batch_size": 16},
+            "recurrent-ppo": {"n_steps": 8, "batch_size": 16},
+        }.get(algorithm, {"learning_starts": 8, "gradient_steps": 1, "buffer_size": 100})
+        manager = ExperimentManager(
+            argparse.Namespace(),
+            RL_ZOO_NAMES[algorithm],
+            vtenv.ENV_ID,
+            str(tmp_path),
+            n_timesteps=16,
+            eval_freq=-1,
+            hyperparams={"n_envs": 2, **small},
+            config=str(path(algorithm)),
+            verbose=0,
+            log_interval=-1,
+            device="cpu",
+        )
+        model, _ = manager.setup_experiment()
+        # The encoder is in front of the policy, and the buffer holds its embeddings.
+        assert model.observation_space.shape == (256 + 12,)
+        manager.learn(model)
+    assert model.num_timesteps >= 16
+
+
+def test_rl_zoo_knows_no_distillation():
+    assert set(RL_ZOO_NAMES) == set(ALGORITHMS) - {DISTILLATION}

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from policies.live_source import COLUMNS, LiveConfig, LiveSource, live_source
+from representation.objectives.combine import OBJECTIVES
+from representation.pretrain_config import PretrainConfig, fit_to_split
+from vtenv.experience import Experience
+
+SIZES = {"image_size": 16, "contact_size": 16}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def make_source():
+    """Sources of two small worlds, whose rings hold 12 steps unless told otherwise."""
+    made = []
+
+    def make(keys=("action", "episode"), *, steps=12, **options) -> LiveSource:
+        experience = Experience(2, num_threads=1, **SIZES)
+        made.append(LiveSource(experience, 8, keys, steps=steps, batches_per_epoch=4, **options))
+        return made[-1]
+
+    yield make
+    for source in made:
+        source.close()
+
+
+def test_it_knows_what_experience_has():
+    experience = Experience(1, **SIZES)
+    row = next(experience.rows(0))
+    experience.close()
+    assert set(COLUMNS) == set(row)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_finds_what_it_reads(make_source, name):
+    keys = PretrainConfig(objective=name).keys
+    source = make_source(keys)
+    assert source.keys == keys
+    batches = list(source.epoch(0))
+    assert len(batches) == source.batches_per_epoch == 4
+    for batch in batches:
+        assert set(batch) == set(keys)
+        assert {len(value) for value in batch.values()} == {8}
+
+
+def test_batches_are_rows_of_the_stream(make_source):
+    keys = ("depth", "contact", "action", "pose", "next_depth", "next_pose")
+    source = make_source(keys, seed=5, reuse=None)
+    experience = Experience(2, num_threads=1, **SIZES)
+    stream = [next_row for next_row in itertools.islice(experience.rows((5, 0, 1)), 12)]
+    experience.close()
+    poses = np.stack([row["pose"] for row in stream])  # (12, 2, 7)
+    for batch in source.epoch(0):
+        for i, pose in enumerate(batch["pose"].numpy()):
+            (step,), (world,) = np.nonzero((poses == pose).all(axis=-1))
+            now, later = stream[step], stream[step + 1]
+            assert now["episode"][world] == later["episode"][world]
+            np.testing.assert_array_equal(batch["contact"][i], now["contact"][world])
+            np.testing.assert_array_equal(batch["action"][i], now["action"][world])
+            np.testing.assert_allclose(batch["depth"][i], now["depth"][world], atol=6e-6)
+            np.testing.assert_array_equal(batch["next_pose"][i], later["pose"][world])
+            np.testing.assert_allclose(batch["next_depth"][i], later["depth"][world], atol=6e-6)
+
+
+def drawn(source: LiveSource, epoch: int) -> list[torch.Tensor]:
+    return [batch["action"] for batch in source.epoch(epoch)]
+
+
+def test_the_same_seed_gives_the_same_batches(make_source):
+    first, again, other = (drawn(make_source(seed=seed), 0) for seed in (1, 1, 2))
+    assert all(map(torch.equal, first, again))
+    assert not torch.equal(first[0], other[0])
+
+
+def test_epochs_and_processes_draw_differently(make_source):
+    source = make_source(reuse=None)
+    first, second, again = (drawn(source, epoch) for epoch in (0, 1, 0))
+    assert all(map(torch.equal, first, again))
+    assert not torch.equal(first[0], second[0])
+    share = drawn(make_source(reuse=None, rank=1, world_size=2), 0)
+    assert [len(batch) for batch in share] == [4] * 4
+    assert not torch.equal(first[0][:4], share[0])
+
+
+def test_worlds_go_on_as_often_as_their_moments_are_drawn(make_source):
+    source = make_source(reuse=2.0)
+    source.fill()
+    assert source.rendered == 24 and source.ring.full and source.rate > 0
+    list(source.epoch(0))
+    # 4 batches of 8 are 32 draws, twice for each of 16 moments.
+    assert source.rendered == 24 + 16
+    list(source.epoch(1))
+    assert source.rendered == 24 + 32
+    frozen = make_source(reuse=None)
+    list(frozen.epoch(0))
+    assert frozen.rendered == 24
+
+
+def test_its_rows_stand_in_for_a_split(make_source):
+    source = make_source(("depth", "contact", "pose"))
+    source.fill()
+    config = fit_to_split(PretrainConfig(objective="pose"), source.ring)
+    poses = source.ring.read(np.arange(len(source.ring)), ["pose"])["pose"]
+    np.testing.assert_allclose(
+        config.objective_options["pose"]["mean"], poses.mean(axis=0), rtol=1e-4, atol=1e-4
+    )
+    assert (config.encoder.image_size, config.encoder.contact_size) == (16, 16)
+
+
+def test_few_pairs_are_of_few_worlds_with_whole_episodes():
+    assert LiveConfig().plan == (128, 4096)
+    assert LiveConfig(engine="cpu").plan == (128, 64)
+    assert LiveConfig(pairs=57_000).plan == (129, 445)
+    assert LiveConfig(pairs=5_700_000).plan == (1392, 4096)
+    assert LiveConfig(pairs=1000, worlds=2).plan == (500, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"engine": "gpu"}, "cpu or warp"),
+        ({"worlds": 0}, "worlds=0"),
+        ({"pairs": 100}, "at least 128"),
+        ({"reuse": 0.0}, "positive"),
+    ],
+)
+def test_what_cannot_be_rendered_is_said(change, expected):
+    with pytest.raises(ValueError, match=expected):
+        LiveConfig(**change)
+
+
+def test_what_cannot_be_drawn_is_said(make_source):
+    with pytest.raises(ValueError, match="no gel, force; it has depth"):
+        make_source(("gel", "next_force"))
+    with pytest.raises(ValueError, match="multiple of 3"):
+        make_source(world_size=3)
+
+
+@pytest.mark.slow
+def test_a_device_renders_for_itself():
+    """On Warp's CPU device, as on a GPU: tensors from the simulator to the batch."""
+    pytest.importorskip("mujoco_warp")
+    live = LiveConfig(worlds=3, settings=SIZES)
+    keys = PretrainConfig(objective="dynamics").keys
+    source = live_source(live, 8, keys, device=CPU, batches_per_epoch=1)
+    stream = source._experience.rows((0, 0))
+    for row in itertools.islice(stream, 2):
+        assert all(isinstance(value, torch.Tensor) for value in row.values())
+        source.ring.append(row)
+    batch = source.ring.gather(source.ring.places(followed=True), keys)
+    assert {key: value.dtype for key, value in batch.items()} == {
+        "depth": torch.float32,
+        "contact": torch.uint8,
+        "action": torch.float32,
+        "next_depth": torch.float32,
+        "next_contact": torch.uint8,
+    }
+    assert batch["depth"].shape == (3, 1, 16, 16) and batch["depth"].min() > 0.1
+    source.close()

@@ -1,0 +1,492 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from made_up_study import write_study
+from scipy.stats import trim_mean
+from stable_baselines3.common.policies import ActorCriticPolicy
+from torch import nn
+
+from policies import cli
+from policies.ablation import Ablation
+from policies.ablation_grid import AblationConfig, AblationError, Cell
+from policies.deployable import save_policy
+from policies.features import policy_kwargs
+from policies.report import palette, videos
+from policies.report.costs import encoding_costs, mega_operations
+from policies.report.document import Document, compose
+from policies.report.markdown import markdown
+from policies.report.numbers import duration, percent, spoken_list, steps
+from policies.report.page import page
+from policies.report.probes import ProbeFileError, probes
+from policies.report.study import read_study
+from policies.report.summary import Section, sections
+from policies.representations import make_representation
+from policies.statistics import interquartile_interval
+from representation.encoder import VisuotactileEncoder
+from representation.probes.bootstrap import Estimate
+from representation.probes.report import AuditReport, ClassAccuracy, PoseError
+from vtenv import CONNECTOR_NAMES
+
+NAMES = ("state", "resnet-pose", "resnet-pose:touch", "random")
+GRID = AblationConfig(NAMES, algorithms=("dagger", "ppo"), starts=("scratch", "warm"), seeds=3)
+FAILED = Cell("random", "dagger", "scratch", 1)
+MISSING = Cell("random", "ppo", "warm", 2)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Ablation:
+    return write_study(tmp_path_factory.mktemp("studies") / "made-up", GRID, [FAILED], [MISSING])
+
+
+@pytest.fixture(scope="module")
+def content(study: Ablation) -> Document:
+    return compose(study.path)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Ablation:
+    """One run."""
+    return write_study(tmp_path / "small", AblationConfig(("resnet-pose",), seeds=1))
+
+
+def tables(text: str) -> dict[tuple[str, str], dict[str, list[str]]]:
+    """Rows of Markdown tables, by section and by the heading of their last column."""
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    section = ""
+    lines = text.splitlines()
+    for before, line in pairwise(lines):
+        if line.startswith("## "):
+            section = line.removeprefix("## ")
+        if line.startswith("|---") or line.startswith("| ---"):
+            rows: dict[str, list[str]] = {}
+            found[section, before.split(" | ")[-1].strip("| ")] = rows
+        elif line.startswith("| ") and before.startswith("|"):
+            name, *cells = (cell.strip() for cell in line.strip("| ").split(" | "))
+            rows[name] = cells
+    return found
+
+
+def rates(ablation: Ablation, representation: str, algorithm: str, start: str) -> np.ndarray:
+    """Success rates (R, T), counted in the table of all episodes."""
+    with (ablation.path / "episodes.csv").open() as file:
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if (row["representation"], row["algorithm"], row["start"])
+            == (representation, algorithm, start)
+        ]
+    seeds = sorted({row["seed"] for row in rows})
+    return np.array(
+        [
+            [
+                np.mean(
+                    [
+                        int(row["success"])
+                        for row in rows
+                        if (row["seed"], row["connector"]) == (seed, connector)
+                    ]
+                )
+                for connector in CONNECTOR_NAMES
+            ]
+            for seed in seeds
+        ]
+    )
+
+
+def first_section(ablation: Ablation) -> Section:
+    return sections(read_study(ablation.path), {})[0]
+
+
+@pytest.mark.parametrize(
+    ("title", "algorithm", "start"),
+    [
+        ("Distilled from the scripted expert (DAgger)", "dagger", "scratch"),
+        ("PPO from scratch", "ppo", "scratch"),
+        ("PPO from a warm start", "ppo", "warm"),
+    ],
+)
+def test_the_headline_is_what_the_episodes_come_to(study, content, title, algorithm, start) -> None:
+    table = tables(markdown(content))[title, "seeds"]
+    assert set(table) == set(NAMES)
+    for name, cells in table.items():
+        scores = rates(study, name, algorithm, start)
+        success, mean, *connectors, reached, _, embedding, _, seeds = cells
+        found = interquartile_interval(scores, np.random.default_rng(0))
+        low, high = percent(found.low).removesuffix("%"), percent(found.high)
+        assert success == f"{percent(trim_mean(scores, 0.25, axis=None))} ({low} to {high})"
+        assert mean == percent(scores.mean())
+        for connector, column in zip(connectors, scores.T, strict=True):
+            assert connector == percent(column.mean())  # of up to three, none is left out
+        assert embedding == ("-" if name == "state" else "256")
+        assert seeds == ("3" if len(scores) == 3 else "2 of 3")
+        assert reached == expected_reached(study, name, algorithm, start)
+
+
+def expected_reached(ablation: Ablation, name: str, algorithm: str, start: str) -> str:
+    reached = []
+    for seed in range(3):
+        path = ablation.folder(Cell(name, algorithm, start, seed)) / "evaluations.csv"
+        if path.is_file():
+            with path.open() as file:
+                at = [int(r["steps"]) for r in csv.DictReader(file) if float(r["success"]) >= 0.9]
+            reached.append(min(at, default=np.inf))
+    median, count = np.median(reached), int(np.isfinite(reached).sum())
+    if np.isinf(median):
+        return f"{count} of {len(reached)} runs" if count else "never"
+    return steps(median) + ("" if count == len(reached) else f" ({count} of {len(reached)})")
+
+
+def test_failures_and_success_make_a_whole(content) -> None:
+    for section in content.sections:
+        for row in section.rows:
+            assert sum(row.failures.values()) == pytest.approx(1 - row.mean)
+            assert row.episodes == 40 * len(row.runs)
+
+
+def test_one_of_two_is_better_or_they_tie(study, content) -> None:
+    section = content.sections[0]
+    for (one, other), chance in section.improvement.items():
+        pairs = [
+            np.mean((a > b) + 0.5 * (a == b))
+            for a in rates(study, one, "dagger", "scratch")
+            for b in rates(study, other, "dagger", "scratch")
+        ]
+        assert chance.value == pytest.approx(np.mean(pairs))
+        assert chance.low <= chance.value <= chance.high
+        back = section.improvement[other, one]
+        assert chance.value + back.value == pytest.approx(1.0)
+        assert chance.low + back.high == pytest.approx(1.0)
+
+
+def test_a_curve_ends_where_the_last_evaluations_do(content) -> None:
+    row = content.sections[0].rows[0]
+    assert row.curve is not None
+    last = np.array([run.success_by_connector[-1] for run in row.runs])
+    assert row.curve.estimate[-1] == pytest.approx(trim_mean(last, 0.25, axis=None))
+    assert row.curve.x[-1] == 400_000
+
+
+def test_cells_without_a_policy_are_listed(content) -> None:
+    table = tables(markdown(content))["Missing policies", "why"]
+    assert table == {
+        FAILED.name: ["RuntimeError: <out of memory> & more"],
+        MISSING.name: ["not trained yet"],
+    }
+
+
+def test_a_run_that_lacks_a_connector_is_left_out(tmp_path) -> None:
+    ablation = write_study(tmp_path / "s", AblationConfig(("state", "resnet-pose"), seeds=2))
+    path = ablation.folder(Cell("state", "dagger", "scratch", 1)) / "episodes.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if ",usb," not in line))
+    section = first_section(ablation)
+    assert [len(row.runs) for row in section.rows] == [1, 2]
+    assert section.notes == ("state, dagger, seed 1 has no final episodes of usb and is left out.",)
+
+
+def test_runs_that_were_never_evaluated_have_no_curve(small) -> None:
+    folder = small.folder(GRID.cells[1])
+    for name in ("evaluations.csv", "result.json", "config.json"):
+        (folder / name).unlink()
+    row = first_section(small).rows[0]
+    assert row.curve is row.reached is row.seconds is row.embedding is None
+    assert "there are no curves" in page(compose(small.path))
+
+
+def test_one_seed_has_no_interval(small) -> None:
+    text = markdown(compose(small.path))
+    title = "Distilled from the scripted expert (DAgger)"
+    assert " to " not in tables(text)[title, "seeds"]["resnet-pose"][0]
+    assert "may be luck" in text
+    html = page(compose(small.path))
+    for missing in ("no videos", "None: every policy"):
+        assert missing in html
+
+
+def test_a_grid_of_failures_is_reported_on(tmp_path) -> None:
+    config = AblationConfig(("state",), seeds=2)
+    ablation = write_study(tmp_path / "s", config, failed=config.cells)
+    content = compose(ablation.path)
+    assert "No policy has been trained in this way yet." in markdown(content)
+    assert "&lt;out of memory&gt; &amp; more" in page(content)
+
+
+def test_the_same_study_is_the_same_report(study, content) -> None:
+    first, second = content, compose(study.path)
+    assert page(first) == page(second)
+    assert markdown(first) == markdown(second)
+
+
+class Outline(HTMLParser):
+    """Headings, addresses and element ids of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.levels: list[int] = []
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("h1", "h2", "h3"):
+            self.levels.append(int(tag[1]))
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+
+
+def test_the_page_holds_what_it_needs(content) -> None:
+    outline = Outline(page(content))
+    assert outline.levels[0] == 1 and outline.levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(outline.levels))
+    assert len(set(outline.ids)) == len(outline.ids)
+    inside = {address for address in outline.addresses if address.startswith("#")}
+    assert {address[1:] for address in inside} <= set(outline.ids)
+    assert set(outline.addresses) - inside == {"data:,"}
+
+
+def test_names_are_text_and_no_markup(tmp_path) -> None:
+    name = 'x</script><b a="1">&|y'
+    ablation = write_study(tmp_path / "s", AblationConfig((name, "state"), seeds=1))
+    content = compose(ablation.path)
+    html = page(content)
+    assert "x</script>" not in html and "x&lt;/script&gt;&lt;b" in html
+    assert 'x</script><b a="1">&\\|y' in markdown(content)
+
+
+def test_a_small_video_is_in_the_page_and_a_large_one_beside_it(study, tmp_path) -> None:
+    representations = ("state", "resnet-pose")
+    ablation = write_study(tmp_path / "s", AblationConfig(representations, seeds=3))
+    for cell in ablation.read_config().cells:
+        folder = ablation.folder(cell) / "videos"
+        folder.mkdir()
+        with (folder / "best.mp4").open("wb") as file:
+            file.truncate(100 if cell.representation == "state" else videos.MAX_BYTES + 1)
+    content = compose(ablation.path)
+    chosen = videos.choose(content.study.runs)
+    assert [video.run.cell.representation for video in chosen] == list(representations)
+    for video in chosen:
+        alike = [r.rate for r in content.study.runs if r.cell.variant == video.run.cell.variant]
+        assert video.run.rate == np.median(alike)
+    sources = Outline(page(content)).addresses
+    assert sum(source.startswith("data:video/mp4;base64,") for source in sources) == 1
+    linked = [ablation.path / source for source in sources if source.endswith("best.mp4")]
+    assert len(linked) == 1 + 6 and all(path.is_file() for path in linked)
+
+
+def audit(name: str, error: float, modalities: tuple[str, ...] = ("vision", "touch")) -> str:
+    """What `vtinsert probe` writes of an encoder; each part has an error of its own."""
+    parts = {part: i for i, part in enumerate((*modalities, "both"))}
+
+    def estimate(value: float) -> Estimate:
+        return Estimate(value, value, value, 10, 10)
+
+    report = AuditReport(
+        name=name,
+        config={},
+        modalities=modalities,
+        embedding_size=256,
+        variables=("hand_z_mm",),
+        circular=(),
+        classes=CONNECTOR_NAMES,
+        seed=0,
+        train_rows={"all": 10},
+        heldout_rows={"all": 10},
+        train_episodes=10,
+        heldout_episodes=10,
+        yardsticks={},
+        pose=tuple(
+            PoseError(
+                subject, part, "hand_z_mm", "near_contact", "near_contact", estimate(error + i + j)
+            )
+            for part, i in parts.items()
+            for subject, j in (("encoder", 0), ("untrained encoder", 10))
+        ),
+        connector=tuple(
+            ClassAccuracy("encoder", part, "near_contact", "near_contact", estimate(0.9), (), True)
+            for part in parts
+        ),
+        shared_space="",
+        retrieval=(),
+        sphere=None,
+        clusters=(),
+        places=(),
+        gate=(),
+        notes=(),
+        seconds={},
+    )
+    return json.dumps({"command": "vtinsert probe", "audit": report.to_dict()})
+
+
+def test_probes_are_those_of_the_part_that_a_policy_saw(study, tmp_path) -> None:
+    (tmp_path / "report.json").write_text(audit("resnet-pose", 0.1))
+    found = probes(study.path, NAMES, [tmp_path]).found
+    errors = {name: probed.errors["hand_z_mm"] for name, probed in found.items()}
+    # Vision, touch and both have 0, 1 and 2 more; what is untrained has 10 more.
+    expected = {"resnet-pose": 2.1, "resnet-pose:touch": 1.1, "random": 12.1}
+    assert errors == pytest.approx(expected)
+    assert found["resnet-pose"].accuracy == 0.9
+    content = compose(study.path, [tmp_path])
+    table = tables(markdown(content))["PPO from scratch", "from"]
+    assert table["resnet-pose"][1:3] == ["2.10", "-"]
+
+
+def test_what_no_report_tells_a_card_does(study) -> None:
+    found = probes(study.path, NAMES, []).found
+    assert found.keys() == {"resnet-pose"}
+    assert found["resnet-pose"].errors["hand_z_mm"] == 0.12
+    assert found["resnet-pose"].accuracy == pytest.approx(0.982)
+
+
+def test_an_encoder_is_known_by_the_folder_of_its_run(tmp_path) -> None:
+    inside = tmp_path / "probes" / "mine"
+    inside.mkdir(parents=True)
+    (inside / "report.json").write_text(audit("outputs/mine", 0.1, ("touch",)))
+    found = probes(tmp_path, ("outputs/mine/encoder",), []).found
+    assert found["outputs/mine/encoder"].errors["hand_z_mm"] == pytest.approx(0.1)
+
+
+def test_probes_of_another_encoder_are_named(study, tmp_path) -> None:
+    path = tmp_path / "other.json"
+    path.write_text(audit("vit-dynamics", 0.1))
+    content = compose(study.path, [path])
+    assert content.notes[-1] == f"{path} is of vit-dynamics, which this study does not have."
+
+
+def test_a_correlation_needs_several_encoders(tmp_path) -> None:
+    names = ("resnet-pose", "resnet-dynamics", "vit-dynamics", "random")
+    ablation = write_study(tmp_path / "s", AblationConfig(names, seeds=1))
+    html = page(compose(ablation.path))
+    assert "Hand z" in html and "rank correlation" not in html
+    (tmp_path / "report.json").write_text(audit("resnet-pose", 0.1))
+    # The errors are 2.1, 0.264, 0.24 and 12.1; by success the last is the worst.
+    assert "over 4 encoders" in page(compose(ablation.path, [tmp_path]))
+
+
+def operations(encoder: VisuotactileEncoder) -> Iterator[float]:
+    """Multiplications and additions of convolutions and linear layers, one by one."""
+    counted: list[float] = []
+
+    def count(module: nn.Module, _: object, output) -> None:
+        if isinstance(module, nn.Conv2d):
+            reads = module.in_channels // module.groups * np.prod(module.kernel_size)
+            counted.append(2.0 * output.numel() * reads)
+        elif isinstance(module, nn.Linear):
+            counted.append(2.0 * output.numel() * module.in_features)
+
+    hooks = [module.register_forward_hook(count) for module in encoder.modules()]
+    mega_operations(encoder)
+    for hook in hooks:
+        hook.remove()
+    yield from counted
+
+
+def test_what_encoding_costs(small) -> None:
+    representation = make_representation("resnet-pose:touch")
+    assert representation.encoder is not None
+    cost = mega_operations(representation.encoder)
+    assert cost == pytest.approx(sum(operations(representation.encoder)) / 1e6)
+    space = representation.observation_space()
+    actions = spaces.Box(-1.0, 1.0, (5,), np.float32)
+    policy = ActorCriticPolicy(space, actions, lambda _: 0.0, **policy_kwargs(representation))
+    folder = small.folder(small.read_config().cells[0])
+    assert encoding_costs(read_study(small.path).runs)[1]
+    save_policy(folder / "policy", policy, representation, {})
+    found, notes = encoding_costs(read_study(small.path).runs)
+    assert found == {"resnet-pose": pytest.approx(cost)} and not notes
+    assert f"{cost:.1f}" in markdown(compose(small.path))
+
+
+def luminance(color: str) -> float:
+    parts = np.array([int(color[k : k + 2], 16) for k in (1, 3, 5)]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize(("dark", "background"), [(False, "#ffffff"), (True, "#12161c")])
+def test_colours_stand_out_from_the_page(dark, background) -> None:
+    style = Path(palette.__file__).with_name("page.css").read_text()
+    assert f"--page: {background}" in style
+    for color in (palette.INK[dark], *(pair[dark] for pair in palette.SERIES)):
+        low, high = sorted((luminance(color), luminance(background)))
+        assert (high + 0.05) / (low + 0.05) >= 3.0, color
+
+
+def test_no_two_representations_look_the_same() -> None:
+    names = ["state", *(f"encoder-{i}" for i in range(20))]
+    found = palette.looks(names)
+    assert len({(look.color, look.dash) for look in found.values()}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(None, "-"), (950, "950"), (12_340, "12.3 k"), (999_900, "1 M")]
+)
+def test_steps_in_words(count, expected) -> None:
+    assert steps(count) == expected
+
+
+def test_times_and_lists_in_words() -> None:
+    assert [duration(s) for s in (None, 42, 720, 12_240)] == ["-", "42 s", "12 min", "3.4 h"]
+    assert spoken_list(["a", "b", "c"]) == "a, b and c"
+    assert [percent(p) for p in (0.0, 0.0312, 1.0)] == ["0%", "3.1%", "100%"]
+
+
+def test_the_command_writes_a_page_and_tables(study, tmp_path, capsys) -> None:
+    (tmp_path / "probe.json").write_text(audit("resnet-pose", 0.1))
+    assert cli.main(["report", str(study.path), "--probes", str(tmp_path / "probe.json")]) == 0
+    shown = capsys.readouterr().out
+    assert "34 of 36 policies are trained" in " ".join(shown.split())
+    for name in ("report.html", "report.md"):
+        assert name in shown.replace("\n", "")
+        assert "34 of 36 policies" in (study.path / name).read_text()
+
+
+def test_what_is_no_study_is_refused_in_one_line(tmp_path, capsys) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "ablation.json").write_text("{")
+    for name, expected in (
+        ("empty", "is not the folder of an ablation"),
+        ("broken", "ablation.json cannot be read"),
+    ):
+        (tmp_path / name).mkdir(exist_ok=True)
+        assert cli.main(["report", str(tmp_path / name)]) == 2
+        shown = capsys.readouterr().err
+        assert shown.startswith("vtinsert report: ") and expected in shown
+        assert not (tmp_path / name / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("episodes.csv", "connector,success\nusb,1\n", "no column 'failure'"),
+        ("episodes.csv", "connector,success,failure\n", "has no episodes"),
+        ("episodes.csv", "connector,success,failure\nusb,yes,\n", "line 2: success is 'yes'"),
+        ("episodes.csv", "connector,success,failure\nusb,1\n", "line 2: the row is cut off"),
+        ("evaluations.csv", "steps,success\n0,none\n", "evaluations.csv, line 2"),
+        ("result.json", "[]", "result.json holds no fields"),
+        ("config.json", "{", "config.json cannot be read"),
+    ],
+)
+def test_a_broken_file_is_named(small, name, text, expected) -> None:
+    (small.folder(small.read_config().cells[0]) / name).write_text(text)
+    with pytest.raises(AblationError, match=expected):
+        compose(small.path)
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"audit": {"name": "x"}}'])
+def test_what_is_no_probe_report_is_named(study, tmp_path, text, capsys) -> None:
+    path = tmp_path / "probe.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ProbeFileError, match="probe report"):
+        probes(study.path, NAMES, [path])
+    assert cli.main(["report", str(study.path), "--probes", str(path)]) == 2
+    assert str(path) in capsys.readouterr().err

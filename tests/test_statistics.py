@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from policies.statistics import (
+    interquartile_interval,
+    interquartile_mean,
+    performance_profile,
+    probability_of_improvement,
+    sample_efficiency,
+    steps_to,
+)
+
+SCORES = arrays(
+    np.float64,
+    st.tuples(st.integers(1, 6), st.integers(1, 4)),
+    elements=st.floats(0, 1, width=16),
+)
+
+
+def generator(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def all_resamples(scores):
+    """Every way to draw as many runs as there are, with replacement: the exact bootstrap."""
+    runs = range(len(scores))
+    return [scores[list(drawn)] for drawn in itertools.product(runs, repeat=len(scores))]
+
+
+# Interquartile mean
+@given(SCORES)
+def test_interquartile_mean_is_the_trimmed_mean_of_all_scores(scores):
+    expected = scipy.stats.trim_mean(scores, 0.25, axis=None)
+    assert interquartile_mean(scores) == pytest.approx(expected)
+
+
+def test_interquartile_mean_leaves_out_a_quarter_at_either_end():
+    scores = np.array([[0.0, 0.5], [0.6, 0.7], [0.8, 0.9], [1.0, 1.0]])
+    assert interquartile_mean(scores) == pytest.approx((0.6 + 0.7 + 0.8 + 0.9) / 4)
+    # One run that went wrong altogether moves a mean of these by 0.25, and this by less.
+    wrong = scores.copy()
+    wrong[3] = 0.0
+    assert interquartile_mean(wrong) == pytest.approx((0 + 0.5 + 0.6 + 0.7) / 4)
+
+
+def test_interquartile_mean_of_few_runs_is_their_mean():
+    assert interquartile_mean([[0.1], [0.4], [1.0]]) == pytest.approx(0.5)
+
+
+def test_interquartile_mean_takes_leading_axes():
+    batch = generator().random((5, 7, 3, 4))
+    each = [[interquartile_mean(scores) for scores in row] for row in batch]
+    np.testing.assert_allclose(interquartile_mean(batch), each)
+
+
+# Intervals
+def test_interval_agrees_with_scipy():
+    scores = generator().random((12, 1))
+    mine = interquartile_interval(scores, generator(1), resamples=20_000)
+    theirs = scipy.stats.bootstrap(
+        (scores[:, 0],),
+        lambda sample, axis: scipy.stats.trim_mean(sample, 0.25, axis),
+        method="percentile",
+        n_resamples=20_000,
+        rng=generator(2),
+    ).confidence_interval
+    assert mine.low == pytest.approx(theirs.low, abs=0.01)
+    assert mine.high == pytest.approx(theirs.high, abs=0.01)
+
+
+def test_interval_draws_runs_with_all_their_tasks():
+    """Two tasks that a run does equally well say no more than one."""
+    one = generator().random((8, 1))
+    both = interquartile_interval(np.hstack([one, one]), generator(1), resamples=20_000)
+    exact = [interquartile_mean(np.hstack([r, r])) for r in all_resamples(one[:4])]
+    few = interquartile_interval(np.hstack([one, one])[:4], generator(1), resamples=20_000)
+    assert few.low == pytest.approx(np.quantile(exact, 0.025), abs=0.01)
+    assert few.high == pytest.approx(np.quantile(exact, 0.975), abs=0.01)
+    # Drawing the tasks apart would narrow the interval by a factor of about 1.4.
+    apart = scipy.stats.bootstrap(
+        (one[:, 0], one[:, 0]),
+        lambda a, b, axis: scipy.stats.trim_mean(np.concatenate([a, b], axis), 0.25, axis),
+        method="percentile",
+        n_resamples=5000,
+        rng=generator(2),
+    ).confidence_interval
+    assert both.high - both.low > 1.2 * (apart.high - apart.low)
+
+
+@given(SCORES, st.integers(0, 2**32))
+def test_interval_is_seeded_and_within_the_scores(scores, seed):
+    first = interquartile_interval(scores, generator(seed), resamples=50)
+    assert first == interquartile_interval(scores, generator(seed), resamples=50)
+    assert scores.min() - 1e-12 <= first.low <= first.high <= scores.max() + 1e-12
+
+
+def test_interval_narrows_with_more_runs_and_less_confidence():
+    scores = generator().random((40, 4))
+    widths = [
+        estimate.high - estimate.low
+        for estimate in (
+            interquartile_interval(scores[:5], generator()),
+            interquartile_interval(scores, generator()),
+            interquartile_interval(scores, generator(), confidence=0.5),
+        )
+    ]
+    assert widths == sorted(widths, reverse=True)
+
+
+def coverage(runs: int, studies: int = 400) -> float:
+    """How often a 95% interval holds the truth, where runs differ and tasks share the run."""
+    rng = generator(runs)
+    held = 0
+    for _ in range(studies):
+        run = rng.normal(0.6, 0.1, (runs, 1))
+        scores = run + rng.normal(0, 0.05, (runs, 4))
+        estimate = interquartile_interval(scores, rng, resamples=300)
+        held += estimate.low <= 0.6 <= estimate.high
+    return held / studies
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say():
+    assert coverage(20) == pytest.approx(0.95, abs=0.04)
+
+
+def test_intervals_of_three_runs_hold_it_less_often():
+    """As the page on ablations says: percentiles of so few runs are too narrow."""
+    assert 0.65 < coverage(3) < 0.85
+
+
+# Probability of improvement
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 3), st.integers(0, 1000))
+def test_improvement_is_mann_whitneys_u_over_the_pairs(runs, others, tasks, seed):
+    rng = generator(seed)
+    x, y = rng.integers(0, 4, (runs, tasks)) / 4, rng.integers(0, 4, (others, tasks)) / 4
+    expected = np.mean(
+        [
+            scipy.stats.mannwhitneyu(x[:, t], y[:, t], method="asymptotic").statistic
+            for t in range(tasks)
+        ]
+    ) / (runs * others)
+    assert probability_of_improvement(x, y, rng, resamples=10).value == pytest.approx(expected)
+
+
+def test_improvement_is_certain_even_or_impossible():
+    low, high = np.full((3, 2), 0.2), np.full((4, 2), 0.8)
+    for x, y, expected in ((high, low, 1.0), (low, low, 0.5), (low, high, 0.0)):
+        estimate = probability_of_improvement(x, y, generator())
+        assert (estimate.value, estimate.low, estimate.high) == (expected,) * 3
+
+
+def test_improvement_of_the_one_is_the_loss_of_the_other():
+    rng = generator(3)
+    x, y = rng.random((5, 4)), rng.random((7, 4))
+    forward = probability_of_improvement(x, y, generator(), resamples=20_000)
+    backward = probability_of_improvement(y, x, generator(1), resamples=20_000)
+    assert forward.value == pytest.approx(1 - backward.value)
+    assert forward.low == pytest.approx(1 - backward.high, abs=0.02)
+    assert forward.high == pytest.approx(1 - backward.low, abs=0.02)
+
+
+def test_improvement_draws_either_representation_by_itself():
+    x, y = np.array([[0.1], [0.5]]), np.array([[0.3], [0.4]])
+    exact = [(a > b.T).mean() for a, b in itertools.product(all_resamples(x), all_resamples(y))]
+    estimate = probability_of_improvement(x, y, generator(), confidence=0.8, resamples=20_000)
+    assert estimate.low == np.quantile(exact, 0.1)
+    assert estimate.high == np.quantile(exact, 0.9)
+
+
+def test_improvement_needs_the_same_tasks():
+    with pytest.raises(ValueError, match="2 and 3 tasks"):
+        probability_of_improvement(np.ones((2, 2)), np.ones((2, 3)), generator())
+
+
+# Performance profiles
+def test_profile_is_the_part_that_scores_more():
+    scores = np.array([[0.2, 0.4], [0.6, 1.0]])
+    band = performance_profile(scores, [0.0, 0.2, 0.5, 0.99, 1.0], generator())
+    np.testing.assert_array_equal(band.estimate, [1.0, 0.75, 0.5, 0.25, 0.0])
+    np.testing.assert_array_equal(band.x, [0.0, 0.2, 0.5, 0.99, 1.0])
+    # Both runs alike give the widest bands there can be; here they go from one run to the other.
+    np.testing.assert_array_equal(band.low, [1.0, 0.5, 0.0, 0.0, 0.0])
+    np.testing.assert_array_equal(band.high, [1.0, 1.0, 1.0, 0.5, 0.0])
+
+
+@given(SCORES)
+def test_profiles_fall_and_their_area_is_the_mean(scores):
+    thresholds = (np.arange(2000) + 0.5) / 2000
+    band = performance_profile(scores, thresholds, generator(), resamples=20)
+    for curve in (band.low, band.estimate, band.high):
+        assert (np.diff(curve) <= 0).all()
+    assert (band.low <= band.high).all()
+    assert band.estimate.mean() == pytest.approx(scores.mean(), abs=1e-3)
+
+
+# Curves
+def test_curve_interpolates_on_steps_common_to_all_runs():
+    steps = [np.array([0, 100, 200]), np.array([50, 150, 250]), np.array([0, 250])]
+    success = [s / 1000 for s in steps]
+    band = sample_efficiency(steps, success, generator(), points=4)
+    np.testing.assert_allclose(band.x, [50, 100, 150, 200])
+    for curve in (band.estimate, band.low, band.high):
+        np.testing.assert_allclose(curve, band.x / 1000)
+
+
+def test_curve_is_the_interquartile_mean_of_runs_and_tasks():
+    rng = generator(5)
+    steps = np.arange(6) * 10
+    success = rng.random((5, 6, 4))  # runs, evaluations, tasks
+    band = sample_efficiency([steps] * 5, list(success), generator(), points=6)
+    for i in range(6):
+        alone = interquartile_interval(success[:, i], generator())
+        assert band.estimate[i] == pytest.approx(alone.value)
+        assert (band.low[i], band.high[i]) == pytest.approx((alone.low, alone.high))
+
+
+def test_curve_of_a_single_evaluation_is_a_point():
+    band = sample_efficiency([[100], [100]], [[0.2], [0.4]], generator())
+    np.testing.assert_allclose(band.x, [100])
+    np.testing.assert_allclose(band.estimate, [0.3])
+
+
+@pytest.mark.parametrize(
+    ("steps", "scores", "expected"),
+    [
+        ([], [], "0 runs"),
+        ([[1, 2]], [], "0 runs' scores"),
+        ([[1, 2], []], [[0, 0], []], "never evaluated"),
+        ([[1, 2], [5, 6]], [[0, 0], [0, 0]], "begin at step 5, after another's end at 2"),
+    ],
+)
+def test_runs_that_make_no_curve_are_refused(steps, scores, expected):
+    with pytest.raises(ValueError, match=expected):
+        sample_efficiency(steps, scores, generator())
+
+
+def test_steps_to_is_the_first_evaluation_that_reached_it():
+    steps, success = [10, 20, 30, 40], [0.5, 0.9, 0.8, 0.95]
+    assert steps_to(steps, success) == 20
+    assert steps_to(steps, success, 0.91) == 40
+    assert steps_to(steps, success, 0.99) is None
+    assert steps_to([], []) is None
+
+
+@pytest.mark.parametrize(
+    "scores", [[], [[]], [0.1, 0.2], [[0.1, np.nan]], [[np.inf]], np.zeros((2, 2, 2))]
+)
+def test_scores_that_are_no_table_of_numbers_are_refused(scores):
+    with pytest.raises(ValueError, match="table of finite numbers"):
+        interquartile_interval(scores, generator())

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import pytest
+import torch
+
+from policies import cli
+
+SMALL = [
+    *["--connector", "usb", "--clearance-mm", "0.8", "--steps", "64", "--num-envs", "16"],
+    *["--evaluation-episodes", "2", "--filmed", "0", "--num-threads", "1"],
+    *["--set", "n_steps=4", "--set", "batch_size=32", "--set", "policy_kwargs.net_arch=[32]"],
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train") / "run"
+    assert cli.main(["train", *SMALL, "--output", str(folder)]) == 0
+    return folder
+
+
+def refused(capsys, *arguments):
+    """The message that a command ends with."""
+    assert cli.main(["train", *arguments]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("vtinsert train: ")
+    return said
+
+
+def test_a_policy_is_trained_and_written_down(run):
+    document = json.loads((run / "config.json").read_text())
+    assert document["representation"] == "state" and document["algorithm"] == "ppo"
+    assert document["settings"] == {"connector": "usb", "clearance_mm": 0.8}
+    assert document["hyperparameters"]["policy_kwargs"]["net_arch"] == [32]
+    assert document["hyperparameters"]["gamma"] == 0.99  # the preset's
+    assert document["resume"] == f"vtinsert train --resume --output {run}"
+    assert {"command", "commit", "versions", "hardware"} <= set(document)
+    assert 0 <= json.loads((run / "result.json").read_text())["success"] <= 1
+
+
+def test_its_result_is_told_again_when_it_is_resumed(run, capsys):
+    assert cli.main(["train", "--resume", "--output", str(run)]) == 0
+    assert f"Policy: {run / 'best'}" in capsys.readouterr().out
+
+
+def test_a_policy_can_be_evaluated(run, tmp_path):
+    arguments = ["--conditions", "training", "--connector", "usb", "--episodes", "2"]
+    output = ["--filmed", "0", "--output", str(tmp_path / "evaluation")]
+    assert cli.main(["evaluate", str(run), *arguments, *output]) == 0
+
+
+def test_a_run_is_not_written_over(run, capsys):
+    said = refused(capsys, *SMALL, "--output", str(run))
+    assert f"{run} is there already; --resume goes on with it" in said
+
+
+def test_resuming_takes_no_other_options(run, capsys):
+    said = refused(capsys, "--resume", "--output", str(run), "--seed", "1", "--set", "gamma=1")
+    assert "leave out --seed, --set" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--representation", "sonar"], "there is no representation 'sonar'; choose one of state"),
+        (["--set", "momentum=1"], "hyperparameters='momentum' is not allowed"),
+        (["--set", "momentum"], "--set momentum is not allowed; write --set learning_rate=1e-4"),
+        (["--set", "learning_rate=fast"], "learning_rate='fast' is not allowed; it must be a"),
+        (["--clearance-mm", "9"], "clearance_mm=9.0 is not allowed"),
+        (["--start", "nowhere"], "there is no folder nowhere to start from"),
+        (["--steps", "0"], "steps=0 is not allowed"),
+        (["--filmed", "-1"], "--filmed -1 is not allowed"),
+        (["--resume"], "is not the folder of a training run: it holds no config.json"),
+    ],
+)
+def test_what_is_wrong_is_said(arguments, message, tmp_path, capsys):
+    said = refused(capsys, *arguments, "--output", str(tmp_path / "run"))
+    assert message in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("when", "table", "message"),
+    [
+        ("config.json", "evaluations.csv", "There is no checkpoint yet: begin again"),
+        ("checkpoints/0*", "metrics.csv", "The checkpoint of step 64 is kept; when that is"),
+    ],
+)
+def test_a_disk_that_takes_no_more_is_said(when, table, message, tmp_path, capsys):
+    folder = tmp_path / "run"
+
+    def break_it():
+        while not list(folder.glob(when)):
+            time.sleep(0.002)
+        (folder / table).unlink(missing_ok=True)
+        (folder / table).mkdir()  # nothing can be written in its place
+
+    breaker = threading.Thread(target=break_it)
+    breaker.start()
+    longer = ["--steps", "192", "--checkpoint-every", "64", "--output", str(folder)]
+    said = refused(capsys, *SMALL, *longer)
+    breaker.join()
+    assert f"cannot write to {folder}: " in said and message in said

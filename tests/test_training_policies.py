@@ -1,0 +1,384 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from stable_baselines3 import PPO
+
+from policies.callbacks import WarmUpCritic
+from policies.checkpoint import load_parameters
+from policies.curriculum import GROWTH, MIN_EPISODES, Curriculum, narrowed
+from policies.deployable import load_policy
+from policies.record_episodes import RecordEpisodes
+from policies.representations import make_representation
+from policies.run_files import RunFiles
+from policies.training import RunError, TrainConfig, TrainError, train
+from policies.vec_env import VTInsertVecEnv
+from representation.encoder import EncoderConfig, VisuotactileEncoder
+from vtenv.config import InitialStateRanges
+
+USB = {"connector": "usb", "clearance_mm": 0.8}
+NETWORK = {"policy_kwargs": {"net_arch": [32]}}
+SMALL = {
+    "ppo": {"n_steps": 4, "batch_size": 32, "n_epochs": 2, **NETWORK},
+    "sac": {
+        **{"learning_starts": 64, "gradient_steps": 1, "batch_size": 16, "buffer_size": 300},
+        **NETWORK,
+    },
+    "dagger": {"learning_starts": 64, "batch_size": 32, "updates_per_round": 2, **NETWORK},
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """The networks are small, and other tests run beside."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def small(algorithm="ppo", **fields):
+    hyperparameters = SMALL[algorithm] | fields.pop("hyperparameters", {})
+    fields = {
+        "steps": 256,
+        "num_envs": 16,
+        "settings": USB,
+        "evaluate_every": 128,
+        "evaluation_episodes": 2,
+        "checkpoint_every": 128,
+        "num_threads": 1,
+    } | fields
+    return TrainConfig(algorithm=algorithm, hyperparameters=hyperparameters, **fields)
+
+
+def table(folder, name):
+    with (folder / f"{name}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of PPO that has ended."""
+    folder = tmp_path_factory.mktemp("ppo") / "run"
+    return train(small(), folder, progress=False, filmed=0)
+
+
+def test_a_run_leaves_its_policies_tables_and_curve(run):
+    assert sorted(path.name for path in run.folder.iterdir()) == [
+        "best",
+        "config.json",
+        "curve.png",
+        "evaluations.csv",
+        "metrics.csv",
+        "model.zip",
+        "policy",
+        "result.json",
+        "tensorboard",
+    ]
+    assert (run.folder / "best" / "model.zip").is_file()
+    for name in ("best", "policy"):
+        policy = load_policy(run.folder / name)
+        assert policy.representation.name == "state" and policy.settings == USB
+        assert policy.provenance["algorithm"] == "ppo"
+
+
+@pytest.mark.slow
+def test_the_best_policy_is_filmed(tmp_path):
+    run = train(small(steps=64), tmp_path / "run", progress=False)
+    assert (run.folder / "videos" / "best.mp4").stat().st_size > 1000
+
+
+def test_the_tables_tell_success_reward_terms_length_and_speed(run):
+    evaluations, metrics = table(run.folder, "evaluations"), table(run.folder, "metrics")
+    assert [int(row["steps"]) for row in evaluations] == [0, 128, 256]
+    assert run.curve == tuple((int(r["steps"]), float(r["success"])) for r in evaluations)
+    # Worlds start anew at a checkpoint: no episode is longer than what is between two.
+    assert int(metrics[-1]["steps"]) == run.steps == 256
+    assert {"seconds", "steps_per_s", "curriculum", "train/approx_kl"} <= set(metrics[-1])
+    result = json.loads((run.folder / "result.json").read_text())
+    assert result["success"] == run.success and result["episodes"] == 2
+    low, high = result["success_interval"]
+    assert low <= run.success <= high
+
+
+def test_tensorboard_has_the_same(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = EventAccumulator(str(run.folder / "tensorboard")).Reload()
+    assert {"evaluation/success", "rollout/steps_per_s", "train/loss"} <= set(log.Tags()["scalars"])
+    assert [event.step for event in log.Scalars("evaluation/success")] == [0, 128, 256]
+
+
+def test_the_model_goes_on_in_stable_baselines(run):
+    envs = make_representation("state").make(16, **USB)
+    model = PPO.load(run.folder / "model.zip", env=VTInsertVecEnv(envs))
+    assert model.num_timesteps == 256
+    model.learn(64, reset_num_timesteps=False)
+    envs.close()
+
+
+def test_a_run_that_has_ended_is_not_run_again(run):
+    before = (run.folder / "metrics.csv").stat().st_mtime_ns
+    assert train(small(), run.folder, progress=False) == run
+    assert (run.folder / "metrics.csv").stat().st_mtime_ns == before
+    with pytest.raises(RunError, match=r"holds another run, with seed=0, not 1"):
+        train(small(seed=1), run.folder, progress=False)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(algorithm, tmp_path):
+    config = small(algorithm)
+    whole = train(config, tmp_path / "whole", progress=False, filmed=0)
+
+    # From a while after its first checkpoint, a table cannot be written: as on a full disk.
+    broken = tmp_path / "broken"
+    files, metrics = RunFiles(broken), broken / "metrics.csv"
+
+    def break_it():
+        while files.checkpoint() is None:
+            time.sleep(0.002)
+        metrics.unlink()
+        metrics.mkdir()
+
+    breaker = threading.Thread(target=break_it)
+    breaker.start()
+    with pytest.raises(OSError):
+        train(config, broken, progress=False, filmed=0)
+    breaker.join()
+    metrics.rmdir()
+    assert files.checkpoint() is not None and files.read_result() is None
+    resumed = train(config, broken, progress=False, filmed=0)
+
+    assert resumed.curve == whole.curve and resumed.success == whole.success
+    timed = {"seconds", "steps_per_s"}
+    for one, other in zip(*(table(run.folder, "metrics") for run in (whole, resumed)), strict=True):
+        assert {k: v for k, v in one.items() if k not in timed} == {
+            k: v for k, v in other.items() if k not in timed
+        }
+    weights = [load_file(r.folder / "policy" / "policy.safetensors") for r in (whole, resumed)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dagger"])
+def test_ctrl_c_leaves_a_run_that_goes_on(algorithm, tmp_path, capfd):
+    config = small(algorithm, steps=2048, evaluate_every=2048, checkpoint_every=2048)
+    files = RunFiles(tmp_path / "run")
+
+    def interrupt():
+        while not (files.path / "evaluations.csv").is_file():
+            time.sleep(0.002)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        train(config, files.path, progress=False, resume="vtinsert train --resume")
+    thread.join()
+    checkpoint = files.checkpoint()
+    assert checkpoint is not None
+    stopped = int(checkpoint.name)
+    assert 0 < stopped < 2048
+    said = capfd.readouterr().err
+    assert f"Stopped at step {stopped:,}. Go on with: vtinsert train --resume" in said
+
+    again = train(config, files.path, progress=False, filmed=0)
+    assert again.steps >= 2048
+    steps = [int(row["steps"]) for row in table(files.path, "metrics")]
+    assert stopped in steps and steps == sorted(set(steps))
+    assert [s for s, _ in again.curve] == sorted({s for s, _ in again.curve})
+
+
+def test_the_time_is_a_budget_too(tmp_path):
+    config = small(steps=10**6, max_minutes=0.01, evaluate_every=10**6, checkpoint_every=10**6)
+    result = train(config, tmp_path / "run", progress=False, filmed=0)
+    assert 0 < result.steps < 10**5
+    assert [steps for steps, _ in result.curve] == [0, result.steps]
+
+
+def test_weights_that_are_not_finite_end_training(tmp_path):
+    config = small(hyperparameters={"learning_rate": 1e30, "target_kl": None})
+    with pytest.raises(TrainError, match=r"no longer finite at step .* lower learning rate"):
+        train(config, tmp_path / "run", progress=False)
+
+
+def test_training_leaves_the_encoder_as_it_was(tmp_path):
+    config = EncoderConfig(backbone="test_resnet", embedding_dim=8, image_size=32, contact_size=32)
+    encoder = VisuotactileEncoder(config)
+    encoder.save_pretrained(tmp_path / "encoder")
+    before = load_file(tmp_path / "encoder" / "model.safetensors")
+    name = str(tmp_path / "encoder")
+    run = train(small(representation=name, steps=128), tmp_path / "run", progress=False, filmed=0)
+    # A policy on an encoder that is not bundled has a copy of it, made after training.
+    after = load_file(run.folder / "policy" / "encoder" / "model.safetensors")
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    document = json.loads((run.folder / "config.json").read_text())
+    assert document["encoder_digest"] == make_representation(name).digest
+    # Batch norms that drifted would tell, even where gradients are off.
+    assert any("running_mean" in key for key in before)
+
+    VisuotactileEncoder(config).save_pretrained(tmp_path / "encoder")
+    with pytest.raises(RunError, match="begun with another encoder"):
+        train(small(representation=name, steps=128), tmp_path / "run", progress=False)
+
+
+@pytest.fixture(scope="module")
+def distilled(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dagger") / "run"
+    return train(small("dagger", steps=512), folder, progress=False, filmed=0)
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.policy.state_dict().items()}
+
+
+def test_ppo_goes_on_from_a_distilled_policy(distilled, tmp_path):
+    warm = small(start=str(distilled.folder), steps=64)
+    result = train(warm, tmp_path / "warm", progress=False, filmed=0)
+    # At step 0 it is the policy that it starts from, on the same episodes.
+    best = max(success for _, success in distilled.curve)
+    assert result.curve[0] == (0, best)
+
+
+def test_a_warm_start_takes_over_actor_critic_and_deviation(distilled):
+    from policies.warm_start import check_start, start_from
+
+    representation = make_representation("state")
+    config = small(start=str(distilled.folder)).resolved()
+    envs = VTInsertVecEnv(representation.make(16, **USB))
+    path = check_start(config, representation)
+    source, model = PPO.load(path, env=envs), PPO.load(path, env=envs)
+    for parameter in model.policy.parameters():
+        torch.nn.init.normal_(parameter)
+    start_from(path, model)
+    found, expected = weights(model), weights(source)
+    assert {"log_std", "value_net.weight", "action_net.weight"} <= found.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    load_parameters(path, model)  # optimizers, too
+    envs.close()
+
+
+def test_a_critic_warms_up_alone(distilled):
+    envs = VTInsertVecEnv(make_representation("state").make(16, **USB))
+    model = PPO.load(distilled.folder / "model.zip", env=envs, n_steps=4, batch_size=32)
+    before = weights(model)
+    model.learn(128, WarmUpCritic(128))
+    after = weights(model)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all("value_net" in name for name in changed)
+    model.learn(128, WarmUpCritic(0))
+    both = {name for name in before if not torch.equal(after[name], weights(model)[name])}
+    assert "action_net.weight" in both and "value_net.weight" in both
+    envs.close()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"representation": "proprio"}, "trained on the representation 'state', and this run"),
+        ({"representation": "resnet-pose"}, "on 'resnet-pose' with the encoder [0-9a-f]{12}"),
+        ({"algorithm": "sac"}, "sac cannot start from .* a run of dagger"),
+        ({"start": "nowhere"}, "no folder nowhere to start from"),
+        ({"start": "/"}, "not the folder of a training run"),
+        (
+            {"hyperparameters": {"policy_kwargs": {"net_arch": [8]}}},
+            "another network than this run",
+        ),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(distilled, tmp_path, fields, message):
+    config = small(**{"start": str(distilled.folder)} | fields)
+    with pytest.raises(RunError, match=message):
+        train(config, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_curriculum_widens_ranges_as_episodes_succeed():
+    envs = make_representation("state").make(2, **USB)
+    simulation = envs.unwrapped.simulation
+    full = simulation.config.initial_state
+    curriculum = Curriculum(simulation, 0.5)
+    near = simulation.config.initial_state
+    assert near.socket_y_mm == (-6.0, 6.0) and near.socket_x_mm == (37.75, 41.25)
+    assert near.in_hand_z_mm == full.in_hand_z_mm
+
+    curriculum.learn_of(MIN_EPISODES, 0.1)
+    assert curriculum.scale == 0.5
+    curriculum.learn_of(MIN_EPISODES - 1, 1.0)
+    assert curriculum.scale == 0.5
+    state = curriculum.state_dict()
+    curriculum.learn_of(1, 1.0)
+    assert curriculum.scale == pytest.approx(0.5 + GROWTH)
+    curriculum.load_state_dict(state)
+    assert curriculum.scale == 0.5 and simulation.config.initial_state == near
+
+    for _ in range(20):
+        curriculum.learn_of(MIN_EPISODES, 1.0)
+    assert curriculum.scale == 1.0 and simulation.config.initial_state == full
+    envs.close()
+
+
+def test_narrowed_ranges_decide_where_socket_and_hand_begin():
+    ranges = narrowed(InitialStateRanges(), 0.0)
+    envs = make_representation("state").make(8, initial_state=ranges)
+    observation, _ = envs.reset(seed=0)
+    socket_yaw, hand = observation[:, 24], observation[:, :5]
+    assert np.ptp(socket_yaw) < 1e-3 and np.ptp(hand[:, 1]) < 0.05
+    assert np.ptp(observation[:, 13]) > 0.1  # the plug in the hand is as it was
+    envs.close()
+
+
+def test_episodes_are_summed_up_term_by_term():
+    envs = RecordEpisodes(make_representation("state").make(3, max_episode_steps=20, **USB))
+    envs.reset(seed=0)
+    assert envs.take() is None
+    rng = np.random.default_rng(0)
+    total, ended = 0.0, 0
+    for _ in range(40):
+        _, reward, terminated, truncated, _ = envs.step(rng.uniform(-1, 1, (3, 5)))
+        total += reward.sum()
+        ended += int((terminated | truncated).sum())
+    means = envs.take()
+    assert means.episodes == ended
+    # All steps belong to episodes that have ended, if all were truncated twice.
+    assert ended == 6 and means.length == 20 and means.success == 0
+    assert means.row()["return"] * 6 == pytest.approx(total)
+    assert means.terms["time"] == pytest.approx(-0.2)
+    assert envs.take() is None
+    envs.close()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"algorithm": "a2c"}, "algorithm='a2c' is not allowed.*ppo, sac, tqc"),
+        ({"engine": "isaac"}, "engine='isaac' is not allowed"),
+        ({"steps": 0}, "steps=0 is not allowed; steps must be positive"),
+        ({"curriculum": 1.5}, "curriculum=1.5 is not allowed"),
+        ({"algorithm": "dagger", "curriculum": 0.5}, "curriculum=0.5 .* left out for dagger"),
+        ({"hyperparameters": {"lr": 1}}, "hyperparameters='lr' is not allowed.*learning_rate"),
+        ({"hyperparameters": {"use_sde": True}}, "'use_sde' is not allowed"),
+        ({"seed": -1}, "seed=-1 is not allowed"),
+    ],
+)
+def test_a_configuration_that_is_wrong_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**fields)
+
+
+def test_a_configuration_survives_json():
+    config = TrainConfig(
+        settings={"initial_state": InitialStateRanges(socket_y_mm=(0, 1)), "connector": "aux"}
+    ).resolved()
+    assert TrainConfig.from_json(json.loads(json.dumps(config.as_json()))) == config
+    with pytest.raises(ValueError, match="has no colour"):
+        TrainConfig.from_json({"colour": 1})
