@@ -171,15 +171,14 @@ def last_row(path: Path) -> dict[str, str]:
 
 
 def _budget(path: Path) -> dict[str, float]:
-    """What a training run may use up, by the column of its metrics."""
+    """What a training run may use up, by the column of its metrics; nothing if that is unknown."""
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        return {}
-    budget = {"steps": config["steps"]}
-    if config["max_minutes"] is not None:
-        budget["seconds"] = 60 * config["max_minutes"]
-    return budget
+    except (OSError, ValueError):
+        return {}  # what is wrong with it, the run itself says
+    steps, minutes = config.get("steps"), config.get("max_minutes")
+    budget = {"steps": steps, "seconds": None if minutes is None else 60 * minutes}
+    return {name: most for name, most in budget.items() if most}
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -14,6 +14,7 @@ import pickle
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
@@ -296,13 +297,19 @@ def _process(payload: bytes, log: Path, threads: int, device: str | None) -> Non
         _task(payload, log)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+    except Exception:
+        sys.exit(1)  # the log says why
 
 
 def _task(payload: bytes, log: Path) -> None:
     """Unpickle a job and do it; also what a task of `RayExecutor` does."""
     with _logged(log):
-        function, arguments = pickle.loads(payload)
-        function(*arguments)
+        try:
+            function, arguments = pickle.loads(payload)
+            function(*arguments)
+        except Exception:
+            traceback.print_exc()
+            raise
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -133,7 +133,9 @@ class Browser:
         }
 
     def close(self) -> None:
+        """End the browser and all its processes."""
+        self._session = ""
+        self("Browser.close")
         self._commands.close()
         self._answers.close()
-        self._process.kill()
         self._process.wait()

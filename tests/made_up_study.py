@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,20 @@ def write_study(
         write_cell(ablation, cell, success)
     ablation.write_episodes(config.cells)
     return ablation
+
+
+def tables(text: str) -> dict[tuple[str, str], dict[str, list[str]]]:
+    """Rows of Markdown tables, by section and by the heading of their last column."""
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    section = ""
+    lines = text.splitlines()
+    for before, line in pairwise(lines):
+        if line.startswith("## "):
+            section = line.removeprefix("## ")
+        if line.startswith("|---") or line.startswith("| ---"):
+            rows: dict[str, list[str]] = {}
+            found[section, before.split(" | ")[-1].strip("| ")] = rows
+        elif line.startswith("| ") and before.startswith("|"):
+            name, *cells = (cell.strip() for cell in line.strip("| ").split(" | "))
+            rows[name] = cells
+    return found

@@ -397,6 +397,7 @@ def check_executor(executor, folder: Path) -> None:
     executor.start(job(folder, "dies", os._exit, 3))
     failures = wait_for(executor, 2)
     assert failures["raises"] and failures["dies"]
+    assert "ValueError: invalid literal" in (folder / "raises" / "log.txt").read_text()
 
     executor.start(job(folder, "native", os.system, "echo from below; echo error >&2"))
     wait_for(executor, 1)

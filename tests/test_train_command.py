@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -10,9 +11,9 @@ import torch
 from policies import cli
 
 SMALL = [
-    *["--connector", "usb", "--clearance-mm", "0.8", "--steps", "64", "--num-envs", "16"],
+    *["--connector", "usb", "--clearance-mm", "0.8", "--num-envs", "16"],
     *["--evaluation-episodes", "2", "--filmed", "0", "--num-threads", "1"],
-    *["--set", "n_steps=4", "--set", "batch_size=32", "--set", "policy_kwargs.net_arch=[32]"],
+    *["--set", "n_steps=4", "batch_size=32", "--set", "policy_kwargs.net_arch=[32]"],
 ]
 
 
@@ -27,7 +28,7 @@ def one_thread():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("train") / "run"
-    assert cli.main(["train", *SMALL, "--output", str(folder)]) == 0
+    assert cli.main(["train", *SMALL, "--steps", "64", "--output", str(folder)]) == 0
     return folder
 
 
@@ -95,7 +96,11 @@ def test_what_is_wrong_is_said(arguments, message, tmp_path, capsys):
     ("when", "table", "message"),
     [
         ("config.json", "evaluations.csv", "There is no checkpoint yet: begin again"),
-        ("checkpoints/0*", "metrics.csv", "The checkpoint of step 64 is kept; when that is"),
+        (
+            "checkpoints/0*",
+            "metrics.csv",
+            " is kept; when that is mended, go on with: vtinsert train --resume",
+        ),
     ],
 )
 def test_a_disk_that_takes_no_more_is_said(when, table, message, tmp_path, capsys):
@@ -104,12 +109,15 @@ def test_a_disk_that_takes_no_more_is_said(when, table, message, tmp_path, capsy
     def break_it():
         while not list(folder.glob(when)):
             time.sleep(0.002)
-        (folder / table).unlink(missing_ok=True)
-        (folder / table).mkdir()  # nothing can be written in its place
+        while not (folder / table).is_dir():
+            # Nothing can be written in the place of a folder.
+            (folder / table).unlink(missing_ok=True)
+            with contextlib.suppress(FileExistsError):
+                (folder / table).mkdir()
 
-    breaker = threading.Thread(target=break_it)
+    breaker = threading.Thread(target=break_it, daemon=True)
     breaker.start()
-    longer = ["--steps", "192", "--checkpoint-every", "64", "--output", str(folder)]
+    longer = ["--steps", "640", "--checkpoint-every", "64", "--output", str(folder)]
     said = refused(capsys, *SMALL, *longer)
     breaker.join()
     assert f"cannot write to {folder}: " in said and message in said

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -146,10 +147,12 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(algorithm, tmp_path)
     def break_it():
         while files.checkpoint() is None:
             time.sleep(0.002)
-        metrics.unlink()
-        metrics.mkdir()
+        while not metrics.is_dir():
+            metrics.unlink(missing_ok=True)
+            with contextlib.suppress(FileExistsError):
+                metrics.mkdir()
 
-    breaker = threading.Thread(target=break_it)
+    breaker = threading.Thread(target=break_it, daemon=True)
     breaker.start()
     with pytest.raises(OSError):
         train(config, broken, progress=False, filmed=0)
@@ -178,7 +181,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(algorithm, tmp_path, capfd):
             time.sleep(0.002)
         os.kill(os.getpid(), signal.SIGINT)
 
-    thread = threading.Thread(target=interrupt)
+    thread = threading.Thread(target=interrupt, daemon=True)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
         train(config, files.path, progress=False, resume="vtinsert train --resume")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -40,7 +41,11 @@ def train(
     evaluation_episodes: int | None = None,
     checkpoint_every: int | None = None,
     filmed: int = 1,
-    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")] = (),
+    set: Annotated[
+        tuple[tuple[str, ...], ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(metavar="NAME=VALUE [NAME=VALUE ...]"),
+    ] = (),
 ) -> int:
     """Train a policy on a representation: PPO, SAC, TQC, RecurrentPPO or DAgger.
 
@@ -82,7 +87,8 @@ def train(
     }
     if filmed < 0:
         raise CommandError(f"--filmed {filmed} is not allowed; it must be 0 or more")
-    config = _resumed(output, given, set) if resume else _new(output, given, set)
+    assignments = [text for texts in set for text in texts]
+    config = (_resumed if resume else _new)(output, given, assignments)
     again = shlex.join(["vtinsert", "train", "--resume", "--output", str(output)])
     _print(_train(config, output, filmed, again))
     return 0
@@ -96,7 +102,7 @@ _FIELDS = {
 _SETTINGS = {"connector", "clearance_mm", "lead_in_mm", "depth_noise_mm", "reward"}
 
 
-def _new(output: Path, given: dict[str, Any], assignments: tuple[str, ...]) -> TrainConfig:
+def _new(output: Path, given: dict[str, Any], assignments: Sequence[str]) -> TrainConfig:
     from policies.training import TrainConfig
 
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -115,7 +121,7 @@ def _new(output: Path, given: dict[str, Any], assignments: tuple[str, ...]) -> T
         raise CommandError(str(error)) from None
 
 
-def _resumed(output: Path, given: dict[str, Any], assignments: tuple[str, ...]) -> TrainConfig:
+def _resumed(output: Path, given: dict[str, Any], assignments: Sequence[str]) -> TrainConfig:
     from policies.run_files import RunError, RunFiles
 
     named = [name.replace("_", "-") for name in given if name != "num_threads"]
@@ -132,7 +138,7 @@ def _resumed(output: Path, given: dict[str, Any], assignments: tuple[str, ...]) 
     return config
 
 
-def _hyperparameters(assignments: tuple[str, ...]) -> dict[str, Any]:
+def _hyperparameters(assignments: Sequence[str]) -> dict[str, Any]:
     """Hyperparameters from NAME=VALUE, with dots in names for dictionaries in them."""
     import yaml
 

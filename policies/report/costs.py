@@ -12,8 +12,8 @@ from policies.report.numbers import spoken_list
 from policies.report.study import Run
 from representation.encoder import OBSERVATION_KEYS, VisuotactileEncoder
 
-POLICY = "policy"
-"""Folder of a run's policy, which knows its encoder."""
+POLICY = "best"
+"""Folder of a run's policy that was judged; it knows its encoder."""
 
 
 def encoding_costs(runs: Sequence[Run]) -> tuple[dict[str, float], list[str]]:

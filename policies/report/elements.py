@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from policies.report.figures import Drawing
+from policies.report.drawing import Drawing
 from policies.report.numbers import percent
 from policies.report.palette import Look
 from policies.report.tables import Entry, Table
@@ -86,35 +86,40 @@ def legend(names: Sequence[str], looks: Mapping[str, Look]) -> str:
     return f'<ul class="legend" aria-label="Representations shown in the figures">{items}</ul>'
 
 
-def figure(drawing: Drawing, key: str) -> str:
+def figure(drawing: Drawing, key: str, level: int) -> str:
     """A figure; the page's script draws it.
 
     Args:
         drawing: The figure.
         key: What tells it from the page's other figures.
+        level: Of its heading.
     """
     height = drawing.figure.layout.height
     # A script's text ends at the first "</", wherever it stands.
     source = drawing.figure.to_json().replace("</", "<\\/")
     caption = f"<figcaption>{escape(drawing.caption)}</figcaption>" if drawing.caption else ""
     return (
-        f'<figure aria-labelledby="{key}-title"><h3 id="{key}-title">{escape(drawing.title)}</h3>'
+        f'<figure aria-labelledby="{key}-title">'
+        f'<h{level} id="{key}-title">{escape(drawing.title)}</h{level}>'
         f'<div class="plot" style="--height:{height}px" data-figure="{key}" role="img" '
         f'aria-label="{escape(drawing.alternative)}"></div>{caption}'
         f'<script type="application/json" id="{key}">{source}</script></figure>'
     )
 
 
-def figures(drawings: Iterable[Drawing | None], key: str, kind: str = "figures") -> str:
+def figures(drawings: Iterable[Drawing | None], key: str, level: int = 3) -> str:
     """Figures side by side.
 
     Args:
         drawings: The figures; None is left out.
         key: What tells them from the page's other figures.
-        kind: CSS class.
+        level: Of their headings; below the third they are small.
     """
     shown = [drawing for drawing in drawings if drawing is not None]
-    inside = "\n".join(figure(drawing, f"{key}-{i}") for i, drawing in enumerate(shown, start=1))
+    inside = "\n".join(
+        figure(drawing, f"{key}-{i}", level) for i, drawing in enumerate(shown, start=1)
+    )
+    kind = "figures" if level <= 3 else "figures small"
     return f'<div class="{kind}">\n{inside}\n</div>' if shown else ""
 
 

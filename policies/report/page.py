@@ -8,7 +8,7 @@ from pathlib import Path
 
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-from policies.report import document, elements, figures, palette, tables
+from policies.report import document, elements, figures, palette, probe_figures, tables
 from policies.report.document import Document
 from policies.report.study import Method
 from policies.report.summary import Section
@@ -146,9 +146,9 @@ def _probes(of: Document) -> str:
         parts += [
             f"<h3>{escape(section.method.title)}</h3>",
             elements.figures(
-                figures.probe_scatters(section, of.probes, of.looks),
+                probe_figures.probe_scatters(section, of.probes, of.looks),
                 f"probe-{number}",
-                "figures small",
+                level=4,
             ),
             elements.table(content, of.looks),
         ]
