@@ -148,7 +148,7 @@ class Representation:
             num_envs,
             engine=engine,
             device=device if engine != "cpu" else None,
-            num_threads=num_threads,
+            num_threads=num_threads if engine == "cpu" else None,
             observations=observations,
             autoreset_mode=autoreset_mode,
             **self.environment_settings(settings),

@@ -14,6 +14,8 @@ import numpy as np
 from policies.ablation import Ablation, write_rows
 from policies.ablation_grid import AblationConfig, Cell
 from policies.episodes import CAUSES
+from representation.probes.bootstrap import Estimate
+from representation.probes.report import AuditReport, ClassAccuracy, PoseError
 from vtenv import CONNECTOR_NAMES
 
 STRENGTH = {
@@ -129,3 +131,47 @@ def tables(text: str) -> dict[tuple[str, str], dict[str, list[str]]]:
             name, *cells = (cell.strip() for cell in line.strip("| ").split(" | "))
             rows[name] = cells
     return found
+
+
+def probe_report(name: str, error: float, modalities: tuple[str, ...] = ("vision", "touch")) -> str:
+    """What `vtinsert probe` writes of an encoder; each part has an error of its own."""
+    parts = {part: i for i, part in enumerate((*modalities, "both"))}
+
+    def estimate(value: float) -> Estimate:
+        return Estimate(value, value, value, 10, 10)
+
+    report = AuditReport(
+        name=name,
+        config={},
+        modalities=modalities,
+        embedding_size=256,
+        variables=("hand_z_mm",),
+        circular=(),
+        classes=CONNECTOR_NAMES,
+        seed=0,
+        train_rows={"all": 10},
+        heldout_rows={"all": 10},
+        train_episodes=10,
+        heldout_episodes=10,
+        yardsticks={},
+        pose=tuple(
+            PoseError(
+                subject, part, "hand_z_mm", "near_contact", "near_contact", estimate(error + i + j)
+            )
+            for part, i in parts.items()
+            for subject, j in (("encoder", 0), ("untrained encoder", 10))
+        ),
+        connector=tuple(
+            ClassAccuracy("encoder", part, "near_contact", "near_contact", estimate(0.9), (), True)
+            for part in parts
+        ),
+        shared_space="",
+        retrieval=(),
+        sphere=None,
+        clusters=(),
+        places=(),
+        gate=(),
+        notes=(),
+        seconds={},
+    )
+    return json.dumps({"command": "vtinsert probe", "audit": report.to_dict()})

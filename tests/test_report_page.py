@@ -9,7 +9,7 @@ import imageio.v3
 import numpy as np
 import pytest
 from chromium import BROWSER, Browser
-from made_up_study import write_study
+from made_up_study import probe_report, write_study
 
 from policies.ablation_grid import AblationConfig
 from policies.report import palette
@@ -38,6 +38,8 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     frames = np.random.default_rng(0).integers(0, 255, (5, 32, 32, 3), np.uint8)
     imageio.v3.imwrite(folder / "best.mp4", frames, fps=5)
+    (ablation.path / "probes").mkdir()
+    (ablation.path / "probes" / "report.json").write_text(probe_report("resnet-pose", 0.1))
     path = ablation.path / "report.html"
     path.write_text(page(compose(ablation.path)), encoding="utf-8")
     return path
@@ -48,7 +50,7 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_page_is_drawn(browser, html, width, height, scheme) -> None:
     browser.show(html, width, height, scheme)
     figures = browser.ask("document.querySelectorAll('.plot').length")
-    assert figures == 2 * 4 + 2 * 4
+    assert figures == 2 * 4 + 2
     assert browser.ask("[...document.querySelectorAll('.plot')].every(p => p.querySelector('svg'))")
     assert browser.ask("document.querySelectorAll('.scatterlayer .trace').length") > 0
     assert browser.ask("document.documentElement.scrollWidth") == width

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from gymnasium import spaces
-from made_up_study import tables, write_study
+from made_up_study import probe_report, tables, write_study
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 
@@ -23,9 +22,7 @@ from policies.report.probes import ProbeFileError, probes
 from policies.report.study import read_study
 from policies.representations import make_representation
 from representation.encoder import VisuotactileEncoder
-from representation.probes.bootstrap import Estimate
-from representation.probes.report import AuditReport, ClassAccuracy, PoseError
-from vtenv import CONNECTOR_NAMES
+from representation.model_card import write_card
 
 TITLE = "Distilled from the scripted expert (DAgger)"
 NAMES = ("state", "resnet-pose", "resnet-pose:touch", "random")
@@ -37,52 +34,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Ablation:
     return write_study(tmp_path_factory.mktemp("studies") / "made-up", config)
 
 
-def audit(name: str, error: float, modalities: tuple[str, ...] = ("vision", "touch")) -> str:
-    """What `vtinsert probe` writes of an encoder; each part has an error of its own."""
-    parts = {part: i for i, part in enumerate((*modalities, "both"))}
-
-    def estimate(value: float) -> Estimate:
-        return Estimate(value, value, value, 10, 10)
-
-    report = AuditReport(
-        name=name,
-        config={},
-        modalities=modalities,
-        embedding_size=256,
-        variables=("hand_z_mm",),
-        circular=(),
-        classes=CONNECTOR_NAMES,
-        seed=0,
-        train_rows={"all": 10},
-        heldout_rows={"all": 10},
-        train_episodes=10,
-        heldout_episodes=10,
-        yardsticks={},
-        pose=tuple(
-            PoseError(
-                subject, part, "hand_z_mm", "near_contact", "near_contact", estimate(error + i + j)
-            )
-            for part, i in parts.items()
-            for subject, j in (("encoder", 0), ("untrained encoder", 10))
-        ),
-        connector=tuple(
-            ClassAccuracy("encoder", part, "near_contact", "near_contact", estimate(0.9), (), True)
-            for part in parts
-        ),
-        shared_space="",
-        retrieval=(),
-        sphere=None,
-        clusters=(),
-        places=(),
-        gate=(),
-        notes=(),
-        seconds={},
-    )
-    return json.dumps({"command": "vtinsert probe", "audit": report.to_dict()})
-
-
 def test_probes_are_those_of_the_part_that_a_policy_saw(study, tmp_path) -> None:
-    (tmp_path / "report.json").write_text(audit("resnet-pose", 0.1))
+    (tmp_path / "report.json").write_text(probe_report("resnet-pose", 0.1))
     found = probes(study.path, NAMES, [tmp_path]).found
     errors = {name: probed.errors["hand_z_mm"] for name, probed in found.items()}
     # Vision, touch and both have 0, 1 and 2 more; what is untrained has 10 more.
@@ -94,36 +47,50 @@ def test_probes_are_those_of_the_part_that_a_policy_saw(study, tmp_path) -> None
     assert table["resnet-pose"][1:3] == ["2.10", "-"]
 
 
-def test_what_no_report_tells_a_card_does(study) -> None:
-    found = probes(study.path, NAMES, []).found
-    assert found.keys() == {"resnet-pose"}
-    assert found["resnet-pose"].errors["hand_z_mm"] == 0.12
-    assert found["resnet-pose"].accuracy == pytest.approx(0.982)
+def test_what_no_report_tells_a_card_does(study, tmp_path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    metrics: dict[str, float | str] = {
+        "loss": 0.5,
+        "probe near contact, connector": "98.2%, bound 99%",
+        "probe near contact, hand_z_mm": "0.120, bound 0.1",
+        "probe near contact, socket_y_mm": 0.25,
+    }
+    write_card(folder, data="d", objective="o", command="c", commit="0", metrics=metrics)
+    found = probes(study.path, ("state", str(folder)), []).found
+    assert found.keys() == {str(folder)}
+    assert found[str(folder)].errors == {"hand_z_mm": 0.12, "socket_y_mm": 0.25}
+    assert found[str(folder)].accuracy == pytest.approx(0.982)
 
 
 def test_an_encoder_is_known_by_the_folder_of_its_run(tmp_path) -> None:
     inside = tmp_path / "probes" / "mine"
     inside.mkdir(parents=True)
-    (inside / "report.json").write_text(audit("outputs/mine", 0.1, ("touch",)))
+    (inside / "report.json").write_text(probe_report("outputs/mine", 0.1, ("touch",)))
     found = probes(tmp_path, ("outputs/mine/encoder",), []).found
     assert found["outputs/mine/encoder"].errors["hand_z_mm"] == pytest.approx(0.1)
 
 
 def test_probes_of_another_encoder_are_named(study, tmp_path) -> None:
     path = tmp_path / "other.json"
-    path.write_text(audit("vit-dynamics", 0.1))
+    path.write_text(probe_report("vit-dynamics", 0.1))
     content = compose(study.path, [path])
     assert content.notes[-1] == f"{path} is of vit-dynamics, which this study does not have."
 
 
 def test_a_correlation_needs_several_encoders(tmp_path) -> None:
-    names = ("resnet-pose", "resnet-dynamics", "vit-dynamics", "random")
+    names = ("resnet-pose", "resnet-pose:touch", "resnet-dynamics", "vit-dynamics")
     ablation = write_study(tmp_path / "s", AblationConfig(names, seeds=1))
-    html = page(compose(ablation.path))
-    assert "Hand z" in html and "rank correlation" not in html
-    (tmp_path / "report.json").write_text(audit("resnet-pose", 0.1))
-    # The errors are 2.1, 0.264, 0.24 and 12.1; by success the last is the worst.
-    assert "over 4 encoders" in page(compose(ablation.path, [tmp_path]))
+    paths = []
+    for number, name in enumerate(("resnet-pose", "resnet-dynamics", "vit-dynamics")):
+        paths.append(tmp_path / f"{name}.json")
+        paths[-1].write_text(probe_report(name, 0.1 + number))
+    # Touch has a smaller error than both, and succeeds least of all; the others fall in order.
+    for given, said in ((paths[:1], "Hand z"), (paths, "rank correlation 0.20 over 4 encoders")):
+        html = page(compose(ablation.path, given))
+        assert said in html
+        assert ("rank correlation" in html) == (len(given) == 3)
 
 
 def operations(encoder: VisuotactileEncoder) -> Iterator[float]:

@@ -219,7 +219,7 @@ def test_training_leaves_the_encoder_as_it_was(tmp_path):
     encoder.save_pretrained(tmp_path / "encoder")
     before = load_file(tmp_path / "encoder" / "model.safetensors")
     name = str(tmp_path / "encoder")
-    run = train(small(representation=name, steps=128), tmp_path / "run", progress=False, filmed=0)
+    run = train(small(representation=name, steps=64), tmp_path / "run", progress=False, filmed=0)
     # A policy on an encoder that is not bundled has a copy of it, made after training.
     after = load_file(run.folder / "policy" / "encoder" / "model.safetensors")
     assert before.keys() == after.keys()
@@ -231,7 +231,7 @@ def test_training_leaves_the_encoder_as_it_was(tmp_path):
 
     VisuotactileEncoder(config).save_pretrained(tmp_path / "encoder")
     with pytest.raises(RunError, match="begun with another encoder"):
-        train(small(representation=name, steps=128), tmp_path / "run", progress=False)
+        train(small(representation=name, steps=64), tmp_path / "run", progress=False)
 
 
 @pytest.fixture(scope="module")

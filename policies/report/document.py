@@ -144,9 +144,12 @@ def provenance(document: Document) -> dict[str, str]:
 def _finding(section: Section) -> str:
     ranked = sorted(section.rows, key=lambda row: row.success.value, reverse=True)
     sensed = [row for row in ranked if row.representation != ORACLE]
-    parts = [_reaches(row) for row in dict.fromkeys((*sensed[:1], *sensed[-1:]))]
-    if len(parts) > 1:
-        parts = [f"best {parts[0]}", f"worst {parts[1]}"]
+    if len(sensed) < 2:
+        parts = [_reaches(row) for row in sensed]
+    elif sensed[0].success.value == sensed[-1].success.value:
+        parts = [f"all that a robot can sense {percent(sensed[0].success.value)}"]
+    else:
+        parts = [f"best {_reaches(sensed[0])}", f"worst {_reaches(sensed[-1])}"]
     parts += [f"privileged {_reaches(row)}" for row in ranked if row.representation == ORACLE]
     return "; ".join(parts) or "no policy yet"
 
@@ -167,5 +170,9 @@ def _all(name: str, *sources: Mapping[str, object]) -> str:
 
 def _plain(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items() if item is not None)
+        return ", ".join(
+            f"{key.replace('_', ' ')} {_plain(item)}"
+            for key, item in value.items()
+            if item is not None
+        )
     return str(value)

@@ -200,7 +200,7 @@ def failures(section: Section) -> Drawing | None:
 
 
 def _about(section: Section, of: str, intervals: str = "95% bands") -> str:
-    return f"{of}, one of each" if section.single else f"{of}, with {intervals}"
+    return f"{of}, one run each" if section.single else f"{of}, with {intervals}"
 
 
 def _profile_at(profile: Band, threshold: float) -> float:

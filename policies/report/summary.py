@@ -20,6 +20,7 @@ from policies.statistics import (
     sample_efficiency,
     steps_to,
 )
+from vtenv.connectors import CONNECTOR_NAMES
 
 REACHED = 0.9
 """Success rate that "steps to" is about."""
@@ -126,7 +127,7 @@ def sections(study: Study, costs: Mapping[str, float], seed: int = 0) -> list[Se
 
 def _section(study: Study, method: Method, costs: Mapping[str, float], seed: int) -> Section:
     runs = [run for run in study.runs if Method.of(run.cell) == method]
-    connectors = _common_order(run.episodes for run in runs)
+    connectors = tuple(sorted({name for run in runs for name in run.episodes}, key=_place))
     notes = []
     whole = [run for run in runs if set(run.episodes) == set(connectors)]
     for run in runs:
@@ -205,9 +206,10 @@ def _scores(runs: Iterable[Run], connectors: Sequence[str]) -> Floats:
     return np.array([[run.episodes[name].rate for name in connectors] for run in runs])
 
 
-def _common_order(sets: Iterable[Iterable[str]]) -> tuple[str, ...]:
-    """All names, in the order in which they are first met."""
-    return tuple(dict.fromkeys(name for names in sets for name in names))
+def _place(connector: str) -> tuple[int, str]:
+    """Where a connector stands among others: one of another version last."""
+    known = connector in CONNECTOR_NAMES
+    return (CONNECTOR_NAMES.index(connector) if known else len(CONNECTOR_NAMES)), connector
 
 
 def _reached(runs: Sequence[Run]) -> Reached | None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from policies.report.study import Run
 
-MAX_BYTES = 3 * 2**20
+MAX_BYTES = 5 * 2**20
 """A larger video is linked to, and does not become a part of the page."""
-MAX_TOTAL_BYTES = 24 * 2**20
+MAX_TOTAL_BYTES = 32 * 2**20
 """Videos that would make a page hold more than this are linked to."""
 
 _TYPES = {".mp4": "video/mp4", ".webm": "video/webm"}
