@@ -16,7 +16,7 @@ import tyro
 from policies.commands import CommandError
 
 COMMANDS = {
-    "demo": "Watch the scripted expert insert all four connectors: a table and a video.",
+    "demo": "Watch a learned policy insert all four connectors: a table and a video.",
     "view": "Drive the hand from the keyboard and see what the sensors see.",
     "doctor": "Say what works on this machine, and what to do about what does not.",
     "benchmark": "Measure steps a second: physics, each sensor, the whole environment.",

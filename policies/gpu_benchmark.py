@@ -55,7 +55,7 @@ def measure(
     """
     loaded = _load_encoders(encoders, **settings)
     options: dict[str, Any] = {"steps": steps, "repetitions": repetitions, "seed": seed}
-    found = []
+    found: list[dict[str, Any]] = []
     try:
         described = describe_device(device)
         first = _first_step(device) if compile_time else None
@@ -67,8 +67,8 @@ def measure(
     with progress_bar() as progress:
         for worlds in sizes:
             task = progress.add_task(f"{worlds:,} worlds", total=4)
-            found.append(
-                _measure_size(
+            try:
+                size = _measure_size(
                     SizeSpeed(worlds),
                     device=device,
                     settings=settings,
@@ -76,7 +76,12 @@ def measure(
                     advance=partial(progress.advance, task),
                     **options,
                 )
-            )
+            except KeyboardInterrupt:
+                if not found:
+                    raise
+                progress.console.print("Interrupted: the sizes before are kept.")
+                break
+            found.append(size)
     if not any(size["rates"] for size in found):
         raise CommandError(f"nothing was measured: {found[0]['error']}")
     return {

@@ -45,8 +45,9 @@ __all__ = ["RunError", "TrainConfig", "TrainError", "TrainResult", "train"]
 
 _ROWS = 500
 """Rows of the table on training, about."""
-_MIN_LOG_STEPS = 1_000
-"""Least steps between two of them."""
+_WHOLE_EPISODE = 100
+"""Least control steps of a world between two of them: a row on less would count the episodes that
+succeed soon, and miss those that take all their time."""
 
 
 class TrainError(RuntimeError):
@@ -200,6 +201,7 @@ class _Training:
             start_from(start, self.model)
         else:
             calibrate(self.model.policy, venv, config.seed)
+            self.envs.take()  # episodes that nobody learned from
         self.curriculum = Curriculum(self._simulation, config.curriculum)
         self.dagger = self._dagger()
         self.log = RunLog(files, config.steps, state, progress)
@@ -219,6 +221,11 @@ class _Training:
     def steps(self) -> int:
         """Control steps so far."""
         return self.model.num_timesteps
+
+    @property
+    def _row_steps(self) -> int:
+        """Least steps between two rows of the table on training."""
+        return _WHOLE_EPISODE * self.envs.num_envs
 
     @property
     def _simulation(self) -> Simulation:
@@ -292,7 +299,7 @@ class _Training:
         config = self.config
         assert config.steps and config.evaluate_every and config.checkpoint_every
         save = steps - self.saved >= config.checkpoint_every
-        if save or steps - self.logged >= max(config.steps / _ROWS, _MIN_LOG_STEPS):
+        if save or steps - self.logged >= max(config.steps / _ROWS, self._row_steps):
             self._log()
         evaluations = self.log.evaluations
         if not evaluations or steps - evaluations[-1]["steps"] >= config.evaluate_every:

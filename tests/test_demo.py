@@ -38,8 +38,8 @@ def read_video(path):
 def test_demo_prints_a_table_and_writes_a_video(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "off")
     output = tmp_path / "new" / "folder"
-    arguments = ["--connector", "pin", "--episodes", "1", "--output", str(output)]
-    assert cli.main(["demo", *arguments]) == 0
+    arguments = ["--policy", "expert", "--connector", "pin", "--episodes", "1"]
+    assert cli.main(["demo", *arguments, "--output", str(output)]) == 0
     captured = capsys.readouterr()
     assert "2.54 mm pin header" in captured.out
     assert "1 of 1" in captured.out

@@ -251,6 +251,7 @@ def _run(
                 on_interrupt=lambda: display.console.print(
                     "Interrupted. Policies in training are brought to a checkpoint; once more to "
                     "stop at once.",
+                    soft_wrap=True,
                 ),
             )
     except KeyboardInterrupt:
@@ -289,7 +290,8 @@ def _report(ablation: Ablation, standing: Standing) -> int:
         console.print(f"[red]{blocked} had no policy to start from[/]", soft_wrap=True)
     console.print(f"Ablation: {ablation.path}", soft_wrap=True)
     if standing.cells("failed"):
-        console.print("Each failed cell's folder has failed.json and log.txt; --retry tries again.")
+        console.print("Their folders have failed.json and log.txt; --retry tries them again.")
         return 1
-    console.print(f"Write its report with: vtinsert report {shlex.quote(str(ablation.path))}")
+    command = f"vtinsert report {shlex.quote(str(ablation.path))}"
+    console.print(f"Write its report with: {command}", soft_wrap=True)
     return 0

@@ -22,7 +22,7 @@ from vtenv.connectors import CONNECTORS
 from vtenv.task import SUCCESS_FRACTION
 from vtenv.whole_file import whole_file
 
-DEFAULT_POLICY = EXPERT.name
+DEFAULT_POLICY = "resnet-dynamics"
 """Who is shown unless another is asked for."""
 
 _SHEET_COLUMNS = (0.0, 0.65, 1.0)
@@ -39,14 +39,13 @@ def demo(
     seed: int = 0,
     output: Path = Path("vtinsert-demo"),
 ) -> int:
-    """Watch the scripted expert insert all four connectors: a table and a video.
+    """Watch a learned policy insert all four connectors: a table and a video.
 
-    The expert knows where plug and socket are; it shows that the task can be done, and what it
-    looks and feels like. A learned policy knows what it sees and feels. Writes `demo.mp4` and a
-    contact sheet, `demo.png`.
+    The policy knows what its encoder sees and feels; the scripted expert, which can be shown in
+    its place, knows where plug and socket are. Writes `demo.mp4` and a contact sheet, `demo.png`.
 
     Args:
-        policy: "expert", a bundled policy's name, or the folder of a policy or a training run.
+        policy: A bundled policy's name, the folder of a policy or a training run, or "expert".
         connector: Connectors to insert.
         episodes: Episodes of each connector.
         filmed: How many of each connector's episodes go into the video; 0 for no video.
@@ -110,7 +109,7 @@ def _play(
 
 
 def _table(player: Player, condition: Condition, records: dict[str, list[EpisodeRecord]]) -> Table:
-    who = "Scripted expert" if player is EXPERT else player.name
+    who = "Scripted expert" if player is EXPERT else f"Policy {player.name}"
     table = Table(
         title=f"{who} at {condition.description}",
         caption=f"An episode ends in success once {SUCCESS_FRACTION:.0%} of the travel is in. "

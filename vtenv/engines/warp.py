@@ -7,10 +7,12 @@ of the fields in which they differ.
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import mujoco
@@ -74,6 +76,9 @@ _PER_WORLD_FIELDS = (
 _GEL_DEPTH_MM = scene.GEL_THICKNESS * 1e3
 _SEED_STEP = -0x61C8864680B583EB  # 2^64 over the golden ratio, as a signed number
 
+_log = logging.getLogger(__name__)
+wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)  # no line for every kernel it loads
+
 Key = TypeVar("Key", bound=Hashable)
 R = TypeVar("R")
 
@@ -113,6 +118,7 @@ class WarpEngine:
             there = ", ".join(d.alias for d in wp.get_devices())
             raise ValueError(f"there is no device {device!r}; choose one of {there}") from error
         self._torch_device = torch.device(wp.device_to_torch(self._device))
+        self._tell_of_compilation()
         self.num_worlds = num_worlds
         self.bank_size = BANK_SIZE
         self._config = config
@@ -182,6 +188,13 @@ class WarpEngine:
             return there
 
         return wait
+
+    def _tell_of_compilation(self) -> None:
+        """Say that it takes a while if no kernel was compiled for such a device before."""
+        kind = f"sm{self._device.arch}" if self._device.is_cuda else "cpu"
+        cache = Path(str(wp.config.kernel_cache_dir))
+        if not any(cache.glob(f"wp_mujoco_warp*/*.{kind}*")):
+            _log.warning("compiling kernels for %s: about two minutes, once", self._device.alias)
 
     def _tell_of_overflow(self, worlds: int) -> None:
         """Warn of worlds that had more contacts than there is room for; many are an error."""

@@ -1,0 +1,22 @@
+"""The policies that come with the package."""
+
+import pytest
+
+from policies.deployable import bundled_policies, load_policy, policies_folder
+from policies.evaluation import evaluate
+from policies.players import load_player
+
+
+@pytest.mark.parametrize("name", bundled_policies())
+def test_a_bundled_policy_is_small_and_for_the_encoder_that_is_here(name):
+    folder = policies_folder() / name
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 4 << 20
+    assert (folder / "README.md").is_file()
+    policy = load_policy(name)  # refuses another encoder than it was trained on
+    assert policy.representation.encoder is not None
+
+
+@pytest.mark.parametrize("name", bundled_policies())
+def test_a_bundled_policy_inserts_every_connector(name):
+    records = evaluate(load_player(name), episodes=24, seed=7)
+    assert sum(record.success for record in records) >= 22
