@@ -1,11 +1,7 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
-import os
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +13,7 @@ from policies.ablation import EPISODES_FILE, FAILED_FILE, Ablation, write_rows
 from policies.ablation_grid import AblationConfig, AblationError, Cell
 from policies.ablation_run import Standing, run_grid
 from policies.commands.ablate import PRESETS
-from policies.executors import Ended, Job, LocalExecutor, RayExecutor
+from policies.executors import Ended, Job
 from representation.bundled import bundled_encoders
 
 CONFIG = AblationConfig(("state", "proprio"), ("dagger", "ppo"), ("scratch", "warm"), seeds=2)
@@ -358,102 +354,3 @@ def test_an_interruption_goes_to_the_cells_and_keeps_what_is_done(tmp_path):
 def test_a_cell_whose_files_are_elsewhere_says_so(tmp_path):
     standing = run(Ablation(tmp_path), AblationConfig(("state",), seeds=1), InOrder(elsewhere=True))
     assert "every node must see this folder" in standing.errors[STATE]
-
-
-# Executors
-def wait_for(executor, count: int) -> dict[str, str]:
-    """The failures of the next jobs that end, by name."""
-    ended: dict[str, str] = {}
-    while len(ended) < count:
-        ended |= {one.name: one.failure for one in executor.wait(1.0)}
-    return ended
-
-
-def log_of(job: Job) -> str:
-    return job.log.read_text()
-
-
-FOREVER = "import time\nwhile True: time.sleep(0.01)"
-REPORT = "import os; print(os.getpid(), os.environ['OMP_NUM_THREADS'], {})"
-
-
-def job(folder: Path, name: str, function, *arguments) -> Job:
-    # Functions of the standard library can be found by name from any process.
-    return Job(name, function, arguments, folder / name / "log.txt")
-
-
-def check_executor(executor, folder: Path) -> None:
-    """What holds for every executor of two workers with a thread each."""
-    reports = [job(folder, f"report-{i}", exec, REPORT.format(i)) for i in range(2)]
-    for one in reports:
-        executor.start(one)
-    assert executor.free == 0
-    assert wait_for(executor, 2) == {"report-0": "", "report-1": ""}
-    assert executor.free == 2
-    told = [log_of(one).split() for one in reports]
-    assert [words[1:] for words in told] == [["1", "0"], ["1", "1"]]
-    # Each in a process of its own, and none in this one.
-    assert len({os.getpid(), *(int(words[0]) for words in told)}) == 3
-
-    executor.start(job(folder, "raises", int, "x"))
-    executor.start(job(folder, "dies", os._exit, 3))
-    failures = wait_for(executor, 2)
-    assert failures["raises"] and failures["dies"]
-    assert "ValueError: invalid literal" in (folder / "raises" / "log.txt").read_text()
-
-    executor.start(job(folder, "native", os.system, "echo from below; echo error >&2"))
-    wait_for(executor, 1)
-    assert set((folder / "native" / "log.txt").read_text().split()) == {"from", "below", "error"}
-
-    marked = (
-        "import pathlib, time\n"
-        f"mark = pathlib.Path({str(folder / 'mark')!r})\n"
-        "try:\n"
-        "    mark.write_text('started')\n"
-        "    while True: time.sleep(0.01)\n"
-        "except KeyboardInterrupt: mark.write_text('interrupted')"
-    )
-    executor.start(job(folder, "marked", exec, marked))
-    while not (folder / "mark").exists() or (folder / "mark").read_text() != "started":
-        time.sleep(0.01)
-    executor.interrupt()
-    assert (folder / "mark").read_text() == "interrupted"
-
-
-def test_local_executor(tmp_path):
-    with LocalExecutor(workers=2, threads=1) as executor:
-        check_executor(executor, tmp_path)
-        assert executor.free == 2
-        executor.start(job(tmp_path, "forever", exec, FOREVER))
-    # Leaving it ended the job, or this would not return.
-
-
-def test_local_executor_says_how_a_process_ended(tmp_path):
-    with LocalExecutor(workers=2, threads=1) as executor:
-        executor.start(job(tmp_path, "code", os._exit, 3))
-        executor.start(job(tmp_path, "killed", exec, "import os; os.kill(os.getpid(), 9)"))
-        failures = wait_for(executor, 2)
-    assert failures["code"] == "its process ended with exit code 3"
-    assert "SIGKILL" in failures["killed"]
-    assert "memory" in failures["killed"]
-
-
-def test_jobs_are_spread_evenly_over_the_devices(tmp_path):
-    code = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'))"
-    jobs = [job(tmp_path, f"job-{i}", exec, code) for i in range(5)]
-    with LocalExecutor(workers=3, threads=1, devices=("2", "GPU-7")) as executor:
-        for one in jobs[:3]:
-            executor.start(one)
-        wait_for(executor, 3)
-        assert [log_of(one).strip() for one in jobs[:3]] == ["2", "GPU-7", "2"]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra ray")
-def test_ray_executor(tmp_path, monkeypatch):
-    # Ray gives its processes 15 s to start: too few to compile all they import every time.
-    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with RayExecutor(workers=2, threads=1) as executor:
-        check_executor(executor, tmp_path)
-    assert not sys.modules["ray"].is_initialized()
