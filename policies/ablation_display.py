@@ -122,8 +122,10 @@ class GridDisplay:
             return "no start"
         if status != "running":
             return status
+        if part == 1:
+            return "final episodes"
         row = last_row(self._ablation.folder(cell) / "metrics.csv")
-        success = f" ({float(row['success']):.0%})" if row.get("success") else ""
+        success = f", success {float(row['success']):.0%}" if row.get("success") else ""
         return f"at {part:.0%}{success}"
 
     def _time(self, done: float, total: int) -> str:

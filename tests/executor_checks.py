@@ -24,6 +24,24 @@ def log_of(job: Job) -> str:
 REPORT = "import os; print(os.getpid(), os.environ['OMP_NUM_THREADS'], {})"
 
 
+MARKS = """\
+import pathlib, time
+mark = pathlib.Path({!r})
+try:
+    mark.write_text("started")
+    while True:
+        time.sleep(0.01)
+except KeyboardInterrupt:
+    mark.write_text("interrupted")
+"""
+
+
+def wait_until(mark: Path, text: str) -> None:
+    """Wait until a job has left its mark."""
+    while not mark.exists() or mark.read_text() != text:
+        time.sleep(0.01)
+
+
 def job(folder: Path, name: str, function, *arguments) -> Job:
     # Functions of the standard library can be found by name from any process.
     return Job(name, function, arguments, folder / name / "log.txt")
@@ -52,16 +70,8 @@ def check_executor(executor: Executor, folder: Path) -> None:
     wait_for(executor, 1)
     assert set((folder / "native" / "log.txt").read_text().split()) == {"from", "below", "error"}
 
-    marked = (
-        "import pathlib, time\n"
-        f"mark = pathlib.Path({str(folder / 'mark')!r})\n"
-        "try:\n"
-        "    mark.write_text('started')\n"
-        "    while True: time.sleep(0.01)\n"
-        "except KeyboardInterrupt: mark.write_text('interrupted')"
-    )
-    executor.start(job(folder, "marked", exec, marked))
-    while not (folder / "mark").exists() or (folder / "mark").read_text() != "started":
-        time.sleep(0.01)
+    mark = folder / "mark"
+    executor.start(job(folder, "marked", exec, MARKS.format(str(mark))))
+    wait_until(mark, "started")
     executor.interrupt()
-    assert (folder / "mark").read_text() == "interrupted"
+    assert mark.read_text() == "interrupted"

@@ -170,14 +170,14 @@ def test_ray_gives_the_same_policies(study, grid, tmp_path, monkeypatch):
     with RayExecutor(workers=2, threads=1) as executor:
         check_executor(executor, tmp_path)
         # A Ray that is there is used, and left running.
-        shown = ablate(output, "--grid", str(grid), "--executor", "ray")
+        alone = ("--algorithms", "dagger", "--starts", "scratch")
+        shown = ablate(output, "--grid", str(grid), *alone, "--executor", "ray")
         assert shown.code == 0, shown.err
         assert sys.modules["ray"].is_initialized()
     assert not sys.modules["ray"].is_initialized()
-    assert episodes(output) == episodes(local)
-    for folder in (DAGGER, WARM):
-        policies = [path / folder / "policy" / "policy.safetensors" for path in (local, output)]
-        assert policies[0].read_bytes() == policies[1].read_bytes()
+    assert episodes(output) == episodes(local)[:3]
+    mine, theirs = (path / DAGGER / "policy/policy.safetensors" for path in (local, output))
+    assert mine.read_bytes() == theirs.read_bytes()
 
 
 @pytest.mark.slow
@@ -194,6 +194,8 @@ def test_an_interruption_loses_nothing_and_says_how_to_go_on(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         process_group=0,
+        # A shell's background jobs ignore it, and so would this one under theirs.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     begun = output / DAGGER / "evaluations.csv"
     while not last_row(begun):

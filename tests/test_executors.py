@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 
-from executor_checks import check_executor, job, log_of, wait_for
+import pytest
+from executor_checks import MARKS, check_executor, job, log_of, wait_for, wait_until
 
 from policies.executors import LocalExecutor
 
@@ -37,6 +38,25 @@ def test_jobs_are_spread_evenly_over_the_devices(tmp_path):
             executor.start(one)
         wait_for(executor, 3)
         assert [log_of(one).strip() for one in jobs[:3]] == ["2", "GPU-7", "2"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes cannot be told to end there")
+def test_jobs_end_with_a_parent_that_was_killed(tmp_path):
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from policies.executors import Job, LocalExecutor\n"
+        "if __name__ == '__main__':\n"
+        "    with LocalExecutor(1, 1) as executor:\n"
+        "        executor.start(Job('job', exec, (sys.argv[1],), Path(sys.argv[2])))\n"
+        "        time.sleep(1000)"
+    )
+    mark = tmp_path / "mark"
+    command = [sys.executable, "-c", code, MARKS.format(str(mark)), str(tmp_path / "log.txt")]
+    with subprocess.Popen(command) as parent:
+        wait_until(mark, "started")
+        parent.kill()
+    wait_until(mark, "interrupted")
 
 
 def test_ray_that_is_missing_is_named_with_its_extra():

@@ -186,6 +186,13 @@ def _asked(given: dict[str, Any]) -> dict[str, Any]:
     path = PRESETS / f"{given['preset']}.yml" if "preset" in given else given.get("grid")
     asked = {} if path is None else AblationConfig.from_json(read_document(path)).as_json()
     asked |= {name: given[name] for name in _AXES if name in given}
+    if "training_by_algorithm" in asked:
+        # Of a preset or a file, less what the options leave out.
+        asked["training_by_algorithm"] = {
+            name: fields
+            for name, fields in asked["training_by_algorithm"].items()
+            if name in asked["algorithms"]
+        }
     for field, names in (("training", _TRAINING), ("evaluation", _EVALUATION)):
         asked[field] = {**asked.get(field, {}), **{n: given[n] for n in names if n in given}}
     if settings := {name: given[name] for name in _SETTINGS if name in given}:
