@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -102,7 +103,6 @@ def run_grid(
     Raises:
         KeyboardInterrupt: When interrupted. The running cells have been told, and have written
             what they need to go on.
-        OSError: If the table of all episodes cannot be written.
     """
     running: dict[str, Cell] = {}
     try:
@@ -122,7 +122,9 @@ def run_grid(
                 return
             for ended in executor.wait(_POLL_SECONDS):
                 _settle(ablation, standing, running.pop(ended.name), ended.failure)
-                ablation.write_episodes(standing.status)
+                # A full disk is no reason to end the others; the cell is just tried again.
+                with contextlib.suppress(OSError):
+                    ablation.write_episodes(standing.status)
     except KeyboardInterrupt:
         on_interrupt()
         executor.interrupt()
@@ -141,7 +143,8 @@ def _settle(ablation: Ablation, standing: Standing, cell: Cell, failure: str) ->
             f"it left nothing in {ablation.folder(cell)}; every node must see this folder"
         )
         standing.fail(cell, failure)
-        ablation.write_failure(cell, failure)
+        with contextlib.suppress(OSError):
+            ablation.write_failure(cell, failure)
 
 
 def run_cell(

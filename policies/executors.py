@@ -221,7 +221,7 @@ class RayExecutor:
             max_calls=1,  # a process for each job
             max_retries=0,
             runtime_env={"env_vars": _thread_variables(self._threads)},
-        )(_task)
+        )(_ray_task)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -239,7 +239,7 @@ class RayExecutor:
     def start(self, job: Job) -> None:
         """Start a job; `free` must not be 0."""
         payload = pickle.dumps((job.function, job.arguments))
-        self._running[self._remote.remote(payload, job.log)] = job.name
+        self._running[self._remote.remote(payload, job.log, os.getcwd())] = job.name
 
     def wait(self, timeout: float) -> list[Ended]:
         """Wait until a job ends, at most `timeout` seconds; the jobs that have."""
@@ -302,7 +302,7 @@ def _process(payload: bytes, log: Path, threads: int, device: str | None) -> Non
 
 
 def _task(payload: bytes, log: Path) -> None:
-    """Unpickle a job and do it; also what a task of `RayExecutor` does."""
+    """Unpickle a job and do it."""
     with _logged(log):
         try:
             function, arguments = pickle.loads(payload)
@@ -310,6 +310,14 @@ def _task(payload: bytes, log: Path) -> None:
         except Exception:
             traceback.print_exc()
             raise
+
+
+def _ray_task(payload: bytes, log: Path, folder: str) -> None:
+    """What a task of `RayExecutor` does."""
+    # Relative paths are meant from where the command was given, if the node has that folder.
+    if os.path.isdir(folder):
+        os.chdir(folder)
+    _task(payload, log)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
