@@ -4,6 +4,7 @@ import argparse
 import warnings
 from pathlib import Path
 
+import gymnasium
 import pytest
 import torch
 import yaml
@@ -69,8 +70,11 @@ def test_what_is_given_overrides_the_preset_in_dictionaries_too():
 
 
 @pytest.mark.parametrize("algorithm", RL_ZOO_NAMES)
-def test_rl_zoo_trains_with_them(algorithm, tmp_path):
+def test_rl_zoo_trains_with_them(algorithm, tmp_path, monkeypatch):
     """As `python -m rl_zoo3.train --gym-packages vtenv --conf-file FILE`."""
+    # Importing it puts another TimeLimit in Gymnasium, which is taken out again afterwards.
+    for owner in (gymnasium.wrappers, gymnasium.wrappers.common, gymnasium.envs.registration):
+        monkeypatch.setattr(owner, "TimeLimit", gymnasium.wrappers.TimeLimit, raising=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own dependencies
         from rl_zoo3.exp_manager import ExperimentManager
