@@ -14,7 +14,6 @@ What is finished is not done again, and a run that fails does not keep the other
 from __future__ import annotations
 
 import json
-import os
 import queue
 import shlex
 import subprocess
@@ -31,6 +30,7 @@ from rich.console import Console
 
 from policies import machine
 from scripts.data_size_figure import data_size_figure, data_size_table
+from scripts.one_device import one_device
 from vtenv.whole_file import whole_file
 
 PRESETS = ("control-resnet-dynamics", "control-vit-dynamics", "control-resnet-pose")
@@ -219,7 +219,7 @@ def _vtinsert(folder: Path, name: str, command: Sequence[str], device: str) -> b
             [sys.executable, "-m", "policies.cli", *command],
             stdout=file,
             stderr=file,
-            env=_only(device),
+            env=one_device(device),
             check=False,
         )
     if done.returncode:
@@ -227,15 +227,6 @@ def _vtinsert(folder: Path, name: str, command: Sequence[str], device: str) -> b
         return False
     console.print(f"{name} is done")
     return True
-
-
-def _only(device: str) -> dict[str, str]:
-    """The environment of a process that sees one device."""
-    kind, _, number = device.partition(":")
-    there = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    visible = there.split(",") if there else [str(k) for k in range(torch.cuda.device_count())]
-    chosen = visible[int(number or 0)] if kind == "cuda" else ""
-    return {**os.environ, "CUDA_VISIBLE_DEVICES": chosen}
 
 
 # What came out.

@@ -12,7 +12,6 @@ weights need a network; with --pretrained from those, as in the paper.
 from __future__ import annotations
 
 import json
-import os
 import queue
 import shlex
 import subprocess
@@ -44,6 +43,7 @@ from representation.training import (
     pretrain,
 )
 from scripts import paper_figures
+from scripts.one_device import one_device
 from scripts.paper_runs import BACKBONES, Run, classify, joint_scores, project, shrink, study
 from vtenv.grasps import POSE_LABELS, SPLITS, GraspConfig, grasp_blocks, num_grasps
 from vtenv.whole_file import whole_file
@@ -187,7 +187,9 @@ def _train_all(
         command = [sys.executable, __file__, *sys.argv[1:], "--worker", name]
         console.print(f"{name} on {device} ...")
         with log.open("w") as file:
-            done = subprocess.run(command, stdout=file, stderr=file, env=_only(device), check=False)
+            done = subprocess.run(
+                command, stdout=file, stderr=file, env=one_device(device), check=False
+            )
         if done.returncode:
             console.print(f"{name} failed; see {log}", style="red")
             return False
@@ -204,15 +206,6 @@ def _train_all(
     for worker in workers:
         worker.join()
     return failed
-
-
-def _only(device: str) -> dict[str, str]:
-    """The environment of a process that sees one device."""
-    kind, _, number = device.partition(":")
-    there = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    visible = there.split(",") if there else [str(k) for k in range(torch.cuda.device_count())]
-    chosen = visible[int(number or 0)] if kind == "cuda" else ""
-    return {**os.environ, "CUDA_VISIBLE_DEVICES": chosen}
 
 
 def _is_done(folder: Path, name: str) -> bool:
