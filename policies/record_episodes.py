@@ -27,6 +27,21 @@ class EpisodeMeans:
     length: float
     terms: dict[str, float]
 
+    def __add__(self, other: EpisodeMeans) -> EpisodeMeans:
+        """The means over the episodes of both."""
+        episodes = self.episodes + other.episodes
+        part = other.episodes / episodes
+
+        def mean(mine: float, theirs: float) -> float:
+            return mine + part * (theirs - mine)
+
+        return EpisodeMeans(
+            episodes,
+            mean(self.success, other.success),
+            mean(self.length, other.length),
+            {name: mean(term, other.terms[name]) for name, term in self.terms.items()},
+        )
+
     def row(self) -> dict[str, float]:
         """The means as a part of a table's row."""
         return {

@@ -23,14 +23,15 @@ from policies.curriculum import Curriculum
 from policies.curve import draw_curve
 from policies.dagger import Dagger, DistillationError
 from policies.dagger_config import DaggerConfig, DaggerRound
-from policies.deployable import load_policy, save_policy
+from policies.deployable import DeployablePolicy, load_policy, save_policy
+from policies.episodes import EpisodeRecord
 from policies.evaluation import evaluate
 from policies.features import calibrate
 from policies.hyperparameters import merge, preset
 from policies.interruption import Interruption
 from policies.players import learned
 from policies.rating import RESULT_SEED, SELECTION_SEED, Rating
-from policies.record_episodes import RecordEpisodes
+from policies.record_episodes import EpisodeMeans, RecordEpisodes
 from policies.representations import Representation, make_representation
 from policies.run_files import RunError, RunFiles, whole_folder
 from policies.run_log import Row, RunLog
@@ -216,6 +217,7 @@ class _Training:
         self.logged_seconds = self.seconds
         self.begun = time.monotonic()
         self.rounds: list[DaggerRound] = []
+        self.ended: EpisodeMeans | None = None
 
     @property
     def steps(self) -> int:
@@ -298,6 +300,7 @@ class _Training:
         """Log, evaluate and save what is due; whether the worlds are to start anew."""
         config = self.config
         assert config.steps and config.evaluate_every and config.checkpoint_every
+        self._attend()
         save = steps - self.saved >= config.checkpoint_every
         if save or steps - self.logged >= max(config.steps / _ROWS, self._row_steps):
             self._log()
@@ -314,15 +317,22 @@ class _Training:
         if self.steps == self.logged:
             return
         row: Row = {"steps": self.steps, "seconds": seconds}
-        means = self.envs.take()
-        if means is not None:
-            row |= means.row()
-            self.curriculum.learn_of(means.episodes, means.success)
+        self._attend()
+        if self.ended is not None:
+            row |= self.ended.row()
+        self.ended = None
         row |= self._learned()
         row["steps_per_s"] = (self.steps - self.logged) / (seconds - self.logged_seconds)
         row["curriculum"] = self.curriculum.scale
         self.logged, self.logged_seconds = self.steps, seconds
         self.log.train(row)
+
+    def _attend(self) -> None:
+        """Take note of the episodes that ended meanwhile."""
+        means = self.envs.take()
+        if means is not None:
+            self.curriculum.learn_of(means.episodes, means.success)
+            self.ended = means if self.ended is None else self.ended + means
 
     def _learned(self) -> Row:
         """What the algorithm says of its learning since it was last asked."""
@@ -402,16 +412,6 @@ class _Training:
         successes = sum(record.success for record in records)
         title = f"{ALGORITHMS[config.algorithm].title} on {config.representation}"
         draw_curve(files.curve, log.metrics, log.evaluations, title)
-        if filmed:
-            files.videos.mkdir(exist_ok=True)
-            film_pairs(
-                learned(policy),
-                condition("training"),
-                records,
-                files.videos / "best.mp4",
-                number=filmed,
-                same_engine=config.engine == "cpu",
-            )
         reached = next((row for row in log.evaluations if row["success"] >= 0.9), None)
         result = {
             "success": successes / len(records),
@@ -428,7 +428,29 @@ class _Training:
         }
         files.write_result(result)
         files.drop_checkpoints()
+        if filmed:
+            self._film(policy, records, filmed)
         return result
+
+    def _film(self, policy: DeployablePolicy, records: list[EpisodeRecord], filmed: int) -> None:
+        """Film episodes of the best policy. It is no reason to fail if that cannot be done here."""
+        videos = self.files.videos
+        try:
+            videos.mkdir(exist_ok=True)
+            film_pairs(
+                learned(policy),
+                condition("training"),
+                records,
+                videos / "best.mp4",
+                number=filmed,
+                same_engine=self.config.engine == "cpu",
+            )
+        except Exception as error:  # of the renderer, the encoder of videos, or the disk
+            print(
+                f"No video in {videos}: {error}. The policy and its result are there; film it with "
+                f"vtinsert evaluate {self.files.best}",
+                file=sys.stderr,
+            )
 
     def close(self) -> None:
         """Release the worlds."""

@@ -33,6 +33,7 @@ CONTROL_BACKBONES = {
 
 CONTROL_OBJECTIVES: dict[str, str | dict[str, float]] = {
     "pose": "pose",
+    "classification": "classification",
     "infonce": "infonce",
     "moco": "moco",
     "masked": "masked",

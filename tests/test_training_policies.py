@@ -18,7 +18,7 @@ from policies.callbacks import WarmUpCritic
 from policies.checkpoint import load_parameters
 from policies.curriculum import GROWTH, MIN_EPISODES, Curriculum, narrowed
 from policies.deployable import load_policy
-from policies.record_episodes import RecordEpisodes
+from policies.record_episodes import EpisodeMeans, RecordEpisodes
 from policies.representations import make_representation
 from policies.run_files import RunFiles
 from policies.training import RunError, TrainConfig, TrainError, train
@@ -96,6 +96,14 @@ def test_a_run_leaves_its_policies_tables_and_curve(run):
 def test_the_best_policy_is_filmed(tmp_path):
     run = train(small(steps=64), tmp_path / "run", progress=False)
     assert (run.folder / "videos" / "best.mp4").stat().st_size > 1000
+
+
+def test_a_video_that_cannot_be_made_is_no_reason_to_fail(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "videos").write_text("in the way")
+    run = train(small(steps=64), tmp_path / "run", progress=False)
+    assert "No video in" in capsys.readouterr().err
+    assert json.loads((run.folder / "result.json").read_text())["success"] == run.success
 
 
 def test_the_tables_tell_success_reward_terms_length_and_speed(run):
@@ -358,6 +366,14 @@ def test_episodes_are_summed_up_term_by_term():
     assert means.terms["time"] == pytest.approx(-0.2)
     assert envs.take() is None
     envs.close()
+
+
+def test_means_over_episodes_add_up():
+    few = EpisodeMeans(1, 1.0, 40.0, {"time": -0.4, "success": 5.0})
+    many = EpisodeMeans(3, 1 / 3, 80.0, {"time": -0.8, "success": 5 / 3})
+    both = few + many
+    assert (both.episodes, both.success, both.length) == (4, 0.5, 70.0)
+    assert both.terms == pytest.approx({"time": -0.7, "success": 2.5})
 
 
 @pytest.mark.parametrize(
