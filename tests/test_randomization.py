@@ -533,9 +533,7 @@ def test_what_is_inserted_is_scaled_across_its_axis_and_the_rest_stays(connector
 
 
 @pytest.mark.slow  # the Warp engine compiles for two minutes on a new machine
-def test_the_warp_engine_has_the_same_domains():
-    pytest.importorskip("torch")
-    pytest.importorskip("mujoco_warp")
+def test_the_warp_engine_has_the_same_domains(warp_device):
     ranges = DomainRandomizationConfig(
         connector_friction=(0.0, 0.6),
         clearance_mm=(0.2, 1.5),
@@ -552,7 +550,7 @@ def test_the_warp_engine_has_the_same_domains():
         "domain_randomization": ranges,
     }
     cpu = simulate(**options)
-    warp = simulate(engine="warp", engine_settings={"device": "cpu"}, **options)
+    warp = simulate(engine="warp", engine_settings={"device": warp_device}, **options)
     for name, values in vars(cpu.domain).items():
         np.testing.assert_array_equal(values, getattr(warp.domain, name), name)
     worlds = np.arange(8)
@@ -576,14 +574,12 @@ def test_the_warp_engine_has_the_same_domains():
 
 
 @pytest.mark.slow
-def test_each_world_has_its_own_depth_noise_on_the_warp_engine():
-    pytest.importorskip("torch")
-    pytest.importorskip("mujoco_warp")
+def test_each_world_has_its_own_depth_noise_on_the_warp_engine(warp_device):
     ranges = DomainRandomizationConfig.only(depth_noise_mm=(0.5, 4.0))
     simulation = simulate(
         6,
         engine="warp",
-        engine_settings={"device": "cpu"},
+        engine_settings={"device": warp_device},
         modalities=("depth",),
         domain_randomization=ranges,
     )

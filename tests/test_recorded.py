@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from vtenv.engines.recorded import Packed, leaves, rebuild, recorded  # noqa: E402
+from vtenv.engines.recorded import Packed, copied, leaves, rebuild, recorded  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,16 @@ def test_what_is_packed_comes_out_as_new_tensors():
     first[0].left.fill_(-1)
     assert torch.equal(second[0].left, tree[0].left)
     assert torch.equal(packed.copy()[0].left, tree[0].left)
+
+
+def test_copies_are_new_tensors_that_share_no_element():
+    tensors = {"a": torch.arange(3.0), "flags": torch.ones(3, dtype=torch.bool), "b": torch.ones(3)}
+    copies = copied(tensors)
+    assert list(copies) == list(tensors)
+    copies["a"].fill_(-1)
+    assert tensors["a"].tolist() == [0, 1, 2]
+    assert torch.equal(copies["b"], tensors["b"]) and torch.equal(copies["flags"], tensors["flags"])
+    assert copies["flags"].dtype == torch.bool
 
 
 def test_other_things_are_refused():

@@ -1,13 +1,20 @@
 """The Warp engine against the CPU engine, on Warp's CPU device and on CUDA where there is one."""
 
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.utils import seeding
 
 from policies.episodes import expert
-from vtenv.config import MODALITIES, VTInsertConfig
+from vtenv import task
+from vtenv.config import MODALITIES, InitialStateRanges, VTInsertConfig
 from vtenv.connectors import CONNECTOR_NAMES
+from vtenv.domain import NUM_DOMAIN_UNIFORMS, draw_domain
 from vtenv.expert import expert_action
+from vtenv.grasp_bank import BANK_SIZE
+from vtenv.randomization import DomainRandomizationConfig
 from vtenv.simulation import Simulation
 from vtenv.task import FAILURES
 from vtenv.vector_env import VTInsertVectorEnv
@@ -262,6 +269,137 @@ def test_tensors_are_the_arrays(mode):
         np.testing.assert_array_equal(reward, tensors[1].numpy())
     for env in envs:
         env.close()
+
+
+def twins(**settings):
+    """The same worlds, out of step: one draws episodes ahead, the other when told to reset."""
+    envs = [
+        VTInsertVectorEnv(
+            5,
+            engine="warp",
+            device="cpu",
+            observations="torch",
+            autoreset_mode=mode,
+            max_episode_steps=3,
+            **settings,
+        )
+        for mode in ("SameStep", "Disabled")
+    ]
+    observations = [env.reset(seed=7)[0] for env in envs]
+    for env in envs:
+        env._elapsed[:] = np.arange(5) % 3
+    return envs, observations
+
+
+def step_twins(envs, actions):
+    """One step of both, and what they then observe; which worlds began an episode."""
+    ahead, now = envs
+    seen = ahead.step(actions)[0]
+    again, _, terminated, truncated, _ = now.step(actions)
+    done = (terminated | truncated).numpy()
+    if done.any():
+        again = now.reset(options={"reset_mask": done})[0]
+    return [seen, again], done
+
+
+def assert_same_tensors(observations):
+    assert observations[0].keys() == observations[1].keys()
+    for name, value in observations[0].items():
+        assert torch.equal(value, observations[1][name]), name
+
+
+@pytest.mark.parametrize("modalities", [("depth", "state"), ("contact", "state")])
+@pytest.mark.parametrize("randomization", [None, DomainRandomizationConfig()])
+def test_episodes_drawn_ahead_are_those_drawn_at_the_reset(modalities, randomization):
+    envs, observations = twins(modalities=modalities, domain_randomization=randomization)
+    simulation = envs[0].simulation
+    generators = [seeding.np_random(7 + world)[0] for world in range(5)]
+
+    def assert_begun(worlds):
+        for world in worlds:
+            generator = generators[world]
+            uniforms = generator.random((1, task.NUM_UNIFORMS))
+            initial = task.initial_state(uniforms, simulation.config, BANK_SIZE, {})
+            assert simulation.state.connector[world] == initial.connector[0]
+            for name in ("hand", "socket_pos_w"):
+                np.testing.assert_allclose(
+                    getattr(simulation.state, name)[world], getattr(initial, name)[0], atol=1e-6
+                )
+            if randomization is not None:
+                domain = draw_domain(generator.random((1, NUM_DOMAIN_UNIFORMS)), simulation.config)
+                for name, value in vars(domain).items():
+                    np.testing.assert_array_equal(getattr(simulation.domain, name)[world], value[0])
+            if "depth" in modalities:
+                seed = np.array(generator.bit_generator.random_raw(), np.uint64).view(np.int64)
+                assert simulation.engine._seeds[world] == int(seed)
+
+    assert_begun(range(5))
+    begun = np.ones(5, int)
+    for step in range(10):
+        assert_same_tensors(observations)
+        actions = torch.full((5, 5), 0.1 * step)
+        observations, done = step_twins(envs, actions)
+        assert_begun(np.flatnonzero(done))
+        begun += done
+    assert_same_tensors(observations)
+    assert begun.min() >= 4
+    for handed_out, generator in zip(simulation.generators, generators, strict=True):
+        assert handed_out.bit_generator.state == generator.bit_generator.state
+    for env in envs:
+        env.close()
+
+
+def test_nothing_drawn_ahead_outlives_what_it_was_drawn_from():
+    envs, _ = twins(modalities=("depth", "state"))
+    kept = [generator.bit_generator.state for generator in envs[0].simulation.generators]
+    near = InitialStateRanges(hand_y_mm=(0.0, 1.0))
+
+    def states(env):
+        for generator, state in zip(env.simulation.generators, kept, strict=True):
+            generator.bit_generator.state = state
+        return {}
+
+    def generator(env):
+        env.simulation.generators[2] = np.random.default_rng(99)
+        return {}
+
+    def ranges(env):
+        env.simulation.config = replace(env.simulation.config, initial_state=near)
+        return {}
+
+    changes = [
+        states,
+        generator,
+        ranges,
+        lambda env: {"seed": [None, 5, None, 6, None]},
+        lambda env: {"options": {"connector": "usb"}},
+        lambda env: {"options": {"reset_mask": np.arange(5) == 1, "hand_y_mm": 0.5}},
+    ]
+    for change in changes:
+        for _ in range(2):  # draws ahead
+            assert_same_tensors(step_twins(envs, torch.zeros(5, 5))[0])
+        assert_same_tensors([env.reset(**change(env))[0] for env in envs])
+    for change in changes[:3]:  # without a reset of all worlds
+        for env in envs:
+            change(env)
+        for _ in range(4):
+            assert_same_tensors(step_twins(envs, torch.zeros(5, 5))[0])
+    for env in envs:
+        env.close()
+
+
+def test_infos_share_no_memory():
+    _, env = vectors("SameStep")
+    env.reset(seed=0)
+    before, again = env.simulation.info(), env.simulation.info()
+    names = list(before)
+    for row, name in enumerate(names):
+        before[name].fill_(1)
+        for later in names[row + 1 :]:
+            assert torch.equal(before[later], again[later]), (name, later)
+    for name, value in env.simulation.info().items():
+        assert torch.equal(value, again[name]), name
+    env.close()
 
 
 def test_worlds_that_do_not_reset_keep_their_images():

@@ -17,7 +17,8 @@ from vtenv import task
 from vtenv.config import VTInsertConfig
 from vtenv.connectors import CONNECTOR_NAMES
 from vtenv.domain import NUM_DOMAIN_UNIFORMS, Domain, draw_domain
-from vtenv.engines import make_engine
+from vtenv.engines import PreparingEngine, make_engine
+from vtenv.next_episodes import NextEpisodes, draw_episodes
 from vtenv.scene import GEL_THICKNESS
 from vtenv.sensors import MAX_DEPTH
 from vtenv.state import Array, WorldState, namespace
@@ -111,7 +112,7 @@ class Simulation:
         self.config = config
         self.num_worlds = num_worlds
         self.engine = make_engine(engine, config, num_worlds, **engine_settings)
-        self.generators: list[np.random.Generator] = [
+        self._generators: list[np.random.Generator] = [
             seeding.np_random()[0] for _ in range(num_worlds)
         ]
         self.domain: Domain | None = None
@@ -120,6 +121,9 @@ class Simulation:
             middle = np.full((num_worlds, NUM_DOMAIN_UNIFORMS), 0.5)
             self.domain = draw_domain(middle, config)
             self._clearances = self.engine.asarray(self.domain.clearance)
+        self._next: NextEpisodes | None = None
+        if isinstance(self.engine, PreparingEngine):
+            self._next = NextEpisodes(self.engine, self.domain)
         self._clearance = config.scene.clearance_mm * 1e-3
         self._lead_in = config.scene.lead_in_mm * 1e-3
         self.last_observation: dict[str, Array] = {}
@@ -140,6 +144,18 @@ class Simulation:
         """Where the worlds' plugs are."""
         return self._judged.geometry
 
+    @property
+    def generators(self) -> list[np.random.Generator]:
+        """The worlds' sources of randomness, which may be replaced or set to other states.
+
+        What was drawn ahead is put back before they are handed out, so that nothing drawn from
+        a generator as it was is used after it was changed. Ask for them anew to change them
+        later.
+        """
+        if self._next is not None:
+            self._next.put_back()
+        return self._generators
+
     def reset(
         self,
         worlds: NDArray[np.int64],
@@ -157,15 +173,24 @@ class Simulation:
             ValueError: If an option is not allowed; lists those that are.
         """
         fixed = task.check_options(options, self.config.connectors)
+        if self._next is not None and (generators is not None or fixed):
+            self._next.put_back(worlds.tolist())
         for world, generator in zip(worlds, generators or (), strict=False):
-            self.generators[world] = generator
-        uniforms = np.stack([self.generators[w].random(task.NUM_UNIFORMS) for w in worlds])
-        initial = task.initial_state(uniforms, self.config, self.engine.bank_size, fixed)
-        self.engine.reset(worlds, initial, self._draw_domain(worlds))
+            self._generators[world] = generator
+        self._start(worlds, fixed)
         before = self._judged
         self._judged = self._judge_reset(
             before.success, before.failure, before.terms, self._clearances, self._mask(worlds)
         )
+
+    def draw_ahead(self) -> None:
+        """Draw how the worlds' next episodes start, if the engine can make that ready.
+
+        For while the host waits for the device. Every world must have been observed since its
+        reset: the noise of an episode is drawn before the next episode.
+        """
+        if self._next is not None:
+            self._next.draw(self._generators, self.config)
 
     def step(self, worlds: NDArray[np.int64], actions: Array) -> StepResult:
         """Advance worlds by one control step.
@@ -203,7 +228,7 @@ class Simulation:
 
     def observe(self, worlds: NDArray[np.int64]) -> dict[str, Array]:
         """Observations of all worlds, new arrays; images of other worlds are the last ones."""
-        images = self.engine.sense(worlds, self.generators)
+        images = self.engine.sense(worlds, self._generators)
         known = {**self._judged.vectors, **images}
         self.last_observation = {name: known[name] for name in self.config.modalities}
         return self.last_observation
@@ -224,7 +249,7 @@ class Simulation:
             "failure": judged.failure,
         }
         info |= {f"reward_{name}": term for name, term in judged.terms.items()}
-        return {name: self._xp.asarray(value, copy=True) for name, value in info.items()}
+        return self.engine.copied(info)
 
     def fetch(self, *groups: Mapping[str, Array]) -> tuple[dict[str, NDArray[Any]], ...]:
         """Groups of arrays on the host, in as few copies as the engine can."""
@@ -259,15 +284,21 @@ class Simulation:
             _refuse(worlds, actions, np.all(np.isfinite(actions), axis=-1))
         return self.engine.asarray(actions)
 
-    def _draw_domain(self, worlds: NDArray[np.int64]) -> Domain | None:
-        """New domains for worlds, a row each, after the numbers that their initial states take."""
-        if self.domain is None:
-            return None
-        uniforms = np.stack([self.generators[w].random(NUM_DOMAIN_UNIFORMS) for w in worlds])
-        drawn = draw_domain(uniforms, self.config)
-        self.domain = self.domain.replaced(worlds, drawn)
-        self._clearances = self.engine.asarray(self.domain.clearance)
-        return drawn
+    def _start(self, worlds: NDArray[np.int64], options: Mapping[str, object]) -> None:
+        """Put worlds into initial states: those drawn ahead, or else drawn now."""
+        generators = self._generators
+        ahead = self._next
+        taken = None if ahead is None else ahead.take(worlds, generators, self.config)
+        if ahead is not None and taken is not None:
+            rows, domain = taken
+            ahead.engine.reset_prepared(worlds, rows)
+        else:
+            chosen = [generators[world] for world in worlds]
+            initial, domain = draw_episodes(chosen, self.config, self.engine.bank_size, options)
+            self.engine.reset(worlds, initial, domain)
+        if self.domain is not None and domain is not None:
+            self.domain = self.domain.replaced(worlds, domain)
+            self._clearances = self.engine.asarray(self.domain.clearance)
 
     # The functions that follow are recorded: what changes comes as an argument.
 

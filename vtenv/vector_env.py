@@ -144,7 +144,7 @@ class VTInsertVectorEnv(VectorEnv[Observation, Array, Array]):
         self._show()
         if not self._tensors:
             observation, told = self._simulation.fetch(observation, told)
-        return observation, self._info(told, worlds)
+        return observation, self._info(told, self._mask(worlds))
 
     def step(self, actions: Array) -> tuple[Observation, Array, Array, Array, dict[str, Any]]:
         """Advance all worlds by one control step of 20 ms.
@@ -173,6 +173,8 @@ class VTInsertVectorEnv(VectorEnv[Observation, Array, Array]):
             self._elapsed[resetting] = 0
         # Before the device is waited for, which then has work to do.
         observation = simulation.observe(self._every)
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            simulation.draw_ahead()
         terminated = result.wait()
         truncated = np.zeros(self.num_envs, bool)
         if self.max_episode_steps is not None:
@@ -188,12 +190,13 @@ class VTInsertVectorEnv(VectorEnv[Observation, Array, Array]):
         told = simulation.info()
         self._show()
         if self._tensors:
-            info = self._info(told, self._every) | ended
+            info = self._info(told, self._mask(self._every)) | ended
             truncated = simulation.engine.asarray(truncated)
             return observation, result.reward, result.terminated, truncated, info
         observation, told, rest = simulation.fetch(observation, told, {"reward": result.reward})
         reward = rest["reward"].astype(np.float64, copy=False)
-        return observation, reward, terminated, truncated, self._info(told, self._every) | ended
+        info = self._info(told, self._mask(self._every)) | ended
+        return observation, reward, terminated, truncated, info
 
     def render(self) -> tuple[Any, ...] | None:
         """Render every world in the environment's `render_mode`, as `VTInsertEnv.render`."""
@@ -240,14 +243,13 @@ class VTInsertVectorEnv(VectorEnv[Observation, Array, Array]):
         return {
             "final_obs": final,
             "_final_obs": mask,
-            "final_info": self._info(told, worlds),
+            "final_info": self._info(told, mask),
             "_final_info": mask,
         }
 
-    def _info(self, told: Mapping[str, Array], worlds: NDArray[np.int64]) -> dict[str, Any]:
-        """Gymnasium's vector info of `worlds`: an array and a mask for each key."""
+    def _info(self, told: Mapping[str, Array], mask: Array) -> dict[str, Any]:
+        """Gymnasium's vector info of the worlds of a mask: an array and a mask for each key."""
         info: dict[str, Any] = {}
-        mask = self._mask(worlds)
         if not self._tensors:
             told = named(told)
         for name, value in told.items():

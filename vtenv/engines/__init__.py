@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from gymnasium.error import DependencyNotInstalled
@@ -35,6 +35,9 @@ class Engine(Protocol):
 
     def asarray(self, values: Array) -> Array:
         """Values as an array of the engine's library, on its device, in its precision."""
+
+    def copied(self, arrays: Mapping[Key, Array]) -> dict[Key, Array]:
+        """Copies of arrays of one shape, which share no element, in few operations."""
 
     def send(self, arrays: Mapping[Key, Array]) -> Callable[[], dict[Key, NDArray[Any]]]:
         """Start to bring arrays to the host; the function returned waits until they are there.
@@ -85,6 +88,21 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release threads and memory; may be called twice."""
+
+
+@runtime_checkable
+class PreparingEngine(Engine, Protocol):
+    """An engine whose device is busy while the host waits, and can make resets ready.
+
+    It draws from a world's generator at the first `sense` after a reset alone: once a world was
+    sensed, its next episode may be drawn ahead.
+    """
+
+    def prepare(self, initial: InitialState, domain: Domain | None) -> NDArray[np.float32]:
+        """The part of `reset` that is the host's: a row for each initial state."""
+
+    def reset_prepared(self, worlds: Worlds, rows: NDArray[np.float32]) -> None:
+        """Put worlds into initial states that were prepared, one row each."""
 
 
 def make_engine(

@@ -106,6 +106,10 @@ class CPUEngine:
         """Values as a NumPy array."""
         return np.asarray(values)
 
+    def copied(self, arrays: Mapping[Key, NDArray[Any]]) -> dict[Key, NDArray[Any]]:
+        """Copies of arrays."""
+        return {name: array.copy() for name, array in arrays.items()}
+
     def send(self, arrays: Mapping[Key, NDArray[Any]]) -> Callable[[], dict[Key, NDArray[Any]]]:
         """The arrays as they are, which is on the host."""
         return lambda: dict(arrays)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar, cast
 
 import torch
 
+K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
 
 
@@ -32,6 +33,21 @@ def rebuild(tree: Any, tensors: Iterator[torch.Tensor]) -> Any:
     return tuple(parts) if isinstance(tree, tuple) else type(tree)(*parts)
 
 
+def copied(tensors: Mapping[K, torch.Tensor]) -> dict[K, torch.Tensor]:
+    """Copies of tensors of one shape, those of a dtype in one operation."""
+    lists = by_dtype(tensors.values())
+    copies = {dtype: iter(torch.stack(parts).unbind()) for dtype, parts in lists.items()}
+    return {name: next(copies[tensor.dtype]) for name, tensor in tensors.items()}
+
+
+def by_dtype(tensors: Iterable[torch.Tensor]) -> dict[torch.dtype, list[torch.Tensor]]:
+    """Tensors in lists of one dtype, for operations that take such."""
+    lists: dict[torch.dtype, list[torch.Tensor]] = {}
+    for tensor in tensors:
+        lists.setdefault(tensor.dtype, []).append(tensor)
+    return lists
+
+
 def _parts(tree: Any) -> list[Any]:
     if isinstance(tree, dict):
         return list(tree.values())
@@ -47,28 +63,34 @@ class Packed:
     """Tensors laid end to end in one block for each dtype, which are copied together."""
 
     tree: Any
+    layout: list[tuple[torch.dtype, torch.Size]]
     blocks: dict[torch.dtype, torch.Tensor]
+    sizes: dict[torch.dtype, list[int]]
 
     @classmethod
     def pack(cls, tree: Any) -> Packed:
         """Lay the tensors of a nest end to end."""
-        by_dtype: dict[torch.dtype, list[torch.Tensor]] = {}
-        for leaf in leaves(tree):
-            by_dtype.setdefault(leaf.dtype, []).append(leaf.reshape(-1))
-        return cls(tree, {dtype: torch.cat(parts) for dtype, parts in by_dtype.items()})
+        laid = list(leaves(tree))
+        flat = by_dtype(leaf.reshape(-1) for leaf in laid)
+        return cls(
+            tree,
+            [(leaf.dtype, leaf.shape) for leaf in laid],
+            {dtype: torch.cat(parts) for dtype, parts in flat.items()},
+            {dtype: [part.numel() for part in parts] for dtype, parts in flat.items()},
+        )
 
     def copy(self) -> Any:
         """The nest with new tensors."""
-        rests = {dtype: block.clone() for dtype, block in self.blocks.items()}
+        # Split at once: cut off one by one, the parts would take the host longer than the copies.
+        parts = {
+            dtype: iter(block.clone().split_with_sizes(self.sizes[dtype]))
+            for dtype, block in self.blocks.items()
+        }
+        return rebuild(self.tree, (next(parts[dtype]).view(shape) for dtype, shape in self.layout))
 
-        def tensors() -> Iterator[torch.Tensor]:
-            for leaf in leaves(self.tree):
-                size = leaf.numel()
-                rest = rests[leaf.dtype]
-                rests[leaf.dtype] = rest[size:]
-                yield rest[:size].view(leaf.shape)
 
-        return rebuild(self.tree, tensors())
+_Recording = tuple[torch.cuda.CUDAGraph, dict[torch.dtype, list[torch.Tensor]], Packed]
+"""A graph, its inputs, and its results."""
 
 
 def recorded(function: Callable[..., R], device: torch.device) -> Callable[..., R]:
@@ -84,7 +106,7 @@ def recorded(function: Callable[..., R], device: torch.device) -> Callable[..., 
         The same function, whose results are new tensors. It is recorded once for each set of
         shapes, and of arguments that are None.
     """
-    recordings: dict[Hashable, tuple[torch.cuda.CUDAGraph, list[torch.Tensor], Packed]] = {}
+    recordings: dict[Hashable, _Recording] = {}
 
     def call(*arguments: Any) -> R:
         key = _signature(arguments)
@@ -93,8 +115,8 @@ def recorded(function: Callable[..., R], device: torch.device) -> Callable[..., 
             recordings[key] = _record(function, arguments, device)
             return results
         graph, inputs, packed = recordings[key]
-        for held, value in zip(inputs, leaves(arguments), strict=True):
-            held.copy_(value)
+        for dtype, values in by_dtype(leaves(arguments)).items():
+            torch._foreach_copy_(inputs[dtype], values)  # one launch, not one for each
         graph.replay()
         return cast(R, packed.copy())
 
@@ -103,7 +125,7 @@ def recorded(function: Callable[..., R], device: torch.device) -> Callable[..., 
 
 def _record(
     function: Callable[..., Any], arguments: tuple[Any, ...], device: torch.device
-) -> tuple[torch.cuda.CUDAGraph, list[torch.Tensor], Packed]:
+) -> _Recording:
     inputs = [leaf.clone() for leaf in leaves(arguments)]
     graph = torch.cuda.CUDAGraph()
     with (
@@ -112,7 +134,7 @@ def _record(
         torch.cuda.graph(graph, capture_error_mode="thread_local"),
     ):
         packed = Packed.pack(function(*rebuild(arguments, iter(inputs))))
-    return graph, inputs, packed
+    return graph, by_dtype(inputs), packed
 
 
 def _signature(tree: Any) -> Hashable:

@@ -28,8 +28,8 @@ from vtenv.connectors import CONNECTOR_NAMES
 from vtenv.domain import Domain, clearances
 from vtenv.engines import warp_kernels as kernels
 from vtenv.engines.domain_fields import DOMAIN_FIELDS, DomainFields
-from vtenv.engines.placement import place
-from vtenv.engines.recorded import recorded
+from vtenv.engines.placement import device_rows, padded
+from vtenv.engines.recorded import copied, recorded
 from vtenv.grasp_bank import BANK_SIZE, GraspBank
 from vtenv.raycast import Primitives
 from vtenv.sensors import CONTACT_THRESHOLD_MM, NOISE_SUM_DEVIATION
@@ -88,7 +88,7 @@ class BufferOverflowError(RuntimeError):
 
 
 class WarpEngine:
-    """N worlds on one device; implements `Engine`.
+    """N worlds on one device; implements `PreparingEngine`.
 
     A world's noise is drawn from its generator when it is first sensed after a reset, and
     follows from there on the device: the same seeds give the same noise here, and other noise
@@ -150,6 +150,10 @@ class WarpEngine:
         if self._device.is_cuda and not values.is_cuda:
             values = values.pin_memory()
         return values.to(self._torch_device, non_blocking=True)
+
+    def copied(self, arrays: Mapping[Key, Array]) -> dict[Key, Array]:
+        """Copies of tensors of one shape, those of a dtype in one operation."""
+        return copied(arrays)
 
     def send(self, arrays: Mapping[Key, Array]) -> Callable[[], dict[Key, NDArray[Any]]]:
         """Start to copy tensors to the host: images each, numbers in one block.
@@ -215,15 +219,16 @@ class WarpEngine:
         self, worlds: NDArray[np.int64], initial: InitialState, domain: Domain | None = None
     ) -> None:
         """Put worlds into their initial states, one row of `initial` and `domain` each."""
-        variant = initial.connector * self._num_levels
-        parts = [*place(initial, self._bank, domain)]
-        if domain is not None:
-            variant = variant + domain.clearance_level
-            changed = self._domain_fields.rows(variant, domain)
-            parts += [changed[name].reshape(len(worlds), -1) for name in DOMAIN_FIELDS]
-            parts.append(domain.depth_noise_mm[:, None])
-        rows = np.column_stack([worlds, initial.connector, variant, *parts])
-        self._place(self.asarray(rows[self._padded(len(worlds))]))
+        self.reset_prepared(worlds, self.prepare(initial, domain))
+
+    def prepare(self, initial: InitialState, domain: Domain | None) -> NDArray[np.float32]:
+        """The part of `reset` that is the host's: a row for each initial state."""
+        return device_rows(initial, self._bank, self._num_levels, self._domain_fields, domain)
+
+    def reset_prepared(self, worlds: NDArray[np.int64], rows: NDArray[np.float32]) -> None:
+        """Put worlds into initial states that were prepared, one row each."""
+        listed = np.column_stack([worlds.astype(np.float32), rows])
+        self._place(self.asarray(listed[padded(len(worlds), self.num_worlds)]))
         self._new_seed[worlds] = True
         self._run("poses", self._pose)
 
@@ -285,7 +290,7 @@ class WarpEngine:
             return {}
         index, name = self._every, "sense"
         if len(worlds) < self.num_worlds:
-            rows = self._padded(len(worlds))
+            rows = padded(len(worlds), self.num_worlds)
             if len(rows) not in self._some:
                 self._some[len(rows)] = torch.zeros_like(self._every[: len(rows)])
             index = self._some[len(rows)]
@@ -320,17 +325,10 @@ class WarpEngine:
         """Release the recorded graphs; may be called twice."""
         self._graphs.clear()
 
-    def _padded(self, count: int) -> NDArray[np.int64]:
-        """Rows 0 to `count`, and the first again up to one of few lengths, each recorded once."""
-        length = min(max(16, 1 << (count - 1).bit_length()), self.num_worlds)
-        rows = np.arange(length)
-        rows[count:] = 0
-        return rows
-
     def _placed(self, rows: torch.Tensor) -> tuple[()]:
         """Write initial states, some of them twice.
 
-        A row is a world, its connector, its model, its `Placement`, and its domain if there is.
+        A row is a world and its row of `device_rows`.
         """
         index, connector, variant = (rows[:, k].to(torch.int64) for k in range(3))
         self._connectors[index] = connector

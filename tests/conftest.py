@@ -1,0 +1,13 @@
+"""What tests of several modules need."""
+
+import pytest
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
+def warp_device(request):
+    """A device of the Warp engine."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("mujoco_warp")
+    if request.param != "cpu" and not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    return request.param
