@@ -4,7 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from policies.episodes import expert
+from policies.evaluation.episodes import expert
 from vtenv.config import MODALITIES, VTInsertConfig
 from vtenv.connectors import CONNECTOR_NAMES
 from vtenv.expert import expert_action

@@ -14,10 +14,10 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from policies.conditions import Condition
 from policies.deployable import CONFIG_FILE, DeployablePolicy, load_policy
-from policies.episodes import Act, expert_acts
-from policies.film import MODALITIES
+from policies.evaluation.conditions import Condition
+from policies.evaluation.episodes import Act, expert_acts
+from policies.films.film import MODALITIES
 from vtenv.config import VTInsertConfig
 from vtenv.simulation import Simulation
 from vtenv.state import Array
