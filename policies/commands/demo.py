@@ -14,8 +14,9 @@ from policies.commands import CommandError, ConnectorName
 from policies.evaluation.conditions import Condition
 from policies.evaluation.episodes import EpisodeRecord
 from policies.evaluation.evaluate import evaluate
-from policies.evaluation.players import EXPERT, Player, for_film, load_player
+from policies.evaluation.players import EXPERT, Player, load_player
 from policies.films import film
+from policies.films.filmed_player import for_film
 from policies.films.video import write_video
 from policies.progress import progress_bar
 from vtenv.connectors import CONNECTORS

@@ -11,8 +11,9 @@ import numpy as np
 
 from policies.evaluation.conditions import Condition
 from policies.evaluation.episodes import EpisodeRecord, play
-from policies.evaluation.players import Player, for_film
+from policies.evaluation.players import Player
 from policies.films import film
+from policies.films.filmed_player import for_film
 from policies.films.video import write_video
 from vtenv.connectors import CONNECTOR_NAMES
 
