@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from policies.executors import Executor, Job
+from policies.ablation.executors import Executor, Job
 
 
 def wait_for(executor: Executor, count: int) -> dict[str, str]:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from policies.ablation import Ablation, write_rows
-from policies.ablation_grid import AblationConfig, Cell
-from policies.episodes import CAUSES
+from policies.ablation.folder import Ablation, write_rows
+from policies.ablation.grid import AblationConfig, Cell
+from policies.evaluation.episodes import CAUSES
 from representation.probes.bootstrap import Estimate
 from representation.probes.report import AuditReport, ClassAccuracy, PoseError
 from vtenv import CONNECTOR_NAMES

@@ -19,10 +19,10 @@ from executor_checks import check_executor
 from filelock import FileLock
 
 from policies import cli
-from policies.ablation import Ablation
-from policies.ablation_display import last_row
-from policies.ablation_grid import AblationConfig
-from policies.executors import RayExecutor
+from policies.ablation.display import last_row
+from policies.ablation.executors import RayExecutor
+from policies.ablation.folder import Ablation
+from policies.ablation.grid import AblationConfig
 
 # Enough to go through everything, and to learn nothing.
 TINY = """\

@@ -9,11 +9,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.ablation import EPISODES_FILE, FAILED_FILE, Ablation, write_rows
-from policies.ablation_grid import AblationConfig, AblationError, Cell
-from policies.ablation_run import Standing, run_grid
+from policies.ablation.executors import Ended, Job
+from policies.ablation.folder import EPISODES_FILE, FAILED_FILE, Ablation, write_rows
+from policies.ablation.grid import AblationConfig, AblationError, Cell
+from policies.ablation.run import Standing, run_grid
 from policies.commands.ablate import PRESETS
-from policies.executors import Ended, Job
 from representation.bundled import bundled_encoders
 
 CONFIG = AblationConfig(("state", "proprio"), ("dagger", "ppo"), ("scratch", "warm"), seeds=2)
@@ -147,7 +147,7 @@ def test_policies_that_would_not_compare_are_not_added(asked, expected):
 # The grids that come with the package
 @pytest.mark.parametrize("name", ["quick", "paper"])
 def test_bundled_grids_train(name, tmp_path):
-    from policies.ablation_run import train_config
+    from policies.ablation.run import train_config
 
     document = yaml.safe_load((PRESETS / f"{name}.yml").read_text())
     config = AblationConfig.from_json(document)

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from policies import cli, speed
-from policies.device_clock import SENSING, STEPPING, DeviceClock
-from policies.first_step import FirstStepError, first_step
-from policies.gpu_speed import NUMPY, ORDER, REST, TORCH, SizeSpeed, encoded
-from policies.speed_figure import speed_figure
+from policies import cli
+from policies.benchmarks import speed
+from policies.benchmarks.device_clock import SENSING, STEPPING, DeviceClock
+from policies.benchmarks.first_step import FirstStepError, first_step
+from policies.benchmarks.gpu_speed import NUMPY, ORDER, REST, TORCH, SizeSpeed, encoded
+from policies.benchmarks.speed_figure import speed_figure
 
 SETTINGS = {"image_size": 16, "contact_size": 16}
 

@@ -3,8 +3,8 @@
 import pytest
 
 from policies.deployable import bundled_policies, load_policy, policies_folder
-from policies.evaluation import evaluate
-from policies.players import load_player
+from policies.evaluation.evaluate import evaluate
+from policies.evaluation.players import load_player
 
 
 @pytest.mark.parametrize("name", bundled_policies())

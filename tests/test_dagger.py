@@ -9,12 +9,12 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 
-from policies.aggregate import Aggregate
-from policies.dagger import STD_RANGE, Dagger, DaggerConfig, DistillationError, distil
+from policies.distillation.aggregate import Aggregate
+from policies.distillation.dagger import STD_RANGE, Dagger, DaggerConfig, DistillationError, distil
+from policies.distillation.returns import gae_returns
+from policies.distillation.student import Student
 from policies.features import calibrate, policy_kwargs
 from policies.representations import make_representation
-from policies.returns import gae_returns
-from policies.student import Student
 from policies.vec_env import VTInsertVecEnv
 
 EASY = {"connector": "usb", "clearance_mm": 0.8}

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from policies import cli, film
+from policies import cli
 from policies.commands.demo import DEFAULT_POLICY
 from policies.deployable import save_policy
-from policies.episodes import play
-from policies.evaluation import evaluate
+from policies.evaluation.episodes import play
+from policies.evaluation.evaluate import evaluate
+from policies.evaluation.players import EXPERT, load_player
 from policies.features import policy_kwargs
-from policies.players import EXPERT, load_player
+from policies.films import film
+from policies.films.video import write_video
 from policies.representations import make_representation
-from policies.video import write_video
 from vtenv.panel import PANEL_SIZE
 from vtenv.simulation import action_space
 from vtenv.vector_env import VTInsertVectorEnv

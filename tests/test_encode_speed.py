@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from policies import cli, encode_speed
+from policies import cli
+from policies.benchmarks import encode_speed
 from representation import EncoderConfig, VisuotactileEncoder
 from representation.runtime import RUNTIMES
 

@@ -8,11 +8,12 @@ import pytest
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from policies import cli, film
-from policies.conditions import CONDITIONS, SUITES
+from policies import cli
 from policies.deployable import save_policy
-from policies.episodes import CAUSES
+from policies.evaluation.conditions import CONDITIONS, SUITES
+from policies.evaluation.episodes import CAUSES
 from policies.features import policy_kwargs
+from policies.films import film
 from policies.representations import make_representation
 from vtenv.connectors import CONNECTOR_NAMES
 from vtenv.panel import PANEL_SIZE

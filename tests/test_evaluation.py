@@ -8,16 +8,16 @@ import torch
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 
 from policies.actor import actor_of
-from policies.conditions import CONDITIONS, SUITES, Condition, condition
 from policies.deployable import DeployablePolicy
-from policies.episodes import CAUSES, EpisodeRecord, _out_of_time, episode_seeds, play
-from policies.evaluation import evaluate
-from policies.evaluation_summary import ALL, by_connector, overview, summarise, to_markdown
+from policies.evaluation.conditions import CONDITIONS, SUITES, Condition, condition
+from policies.evaluation.episodes import CAUSES, EpisodeRecord, _out_of_time, episode_seeds, play
+from policies.evaluation.evaluate import evaluate
+from policies.evaluation.players import EXPERT, learned, load_player
+from policies.evaluation.summary import ALL, by_connector, overview, summarise, to_markdown
+from policies.evaluation.wilson import wilson
 from policies.features import policy_kwargs
-from policies.players import EXPERT, learned, load_player
+from policies.films.side_by_side import choose_pairs
 from policies.representations import make_representation
-from policies.side_by_side import choose_pairs
-from policies.wilson import wilson
 from vtenv.config import VTInsertConfig
 from vtenv.connectors import CONNECTOR_NAMES
 from vtenv.env import VTInsertEnv

@@ -7,7 +7,7 @@ import sys
 import pytest
 from executor_checks import MARKS, check_executor, job, log_of, wait_for, wait_until
 
-from policies.executors import LocalExecutor
+from policies.ablation.executors import LocalExecutor
 
 FOREVER = "import time\nwhile True: time.sleep(0.01)"
 
@@ -45,7 +45,7 @@ def test_jobs_end_with_a_parent_that_was_killed(tmp_path):
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from policies.executors import Job, LocalExecutor\n"
+        "from policies.ablation.executors import Job, LocalExecutor\n"
         "if __name__ == '__main__':\n"
         "    with LocalExecutor(1, 1) as executor:\n"
         "        executor.start(Job('job', exec, (sys.argv[1],), Path(sys.argv[2])))\n"
@@ -62,7 +62,7 @@ def test_jobs_end_with_a_parent_that_was_killed(tmp_path):
 def test_ray_that_is_missing_is_named_with_its_extra():
     code = (
         "import sys; sys.modules['ray'] = None\n"
-        "from policies.executors import RayExecutor\n"
+        "from policies.ablation.executors import RayExecutor\n"
         "RayExecutor(1, 1)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

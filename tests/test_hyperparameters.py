@@ -10,9 +10,9 @@ import torch
 import yaml
 
 import vtenv
-from policies.algorithms import ALGORITHMS, DISTILLATION
 from policies.hyperparameters import FOLDER, VARIANTS, merge, preset
-from policies.train_config import TrainConfig
+from policies.learning.algorithms import ALGORITHMS, DISTILLATION
+from policies.learning.train_config import TrainConfig
 
 RL_ZOO_NAMES = {"ppo": "ppo", "sac": "sac", "tqc": "tqc", "recurrent-ppo": "ppo_lstm"}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from policies.live_source import COLUMNS, LiveConfig, LiveSource, live_source
+from policies.pretraining.live_source import COLUMNS, LiveConfig, LiveSource, live_source
 from representation.objectives.combine import OBJECTIVES
 from representation.pretrain_config import PretrainConfig, fit_to_split
 from vtenv.experience import Experience

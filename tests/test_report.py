@@ -11,8 +11,9 @@ from made_up_study import tables, write_study
 from scipy.stats import trim_mean
 
 from policies import cli
-from policies.ablation import Ablation
-from policies.ablation_grid import AblationConfig, AblationError, Cell
+from policies.ablation.folder import Ablation
+from policies.ablation.grid import AblationConfig, AblationError, Cell
+from policies.evaluation.statistics import interquartile_interval
 from policies.report import palette, videos
 from policies.report.document import Document, compose
 from policies.report.markdown import markdown
@@ -20,7 +21,6 @@ from policies.report.numbers import duration, percent, spoken_list, steps
 from policies.report.page import page
 from policies.report.study import read_study
 from policies.report.summary import Section, sections
-from policies.statistics import interquartile_interval
 from vtenv import CONNECTOR_NAMES
 
 NAMES = ("state", "resnet-pose", "resnet-pose:touch", "random")

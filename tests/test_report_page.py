@@ -11,7 +11,7 @@ import pytest
 from chromium import BROWSER, Browser
 from made_up_study import probe_report, write_study
 
-from policies.ablation_grid import AblationConfig
+from policies.ablation.grid import AblationConfig
 from policies.report import palette
 from policies.report.document import compose
 from policies.report.page import page

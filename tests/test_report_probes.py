@@ -10,8 +10,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 
 from policies import cli
-from policies.ablation import Ablation
-from policies.ablation_grid import AblationConfig
+from policies.ablation.folder import Ablation
+from policies.ablation.grid import AblationConfig
 from policies.deployable import save_policy
 from policies.features import policy_kwargs
 from policies.report.costs import POLICY, encoding_costs, mega_operations

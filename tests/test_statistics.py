@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from policies.statistics import (
+from policies.evaluation.statistics import (
     interquartile_interval,
     interquartile_mean,
     performance_profile,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.utils import seeding
 
-from policies.episodes import expert
+from policies.evaluation.episodes import expert
 from vtenv import task
 from vtenv.config import MODALITIES, InitialStateRanges, VTInsertConfig
 from vtenv.connectors import CONNECTOR_NAMES

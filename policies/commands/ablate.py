@@ -17,19 +17,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from policies import machine
-from policies.ablation import Ablation, read_document
-from policies.ablation_grid import AblationConfig, AblationError
-from policies.ablation_run import Standing, run_grid, train_config
-from policies.commands import CommandError, ConnectorName
-from policies.executors import (
+from policies.ablation.executors import (
     Executor,
     ExecutorError,
     LocalExecutor,
     RayExecutor,
     visible_devices,
 )
+from policies.ablation.folder import Ablation, read_document
+from policies.ablation.grid import AblationConfig, AblationError
+from policies.ablation.run import Standing, run_grid, train_config
+from policies.commands import CommandError, ConnectorName
 
-PRESETS = Path(__file__).parents[1] / "grids"
+PRESETS = Path(__file__).parents[1] / "ablation" / "grids"
 """Folder of the grids that come with the package."""
 
 _LOCK_FILE = ".lock"
@@ -209,8 +209,8 @@ def _workers(config: AblationConfig, cores: int, devices: int) -> int:
 
 def _check(ablation: Ablation, config: AblationConfig, threads: int) -> None:
     """Say what cannot work before anything is trained."""
-    from policies.algorithms import ALGORITHMS
-    from policies.conditions import condition
+    from policies.evaluation.conditions import condition
+    from policies.learning.algorithms import ALGORITHMS
     from policies.representations import make_representation
     from vtenv.config import VTInsertConfig
 
@@ -242,7 +242,7 @@ def _run(
     filmed: int,
 ) -> None:
     """Run what is missing, and show how it goes."""
-    from policies.ablation_display import GridDisplay
+    from policies.ablation.display import GridDisplay
 
     again = shlex.join(["vtinsert", "ablate", "--output", str(ablation.path)])
     try:

@@ -19,7 +19,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from policies import machine, speed
+from policies import machine
+from policies.benchmarks import speed
 from policies.commands import CommandError
 from policies.progress import progress_bar
 from vtenv.config import VTInsertConfig
@@ -176,7 +177,7 @@ def _origin(found: dict[str, Any], load: float | None) -> dict[str, Any]:
 def _gpu_benchmark() -> ModuleType:
     """The benchmark of the Warp engine, which takes seconds to import."""
     try:
-        return importlib.import_module("policies.gpu_benchmark")
+        return importlib.import_module("policies.benchmarks.gpu")
     except ModuleNotFoundError as error:
         raise CommandError(
             f"--engine warp needs {error.name}; install the extra with `uv sync --extra warp` or "
@@ -186,7 +187,7 @@ def _gpu_benchmark() -> ModuleType:
 
 def _drawn(report: dict[str, Any], figure: Path | None) -> None:
     """The picture of a device's speed, if it is asked for."""
-    from policies.speed_figure import speed_figure
+    from policies.benchmarks.speed_figure import speed_figure
 
     if figure is None:
         return
@@ -213,7 +214,7 @@ def _measure_encoders(
     names: Sequence[str], *, worlds: int, threads: int, repetitions: int, seed: int
 ) -> dict[str, Any]:
     # PyTorch takes seconds to import, and the simulator's benchmark does without it.
-    from policies import encode_speed
+    from policies.benchmarks import encode_speed
 
     stepper = encode_speed.Stepper(worlds, threads, seed)
     timings = []

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from policies import machine
 from policies.commands import CommandError, ConnectorName
-from policies.preview import preview
+from policies.films.preview import preview
 from policies.progress import progress_bar
 from representation.dataset import Dataset, DatasetError, DatasetWriter
 from vtenv.config import VTInsertConfig

@@ -10,14 +10,15 @@ import imageio.v3
 from rich.console import Console
 from rich.table import Table
 
-from policies import film
 from policies.commands import CommandError, ConnectorName
-from policies.conditions import Condition
-from policies.episodes import EpisodeRecord
-from policies.evaluation import evaluate
-from policies.players import EXPERT, Player, for_film, load_player
+from policies.evaluation.conditions import Condition
+from policies.evaluation.episodes import EpisodeRecord
+from policies.evaluation.evaluate import evaluate
+from policies.evaluation.players import EXPERT, Player, load_player
+from policies.films import film
+from policies.films.filmed_player import for_film
+from policies.films.video import write_video
 from policies.progress import progress_bar
-from policies.video import write_video
 from vtenv.connectors import CONNECTORS
 from vtenv.task import SUCCESS_FRACTION
 from vtenv.whole_file import whole_file

@@ -20,12 +20,13 @@ from rich.table import Table
 
 from policies import machine
 from policies.commands import CommandError, ConnectorName
-from policies.conditions import SUITES, Condition, condition
 from policies.environment_settings import settings_to_json
-from policies.episodes import EpisodeRecord
-from policies.evaluation import EPISODES, SEED
-from policies.evaluation import evaluate as play_episodes
-from policies.evaluation_summary import (
+from policies.evaluation.conditions import SUITES, Condition, condition
+from policies.evaluation.episodes import EpisodeRecord
+from policies.evaluation.evaluate import EPISODES, SEED
+from policies.evaluation.evaluate import evaluate as play_episodes
+from policies.evaluation.players import EXPERT, Player, load_player
+from policies.evaluation.summary import (
     COLUMNS,
     LEGEND,
     Summary,
@@ -33,9 +34,8 @@ from policies.evaluation_summary import (
     overview,
     to_markdown,
 )
-from policies.players import EXPERT, Player, load_player
+from policies.films.side_by_side import film_pairs
 from policies.progress import progress_bar
-from policies.side_by_side import film_pairs
 from vtenv.whole_file import whole_file
 
 Records = Mapping[str, Sequence[EpisodeRecord]]

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from policies import pretrain_options
 from policies.commands import CommandError
-from policies.pretrain_plan import PretrainPlan, new_plan, provenance, resumed_plan
+from policies.pretraining import options
+from policies.pretraining.plan import PretrainPlan, new_plan, provenance, resumed_plan
 from policies.progress import progress_bar
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-    from policies.live_source import LiveSource
+    from policies.pretraining.live_source import LiveSource
     from representation.sources import Source
     from representation.training import PretrainResult
 
@@ -125,7 +125,7 @@ def pretrain(
     given = {
         name: value
         for name, value in locals().items()
-        if name in pretrain_options.OPTIONS and value is not None and value is not False
+        if name in options.OPTIONS and value is not None and value is not False
     }
     rendering = {
         name: value
@@ -231,7 +231,7 @@ def _train(
 
 def _rendered(plan: PretrainPlan, fabric: Fabric) -> LiveSource:
     """What is rendered for training, in this process; the first moments are there."""
-    from policies.live_source import live_source
+    from policies.pretraining.live_source import live_source
 
     assert plan.live is not None
     source = live_source(

@@ -8,7 +8,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from policies.ablation_grid import AblationError
+from policies.ablation.grid import AblationError
 from policies.commands import CommandError
 from policies.report import document, tables
 from policies.report.document import Document

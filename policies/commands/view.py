@@ -11,10 +11,10 @@ import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
-from policies import film
 from policies.commands import CommandError, ConnectorName
-from policies.episodes import expert
-from policies.window import Window
+from policies.evaluation.episodes import expert
+from policies.films import film
+from policies.films.window import Window
 from vtenv.config import VTInsertConfig
 from vtenv.connectors import CONNECTOR_NAMES
 from vtenv.env import VTInsertEnv

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
+from policies.evaluation.statistics import Band, Estimate
 from policies.report.palette import Look
-from policies.statistics import Band, Estimate
 
 HEIGHT = 360
 """Height of a figure, in pixels of the page."""

@@ -8,12 +8,12 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from policies.evaluation.statistics import Estimate
 from policies.report.drawing import Drawing
 from policies.report.numbers import percent
 from policies.report.palette import Look
 from policies.report.tables import Entry, Table
 from policies.report.videos import Video
-from policies.statistics import Estimate
 
 _DASHES = {"solid": "", "dash": "5 3", "dot": "1.5 2.5", "dashdot": "6 2 1.5 2"}
 """Patterns of SVG lines, by Plotly's name."""

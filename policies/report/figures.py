@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-from policies.episodes import CAUSES
+from policies.evaluation.episodes import CAUSES
+from policies.evaluation.statistics import Band
 from policies.report.drawing import (
     HEIGHT,
     INTERVAL,
@@ -21,7 +22,6 @@ from policies.report.drawing import (
 from policies.report.numbers import connector_title, percent, steps
 from policies.report.palette import Look
 from policies.report.summary import REACHED, Section
-from policies.statistics import Band
 
 _PATTERNS = ("", "/", "", "\\", "x", "", ".")
 """Patterns of bars, by cause: a second mark beside their colour."""

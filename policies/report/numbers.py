@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from policies.statistics import Estimate
+from policies.evaluation.statistics import Estimate
 
 NONE = "-"
 """What stands where a number is not known."""

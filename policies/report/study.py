@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.ablation import EPISODES_FILE, GRID_FILE, Ablation, read_document
-from policies.ablation_grid import DISTILLATION, AblationError, Cell
-from policies.algorithms import ALGORITHMS
+from policies.ablation.folder import EPISODES_FILE, GRID_FILE, Ablation, read_document
+from policies.ablation.grid import DISTILLATION, AblationError, Cell
+from policies.learning.algorithms import ALGORITHMS
 
 Floats = NDArray[np.float64]
 

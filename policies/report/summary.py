@@ -10,8 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
-from policies.report.study import Floats, Method, Run, Study, Unfinished
-from policies.statistics import (
+from policies.evaluation.statistics import (
     Band,
     Estimate,
     interquartile_interval,
@@ -20,6 +19,7 @@ from policies.statistics import (
     sample_efficiency,
     steps_to,
 )
+from policies.report.study import Floats, Method, Run, Study, Unfinished
 from vtenv.connectors import CONNECTOR_NAMES
 
 REACHED = 0.9

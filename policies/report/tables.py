@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from policies.evaluation.statistics import Estimate
 from policies.report.numbers import (
     NONE,
     connector_title,
@@ -14,7 +15,6 @@ from policies.report.numbers import (
 )
 from policies.report.probes import Probes
 from policies.report.summary import REACHED, Reached, Section
-from policies.statistics import Estimate
 from representation.probes.markdown import number
 from representation.probes.variables import unit
 

@@ -15,10 +15,10 @@ import warp as wp
 from rich.console import Console
 from rich.table import Table
 
+from policies.benchmarks.device_clock import SENSING, STEPPING
+from policies.benchmarks.first_step import WORLDS, FirstStepError, first_step
+from policies.benchmarks.gpu_speed import REST, TORCH, SizeSpeed, measure_size
 from policies.commands import CommandError
-from policies.device_clock import SENSING, STEPPING
-from policies.first_step import WORLDS, FirstStepError, first_step
-from policies.gpu_speed import REST, TORCH, SizeSpeed, measure_size
 from policies.progress import progress_bar
 from representation.encoder import EncoderConfig, VisuotactileEncoder
 

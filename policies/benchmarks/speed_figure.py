@@ -7,8 +7,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from policies.device_clock import SENSING, STEPPING
-from policies.gpu_speed import NUMPY, REST, TORCH
+from policies.benchmarks.device_clock import SENSING, STEPPING
+from policies.benchmarks.gpu_speed import NUMPY, REST, TORCH
 
 _PART_COLOURS = {STEPPING: "#1f4e9c", SENSING: "#1d7a3a", REST: "#c4540a"}
 _STYLES = {TORCH: ("#000000", "-", 2.2), NUMPY: ("#000000", ":", 1.6)}

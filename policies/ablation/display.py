@@ -18,9 +18,9 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from policies.ablation import EPISODES_FILE, Ablation
-from policies.ablation_grid import AblationConfig, Cell
-from policies.ablation_run import Standing
+from policies.ablation.folder import EPISODES_FILE, Ablation
+from policies.ablation.grid import AblationConfig, Cell
+from policies.ablation.run import Standing
 
 _TAIL_BYTES = 8192
 """How much of the end of a table is read to find its last row."""

@@ -14,7 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import LinearSchedule
 
-from policies.dagger_config import DaggerConfig
+from policies.distillation.dagger_config import DaggerConfig
 from policies.features import policy_kwargs
 from policies.representations import Representation
 from policies.vec_env import VTInsertVecEnv

@@ -13,7 +13,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import preprocess_obs
 from torch import Tensor, nn
 
-from policies.aggregate import Observation
+from policies.distillation.aggregate import Observation
 
 
 class Student:

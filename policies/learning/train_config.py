@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
-from policies.algorithms import ALGORITHMS, DISTILLATION, arguments
 from policies.environment_settings import settings_from_json, settings_to_json
 from policies.hyperparameters import merge, preset
+from policies.learning.algorithms import ALGORITHMS, DISTILLATION, arguments
 from policies.representations import END_TO_END
 from vtenv.engines import ENGINE_NAMES
 

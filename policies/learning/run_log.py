@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from policies.learning.run_files import RunFiles
 from policies.progress import progress_bar
-from policies.run_files import RunFiles
 
 Row = dict[str, float]
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from policies import machine
-from policies.train_config import TrainConfig
+from policies.learning.train_config import TrainConfig
 from vtenv.whole_file import whole_file
 
 FORMAT, VERSION = "vtinsert-training", 1

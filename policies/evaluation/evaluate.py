@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from policies.conditions import Condition
-from policies.conditions import condition as condition_by_name
 from policies.deployable import DeployablePolicy
-from policies.episodes import EpisodeRecord, episode_seeds, play
-from policies.players import Player, learned
+from policies.evaluation.conditions import Condition
+from policies.evaluation.conditions import condition as condition_by_name
+from policies.evaluation.episodes import EpisodeRecord, episode_seeds, play
+from policies.evaluation.players import Player, learned
 from vtenv.connectors import CONNECTOR_NAMES
 
 SEED = 1_000_000

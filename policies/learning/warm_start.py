@@ -8,11 +8,11 @@ from typing import Any, cast
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file, recursive_setattr
 
-from policies.algorithms import ALGORITHMS
-from policies.checkpoint import MODEL
+from policies.learning.algorithms import ALGORITHMS
+from policies.learning.checkpoint import MODEL
+from policies.learning.run_files import RunError, RunFiles
+from policies.learning.train_config import TrainConfig
 from policies.representations import Representation
-from policies.run_files import RunError, RunFiles
-from policies.train_config import TrainConfig
 
 
 def check_start(config: TrainConfig, representation: Representation) -> Path:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from policies import film
-from policies.conditions import Condition
-from policies.episodes import EpisodeRecord, play
-from policies.players import Player, for_film
-from policies.video import write_video
+from policies.evaluation.conditions import Condition
+from policies.evaluation.episodes import EpisodeRecord, play
+from policies.evaluation.players import Player
+from policies.films import film
+from policies.films.filmed_player import for_film
+from policies.films.video import write_video
 from vtenv.connectors import CONNECTOR_NAMES
 
 _CANDIDATES = 4

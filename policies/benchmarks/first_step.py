@@ -33,7 +33,7 @@ def first_step(device: str, cache: Path, worlds: int = WORLDS) -> float:
     """
     places = {"WARP_CACHE_PATH": cache / "warp", "CUDA_CACHE_PATH": cache / "cuda"}
     done = subprocess.run(
-        [sys.executable, "-m", "policies.first_step", device, str(worlds)],
+        [sys.executable, "-m", "policies.benchmarks.first_step", device, str(worlds)],
         env=os.environ | {name: str(path) for name, path in places.items()},
         capture_output=True,
         text=True,

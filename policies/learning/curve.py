@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from policies.run_log import Row
+from policies.learning.run_log import Row
 from vtenv.whole_file import whole_file
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 
-from policies.device_clock import ENOUGH_S, DeviceClock, StepProbe
+from policies.benchmarks.device_clock import ENOUGH_S, DeviceClock, StepProbe
 from representation.encoder import VisuotactileEncoder
 from representation.observation import VectorEncodeObservation
 from vtenv.config import VTInsertConfig

@@ -18,10 +18,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
-from policies.aggregate import Aggregate
-from policies.dagger_config import DaggerConfig, DaggerRound
-from policies.returns import gae_returns
-from policies.student import Student
+from policies.distillation.aggregate import Aggregate
+from policies.distillation.dagger_config import DaggerConfig, DaggerRound
+from policies.distillation.returns import gae_returns
+from policies.distillation.student import Student
 from vtenv.expert import expert_action
 from vtenv.vector_env import VTInsertVectorEnv
 

@@ -15,31 +15,31 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from policies.algorithms import ALGORITHMS, DISTILLATION, make_model
-from policies.callbacks import BetweenRollouts, WarmUpCritic
-from policies.checkpoint import MODEL, load_checkpoint, save_checkpoint, save_model
-from policies.conditions import condition
-from policies.curriculum import Curriculum
-from policies.curve import draw_curve
-from policies.dagger import Dagger, DistillationError
-from policies.dagger_config import DaggerConfig, DaggerRound
 from policies.deployable import DeployablePolicy, load_policy, save_policy
-from policies.episodes import EpisodeRecord
-from policies.evaluation import evaluate
+from policies.distillation.dagger import Dagger, DistillationError
+from policies.distillation.dagger_config import DaggerConfig, DaggerRound
+from policies.evaluation.conditions import condition
+from policies.evaluation.episodes import EpisodeRecord
+from policies.evaluation.evaluate import evaluate
+from policies.evaluation.players import learned
+from policies.evaluation.wilson import wilson
 from policies.features import calibrate
+from policies.films.side_by_side import film_pairs
 from policies.hyperparameters import merge, preset
 from policies.interruption import Interruption
-from policies.players import learned
-from policies.rating import RESULT_SEED, SELECTION_SEED, Rating
-from policies.record_episodes import EpisodeMeans, RecordEpisodes
+from policies.learning.algorithms import ALGORITHMS, DISTILLATION, make_model
+from policies.learning.callbacks import BetweenRollouts, WarmUpCritic
+from policies.learning.checkpoint import MODEL, load_checkpoint, save_checkpoint, save_model
+from policies.learning.curriculum import Curriculum
+from policies.learning.curve import draw_curve
+from policies.learning.rating import RESULT_SEED, SELECTION_SEED, Rating
+from policies.learning.record_episodes import EpisodeMeans, RecordEpisodes
+from policies.learning.run_files import RunError, RunFiles, whole_folder
+from policies.learning.run_log import Row, RunLog
+from policies.learning.train_config import CRITIC_WARMUP, TrainConfig
+from policies.learning.warm_start import check_start, start_from
 from policies.representations import Representation, make_representation
-from policies.run_files import RunError, RunFiles, whole_folder
-from policies.run_log import Row, RunLog
-from policies.side_by_side import film_pairs
-from policies.train_config import CRITIC_WARMUP, TrainConfig
 from policies.vec_env import VTInsertVecEnv
-from policies.warm_start import check_start, start_from
-from policies.wilson import wilson
 from vtenv.simulation import Simulation
 
 __all__ = ["RunError", "TrainConfig", "TrainError", "TrainResult", "train"]
@@ -88,7 +88,7 @@ def train(
 
     Args:
         config: What to train.
-        folder: Where it goes; see `policies.run_files`.
+        folder: Where it goes; see `policies.learning.run_files`.
         progress: Whether to show a bar on stderr.
         filmed: Most successes and failures of each connector in the video; 0 for none.
         command: The command that makes the run again, to be written down.

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from policies.conditions import CONDITIONS
-from policies.episodes import CAUSES, EpisodeRecord
-from policies.wilson import Interval, wilson
+from policies.evaluation.conditions import CONDITIONS
+from policies.evaluation.episodes import CAUSES, EpisodeRecord
+from policies.evaluation.wilson import Interval, wilson
 from vtenv.connectors import CONNECTOR_NAMES
 
 ALL = "all"

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from policies.ablation_grid import AblationConfig, AblationError, Cell
+from policies.ablation.grid import AblationConfig, AblationError, Cell
 from vtenv.whole_file import whole_file
 
 FORMAT, VERSION = "vtinsert-ablation", 1

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
-from policies.episodes import Act, EpisodeRecord, episode_seeds, play
+from policies.evaluation.episodes import Act, EpisodeRecord, episode_seeds, play
+from policies.learning.train_config import TrainConfig
 from policies.representations import Representation
-from policies.train_config import TrainConfig
 from vtenv.config import VTInsertConfig
 from vtenv.simulation import Simulation
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from policies.ablation import EPISODES_FILE, LOG_FILE, Ablation, write_rows
-from policies.ablation_grid import AblationConfig, Cell
-from policies.executors import Executor, Job
+from policies.ablation.executors import Executor, Job
+from policies.ablation.folder import EPISODES_FILE, LOG_FILE, Ablation, write_rows
+from policies.ablation.grid import AblationConfig, Cell
 
 if TYPE_CHECKING:
-    from policies.train_config import TrainConfig
+    from policies.learning.train_config import TrainConfig
 
 Status = Literal["waiting", "running", "done", "failed", "blocked"]
 """Where a cell stands. A blocked one waits for the policy of a cell that failed."""
@@ -184,7 +184,7 @@ def train_config(
         ValueError, TypeError: If the grid's fields of training are not allowed.
     """
     # Slow to import, and the process that only waits for cells can do without.
-    from policies.train_config import TrainConfig
+    from policies.learning.train_config import TrainConfig
 
     source = cell.begins_with
     start = None if source is None else str(ablation.folder(source))
@@ -197,8 +197,8 @@ def _train_and_evaluate(
     ablation: Ablation, config: AblationConfig, cell: Cell, threads: int, filmed: int
 ) -> None:
     from policies.deployable import load_policy
-    from policies.evaluation import evaluate
-    from policies.training import train
+    from policies.evaluation.evaluate import evaluate
+    from policies.learning.training import train
 
     training = train_config(ablation, config, cell, threads)
     folder = ablation.folder(cell)

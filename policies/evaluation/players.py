@@ -14,10 +14,9 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from policies.conditions import Condition
 from policies.deployable import CONFIG_FILE, DeployablePolicy, load_policy
-from policies.episodes import Act, expert_acts
-from policies.film import MODALITIES
+from policies.evaluation.conditions import Condition
+from policies.evaluation.episodes import Act, expert_acts
 from vtenv.config import VTInsertConfig
 from vtenv.simulation import Simulation
 from vtenv.state import Array
@@ -86,19 +85,13 @@ class Player:
         )
 
 
-def _expert(modalities: tuple[str, ...]) -> Player:
-    make = functools.partial(VTInsertVectorEnv, modalities=modalities)
-    return Player("expert", expert_acts, make, modalities)
-
-
-EXPERT = _expert(("proprio",))
+EXPERT = Player(
+    "expert",
+    expert_acts,
+    functools.partial(VTInsertVectorEnv, modalities=("proprio",)),
+    ("proprio",),
+)
 """The scripted expert, on privileged state: what can be reached in a condition."""
-_FILMED_EXPERT = _expert(MODALITIES)
-
-
-def for_film(player: Player) -> Player:
-    """A player to film: of the expert, which needs no sensors, one that has them all."""
-    return _FILMED_EXPERT if player is EXPERT else player
 
 
 def learned(policy: DeployablePolicy, name: str = "policy") -> Player:

@@ -11,7 +11,7 @@ from gymnasium.error import DependencyNotInstalled
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from policies.episodes import Act
+from policies.evaluation.episodes import Act
 from vtenv import scene
 from vtenv.connectors import CONNECTORS
 from vtenv.rendering import PanelRenderer, PictureRenderer

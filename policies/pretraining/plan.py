@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from policies import machine, pretrain_options
+from policies import machine
 from policies.commands import CommandError
+from policies.pretraining import options
 
 if TYPE_CHECKING:
-    from policies.live_source import LiveConfig
+    from policies.pretraining.live_source import LiveConfig
     from representation.dataset import Dataset
     from representation.pretrain_config import PretrainConfig
     from representation.run_folder import Provenance
@@ -51,7 +52,7 @@ def new_plan(
         output: Folder for the result.
         data: Folder of the data set; None to render.
         preset: Name of the training run that the options change; None for none.
-        given: Options that change it, of `pretrain_options.OPTIONS`.
+        given: Options that change it, of `options.OPTIONS`.
         rendering: Arguments of `LiveConfig` that were given.
         heldout: Folder of another data set to evaluate on; None for none.
 
@@ -85,7 +86,7 @@ def new_plan(
     try:
         RunFolder(output).require_new()
         config = find_preset(preset) if preset else PretrainConfig()
-        config = pretrain_options.changed(config, given)
+        config = options.changed(config, given)
         if dataset is not None:
             config = fit_to_split(config, dataset["train"], **sizes)
         else:
@@ -111,7 +112,7 @@ def new_plan(
 
 def _live(rendering: dict[str, Any], config: PretrainConfig) -> LiveConfig:
     """What is to be rendered for a configuration."""
-    from policies.live_source import LiveConfig
+    from policies.pretraining.live_source import LiveConfig
 
     sizes = {"image_size": config.encoder.image_size, "contact_size": config.encoder.contact_size}
     return LiveConfig(**rendering, settings=sizes)
@@ -141,7 +142,7 @@ def resumed_plan(
     Raises:
         CommandError: If there is no such run, an option is given, or the data have changed.
     """
-    from policies.live_source import LiveConfig
+    from policies.pretraining.live_source import LiveConfig
     from representation.run_folder import RunFolder, RunFolderError
 
     named = ["preset"] if preset is not None else []

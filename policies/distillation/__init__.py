@@ -1,0 +1,1 @@
+"""Imitating the scripted expert: DAgger, its student and what the student has met."""

@@ -1,0 +1,1 @@
+"""How good a policy is: who plays in which conditions, what came of it, how sure that is."""

@@ -1,0 +1,1 @@
+"""Training policies: a run from its configuration to its folder, with checkpoints and ratings."""
