@@ -1,5 +1,8 @@
 """The vector environment: Gymnasium's own vectors of single environments are the oracle."""
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
 import gymnasium
 import numpy as np
 import pytest
@@ -134,14 +137,20 @@ def test_a_world_does_not_depend_on_the_others():
 @pytest.mark.slow
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_processes_give_the_same(context):
-    # The vector is made after the fork: forking a process that has threads is not for tests.
-    asynchronous = AsyncVectorEnv([make_single] * 2, context=context)
-    moves = actions(2, 20)
-    seen = [asynchronous.reset(seed=9), *[asynchronous.step(action) for action in moves]]
-    asynchronous.close()
+    # In a process that has no threads of other tests, which a fork would cut off.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        seen = fresh.submit(play_in_processes, context).result()
     vector = make_vec(2)
-    assert_same(tuple(seen), (vector.reset(seed=9), *[vector.step(action) for action in moves]))
+    moves = actions(2, 20)
+    assert_same(seen, (vector.reset(seed=9), *[vector.step(action) for action in moves]))
     vector.close()
+
+
+def play_in_processes(context):
+    envs = AsyncVectorEnv([make_single] * 2, context=context)
+    seen = (envs.reset(seed=9), *[envs.step(action) for action in actions(2, 20)])
+    envs.close()
+    return seen
 
 
 def make_single():

@@ -88,7 +88,7 @@ def measure(
         "device": described,
         "settings": {"worlds": list(sizes), "encoders": list(encoders), **settings, **options},
         "first_step": first,
-        "sizes": found,
+        "sizes": sorted(found, key=lambda size: size["worlds"]),
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from policies.benchmarks.device_clock import SENSING, STEPPING
 from policies.benchmarks.gpu_speed import NUMPY, REST, TORCH
@@ -49,6 +50,8 @@ def speed_figure(report: Mapping[str, Any]) -> Figure:
     rates.set_xscale("log", base=2)
     rates.set_yscale("log")
     rates.set_xticks(worlds, [f"{count:,}" for count in worlds])
+    rates.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    rates.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     rates.minorticks_off()
     rates.set_xlabel("worlds")
     rates.set_ylabel("control steps a second")
@@ -64,7 +67,7 @@ def speed_figure(report: Mapping[str, Any]) -> Figure:
     shares.set_xticks(range(len(whole)), [f"{size['worlds']:,}" for size in whole])
     shares.set_xlabel("worlds")
     shares.set_ylabel("% of a step of the environment")
-    shares.legend(fontsize=8, loc="lower right")
+    shares.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     image, contact = settings["image_size"], settings["contact_size"]
     figure.suptitle(
         f"{report['device']['name']}: four connectors mixed, {image} x {image} depth, two "
