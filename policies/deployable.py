@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
@@ -172,11 +172,9 @@ def save_policy(
     if representation.encoder is not None and not _is_known(representation.name):
         _save_encoder(representation, folder)
     with whole_file(folder / WEIGHTS_FILE) as temporary:
-        save_file(
-            {name: value.contiguous() for name, value in actor.state_dict().items()},
-            temporary,
-            metadata={"format": "pt"},
-        )
+        state = {name: value.contiguous() for name, value in actor.state_dict().items()}
+        # The library's own files cannot be read by other users.
+        temporary.write_bytes(save(state, metadata={"format": "pt"}))
     with whole_file(folder / CONFIG_FILE) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

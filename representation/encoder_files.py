@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from representation.bundled import bundled_encoders, encoders_folder
@@ -42,7 +42,8 @@ def write_encoder(model: nn.Module, config: EncoderConfig, folder: Path) -> None
     text = json.dumps(document, indent=2, sort_keys=True) + "\n"
     (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
     state = {name: value.detach().contiguous().cpu() for name, value in model.state_dict().items()}
-    save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    # The library's own files cannot be read by other users.
+    (folder / WEIGHTS_FILE).write_bytes(save(state, metadata={"format": "pt"}))
 
 
 def read_encoder(

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from representation.encoder import VisuotactileEncoder
 from representation.encoder_files import EncoderFileError, load_weights
@@ -207,7 +207,7 @@ class RunFolder:
             seed=config.seed,
         )
         state = {name: v.detach().cpu().contiguous() for name, v in objective.state_dict().items()}
-        save_file(state, writing / self._objective.name, metadata={"format": "pt"})
+        (writing / self._objective.name).write_bytes(save(state, metadata={"format": "pt"}))
         if self.encoder.exists():
             self.encoder.replace(self._replaced)
         (writing / "encoder").replace(self.encoder)
