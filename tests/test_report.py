@@ -269,8 +269,9 @@ def test_colours_stand_out_from_the_page(dark, background) -> None:
 
 def test_no_two_representations_look_the_same() -> None:
     names = ["state", *(f"encoder-{i}" for i in range(20))]
-    found = palette.looks(names)
-    assert len({(look.color, look.dash) for look in found.values()}) == len(names)
+    found = palette.looks(names).values()
+    for mark in ("dash", "symbol", "pattern"):  # of lines, points and bars
+        assert len({(look.color, getattr(look, mark)) for look in found}) == len(names)
 
 
 @pytest.mark.parametrize(

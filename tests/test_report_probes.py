@@ -34,9 +34,14 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Ablation:
     return write_study(tmp_path_factory.mktemp("studies") / "made-up", config)
 
 
+def labelled(*names: str) -> dict[str, str]:
+    """Names that are their own labels."""
+    return {name: name for name in names}
+
+
 def test_probes_are_those_of_the_part_that_a_policy_saw(study, tmp_path) -> None:
     (tmp_path / "report.json").write_text(probe_report("resnet-pose", 0.1))
-    found = probes(study.path, NAMES, [tmp_path]).found
+    found = probes(study.path, labelled(*NAMES), [tmp_path]).found
     errors = {name: probed.errors["hand_z_mm"] for name, probed in found.items()}
     # Vision, touch and both have 0, 1 and 2 more; what is untrained has 10 more.
     expected = {"resnet-pose": 2.1, "resnet-pose:touch": 1.1, "random": 12.1}
@@ -58,7 +63,7 @@ def test_what_no_report_tells_a_card_does(study, tmp_path) -> None:
         "probe near contact, socket_y_mm": 0.25,
     }
     write_card(folder, data="d", objective="o", command="c", commit="0", metrics=metrics)
-    found = probes(study.path, ("state", str(folder)), []).found
+    found = probes(study.path, labelled("state", str(folder)), []).found
     assert found.keys() == {str(folder)}
     assert found[str(folder)].errors == {"hand_z_mm": 0.12, "socket_y_mm": 0.25}
     assert found[str(folder)].accuracy == pytest.approx(0.982)
@@ -68,8 +73,8 @@ def test_an_encoder_is_known_by_the_folder_of_its_run(tmp_path) -> None:
     inside = tmp_path / "probes" / "mine"
     inside.mkdir(parents=True)
     (inside / "report.json").write_text(probe_report("outputs/mine", 0.1, ("touch",)))
-    found = probes(tmp_path, ("outputs/mine/encoder",), []).found
-    assert found["outputs/mine/encoder"].errors["hand_z_mm"] == pytest.approx(0.1)
+    found = probes(tmp_path, {"mine": "outputs/mine/encoder"}, []).found
+    assert found["mine"].errors["hand_z_mm"] == pytest.approx(0.1)
 
 
 def test_probes_of_another_encoder_are_named(study, tmp_path) -> None:
@@ -135,6 +140,6 @@ def test_what_is_no_probe_report_is_named(study, tmp_path, text, capsys) -> None
     if text is not None:
         path.write_text(text)
     with pytest.raises(ProbeFileError, match="probe report"):
-        probes(study.path, NAMES, [path])
+        probes(study.path, labelled(*NAMES), [path])
     assert cli.main(["report", str(study.path), "--probes", str(path)]) == 2
     assert str(path) in capsys.readouterr().err

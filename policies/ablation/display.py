@@ -7,6 +7,7 @@ import io
 import json
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ from rich.table import Table
 from policies.ablation.folder import EPISODES_FILE, Ablation
 from policies.ablation.grid import AblationConfig, Cell
 from policies.ablation.run import Standing
+from policies.report.labels import labels
 
 _TAIL_BYTES = 8192
 """How much of the end of a table is read to find its last row."""
@@ -44,6 +46,7 @@ class GridDisplay:
         self.console = console or Console(stderr=True, highlight=False)
         self._ablation = ablation
         self._config = config
+        self._labels = labels(config.representations)
         self._live = Live(console=self.console, auto_refresh=False, transient=True)
         self._success: dict[Cell, float] = {}
         self._told: set[Cell] = set()
@@ -84,10 +87,11 @@ class GridDisplay:
         """What is said of a cell that is over."""
         over = len(standing.cells("done", "failed"))
         count = f"{over} of {len(standing.status)}"
+        name = replace(cell, representation=self._labels[cell.representation]).name
         if standing.status[cell] == "failed":
             error = standing.errors[cell]
-            return f"[red]failed[/] {count}: {escape(cell.name)}: {escape(error)}"
-        return f"[green]done[/] {count}: {escape(cell.name)}: success {self._rate(cell):.1%}"
+            return f"[red]failed[/] {count}: {escape(name)}: {escape(error)}"
+        return f"[green]done[/] {count}: {escape(name)}: success {self._rate(cell):.1%}"
 
     def _render(self, standing: Standing, parts: dict[Cell, float]) -> RenderableType:
         table = Table()
@@ -102,7 +106,7 @@ class GridDisplay:
             rows.setdefault(cell.variant, []).append(f"[{style}]{text}[/]")
         for (representation, algorithm, start), cells in rows.items():
             method = algorithm if start == "scratch" else f"{algorithm}, {start}"
-            table.add_row(escape(representation), method, *cells)
+            table.add_row(escape(self._labels[representation]), method, *cells)
         done, total = sum(parts.values()), len(parts)
         footer = Table.grid(padding=(0, 1))
         over = len(standing.cells("done", "failed"))

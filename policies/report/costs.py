@@ -20,7 +20,7 @@ def encoding_costs(runs: Sequence[Run]) -> tuple[dict[str, float], list[str]]:
     """What it costs to encode an observation with the encoders of a study.
 
     Args:
-        runs: The study's runs; the first of a representation speaks for it.
+        runs: The study's runs; the first of a representation whose policy is there speaks for it.
 
     Returns:
         Millions of floating-point operations by representation, 0 without an encoder; and notes
@@ -28,14 +28,17 @@ def encoding_costs(runs: Sequence[Run]) -> tuple[dict[str, float], list[str]]:
     """
     found: dict[str, float] = {}
     unknown: dict[str, str] = {}
-    first = {run.cell.representation: run for run in reversed(runs)}
-    for name, run in reversed(first.items()):
+    for run in runs:
+        name = run.cell.representation
+        if name in found:
+            continue
         try:
             encoder = load_policy(run.folder / POLICY).representation.encoder
         except (ValueError, OSError) as error:
-            unknown[name] = str(error)
+            unknown.setdefault(name, str(error))
             continue
         found[name] = 0.0 if encoder is None else mega_operations(encoder)
+        unknown.pop(name, None)
     if not unknown:
         return found, []
     names = spoken_list(list(unknown))

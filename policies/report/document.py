@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,12 @@ from policies.report.costs import encoding_costs
 from policies.report.numbers import duration, percent, spoken_list, steps, success
 from policies.report.palette import ORACLE, Look, looks
 from policies.report.probes import Probes, probes
-from policies.report.study import Study, read_study
+from policies.report.study import Study, Unfinished, read_study
 from policies.report.summary import Row, Section, sections
-from policies.report.tables import Entry, Table
+from policies.report.tables import NAME, Entry, Table
+
+_LISTED = 4
+"""As many representations are named one by one; of more, the last are "the others"."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +84,7 @@ def findings(document: Document) -> list[str]:
 
 def about(section: Section) -> list[str]:
     """What a reader must know of a method before its numbers."""
-    said = []
+    said = [_progress(section)] if section.rows and section.unfinished else []
     if section.method.warm:
         said.append(
             "These runs went on from the distilled policy of the same representation and seed. "
@@ -93,16 +97,27 @@ def about(section: Section) -> list[str]:
             "Each representation has one run, so there are no intervals over seeds: differences "
             "may be luck."
         )
+    else:
+        said += _doubts(section)
     return said
 
 
 def unfinished(document: Document) -> Table | None:
     """Cells of the grid without a policy; None if there are none."""
     rows = tuple(
-        (Entry(each.cell.name), Entry(each.error or "not trained yet", wordy=True))
-        for each in document.study.unfinished
+        (Entry(each.cell.name), Entry(_why(each), wordy=True)) for each in document.study.unfinished
     )
     return Table("Cells of the grid without a policy", ("cell", "why"), rows) if rows else None
+
+
+def names(study: Study) -> Table | None:
+    """What labels stand for; None if every representation is called by its name."""
+    rows = tuple(
+        (Entry(label), Entry(name, wordy=True))
+        for label, name in study.representations.items()
+        if label != name
+    )
+    return Table("What short names stand for", (NAME, "its name"), rows) if rows else None
 
 
 def every_run(study: Study) -> Table:
@@ -141,8 +156,48 @@ def provenance(document: Document) -> dict[str, str]:
     return {name: text for name, text in facts.items() if text}
 
 
+def _progress(section: Section) -> str:
+    """How many policies are done, and of which representations there are fewer than asked for."""
+    missing = [each.cell.representation for each in section.unfinished]
+    done = {row.representation: len(row.runs) for row in section.rows}
+    alike: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for name in dict.fromkeys([*done, *missing]):
+        alike[done.get(name, 0), done.get(name, 0) + missing.count(name)].append(name)
+    groups = sorted(alike.items(), key=lambda group: len(group[1]))
+    most = groups[-1][1]
+    rest = f"the other {len(most)}" if len(groups) > 1 else "each representation"
+    said = [
+        f"{have} of {of} seeds of "
+        + (rest if each is most and len(most) > _LISTED else spoken_list(each))
+        for (have, of), each in groups
+    ]
+    total = sum(done.values())
+    return f"{total} of {total + len(missing)} policies are done: {'; '.join(said)}."
+
+
+def _doubts(section: Section) -> list[str]:
+    """What must be known of the intervals of few seeds."""
+    said = []
+    if section.unsure:
+        verb = "has" if len(section.unsure) == 1 else "have"
+        said.append(
+            f"{spoken_list(list(section.unsure))} {verb} one run and no interval, and may be luck: "
+            "drawn thin or faint."
+        )
+    if any(len(row.runs) == 2 for row in section.rows):
+        said.append(
+            "An interval of two runs is no more than the distance between them: about half of "
+            "such intervals hold the truth."
+        )
+    return [" ".join(said)] if said else []
+
+
+def _why(cell: Unfinished) -> str:
+    return cell.error or ("begun, not finished" if cell.begun else "not trained yet")
+
+
 def _finding(section: Section) -> str:
-    ranked = sorted(section.rows, key=lambda row: row.success.value, reverse=True)
+    ranked = sorted(section.rows, key=lambda row: (row.success.value, row.mean), reverse=True)
     sensed = [row for row in ranked if row.representation != ORACLE]
     if len(sensed) < 2:
         parts = [_reaches(row) for row in sensed]

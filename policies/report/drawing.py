@@ -18,6 +18,12 @@ HEIGHT = 360
 INTERVAL = "<br>95% interval %{customdata[0]:.1%} to %{customdata[1]:.1%}"
 """What is said of a point with an interval, whose ends are its custom data."""
 
+ONE_RUN = "<br>one run, no interval"
+"""What is said of a point without an interval."""
+
+FAINT = 0.4
+"""Opacity of what one run alone came to, beside bars with whiskers."""
+
 _CLEAR = "rgba(0,0,0,0)"
 
 
@@ -56,6 +62,11 @@ def band(name: str, of: Band, look: Look) -> go.Scatter:
         hoverinfo="skip",
         meta=name,
     )
+
+
+def line(look: Look, single: bool) -> dict[str, Any]:
+    """The line of a curve; a thin one for a single run, which is sure of nothing."""
+    return {"color": look.color, "dash": look.dash, "width": 1.25 if single else 2.5}
 
 
 def error_bars(found: Sequence[Estimate]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -68,19 +69,26 @@ def chances(content: Table, looks: Mapping[str, Look]) -> str:
         content: The table, as `tables.improvement_table` makes it.
         looks: Looks of representations.
     """
-    heading = "".join(f'<th scope="col">{escape(name)}</th>' for name in content.headings)
+    heading = "".join(f'<th scope="col">{_breakable(name)}</th>' for name in content.headings)
     rows = "\n".join(
         f"<tr>{_row_heading(first.text, looks)}{''.join(map(_chance, rest))}</tr>"
         for first, *rest in content.rows
     )
-    return _scrolling(content.caption, heading, rows)
+    return _scrolling(content.caption, heading, rows, "chances")
 
 
-def legend(names: Sequence[str], looks: Mapping[str, Look]) -> str:
-    """Buttons that name a section's representations, and hide them in its figures."""
+def legend(names: Sequence[str], looks: Mapping[str, Look], unsure: Collection[str] = ()) -> str:
+    """Buttons that name a section's representations, and hide them in its figures.
+
+    Args:
+        names: Labels of the representations.
+        looks: Their looks.
+        unsure: Those of them with one run, which are drawn more faintly.
+    """
     items = "".join(
         f'<li><button type="button" aria-pressed="true" value="{escape(name)}">'
-        f"{_line(looks[name])}{escape(name)}</button></li>"
+        f"{_line(looks[name], name in unsure)}{escape(name)}"
+        f"{' <small>1 seed</small>' if name in unsure else ''}</button></li>"
         for name in names
     )
     return f'<ul class="legend" aria-label="Representations shown in the figures">{items}</ul>'
@@ -143,9 +151,11 @@ def link(path: Path, page: Path) -> str:
     return quote(Path(os.path.relpath(path, page)).as_posix())
 
 
-def _scrolling(caption: str, heading: str, rows: str) -> str:
+def _scrolling(caption: str, heading: str, rows: str, kind: str = "") -> str:
+    attribute = f' class="{kind}"' if kind else ""
     return (
-        f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0"><table>'
+        f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0">'
+        f"<table{attribute}>"
         f"<caption><span>{escape(caption)}</span></caption>\n<thead><tr>{heading}</tr></thead>\n"
         f"<tbody>\n{rows}\n</tbody></table></div>"
     )
@@ -156,7 +166,12 @@ def _row_heading(name: str, looks: Mapping[str, Look]) -> str:
     swatch = (
         f'<span class="swatch" style="--of:{look.color}" aria-hidden="true"></span>' if look else ""
     )
-    return f'<th scope="row">{swatch}{escape(name)}</th>'
+    return f'<th scope="row">{swatch}{_breakable(name)}</th>'
+
+
+def _breakable(name: str) -> str:
+    """A name that may go on in another line where its words end."""
+    return re.sub("([_:])", r"\1<wbr>", escape(name))
 
 
 def _cell(entry: Entry, look: Look | None) -> str:
@@ -178,23 +193,25 @@ def _chance(entry: Entry) -> str:
         return '<td class="chance"></td>'
     kind = "better" if entry.value > 0.5 else "worse"
     far = 0.75 * abs(entry.value - 0.5)
-    title = ""
-    if entry.estimate is not None:
+    if entry.estimate is None:
+        kind, title, weight = f"{kind} unsure", "", ""
+        far /= 3
+    else:
         low, high = entry.estimate.low, entry.estimate.high
         title = f' title="95% interval {low:.2f} to {high:.2f}"'
-    # Far from one half, the two are as bold as they are coloured.
-    weight = "font-weight:600;" if abs(entry.value - 0.5) > 0.4 else ""
+        # Far from one half, the two are as bold as they are coloured.
+        weight = "font-weight:600;" if abs(entry.value - 0.5) > 0.4 else ""
     return (
         f'<td class="chance {kind}" style="{weight}--far:{far:.2f}"{title}>'
         f"{escape(entry.text)}</td>"
     )
 
 
-def _line(look: Look) -> str:
+def _line(look: Look, thin: bool) -> str:
     dashes = _DASHES[look.dash]
     pattern = f' stroke-dasharray="{dashes}"' if dashes else ""
     return (
         '<svg viewBox="0 0 26 10" aria-hidden="true">'
         f'<line x1="0" x2="26" y1="5" y2="5" stroke="{look.color}" '
-        f'stroke-width="3"{pattern}/></svg>'
+        f'stroke-width="{1.5 if thin else 3}"{pattern}/></svg>'
     )

@@ -10,13 +10,16 @@ import plotly.graph_objects as go  # type: ignore[import-untyped]
 from policies.evaluation.episodes import CAUSES
 from policies.evaluation.statistics import Band
 from policies.report.drawing import (
+    FAINT,
     HEIGHT,
     INTERVAL,
+    ONE_RUN,
     Drawing,
     axis,
     band,
     error_bars,
     layout,
+    line,
     success_axis,
 )
 from policies.report.numbers import connector_title, percent, steps
@@ -44,10 +47,10 @@ def curves(section: Section, looks: Mapping[str, Look]) -> Drawing | None:
                 y=curve.estimate,
                 customdata=np.stack([curve.low, curve.high], axis=-1),
                 mode="lines" if len(curve.x) > 1 else "markers",
-                line={"color": look.color, "dash": look.dash, "width": 2.5},
+                line=line(look, row.single),
                 marker={"color": look.color, "symbol": look.symbol, "size": 9},
                 hovertemplate=f"<b>{name}</b><br>%{{y:.1%}} at %{{x:.3~s}} steps"
-                f"{'' if row.single else INTERVAL}<extra></extra>",
+                f"{ONE_RUN if row.single else INTERVAL}<extra></extra>",
                 name=name,
                 meta=name,
             )
@@ -59,7 +62,7 @@ def curves(section: Section, looks: Mapping[str, Look]) -> Drawing | None:
         "steps"
         for row, curve in drawn
     )
-    about = _about(section, "interquartile mean of the runs")
+    about = _about(section, "interquartile mean of the runs", "95% bands", "thin")
     return Drawing(
         "Success while learning",
         figure,
@@ -80,10 +83,21 @@ def connector_bars(section: Section, looks: Mapping[str, Look]) -> Drawing:
                 x=titles,
                 y=estimate,
                 error_y=None if row.single else error_bars(found),
-                marker={"color": looks[row.representation].color, "line": {"width": 0}},
+                marker={
+                    "color": looks[row.representation].color,
+                    "line": {"width": 0},
+                    "opacity": FAINT if row.single else 1.0,
+                    "pattern": {
+                        "shape": looks[row.representation].pattern,
+                        "fgcolor": "var(--page)",
+                        "size": 5,
+                        "solidity": 0.3,
+                        "fillmode": "overlay",
+                    },
+                },
                 customdata=[[i.low, i.high] for i in found],
                 hovertemplate=f"<b>{row.representation}</b>, %{{x}}<br>%{{y:.1%}}"
-                f"{'' if row.single else INTERVAL}<extra></extra>",
+                f"{ONE_RUN if row.single else INTERVAL}<extra></extra>",
                 name=row.representation,
                 meta=row.representation,
             )
@@ -99,7 +113,8 @@ def connector_bars(section: Section, looks: Mapping[str, Look]) -> Drawing:
         "Success by connector",
         figure,
         "Success of the final policies on each connector: "
-        f"{_about(section, 'interquartile mean of the runs', '95% intervals as whiskers')}.",
+        + _about(section, "interquartile mean of the runs", "95% intervals as whiskers", "faint")
+        + ".",
         f"Bar chart of success by connector. {words}.",
     )
 
@@ -116,7 +131,7 @@ def profiles(section: Section, looks: Mapping[str, Look]) -> Drawing:
                 x=profile.x,
                 y=profile.estimate,
                 mode="lines",
-                line={"color": look.color, "dash": look.dash, "width": 2.5},
+                line=line(look, row.single),
                 hovertemplate=f"<b>{row.representation}</b><br>%{{y:.0%}} of runs and connectors "
                 "succeed more often than %{x:.0%}<extra></extra>",
                 name=row.representation,
@@ -133,7 +148,7 @@ def profiles(section: Section, looks: Mapping[str, Look]) -> Drawing:
         "Performance profiles",
         figure,
         "The part of runs and connectors whose success is above τ"
-        + ("" if section.single else ", with 95% bands")
+        + ("" if section.single else f", with 95% bands{_unsure(section, 'thin')}")
         + ". A curve that lies above another is of a representation that does better throughout.",
         f"Line chart of performance profiles. Above a success of 90%: {at}.",
     )
@@ -199,8 +214,15 @@ def failures(section: Section) -> Drawing | None:
     )
 
 
-def _about(section: Section, of: str, intervals: str = "95% bands") -> str:
-    return f"{of}, one run each" if section.single else f"{of}, with {intervals}"
+def _about(section: Section, of: str, intervals: str, drawn: str) -> str:
+    if section.single:
+        return f"{of}, one run each"
+    return f"{of}, with {intervals}{_unsure(section, drawn)}"
+
+
+def _unsure(section: Section, drawn: str) -> str:
+    """How those with one run are drawn; empty if there are none."""
+    return f"; {drawn} where there is but one run" if section.unsure else ""
 
 
 def _profile_at(profile: Band, threshold: float) -> float:

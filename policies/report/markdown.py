@@ -25,7 +25,7 @@ def markdown(of: Document) -> str:
     ]
     for section in of.sections:
         parts += [f"## {section.method.title}", *_method(of, section)]
-    missing = document.unfinished(of)
+    missing, short = document.unfinished(of), document.names(of.study)
     if missing is not None:
         parts += ["## Missing policies", _table(missing)]
     parts += [
@@ -35,6 +35,7 @@ def markdown(of: Document) -> str:
             for name, text in document.provenance(of).items()
         ),
         "\n".join(f"- {note}" for note in of.notes),
+        "" if short is None else f"{short.caption}.\n\n{_table(short)}",
         _table(document.every_run(of.study)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -25,9 +25,9 @@ def percent(part: float | None) -> str:
 
 
 def success(found: Estimate, single: bool) -> str:
-    """A success rate with its interval; without it where there is but one run."""
+    """A success rate with its interval; where there is but one run, that is said instead."""
     if single:
-        return percent(found.value)
+        return f"{percent(found.value)} (1 seed)"
     return (
         f"{percent(found.value)} ({percent(found.low).removesuffix('%')} to {percent(found.high)})"
     )

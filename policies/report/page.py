@@ -10,6 +10,7 @@ from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from policies.report import document, elements, figures, palette, probe_figures, tables
 from policies.report.document import Document
+from policies.report.numbers import spoken_list
 from policies.report.study import Method
 from policies.report.summary import Section
 from policies.report.videos import choose
@@ -97,7 +98,7 @@ def _method(of: Document, section: Section, number: int) -> str:
     parts = [
         said,
         elements.table(tables.headline(section), of.looks),
-        elements.legend(names, of.looks),
+        elements.legend(names, of.looks, section.unsure),
         elements.figures(
             [
                 figures.curves(section, of.looks),
@@ -141,6 +142,9 @@ def _probes(of: Document) -> str:
         "any policy is trained on it. The dotted line is the error that an encoder is allowed.</p>"
     ]
     known = [name for name in of.study.representations if name in of.probes.found]
+    encoders = [row.representation for s in of.sections for row in s.rows if row.embedding]
+    if unknown := [name for name in dict.fromkeys(encoders) if name not in known]:
+        parts.append(elements.paragraphs([f"No probe is known of {spoken_list(unknown)}."], "note"))
     parts.append(elements.legend(known, of.looks))
     for number, (section, content) in enumerate(found):
         parts += [
@@ -160,17 +164,22 @@ def _videos(of: Document) -> str:
     if not chosen:
         return '<p class="note">The runs of this study have no videos.</p>'
     folder = of.study.folder
-    parts = ["<p>Of each representation the run of median success.</p>"]
+    opened = " open"
+    parts = ["<p>Of each representation the filmed run of median success.</p>"]
     for section in of.sections:
         shown = [video for video in chosen if Method.of(video.run.cell) == section.method]
         if shown:
-            # One way to train is enough to see at once.
-            state = " open" if len(parts) == 1 else ""
             inside = "\n".join(elements.video(video, folder) for video in shown)
+            filmed = {video.run.cell.representation for video in shown}
+            names = [row.representation for row in section.rows]
+            others = [name for name in names if name not in filmed]
+            said = [f"Not filmed: {spoken_list(others)}."] if others else []
             parts.append(
-                f"<details{state}><summary>{escape(section.method.title)}</summary>"
-                f'<div class="videos">\n{inside}\n</div></details>'
+                f"<details{opened}><summary>{escape(section.method.title)}</summary>"
+                f'<div class="videos">\n{inside}\n</div>'
+                f"{elements.paragraphs(said, 'note')}</details>"
             )
+            opened = ""  # one way to train is enough to see at once
     links = "".join(
         f'<li><a href="{elements.link(path, folder)}">{escape(run.cell.name)}: '
         f"{escape(path.name)}</a></li>"
@@ -195,10 +204,12 @@ def _provenance(of: Document) -> str:
         f"<dt>{escape(name)}</dt><dd>{_fact(name, text)}</dd>"
         for name, text in document.provenance(of).items()
     )
+    short = document.names(of.study)
     grid = {name: value for name, value in of.study.grid.items() if name in _ABOUT}
     return "\n".join(
         [
             f"<dl>{facts}</dl>",
+            "" if short is None else elements.table(short, of.looks),
             elements.bullets(of.notes, "notes"),
             "<details><summary>Options of every run</summary>"
             f"<pre>{escape(json.dumps(grid, indent=2))}</pre></details>",

@@ -44,6 +44,7 @@ CAUSES = (
 """Colours of causes of failure, light and dark; they have patterns too."""
 
 _DASHES = ("solid", "dash", "dot", "dashdot")
+_PATTERNS = ("", "/", ".", "x")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
 _BAND = 0.16
 """Opacity of the band about a line."""
@@ -58,28 +59,30 @@ class Look:
         band: Of the band about its line.
         dash: Plotly's name of its line's pattern: tells apart those that share a colour.
         symbol: Plotly's name of its marker.
+        pattern: Plotly's name of its bar's pattern, which tells apart like `dash`.
     """
 
     color: str
     band: str
     dash: str
     symbol: str
+    pattern: str
 
 
 def looks(representations: Iterable[str]) -> dict[str, Look]:
     """A look for each representation.
 
     Args:
-        representations: Their names, in the study's order.
+        representations: Their labels, in the study's order.
 
     Returns:
-        Looks by name.
+        Looks by label.
     """
     found: dict[str, Look] = {}
     others = 0
     for name in representations:
         if name == ORACLE:
-            found[name] = Look("var(--ink)", "var(--ink-band)", "dash", "star")
+            found[name] = Look("var(--ink)", "var(--ink-band)", "dash", "star", "")
             continue
         cycle, i = divmod(others, len(SERIES))
         color = f"--series-{i + 1}"
@@ -87,7 +90,8 @@ def looks(representations: Iterable[str]) -> dict[str, Look]:
             f"var({color})",
             f"var({color}-band)",
             _DASHES[cycle % len(_DASHES)],
-            _SYMBOLS[others % len(_SYMBOLS)],
+            _SYMBOLS[(i + cycle) % len(_SYMBOLS)],
+            _PATTERNS[cycle % len(_PATTERNS)],
         )
         others += 1
     return found

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
-from policies.report.drawing import Drawing, axis, error_bars, layout, success_axis
+from policies.report.drawing import ONE_RUN, Drawing, axis, error_bars, layout, success_axis
 from policies.report.numbers import percent
 from policies.report.palette import Look
 from policies.report.probes import Probed, Probes
@@ -44,10 +44,15 @@ def probe_scatters(section: Section, probes: Probes, looks: Mapping[str, Look]) 
                     y=[row.success.value],
                     error_y=None if row.single else error_bars([row.success]),
                     mode="markers",
-                    marker={"color": look.color, "symbol": look.symbol, "size": 12},
+                    marker={
+                        "color": look.color,
+                        "symbol": f"{look.symbol}-open" if row.single else look.symbol,
+                        "size": 12,
+                    },
                     cliponaxis=False,
                     hovertemplate=f"<b>{row.representation}</b><br>error %{{x:.3g}} "
-                    f"{unit(variable)}<br>success %{{y:.1%}}<extra></extra>",
+                    f"{unit(variable)}<br>success %{{y:.1%}}{ONE_RUN if row.single else ''}"
+                    "<extra></extra>",
                     name=row.representation,
                     meta=row.representation,
                 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +47,7 @@ class Probes:
     """Probes of a study's encoders.
 
     Attributes:
-        found: By representation.
+        found: By the representation's label.
         bounds: What an encoder is held to, by pose variable: the largest error.
         notes: Reports that are of no use to the study, and why.
     """
@@ -57,7 +57,7 @@ class Probes:
     notes: tuple[str, ...]
 
 
-def probes(folder: Path, representations: Sequence[str], files: Iterable[Path]) -> Probes:
+def probes(folder: Path, representations: Mapping[str, str], files: Iterable[Path]) -> Probes:
     """Find what is known of a study's encoders.
 
     A report that is given counts before one in the study's folder `probes`, and that before the
@@ -65,7 +65,7 @@ def probes(folder: Path, representations: Sequence[str], files: Iterable[Path]) 
 
     Args:
         folder: The study's.
-        representations: Names of its representations.
+        representations: Names of its representations, by label.
         files: Reports of `vtinsert probe`, or their folders.
 
     Returns:
@@ -80,20 +80,20 @@ def probes(folder: Path, representations: Sequence[str], files: Iterable[Path]) 
     notes = []
     for path in (*given, *inside):
         report = _read(path)
-        about = {name: _part(name, report) for name in representations}
-        parts = {name: part for name, part in about.items() if part is not None}
+        about = {label: _part(name, report) for label, name in representations.items()}
+        parts = {label: part for label, part in about.items() if part is not None}
         if not parts:
             notes.append(f"{path} is of {report.name}, which this study does not have.")
-        for name, (subject, part) in parts.items():
+        for label, (subject, part) in parts.items():
             probed = _probed(report, subject, part, path)
             if probed is None:
                 notes.append(f"{path} has no errors near contact.")
                 break
-            found.setdefault(name, probed)
-    for name in representations:
+            found.setdefault(label, probed)
+    for label, name in representations.items():
         card = _card(name)
-        if name not in found and card is not None:
-            found[name] = card
+        if label not in found and card is not None:
+            found[label] = card
     return Probes(found, ERROR_BOUNDS, tuple(notes))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from policies.ablation.folder import EPISODES_FILE, GRID_FILE, Ablation, read_document
 from policies.ablation.grid import DISTILLATION, AblationError, Cell
 from policies.learning.algorithms import ALGORITHMS
+from policies.report.labels import labels
 
 Floats = NDArray[np.float64]
 
@@ -84,7 +85,7 @@ class Run:
     """A policy that was trained and evaluated.
 
     Attributes:
-        cell: Which one of the grid.
+        cell: Which one of the grid; its representation is a label.
         folder: Where it lies.
         config: Its options, as they were stored.
         result: What its training came to, as it was stored.
@@ -122,12 +123,14 @@ class Unfinished:
     """A cell of the grid without a policy.
 
     Attributes:
-        cell: Which one.
-        error: What went wrong; empty if it is still to be trained.
+        cell: Which one; its representation is a label.
+        error: What went wrong; empty if nothing did.
+        begun: Whether its training has begun.
     """
 
     cell: Cell
     error: str
+    begun: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +139,8 @@ class Study:
 
     Attributes:
         folder: Where it lies.
-        representations: Their names, in the order in which they were asked for.
+        representations: Their names, by the label that stands for each from here on; in the order
+            in which they were asked for.
         made: What it was made with: command, commit, versions, hardware.
         grid: What was asked for, as it was stored.
         runs: Runs that are done.
@@ -144,7 +148,7 @@ class Study:
     """
 
     folder: Path
-    representations: tuple[str, ...]
+    representations: Mapping[str, str]
     made: Mapping[str, Any]
     grid: Mapping[str, Any]
     runs: tuple[Run, ...]
@@ -171,19 +175,21 @@ def read_study(folder: str | Path) -> Study:
     """
     ablation = Ablation(folder)
     config = ablation.read_config()
+    labelled = labels(config.representations)
     runs, unfinished = [], []
     for cell in config.cells:
-        state = ablation.state(cell)
+        state, folder = ablation.state(cell), ablation.folder(cell)
+        shown = replace(cell, representation=labelled[cell.representation])
         if state == "done":
-            runs.append(_run(cell, ablation.folder(cell)))
+            runs.append(_run(shown, folder))
         else:
             error = ablation.read_failure(cell) if state == "failed" else ""
-            unfinished.append(Unfinished(cell, error))
+            unfinished.append(Unfinished(shown, error, (folder / CONFIG_FILE).is_file()))
     document = read_document(ablation.path / GRID_FILE)
     made = document.get("made")
     return Study(
         ablation.path,
-        config.representations,
+        {label: name for name, label in labelled.items()},
         made if isinstance(made, Mapping) else {},
         document,
         tuple(runs),

@@ -49,7 +49,7 @@ class Row:
     """What one representation came to with one method.
 
     Attributes:
-        representation: Its name.
+        representation: Its label.
         runs: Its runs with a final evaluation of every connector, by seed.
         success: Interquartile mean over runs and connectors.
         mean: Mean success over runs and connectors.
@@ -108,6 +108,11 @@ class Section:
     def single(self) -> bool:
         """Whether no representation has more than one run."""
         return all(row.single for row in self.rows)
+
+    @property
+    def unsure(self) -> tuple[str, ...]:
+        """Representations with one run."""
+        return tuple(row.representation for row in self.rows if row.single)
 
 
 def sections(study: Study, costs: Mapping[str, float], seed: int = 0) -> list[Section]:

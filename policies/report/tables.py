@@ -79,7 +79,7 @@ def headline(section: Section) -> Table:
                 Entry(
                     success(row.success, row.single),
                     row.success.value,
-                    row.success,
+                    None if row.single else row.success,
                 ),
                 Entry(percent(row.mean), row.mean),
                 *(_success(row.connectors[name]) for name in section.connectors),
@@ -119,9 +119,10 @@ def improvement_table(section: Section) -> Table:
         )
         for one in names
     )
+    faint = "; faint where one of the two has but one run" if section.unsure else ""
     return Table(
         "Probability that a run of the row's representation does better on a connector than one "
-        "of the column's; ties count half",
+        f"of the column's; ties count half{faint}",
         ("", *names),
         rows,
     )
@@ -205,7 +206,8 @@ def _reached(found: Reached | None) -> Entry:
 
 def _probability(section: Section, one: str, other: str) -> Entry:
     found = section.improvement[one, other]
-    return Entry(f"{found.value:.2f}", found.value, None if section.single else found)
+    sure = not {one, other} & set(section.unsure)
+    return Entry(f"{found.value:.2f}", found.value, found if sure else None)
 
 
 def _error(value: float | None) -> Entry:

@@ -1,0 +1,73 @@
+"""Short names of representations, for tables and figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from policies.representations import END_TO_END, IMAGENET, SINGLE_KEYS, UNTRAINED
+from representation.bundled import bundled_encoders
+
+_PARTS = (":vision", ":touch")
+_NO_NAMES = ("/", "..", "~")
+"""Parts of a path that say nothing of what lies there."""
+
+
+def labels(representations: Iterable[str]) -> dict[str, str]:
+    """A short name for each representation.
+
+    An encoder in a folder is called by the last part of its path that is not `encoder`; by as many
+    as tell it from other encoders, and from all that has a name of its own. Other names stay as
+    they are.
+
+    Args:
+        representations: Names, as `make_representation` takes them.
+
+    Returns:
+        Labels by name, no two alike.
+    """
+    split = {name: _split(name) for name in representations}
+    # Parts of one encoder share its label, so those that must differ are encoders.
+    encoders = dict.fromkeys(encoder for encoder, _ in split.values())
+    folders = {encoder: _path(encoder) for encoder in encoders if _is_folder(encoder)}
+    own = {*SINGLE_KEYS, END_TO_END, UNTRAINED, IMAGENET, *bundled_encoders()}
+    own |= encoders.keys() - folders.keys()
+    kept = dict.fromkeys(folders, 1)
+    while True:
+        short = {
+            encoder: "/".join(path[-kept[encoder] :]) if kept[encoder] <= len(path) else encoder
+            for encoder, path in folders.items()
+        }
+        count = Counter(short.values())
+        longer = [
+            encoder
+            for encoder, label in short.items()
+            if label != encoder and (count[label] > 1 or label in own)
+        ]
+        if not longer:
+            break
+        for encoder in longer:
+            kept[encoder] += 1
+    return {name: short.get(encoder, encoder) + part for name, (encoder, part) in split.items()}
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A representation's encoder, and the part of it with its colon."""
+    for part in _PARTS:
+        if name.endswith(part):
+            return name.removesuffix(part), part
+    return name, ""
+
+
+def _is_folder(name: str) -> bool:
+    """Whether an encoder lies in a folder; a name with one slash may be an id on the Hub."""
+    if name.count("/") == 1 and not name.startswith(("/", ".", "~")):
+        return Path(name).is_dir()
+    return "/" in name
+
+
+def _path(folder: str) -> tuple[str, ...]:
+    """The parts of a folder's path that can name it."""
+    parts = tuple(part for part in PurePosixPath(folder).parts if part not in _NO_NAMES)
+    return parts[:-1] if parts[1:] and parts[-1] == "encoder" else parts

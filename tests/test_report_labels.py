@@ -1,0 +1,98 @@
+"""Short names of representations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_up_study import write_study
+from rich.console import Console
+
+from policies.ablation.display import GridDisplay
+from policies.ablation.grid import AblationConfig
+from policies.ablation.run import Standing
+from policies.report.document import compose
+from policies.report.labels import labels
+from policies.report.markdown import markdown
+from policies.report.page import page
+
+POSE, OTHER = "outputs/encoders/pose/encoder", "outputs/others/pose/encoder"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([POSE, f"{POSE}:vision", f"{POSE}:touch"], ["pose", "pose:vision", "pose:touch"]),
+        (["/data/a/encoder", "~/b", "./c/encoder/", "../d/encoder"], ["a", "b", "c", "d"]),
+        (["state", "resnet-pose:touch", "random"], ["state", "resnet-pose:touch", "random"]),
+        (["someone/encoder", "someone/pose:vision"], ["someone/encoder", "someone/pose:vision"]),
+        (["/encoder", "./encoder:touch"], ["/encoder", "./encoder:touch"]),
+        # Those that would share one keep as much as tells them apart, and no other keeps more.
+        ([POSE, "a/b/moco/encoder", OTHER], ["encoders/pose", "moco", "others/pose"]),
+        ([POSE, f"{OTHER}:touch"], ["encoders/pose", "others/pose:touch"]),
+        (["a/x/pose", "b/x/pose", "b/y/pose"], ["a/x/pose", "b/x/pose", "y/pose"]),
+        (["runs/a/pose", "runs/a/pose/encoder"], ["runs/a/pose", "runs/a/pose/encoder"]),
+        # A folder is not called what something else is.
+        (["runs/a/state", "runs/a/resnet-pose/encoder"], ["a/state", "a/resnet-pose"]),
+    ],
+)
+def test_labels(names, expected) -> None:
+    assert list(labels(names).values()) == expected
+
+
+def test_a_folder_of_two_parts_is_no_id(tmp_path, monkeypatch) -> None:
+    assert labels(["mine/encoder"]) == {"mine/encoder": "mine/encoder"}
+    (tmp_path / "mine" / "encoder").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert labels(["mine/encoder"]) == {"mine/encoder": "mine"}
+
+
+PATHS = st.lists(st.sampled_from(["a", "b", "encoder", "state", ".", ".."]), min_size=1, max_size=5)
+
+
+@given(st.lists(st.tuples(PATHS, st.sampled_from(["", ":vision", ":touch"])), max_size=8))
+def test_no_two_labels_are_alike(drawn) -> None:
+    names = {"/".join(parts) + part for parts, part in drawn}
+    found = labels(names)
+    assert found.keys() == names
+    assert len(set(found.values())) == len(names)
+    assert all(len(label) <= len(name) for name, label in found.items())
+
+
+def test_a_report_shows_labels_and_says_what_they_stand_for(tmp_path) -> None:
+    config = AblationConfig(("state", POSE, f"{POSE}:touch"), seeds=2)
+    ablation = write_study(tmp_path / "s", config, failed=config.cells[1:2])
+    content = compose(ablation.path)
+    assert [row.representation for row in content.sections[0].rows] == [
+        "state",
+        "pose",
+        "pose:touch",
+    ]
+    text = markdown(content)
+    assert (
+        text.count(POSE) == 2
+    )  # what the two labels stand for; runs lie in folders of other names
+    assert f"| pose:touch | {POSE}:touch |" in text
+    assert "| pose, dagger, seed 0 | RuntimeError" in text
+    assert page(content).count(POSE) == 2
+
+
+def test_names_that_are_short_are_not_explained(tmp_path) -> None:
+    ablation = write_study(tmp_path / "s", AblationConfig(("state",), seeds=1))
+    assert "short names" not in markdown(compose(ablation.path))
+
+
+def test_the_table_of_cells_shows_labels(tmp_path: Path) -> None:
+    config = AblationConfig(("state", POSE), seeds=1)
+    ablation = write_study(tmp_path / "s", config, missing=config.cells)
+    console = Console(width=100, force_terminal=True, record=True)
+    with GridDisplay(ablation, config, console) as display:
+        display.update(Standing.of(ablation, config))
+        for cell in config.cells:
+            ablation.write_failure(cell, "ValueError: no")
+        display.update(Standing.of(ablation, config))
+    shown = console.export_text()
+    assert "pose, dagger, seed 0: ValueError: no" in shown
+    assert POSE not in shown
