@@ -25,6 +25,7 @@ from policies.representations import (
 )
 from representation.bundled import bundled_encoders
 from representation.encoder import VisuotactileEncoder
+from vtenv.document import read_document
 from vtenv.whole_file import whole_file
 
 CONFIG_FILE, WEIGHTS_FILE = "policy.json", "policy.safetensors"
@@ -253,18 +254,9 @@ def _locate(source: str | Path) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise PolicyError(f"{path} is not JSON: {error}; copy the file again") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise PolicyError(f'{path} is not a policy of VTInsert: it has no "format": "{FORMAT}"')
-    if document.get("version") != VERSION:
-        raise PolicyError(
-            f"{path} has version {document.get('version')!r}, and this VTInsert reads version "
-            f"{VERSION}; install the release that wrote it, or train the policy again"
-        )
-    return document
+    return read_document(
+        path, "a policy of VTInsert", FORMAT, VERSION, PolicyError, again="train the policy again"
+    )
 
 
 def _load_weights(actor: Actor, path: Path) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from representation.columns import ENCODINGS, Column
+from vtenv.document import read_document
 from vtenv.whole_file import whole_file
 
 MANIFEST_FILE = "dataset.json"
@@ -510,20 +511,14 @@ def _read_manifest(folder: Path) -> Dataset:
     if not path.is_file():
         what = f"{folder} holds no {MANIFEST_FILE}" if folder.is_dir() else f"there is no {folder}"
         raise DatasetError(f"{what}; a data set's folder is what `vtinsert dataset` writes")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DatasetError(f"{path} is not JSON: {error}; copy the file again") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise DatasetError(
-            f'{path} does not describe a VTInsert data set: it has no "format": "{FORMAT}". '
-            "`vtinsert dataset` writes one"
-        )
-    if document.get("version") != VERSION:
-        raise DatasetError(
-            f"{path} has version {document.get('version')!r}, and this VTInsert reads version "
-            f"{VERSION}; install the release that wrote it, or make the data set again"
-        )
+    document = read_document(
+        path,
+        "the manifest of a VTInsert data set, as `vtinsert dataset` writes it",
+        FORMAT,
+        VERSION,
+        DatasetError,
+        again="make the data set again",
+    )
     try:
         return Dataset(folder, document)
     except (KeyError, TypeError, ValueError) as error:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from representation.bundled import bundled_encoders, encoders_folder
+from vtenv.document import read_document
 
 if TYPE_CHECKING:
     from representation.encoder import EncoderConfig
@@ -82,22 +83,15 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         EncoderFileError: If it is not JSON, or not the configuration of an encoder of ours.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise EncoderFileError(f"{path} is not JSON: {error}; copy the file again") from error
-    if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
-        raise EncoderFileError(
-            f'{path} is not the configuration of a VTInsert encoder: it has no "format": '
-            f'"{FORMAT}". VisuotactileEncoder.save_pretrained writes one'
-        )
-    version = document.pop("version", None)
-    if version != VERSION:
-        raise EncoderFileError(
-            f"{path} has version {version!r}, and this VTInsert reads version {VERSION}; "
-            "install the release that wrote it, or train the encoder again"
-        )
-    return document
+    document = read_document(
+        path,
+        "the configuration of a VTInsert encoder, as VisuotactileEncoder.save_pretrained writes it",
+        FORMAT,
+        VERSION,
+        EncoderFileError,
+        again="train the encoder again",
+    )
+    return {key: value for key, value in document.items() if key not in ("format", "version")}
 
 
 def build_checked(

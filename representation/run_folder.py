@@ -29,6 +29,7 @@ from representation.model_card import write_card
 from representation.objectives.combine import build_objective
 from representation.objectives.objective import Objective
 from representation.pretrain_config import PretrainConfig
+from vtenv.document import read_document
 from vtenv.whole_file import whole_file
 
 FORMAT, VERSION = "vtinsert-pretraining", 2
@@ -124,18 +125,14 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path} is not the folder of a training run: it holds no config.json"
             )
-        try:
-            document = json.loads(self._config.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise RunFolderError(f"{self._config} is not JSON: {error}") from error
-        if not isinstance(document, dict) or document.get("format") != FORMAT:
-            raise RunFolderError(f'{self._config} has no "format": "{FORMAT}"')
-        if document.get("version") != VERSION:
-            raise RunFolderError(
-                f"{self._config} has version {document.get('version')!r}, and this VTInsert reads "
-                f"version {VERSION}; install the release that wrote it"
-            )
-        return document
+        return read_document(
+            self._config,
+            "of a training run of an encoder",
+            FORMAT,
+            VERSION,
+            RunFolderError,
+            again="train the encoder again",
+        )
 
     def read_config(self) -> PretrainConfig:
         """The configuration of the run.

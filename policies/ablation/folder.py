@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from policies.ablation.grid import AblationConfig, AblationError, Cell
+from vtenv.document import read_document
 from vtenv.whole_file import whole_file
 
 FORMAT, VERSION = "vtinsert-ablation", 1
@@ -57,14 +58,9 @@ class Ablation:
         path = self.path / GRID_FILE
         if not path.is_file():
             raise AblationError(f"{self.path} is not the folder of an ablation: no {GRID_FILE}")
-        document = read_document(path)
-        if not isinstance(document, dict) or document.get("format") != FORMAT:
-            raise AblationError(f'{path} has no "format": "{FORMAT}"')
-        if document.get("version") != VERSION:
-            raise AblationError(
-                f"{path} has version {document.get('version')!r}, and this VTInsert reads version "
-                f"{VERSION}; install the release that wrote it"
-            )
+        document = read_document(
+            path, "of an ablation", FORMAT, VERSION, AblationError, again="begin another ablation"
+        )
         return AblationConfig.from_json(document)
 
     def write_config(self, config: AblationConfig, made: Mapping[str, Any]) -> None:
@@ -117,7 +113,7 @@ class Ablation:
 
     def read_failure(self, cell: Cell) -> str:
         """Why a cell has no result, in a line."""
-        document = read_document(self.folder(cell) / FAILED_FILE)
+        document = read_json_or_yaml(self.folder(cell) / FAILED_FILE)
         error = document.get("error") if isinstance(document, dict) else None
         return str(error or "no reason was written down").splitlines()[0]
 
@@ -157,7 +153,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def read_document(path: Path) -> Any:
+def read_json_or_yaml(path: Path) -> Any:
     """What a JSON or YAML file holds.
 
     Raises:

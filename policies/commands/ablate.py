@@ -24,7 +24,7 @@ from policies.ablation.executors import (
     RayExecutor,
     visible_devices,
 )
-from policies.ablation.folder import Ablation, read_document
+from policies.ablation.folder import Ablation, read_json_or_yaml
 from policies.ablation.grid import AblationConfig, AblationError
 from policies.ablation.run import Standing, run_grid, train_config
 from policies.commands import CommandError, ConnectorName
@@ -184,7 +184,7 @@ def _asked(given: dict[str, Any]) -> dict[str, Any]:
     if "preset" in given and "grid" in given:
         raise CommandError("of --preset and --grid, only one can be given")
     path = PRESETS / f"{given['preset']}.yml" if "preset" in given else given.get("grid")
-    asked = {} if path is None else AblationConfig.from_json(read_document(path)).as_json()
+    asked = {} if path is None else AblationConfig.from_json(read_json_or_yaml(path)).as_json()
     asked |= {name: given[name] for name in _AXES if name in given}
     if "training_by_algorithm" in asked:
         # Of a preset or a file, less what the options leave out.

@@ -25,6 +25,7 @@ from typing import Any
 
 from policies import machine
 from policies.learning.train_config import TrainConfig
+from vtenv.document import read_document
 from vtenv.whole_file import whole_file
 
 FORMAT, VERSION = "vtinsert-training", 1
@@ -91,17 +92,14 @@ class RunFiles:
             raise RunError(
                 f"{self.path} is not the folder of a training run: it holds no config.json"
             )
-        try:
-            document = json.loads(self._config.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise RunError(f"{self._config} is not JSON: {error}") from error
-        if not isinstance(document, dict) or document.get("format") != FORMAT:
-            raise RunError(f'{self._config} is not of a policy: it has no "format": "{FORMAT}"')
-        if document.get("version") != VERSION:
-            raise RunError(
-                f"{self._config} has version {document.get('version')!r}, and this VTInsert reads "
-                f"version {VERSION}; install the release that wrote it"
-            )
+        document = read_document(
+            self._config,
+            "of a policy",
+            FORMAT,
+            VERSION,
+            RunError,
+            again="train the policy again",
+        )
         names = TrainConfig().as_json()
         try:
             config = TrainConfig.from_json({name: document[name] for name in names})

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.ablation.folder import EPISODES_FILE, GRID_FILE, Ablation, read_document
+from policies.ablation.folder import EPISODES_FILE, GRID_FILE, Ablation, read_json_or_yaml
 from policies.ablation.grid import DISTILLATION, AblationError, Cell
 from policies.learning.algorithms import ALGORITHMS
 from policies.report.labels import labels
@@ -185,7 +185,7 @@ def read_study(folder: str | Path) -> Study:
         else:
             error = ablation.read_failure(cell) if state == "failed" else ""
             unfinished.append(Unfinished(shown, error, (folder / CONFIG_FILE).is_file()))
-    document = read_document(ablation.path / GRID_FILE)
+    document = read_json_or_yaml(ablation.path / GRID_FILE)
     made = document.get("made")
     return Study(
         ablation.path,
@@ -215,7 +215,7 @@ def _run(cell: Cell, folder: Path) -> Run:
 
 def _mapping(path: Path) -> Mapping[str, Any]:
     """What a JSON file holds; nothing if there is none."""
-    document = read_document(path) if path.is_file() else {}
+    document = read_json_or_yaml(path) if path.is_file() else {}
     if not isinstance(document, Mapping):
         raise AblationError(f"{path} holds no fields")
     return document

@@ -315,8 +315,8 @@ def changed(document, **fields):
     ("damage", "message"),
     [
         (lambda d: "{", "dataset.json is not JSON"),
-        (lambda d: "[]", "does not describe a VTInsert data set"),
-        (lambda d: changed(d, format="other"), "does not describe a VTInsert data set"),
+        (lambda d: "[]", "is not the manifest of a VTInsert data set"),
+        (lambda d: changed(d, format="other"), "is not the manifest of a VTInsert data set"),
         (lambda d: changed(d, version=2), "has version 2, and this VTInsert reads version 1"),
         (lambda d: changed(d, columns={"depth": {}}), "dataset.json is damaged"),
         (lambda d: changed(d, splits={"train": [{"file": "a"}]}), "dataset.json is damaged"),
