@@ -167,7 +167,8 @@ def test_the_study_has_every_bundled_encoder_and_every_yardstick():
     assert config.algorithms == ("dagger", "ppo")
     assert config.starts == ("scratch", "warm")
     assert config.seeds == 3
-    assert not config.training_by_algorithm  # one budget for all
+    assert config.training["steps"] == 1_000_000  # one budget for all
+    assert not any("steps" in fields for fields in config.training_by_algorithm.values())
 
 
 # The folder
@@ -195,7 +196,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     ("text", "expected"),
     [
         (None, "not the folder of an ablation"),
-        ("{", "cannot be read"),
+        ("{", "is not JSON"),
         ("[]", 'no "format"'),
         ('{"format": "vtinsert-training"}', 'no "format"'),
         ('{"format": "vtinsert-ablation", "version": 9}', "version 9"),

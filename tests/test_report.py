@@ -301,7 +301,7 @@ def test_what_is_no_study_is_refused_in_one_line(tmp_path, capsys) -> None:
     (tmp_path / "broken" / "ablation.json").write_text("{")
     for name, expected in (
         ("empty", "is not the folder of an ablation"),
-        ("broken", "ablation.json cannot be read"),
+        ("broken", "ablation.json is not JSON"),
     ):
         (tmp_path / name).mkdir(exist_ok=True)
         assert cli.main(["report", str(tmp_path / name)]) == 2

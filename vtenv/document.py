@@ -24,10 +24,12 @@ def read_document(
         The document, with its format and version.
 
     Raises:
-        error: Names the file, and says what to do.
+        error: If it cannot be read; names the file, and says what to do.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as wrong:
+        raise error(f"cannot read {path}: {wrong.strerror or wrong}") from wrong
     except (UnicodeDecodeError, json.JSONDecodeError) as wrong:
         raise error(f"{path} is not JSON: {wrong}; copy the file again") from wrong
     if not isinstance(document, dict) or document.get("format") != name:
