@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
@@ -25,6 +25,7 @@ from policies.representations import (
 )
 from representation.bundled import bundled_encoders
 from representation.encoder import VisuotactileEncoder
+from representation.tensor_file import write_tensors
 from vtenv.document import read_document
 from vtenv.whole_file import whole_file
 
@@ -173,9 +174,7 @@ def save_policy(
     if representation.encoder is not None and not _is_known(representation.name):
         _save_encoder(representation, folder)
     with whole_file(folder / WEIGHTS_FILE) as temporary:
-        state = {name: value.contiguous() for name, value in actor.state_dict().items()}
-        # The library's own files cannot be read by other users.
-        temporary.write_bytes(save(state, metadata={"format": "pt"}))
+        write_tensors(temporary, actor.state_dict())
     with whole_file(folder / CONFIG_FILE) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

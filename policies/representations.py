@@ -201,11 +201,15 @@ def make_representation(name: str) -> Representation:
         return Representation(name, (name,))
     if name == END_TO_END:
         return Representation(name, ("depth", "contact", "proprio"))
-    source, colon, part = name.rpartition(":")
-    if not colon or part not in MODALITIES:
-        source, part = name, ""
+    source, part = split_part(name)
     encoder = _load(source)
     return encoder_representation(name, encoder.tower(part) if part else encoder)
+
+
+def split_part(name: str) -> tuple[str, str]:
+    """A representation's encoder, and which part of it: "vision", "touch", or "" for all."""
+    encoder, colon, part = name.rpartition(":")
+    return (encoder, part) if colon and part in MODALITIES else (name, "")
 
 
 def encoder_representation(name: str, encoder: VisuotactileEncoder) -> Representation:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import nn
 
 from representation.bundled import bundled_encoders, encoders_folder
+from representation.tensor_file import write_tensors
 from vtenv.document import read_document
 
 if TYPE_CHECKING:
@@ -42,9 +43,7 @@ def write_encoder(model: nn.Module, config: EncoderConfig, folder: Path) -> None
     document = {"format": FORMAT, "version": VERSION, **asdict(config)}
     text = json.dumps(document, indent=2, sort_keys=True) + "\n"
     (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
-    state = {name: value.detach().contiguous().cpu() for name, value in model.state_dict().items()}
-    # The library's own files cannot be read by other users.
-    (folder / WEIGHTS_FILE).write_bytes(save(state, metadata={"format": "pt"}))
+    write_tensors(folder / WEIGHTS_FILE, model.state_dict())
 
 
 def read_encoder(

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 
 from representation.encoder import VisuotactileEncoder
 from representation.encoder_files import EncoderFileError, load_weights
@@ -29,6 +28,7 @@ from representation.model_card import write_card
 from representation.objectives.combine import build_objective
 from representation.objectives.objective import Objective
 from representation.pretrain_config import PretrainConfig
+from representation.tensor_file import write_tensors
 from vtenv.document import read_document
 from vtenv.whole_file import whole_file
 
@@ -203,8 +203,7 @@ class RunFolder:
             hardware=", ".join(str(value) for value in provenance.hardware.values()),
             seed=config.seed,
         )
-        state = {name: v.detach().cpu().contiguous() for name, v in objective.state_dict().items()}
-        (writing / self._objective.name).write_bytes(save(state, metadata={"format": "pt"}))
+        write_tensors(writing / self._objective.name, objective.state_dict())
         if self.encoder.exists():
             self.encoder.replace(self._replaced)
         (writing / "encoder").replace(self.encoder)

@@ -3,7 +3,7 @@
 import pytest
 
 
-@pytest.fixture(params=["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
+@pytest.fixture(scope="session", params=["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
 def warp_device(request):
     """A device of the Warp engine."""
     torch = pytest.importorskip("torch")

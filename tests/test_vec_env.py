@@ -167,17 +167,9 @@ def test_episodes_must_restart_within_a_step():
     envs.close()
 
 
-needs_cuda = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
-]
-
-
 @pytest.mark.slow  # Warp compiles for half a minute for a new device, then it is cached
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda:0", marks=needs_cuda)])
 @pytest.mark.parametrize("name", ["tiny", "end-to-end"])
-def test_tensors_on_a_device_say_the_same_as_arrays(name, device, tiny):
-    pytest.importorskip("mujoco_warp")
+def test_tensors_on_a_device_say_the_same_as_arrays(name, warp_device, tiny):
     representation = tiny if name == "tiny" else make_representation(name)
     steps = 3
     arrays, tensors = (
@@ -185,7 +177,7 @@ def test_tensors_on_a_device_say_the_same_as_arrays(name, device, tiny):
             representation,
             4,
             engine="warp",
-            device=device,
+            device=warp_device,
             observations=kind,
             max_episode_steps=steps,
         )

@@ -30,19 +30,15 @@ pytestmark = pytest.mark.slow  # two minutes to compile for a new device, then c
 WORLDS = 12
 
 
-def devices():
-    return ["cpu", pytest.param("cuda:0", marks=needs_cuda)]
-
-
-@pytest.fixture(scope="module", params=devices())
-def pair(request):
+@pytest.fixture(scope="module")
+def pair(warp_device):
     """The same worlds on both engines, noise off, in the same initial states."""
     config = VTInsertConfig.from_settings(
         modalities=("depth", "contact", "gel", "state"), depth_noise_mm=0.0
     )
     simulations = (
         Simulation(config, WORLDS),
-        Simulation(config, WORLDS, "warp", device=request.param),
+        Simulation(config, WORLDS, "warp", device=warp_device),
     )
     yield simulations
     for simulation in simulations:

@@ -49,6 +49,10 @@ class Domain:
     camera_tilt: NDArray[np.float64]
     depth_noise_mm: NDArray[np.float64]
 
+    def rows(self, worlds: NDArray[np.int64]) -> Domain:
+        """The domains of `worlds`, one row each."""
+        return Domain(**{field.name: getattr(self, field.name)[worlds] for field in fields(self)})
+
     def replaced(self, worlds: NDArray[np.int64], domain: Domain) -> Domain:
         """Domains of all worlds, with new ones for `worlds`, one row of `domain` each."""
         merged = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -108,9 +107,7 @@ class NextEpisodes:
         for world in listed:
             del self._before[world]
         self._drawn[worlds] = False
-        domain = self._domain
-        if domain is not None:
-            domain = Domain(**{f.name: getattr(domain, f.name)[worlds] for f in fields(domain)})
+        domain = None if self._domain is None else self._domain.rows(worlds)
         return self._rows[worlds], domain
 
     def put_back(self, worlds: Sequence[int] | None = None) -> None:

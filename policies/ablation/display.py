@@ -21,8 +21,8 @@ from rich.table import Table
 
 from policies.ablation.folder import EPISODES_FILE, Ablation
 from policies.ablation.grid import AblationConfig, Cell
+from policies.ablation.labels import labels
 from policies.ablation.run import Standing
-from policies.report.labels import labels
 
 _TAIL_BYTES = 8192
 """How much of the end of a table is read to find its last row."""

@@ -300,10 +300,11 @@ class _Training:
         """Log, evaluate and save what is due; whether the worlds are to start anew."""
         config = self.config
         assert config.steps and config.evaluate_every and config.checkpoint_every
-        self._attend()
         save = steps - self.saved >= config.checkpoint_every
         if save or steps - self.logged >= max(config.steps / _ROWS, self._row_steps):
             self._log()
+        else:
+            self._attend()
         evaluations = self.log.evaluations
         if not evaluations or steps - evaluations[-1]["steps"] >= config.evaluate_every:
             self._evaluate()

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from policies.representations import DEFAULT_ENCODER, UNTRAINED
+from policies.representations import DEFAULT_ENCODER, UNTRAINED, split_part
 from representation.bundled import bundled_encoders, encoders_folder
-from representation.encoder import MODALITIES
 from representation.model_card import CARD_FILE
 from representation.probes.embed import BOTH
 from representation.probes.gate import CONNECTOR, ERROR_BOUNDS
@@ -117,10 +116,8 @@ def _part(representation: str, report: AuditReport) -> tuple[str, str] | None:
     if representation == UNTRAINED:
         # Its network is the default encoder's, and that is what such a report holds untrained.
         return (RANDOM, whole) if report.name == DEFAULT_ENCODER else None
-    encoder, _, part = representation.rpartition(":")
-    if not encoder or part not in MODALITIES:
-        encoder, part = representation, whole
-    return (ENCODER, part) if _plain(encoder) == _plain(report.name) else None
+    encoder, part = split_part(representation)
+    return (ENCODER, part or whole) if _plain(encoder) == _plain(report.name) else None
 
 
 def _plain(name: str) -> str:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from policies.ablation.folder import EPISODES_FILE, GRID_FILE, Ablation, read_json_or_yaml
 from policies.ablation.grid import DISTILLATION, AblationError, Cell
+from policies.ablation.labels import labels
 from policies.learning.algorithms import ALGORITHMS
-from policies.report.labels import labels
 
 Floats = NDArray[np.float64]
 

@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from policies.representations import END_TO_END, IMAGENET, SINGLE_KEYS, UNTRAINED
+from policies.representations import END_TO_END, IMAGENET, SINGLE_KEYS, UNTRAINED, split_part
 from representation.bundled import bundled_encoders
 
-_PARTS = (":vision", ":touch")
 _NO_NAMES = ("/", "..", "~")
 """Parts of a path that say nothing of what lies there."""
 
@@ -27,7 +26,7 @@ def labels(representations: Iterable[str]) -> dict[str, str]:
     Returns:
         Labels by name, no two alike.
     """
-    split = {name: _split(name) for name in representations}
+    split = {name: split_part(name) for name in representations}
     # Parts of one encoder share its label, so those that must differ are encoders.
     encoders = dict.fromkeys(encoder for encoder, _ in split.values())
     folders = {encoder: _path(encoder) for encoder in encoders if _is_folder(encoder)}
@@ -49,15 +48,10 @@ def labels(representations: Iterable[str]) -> dict[str, str]:
             break
         for encoder in longer:
             kept[encoder] += 1
-    return {name: short.get(encoder, encoder) + part for name, (encoder, part) in split.items()}
-
-
-def _split(name: str) -> tuple[str, str]:
-    """A representation's encoder, and the part of it with its colon."""
-    for part in _PARTS:
-        if name.endswith(part):
-            return name.removesuffix(part), part
-    return name, ""
+    return {
+        name: short.get(encoder, encoder) + (f":{part}" if part else "")
+        for name, (encoder, part) in split.items()
+    }
 
 
 def _is_folder(name: str) -> bool:

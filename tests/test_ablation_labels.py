@@ -12,9 +12,9 @@ from rich.console import Console
 
 from policies.ablation.display import GridDisplay
 from policies.ablation.grid import AblationConfig
+from policies.ablation.labels import labels
 from policies.ablation.run import Standing
 from policies.report.document import compose
-from policies.report.labels import labels
 from policies.report.markdown import markdown
 from policies.report.page import page
 
