@@ -11,6 +11,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,13 +79,15 @@ def versions() -> dict[str, str | None]:
 
 
 def hardware() -> dict[str, str | int]:
-    """The processor, the cores this process may use, the memory and the operating system."""
-    return {
+    """The processor, the cores for this process, the memory, NVIDIA's GPUs and the system."""
+    found: dict[str, str | int] = {
         "cpu": _processor(),
         "cores": _cores(),
         "memory_gib": _memory_gib(),
-        "platform": platform.platform(),
     }
+    if gpus := _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines():
+        found["gpus"] = ", ".join(f"{count} {name}" for name, count in Counter(gpus).items())
+    return found | {"platform": platform.platform()}
 
 
 def load() -> float | None:

@@ -25,7 +25,7 @@ TINY = {"backbone": "test_resnet", "image_size": 32, "contact_size": 32, "embedd
 
 
 def make_encoder(**changes) -> VisuotactileEncoder:
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return VisuotactileEncoder(EncoderConfig(**{**TINY, **changes})).eval()
 

@@ -31,7 +31,7 @@ TOLD = {
 @pytest.fixture(scope="module")
 def tiny() -> Representation:
     config = EncoderConfig(backbone="test_resnet", image_size=32, contact_size=32, embedding_dim=8)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return encoder_representation("tiny", VisuotactileEncoder(config).eval())
 

@@ -31,7 +31,7 @@ def observation(config: EncoderConfig, count: int = 3, seed: int = 0) -> dict[st
 
 
 def make(config: EncoderConfig, seed: int = 0) -> VisuotactileEncoder:
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return VisuotactileEncoder(config).eval()
 

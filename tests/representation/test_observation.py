@@ -29,7 +29,7 @@ IMAGES = ("depth", "contact")
 
 
 def make_encoder(**changes) -> VisuotactileEncoder:
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return VisuotactileEncoder(EncoderConfig(**{**vars(TINY), **changes}))
 

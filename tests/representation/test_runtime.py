@@ -26,7 +26,7 @@ CONFIGS = {
 
 
 def make(config: EncoderConfig = TINY) -> VisuotactileEncoder:
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return VisuotactileEncoder(config)
 

@@ -27,7 +27,7 @@ SIZES = {"image_size": 32, "contact_size": 32}
 
 @pytest.fixture(scope="module")
 def encoder():
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return VisuotactileEncoder(EncoderConfig(backbone="test_resnet", embedding_dim=8, **SIZES))
 

@@ -25,7 +25,7 @@ def make_encoder() -> MakeEncoder:
 
     def make(seed: int = 0, **changes: object) -> VisuotactileEncoder:
         settings = {"backbone": "test_vit", "image_size": SIZE, "contact_size": SIZE} | changes
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return VisuotactileEncoder(EncoderConfig(**settings))
 

@@ -24,7 +24,7 @@ def make_encoder() -> Callable[..., VisuotactileEncoder]:
             "contact_size": SIZE,
             "embedding_dim": 16,
         }
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return VisuotactileEncoder(EncoderConfig(**settings | changes))
 
