@@ -18,13 +18,13 @@ from policies.report.costs import POLICY, encoding_costs, mega_operations
 from policies.report.document import compose
 from policies.report.markdown import markdown
 from policies.report.page import page
-from policies.report.probes import ProbeFileError, probes
+from policies.report.probes import Probed, ProbeFileError, probes
 from policies.report.study import read_study
 from policies.representations import make_representation
 from representation.encoder import VisuotactileEncoder
 from representation.model_card import write_card
+from representation.probes.gate import ERROR_BOUNDS
 
-TITLE = "Distilled from the scripted expert (DAgger)"
 NAMES = ("state", "resnet-pose", "resnet-pose:touch", "random")
 
 
@@ -48,7 +48,7 @@ def test_probes_are_those_of_the_part_that_a_policy_saw(study, tmp_path) -> None
     assert errors == pytest.approx(expected)
     assert found["resnet-pose"].accuracy == 0.9
     content = compose(study.path, [tmp_path])
-    table = tables(markdown(content))[TITLE, "from"]
+    table = tables(markdown(content))["Probes and success", "from"]
     assert table["resnet-pose"][1:3] == ["2.10", "-"]
 
 
@@ -75,6 +75,20 @@ def test_an_encoder_is_known_by_the_folder_of_its_run(tmp_path) -> None:
     (inside / "report.json").write_text(probe_report("outputs/mine", 0.1, ("touch",)))
     found = probes(tmp_path, {"mine": "outputs/mine/encoder"}, []).found
     assert found["mine"].errors["hand_z_mm"] == pytest.approx(0.1)
+
+
+def test_the_worst_error_is_the_largest_part_of_its_bound() -> None:
+    within = {name: 0.5 * bound for name, bound in ERROR_BOUNDS.items()}
+    assert Probed(within, None, "").worst == pytest.approx(0.5)
+    assert Probed(within | {"socket_y_mm": 0.9}, None, "").worst == pytest.approx(3.0)
+    assert Probed({"socket_y_mm": 0.9}, None, "").worst is None
+
+
+def test_a_report_in_the_study_is_named_from_there_on(tmp_path) -> None:
+    (tmp_path / "probes").mkdir()
+    (tmp_path / "probes" / "report.json").write_text(probe_report("mine", 0.1))
+    found = probes(tmp_path, labelled("mine"), []).found
+    assert found["mine"].source == "the probe report probes/report.json"
 
 
 def test_probes_of_another_encoder_are_named(study, tmp_path) -> None:

@@ -25,6 +25,9 @@ def markdown(of: Document) -> str:
     ]
     for section in of.sections:
         parts += [f"## {section.method.title}", *_method(of, section)]
+    known = tables.probe_table(of.sections, of.probes)
+    if known is not None:
+        parts += ["## Probes and success", f"{known.caption}.", _table(known)]
     missing, short = document.unfinished(of), document.names(of.study)
     if missing is not None:
         parts += ["## Missing policies", _table(missing)]
@@ -49,7 +52,6 @@ def _method(of: Document, section: Section) -> list[str]:
             tables.connector_table(section),
             tables.improvement_table(section) if len(section.rows) > 1 else None,
             tables.failure_table(section),
-            tables.probe_table(section, of.probes),
         ]
         for content in shown:
             if content is not None:

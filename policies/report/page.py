@@ -131,31 +131,31 @@ def _method(of: Document, section: Section, number: int) -> str:
 
 
 def _probes(of: Document) -> str:
-    found = [(s, t) for s in of.sections if (t := tables.probe_table(s, of.probes))]
-    if not found:
+    content = tables.probe_table(of.sections, of.probes)
+    if content is None:
         return (
             '<p class="note">Nothing is known of what the encoders of this study know. Give the '
             "report.json of <code>vtinsert probe</code> with <code>--probes</code>.</p>"
         )
     parts = [
         "<p>Linear probes tell what can be read from an encoder's embedding near contact, before "
-        "any policy is trained on it. The dotted line is the error that an encoder is allowed.</p>"
+        "any policy is trained on it. The dotted line is the error that an encoder is allowed. A "
+        "plug goes in where all poses fit, and so an encoder's worst error, as a part of what it "
+        "is allowed, comes first.</p>"
     ]
     known = [name for name in of.study.representations if name in of.probes.found]
     encoders = [row.representation for s in of.sections for row in s.rows if row.embedding]
     if unknown := [name for name in dict.fromkeys(encoders) if name not in known]:
         parts.append(elements.paragraphs([f"No probe is known of {spoken_list(unknown)}."], "note"))
     parts.append(elements.legend(known, of.looks))
-    for number, (section, content) in enumerate(found):
-        parts += [
-            f"<h3>{escape(section.method.title)}</h3>",
-            elements.figures(
-                probe_figures.probe_scatters(section, of.probes, of.looks),
-                f"probe-{number}",
-                level=4,
-            ),
-            elements.table(content, of.looks),
-        ]
+    for number, section in enumerate(of.sections):
+        drawings = probe_figures.probe_scatters(section, of.probes, of.looks)
+        if drawings:
+            parts += [
+                f"<h3>{escape(section.method.title)}</h3>",
+                elements.figures(drawings, f"probe-{number}", level=4),
+            ]
+    parts.append(elements.table(content, of.looks))
     return "\n".join(parts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 from scipy.stats import spearmanr  # type: ignore[import-untyped]
@@ -11,7 +12,7 @@ from scipy.stats import spearmanr  # type: ignore[import-untyped]
 from policies.report.drawing import ONE_RUN, Drawing, axis, error_bars, layout, success_axis
 from policies.report.numbers import percent
 from policies.report.palette import Look
-from policies.report.probes import Probed, Probes
+from policies.report.probes import Probes
 from policies.report.summary import Section
 from policies.report.tables import variable_title
 from representation.probes.markdown import number
@@ -20,73 +21,92 @@ from representation.probes.variables import unit
 _FEWEST_CORRELATED = 4
 """Encoders from which on a correlation is worth a word."""
 _FEWEST_TICKS = 3
-_NOTHING = Probed({}, None, "")
+
+
+@dataclass(frozen=True)
+class _Quantity:
+    """What a figure has success drawn against.
+
+    Attributes:
+        title: The figure's.
+        label: What it is, within a sentence.
+        unit: Its unit.
+        bound: The most that is allowed.
+        errors: By representation.
+    """
+
+    title: str
+    label: str
+    unit: str
+    bound: float
+    errors: Mapping[str, float | None]
 
 
 def probe_scatters(section: Section, probes: Probes, looks: Mapping[str, Look]) -> list[Drawing]:
-    """What encoders know against what policies on them reach, a figure for each pose variable."""
-    drawings = []
+    """What encoders know against what policies reach: by the worst error, and by each variable."""
+    worst = {name: probed.worst for name, probed in probes.found.items()}
+    quantities = [_Quantity("Worst of the four", "worst error", "of its bound", 1.0, worst)]
     for variable, bound in probes.bounds.items():
-        rows = [
-            (row, probes.found[row.representation].errors[variable])
-            for row in section.rows
-            # A log axis has no place for an error of 0.
-            if probes.found.get(row.representation, _NOTHING).errors.get(variable)
-        ]
-        if not rows:
-            continue
-        figure = go.Figure()
-        for row, error in rows:
-            look = looks[row.representation]
-            figure.add_trace(
-                go.Scatter(
-                    x=[error],
-                    y=[row.success.value],
-                    error_y=None if row.single else error_bars([row.success]),
-                    mode="markers",
-                    marker={
-                        "color": look.color,
-                        "symbol": f"{look.symbol}-open" if row.single else look.symbol,
-                        "size": 12,
-                    },
-                    cliponaxis=False,
-                    hovertemplate=f"<b>{row.representation}</b><br>error %{{x:.3g}} "
-                    f"{unit(variable)}<br>success %{{y:.1%}}{ONE_RUN if row.single else ''}"
-                    "<extra></extra>",
-                    name=row.representation,
-                    meta=row.representation,
-                )
-            )
-        figure.add_vline(x=bound, line={"color": "var(--muted)", "dash": "dot", "width": 1.5})
         title = variable_title(variable)
-        figure.update_layout(
-            layout(),
-            height=280,
-            xaxis=axis(f"error of {title} [{unit(variable)}]"),
-            yaxis=success_axis(),
-        )
-        low, high = (f(bound, *(e for _, e in rows)) for f in (min, max))
-        span = (low / 1.3, high * 1.3)
-        figure.update_xaxes(
-            type="log",
-            range=[math.log10(end) for end in span],
-            tickvals=_log_ticks(*span),
-            tickangle=0,
-            tickformat="~g",
-        )
-        words = "; ".join(
-            f"{row.representation}: error {number(error)}, success {percent(row.success.value)}"
-            for row, error in rows
-        )
-        drawings.append(
-            Drawing(
-                title[0].upper() + title[1:],
-                figure,
-                _correlation([e for _, e in rows], [row.success.value for row, _ in rows]),
-                f"Scatter plot of success against the probe's error of {title}. {words}.",
+        errors = {name: probed.errors.get(variable) for name, probed in probes.found.items()}
+        quantities.append(
+            _Quantity(
+                title[0].upper() + title[1:], f"error of {title}", unit(variable), bound, errors
             )
         )
-    return drawings
+    drawings = (_scatter(section, quantity, looks) for quantity in quantities)
+    return [drawing for drawing in drawings if drawing is not None]
+
+
+def _scatter(section: Section, of: _Quantity, looks: Mapping[str, Look]) -> Drawing | None:
+    # A log axis has no place for an error of 0.
+    rows = [(row, error) for row in section.rows if (error := of.errors.get(row.representation))]
+    if not rows:
+        return None
+    figure = go.Figure()
+    for row, error in rows:
+        look = looks[row.representation]
+        figure.add_trace(
+            go.Scatter(
+                x=[error],
+                y=[row.success.value],
+                error_y=None if row.single else error_bars([row.success]),
+                mode="markers",
+                marker={
+                    "color": look.color,
+                    "symbol": f"{look.symbol}-open" if row.single else look.symbol,
+                    "size": 12,
+                },
+                cliponaxis=False,
+                hovertemplate=f"<b>{row.representation}</b><br>{of.label} %{{x:.3g}} {of.unit}"
+                f"<br>success %{{y:.1%}}{ONE_RUN if row.single else ''}<extra></extra>",
+                name=row.representation,
+                meta=row.representation,
+            )
+        )
+    figure.add_vline(x=of.bound, line={"color": "var(--muted)", "dash": "dot", "width": 1.5})
+    figure.update_layout(
+        layout(), height=280, xaxis=axis(f"{of.label} [{of.unit}]"), yaxis=success_axis()
+    )
+    low, high = (f(of.bound, *(e for _, e in rows)) for f in (min, max))
+    span = (low / 1.3, high * 1.3)
+    figure.update_xaxes(
+        type="log",
+        range=[math.log10(end) for end in span],
+        tickvals=_log_ticks(*span),
+        tickangle=0,
+        tickformat="~g",
+    )
+    words = "; ".join(
+        f"{row.representation}: {number(error)}, success {percent(row.success.value)}"
+        for row, error in rows
+    )
+    return Drawing(
+        of.title,
+        figure,
+        _correlation([e for _, e in rows], [row.success.value for row, _ in rows]),
+        f"Scatter plot of success against the probe's {of.label}. {words}.",
+    )
 
 
 def _correlation(errors: Sequence[float], success: Sequence[float]) -> str:

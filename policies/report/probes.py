@@ -40,13 +40,20 @@ class Probed:
     accuracy: float | None
     source: str
 
+    @property
+    def worst(self) -> float | None:
+        """The largest part of its bound that an error is; None if not all were measured."""
+        if not ERROR_BOUNDS.keys() <= self.errors.keys():
+            return None
+        return max(self.errors[name] / bound for name, bound in ERROR_BOUNDS.items())
+
 
 @dataclass(frozen=True)
 class Probes:
     """Probes of a study's encoders.
 
     Attributes:
-        found: By the representation's label.
+        found: By the representation's label, in the study's order.
         bounds: What an encoder is held to, by pose variable: the largest error.
         notes: Reports that are of no use to the study, and why.
     """
@@ -84,7 +91,7 @@ def probes(folder: Path, representations: Mapping[str, str], files: Iterable[Pat
         if not parts:
             notes.append(f"{path} is of {report.name}, which this study does not have.")
         for label, (subject, part) in parts.items():
-            probed = _probed(report, subject, part, path)
+            probed = _probed(report, subject, part, f"the probe report {_shown(path, folder)}")
             if probed is None:
                 notes.append(f"{path} has no errors near contact.")
                 break
@@ -93,7 +100,8 @@ def probes(folder: Path, representations: Mapping[str, str], files: Iterable[Pat
         card = _card(name)
         if label not in found and card is not None:
             found[label] = card
-    return Probes(found, ERROR_BOUNDS, tuple(notes))
+    ordered = {label: found[label] for label in representations if label in found}
+    return Probes(ordered, ERROR_BOUNDS, tuple(notes))
 
 
 def _read(path: Path) -> AuditReport:
@@ -126,14 +134,19 @@ def _plain(name: str) -> str:
     return str(path.parent if path.name == "encoder" and len(path.parts) > 1 else path)
 
 
-def _probed(report: AuditReport, subject: str, part: str, path: Path) -> Probed | None:
+def _shown(path: Path, folder: Path) -> Path:
+    """A report's path, from the study's folder on if it lies there."""
+    return path.relative_to(folder) if path.is_relative_to(folder) else path
+
+
+def _probed(report: AuditReport, subject: str, part: str, source: str) -> Probed | None:
     for fitted_on in (NEAR, ALL):
         estimates = {v: report.error(subject, part, v, NEAR, fitted_on) for v in ERROR_BOUNDS}
         errors = {v: e.mean for v, e in estimates.items() if e is not None and e.mean is not None}
         if errors:
             of = report.accuracy(subject, part, NEAR, fitted_on)
             accuracy = None if of is None else of.accuracy.mean
-            return Probed(errors, accuracy, f"the probe report {path}")
+            return Probed(errors, accuracy, source)
     return None
 
 

@@ -33,7 +33,7 @@ _WARM = 2
 
 @dataclass(frozen=True, order=True)
 class Method:
-    """How policies were trained; methods never share a table.
+    """How policies were trained; methods are never compared with each other.
 
     Attributes:
         rank: Where its section stands.
@@ -199,7 +199,8 @@ def read_study(folder: str | Path) -> Study:
 
 def _run(cell: Cell, folder: Path) -> Run:
     evaluated = _evaluations(folder / EVALUATIONS_FILE)
-    videos = (folder / VIDEOS).glob("*") if (folder / VIDEOS).is_dir() else ()
+    # What is hidden is still being written.
+    videos = (folder / VIDEOS).glob("[!.]*") if (folder / VIDEOS).is_dir() else ()
     return Run(
         cell,
         folder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from policies.evaluation.statistics import Estimate
@@ -20,6 +21,7 @@ from representation.probes.variables import unit
 
 NAME, SUCCESS, TIME, SEEDS = "representation", "success (IQM)", "wall-clock", "seeds"
 STEPS_TO = f"steps to {REACHED:.0%}"
+WORST = "worst / bound"
 BRIEF = (NAME, SUCCESS, STEPS_TO, TIME, SEEDS)
 """Headings of the columns that a terminal has room for."""
 
@@ -146,33 +148,42 @@ def failure_table(section: Section) -> Table:
     return Table("Part of the final episodes that failed, by cause", headings, rows)
 
 
-def probe_table(section: Section, probes: Probes) -> Table | None:
-    """What each encoder knows beside its policy's success; None if nothing is known of any."""
-    rows = [row for row in section.rows if row.representation in probes.found]
-    if not rows:
+def probe_table(sections: Sequence[Section], probes: Probes) -> Table | None:
+    """What each encoder knows beside its policies' success; None if nothing is known of any."""
+    trained = [{row.representation: row for row in section.rows} for section in sections]
+    known = [name for name in probes.found if any(name in rows for rows in trained)]
+    if not known:
         return None
     entries = []
-    for row in rows:
-        probed = probes.found[row.representation]
+    for name in known:
+        probed = probes.found[name]
         entries.append(
             (
-                Entry(row.representation),
-                Entry(success(row.success, row.single), row.success.value),
-                *(_error(probed.errors.get(name)) for name in probes.bounds),
+                Entry(name),
+                *(
+                    Entry(success(rows[name].success, rows[name].single), rows[name].success.value)
+                    if name in rows
+                    else Entry(NONE)
+                    for rows in trained
+                ),
+                *(_error(probed.errors.get(variable)) for variable in probes.bounds),
+                _error(probed.worst),
                 Entry(percent(probed.accuracy), probed.accuracy),
                 Entry(probed.source, wordy=True),
             )
         )
     headings = (
         NAME,
-        SUCCESS,
+        *(section.method.title for section in sections),
         *(f"{variable_title(name)} [{unit(name)}]" for name in probes.bounds),
+        WORST,
         "connector",
         "from",
     )
     return Table(
-        "Mean absolute error of linear probes near contact, and accuracy of the connector's class, "
-        "beside the success of the policy",
+        "Success of the policies, interquartile mean; mean absolute error of linear probes near "
+        "contact, the largest part of its bound that one of the errors is, and accuracy of the "
+        "connector's class",
         headings,
         tuple(entries),
     )
