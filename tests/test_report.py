@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
+import imageio.v3
 import numpy as np
 import pytest
 from made_up_study import tables, write_study
@@ -18,6 +19,7 @@ from policies.report import palette, videos
 from policies.report.document import Document, compose
 from policies.report.markdown import markdown
 from policies.report.numbers import duration, percent, spoken_list, steps
+from policies.report.overview import overview
 from policies.report.page import page
 from policies.report.study import read_study
 from policies.report.summary import Section, sections
@@ -295,6 +297,19 @@ def test_the_command_writes_a_page_and_tables(study, capsys) -> None:
     for name in ("report.html", "report.md"):
         assert name in shown.replace("\n", "")
         assert "34 of 36 policies" in (study.path / name).read_text()
+    assert imageio.v3.imread(study.path / "report.png").std() > 10
+
+
+def test_the_picture_shows_every_run_and_what_they_come_to(study) -> None:
+    content = compose(study.path)
+    figure = overview(content.sections, list(content.study.representations))
+    shown = [section for section in content.sections if section.rows]
+    for axes, section in zip(figure.axes, shown, strict=True):
+        assert axes.get_title() == section.method.title
+        runs = sorted(run.rate for row in section.rows for run in row.runs)
+        assert sorted(axes.lines[0].get_xdata()) == runs
+        values = [row.success.value for row in section.rows if not row.single]
+        assert list(axes.containers[0].lines[0].get_xdata()) == values
 
 
 def test_what_is_no_study_is_refused_in_one_line(tmp_path, capsys) -> None:

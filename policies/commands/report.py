@@ -13,6 +13,7 @@ from policies.commands import CommandError
 from policies.report import document, tables
 from policies.report.document import Document
 from policies.report.markdown import markdown
+from policies.report.overview import overview
 from policies.report.page import page
 from policies.report.probes import ProbeFileError
 from vtenv.whole_file import whole_file
@@ -21,8 +22,9 @@ from vtenv.whole_file import whole_file
 def report(study: tyro.conf.Positional[Path], *, probes: tuple[Path, ...] = ()) -> int:
     """Write an ablation's tables, curves and videos as one page.
 
-    Writes `report.html`, a page that needs nothing beside it, and `report.md`, its tables, into
-    the ablation's folder. A grid that is not finished can be reported on too.
+    Writes `report.html`, a page that needs nothing beside it, `report.md`, its tables, and
+    `report.png`, success as a picture, into the ablation's folder. A grid that is not finished can
+    be reported on too.
 
     Args:
         study: Folder of an ablation that `vtinsert ablate` made.
@@ -38,6 +40,8 @@ def report(study: tyro.conf.Positional[Path], *, probes: tuple[Path, ...] = ()) 
         for name, text in written.items():
             with whole_file(study / name) as path:
                 path.write_text(text, encoding="utf-8")
+        with whole_file(study / "report.png") as path:
+            overview(content.sections, list(content.study.representations)).savefig(path, dpi=130)
     except OSError as error:
         raise CommandError(f"cannot write to {study}: {error.strerror or error}") from None
     _print(content)
@@ -61,4 +65,5 @@ def _print(content: Document) -> None:
     folder = content.study.folder
     for note in content.notes:
         console.print(f"[yellow]{note}", soft_wrap=True)
-    console.print(f"Report: {folder / 'report.html'}, {folder / 'report.md'}", soft_wrap=True)
+    names = (f"report.{kind}" for kind in ("html", "md", "png"))
+    console.print(f"Report: {', '.join(str(folder / name) for name in names)}", soft_wrap=True)

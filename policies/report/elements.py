@@ -16,6 +16,17 @@ from policies.report.palette import Look
 from policies.report.tables import Entry, Table
 from policies.report.videos import Video
 
+_POINTS = {
+    "circle": "M1.5 5a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0",
+    "square": "M2 2h6v6h-6z",
+    "diamond": "M5 .5L9.5 5L5 9.5L.5 5z",
+    "triangle-up": "M5 1L9.5 9h-9z",
+    "triangle-down": "M5 9L9.5 1h-9z",
+    "cross": "M3.5 .5h3v3h3v3h-3v3h-3v-3h-3v-3h3z",
+    "x": "M2.5 .5L5 3L7.5 .5L9.5 2.5L7 5L9.5 7.5L7.5 9.5L5 7L2.5 9.5L.5 7.5L3 5L.5 2.5z",
+    "star": "M5 0L6.2 3.5H10L7 5.7L8.1 9.5L5 7.2L1.9 9.5L3 5.7L0 3.5H3.8z",
+}
+"""Outlines of points within a square of 10, by Plotly's name."""
 _DASHES = {"solid": "", "dash": "5 3", "dot": "1.5 2.5", "dashdot": "6 2 1.5 2"}
 """Patterns of SVG lines, by Plotly's name."""
 
@@ -77,17 +88,23 @@ def chances(content: Table, looks: Mapping[str, Look]) -> str:
     return _scrolling(content.caption, heading, rows, "chances")
 
 
-def legend(names: Sequence[str], looks: Mapping[str, Look], unsure: Collection[str] = ()) -> str:
+def legend(
+    names: Sequence[str],
+    looks: Mapping[str, Look],
+    unsure: Collection[str] = (),
+    points: bool = False,
+) -> str:
     """Buttons that name a section's representations, and hide them in its figures.
 
     Args:
         names: Labels of the representations.
         looks: Their looks.
         unsure: Those of them with one run, which are drawn more faintly.
+        points: Whether the figures show them as points, and not as lines.
     """
     items = "".join(
         f'<li><button type="button" aria-pressed="true" value="{escape(name)}">'
-        f"{_line(looks[name], name in unsure)}{escape(name)}"
+        f"{_point(looks[name]) if points else _line(looks[name], name in unsure)}{escape(name)}"
         f"{' <small>1 seed</small>' if name in unsure else ''}</button></li>"
         for name in names
     )
@@ -204,6 +221,13 @@ def _chance(entry: Entry) -> str:
     return (
         f'<td class="chance {kind}" style="{weight}--far:{far:.2f}"{title}>'
         f"{escape(entry.text)}</td>"
+    )
+
+
+def _point(look: Look) -> str:
+    return (
+        '<svg viewBox="0 0 10 10" aria-hidden="true" style="width:11px;height:11px">'
+        f'<path d="{_POINTS[look.symbol]}" fill="{look.color}"/></svg>'
     )
 
 

@@ -147,7 +147,7 @@ def _probes(of: Document) -> str:
     encoders = [row.representation for s in of.sections for row in s.rows if row.embedding]
     if unknown := [name for name in dict.fromkeys(encoders) if name not in known]:
         parts.append(elements.paragraphs([f"No probe is known of {spoken_list(unknown)}."], "note"))
-    parts.append(elements.legend(known, of.looks))
+    parts.append(elements.legend(known, of.looks, points=True))
     for number, section in enumerate(of.sections):
         drawings = probe_figures.probe_scatters(section, of.probes, of.looks)
         if drawings:

@@ -45,7 +45,7 @@ class _Quantity:
 def probe_scatters(section: Section, probes: Probes, looks: Mapping[str, Look]) -> list[Drawing]:
     """What encoders know against what policies reach: by the worst error, and by each variable."""
     worst = {name: probed.worst for name, probed in probes.found.items()}
-    quantities = [_Quantity("Worst of the four", "worst error", "of its bound", 1.0, worst)]
+    quantities = [_Quantity("Worst error", "worst error", "of its bound", 1.0, worst)]
     for variable, bound in probes.bounds.items():
         title = variable_title(variable)
         errors = {name: probed.errors.get(variable) for name, probed in probes.found.items()}

@@ -161,9 +161,7 @@ def probe_table(sections: Sequence[Section], probes: Probes) -> Table | None:
             (
                 Entry(name),
                 *(
-                    Entry(success(rows[name].success, rows[name].single), rows[name].success.value)
-                    if name in rows
-                    else Entry(NONE)
+                    _success(rows[name].success) if name in rows else Entry(NONE)
                     for rows in trained
                 ),
                 *(_error(probed.errors.get(variable)) for variable in probes.bounds),

@@ -16,6 +16,7 @@ ERROR_BOUNDS = {
     "hand_z_mm": 0.1,
     "hand_pitch_deg": 0.5,
     "socket_y_mm": 0.3,
+    "socket_z_mm": 0.3,
     "socket_yaw_deg": 0.7,
 }
 """Largest mean absolute error near contact, by variable."""

@@ -1,0 +1,72 @@
+"""A study's result as one picture, for a paper or a README."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from policies.report.numbers import percent
+from policies.report.palette import INK, SERIES
+from policies.report.summary import Section
+
+_POINT, _RUN, _GRID = SERIES[0][0], "#9aa3b2", "#d5d9e0"
+_ROW_INCHES = 0.3
+
+
+def overview(sections: Sequence[Section], representations: Sequence[str]) -> Figure:
+    """Success on each representation, a panel for each method.
+
+    Args:
+        sections: The methods; those without runs are left out.
+        representations: Labels, from the top down.
+
+    Returns:
+        The interquartile mean with its interval, and beside it the success of each run.
+    """
+    shown = [section for section in sections if section.rows]
+    height = 1.2 + _ROW_INCHES * len(representations)
+    figure = Figure(figsize=(2.0 + 3.4 * max(1, len(shown)), height), layout="constrained")
+    panels = figure.subplots(1, max(1, len(shown)), sharey=True, squeeze=False)[0]
+    places = {name: -place for place, name in enumerate(representations)}
+    for axes, section in zip(panels, shown, strict=False):
+        _draw(axes, section, places)
+        axes.set_title(section.method.title, fontsize=10, color=INK[0])
+    panels[0].set_yticks(list(places.values()), list(places))
+    if shown:
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def _draw(axes: Axes, section: Section, places: dict[str, int]) -> None:
+    several = [row for row in section.rows if not row.single]
+    y = [places[row.representation] for row in several]
+    values = [row.success.value for row in several]
+    ends = [
+        [row.success.value - row.success.low for row in several],
+        [row.success.high - row.success.value for row in several],
+    ]
+    runs = [(run.rate, places[row.representation]) for row in section.rows for run in row.runs]
+    axes.plot(*zip(*runs, strict=True), "|", color=_RUN, markersize=9, label="mean of a run")
+    axes.errorbar(
+        values,
+        y,
+        xerr=ends,
+        fmt="o",
+        color=_POINT,
+        capsize=2.5,
+        label="interquartile mean over runs and connectors, 95% interval",
+    )
+    for row in several:
+        text = percent(row.success.value)
+        axes.text(1.04, places[row.representation], text, va="center", fontsize=8, color=INK[0])
+    axes.set_xlim(-0.03, 1.22)
+    axes.set_ylim(min(places.values()) - 0.6, 0.6)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
+    axes.grid(axis="x", color=_GRID)
+    axes.tick_params(length=0)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
