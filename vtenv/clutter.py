@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from vtenv.compiled import compiled
 from vtenv.connectors import CONNECTOR_NAMES
 from vtenv.grasp_images import FINGER_HALF_WIDTH, TABLE_HALF_EXTENT
 from vtenv.lying import lying_connectors, pose_in_si
@@ -27,10 +26,8 @@ _TRIALS = 128
 _ROUNDS = 1000
 """How often they are drawn anew before giving up."""
 
-_compiled = functools.partial(numba.njit, nogil=True, cache=True, error_model="numpy")
 
-
-@_compiled()
+@compiled()
 def _apart(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
     """Whether the direction of a side separates two rectangles.
 
@@ -48,7 +45,7 @@ def _apart(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
     return False
 
 
-@_compiled()
+@compiled()
 def _fit(taken: NDArray[np.float64], trials: NDArray[np.float64], chosen: NDArray[np.int64]) -> int:
     """Choose the first trials that are apart from `taken` and from each other; how many."""
     count = 0

@@ -16,10 +16,10 @@ import math
 from typing import NamedTuple
 
 import mujoco
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vtenv.compiled import compiled
 from vtenv.connectors import CONNECTOR_NAMES, CONNECTORS, SLOTS, Primitive
 
 AXIS_HEIGHT = 0.013
@@ -31,7 +31,6 @@ _TYPES = {
     "capsule": int(mujoco.mjtGeom.mjGEOM_CAPSULE),
     "cylinder": int(mujoco.mjtGeom.mjGEOM_CYLINDER),
 }
-_compiled = functools.partial(numba.njit, nogil=True, cache=True, error_model="numpy")
 
 
 class Lying(NamedTuple):
@@ -124,7 +123,7 @@ def _add(
         shapes.corners[kind, place] = pos[:2] + (signs * half) @ axes
 
 
-@_compiled()
+@compiled()
 def _outline_extent(
     corners: NDArray[np.float64],
     discs: NDArray[np.float64],
@@ -163,7 +162,7 @@ def _outline_extent(
     return low, high
 
 
-@_compiled()
+@compiled()
 def _outline_extents(
     corners: NDArray[np.float64],
     discs: NDArray[np.float64],

@@ -11,14 +11,14 @@ Pixel (row, column) looks through its centre: row 0 is the top, column 0 the lef
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 
 import mujoco
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from vtenv.compiled import compiled
 
 _PLANE = int(mujoco.mjtGeom.mjGEOM_PLANE)
 _CAPSULE = int(mujoco.mjtGeom.mjGEOM_CAPSULE)
@@ -27,9 +27,6 @@ _BOX = int(mujoco.mjtGeom.mjGEOM_BOX)
 
 SUPPORTED_TYPES = frozenset({_PLANE, _CAPSULE, _CYLINDER, _BOX})
 """`mjtGeom` values that rays can hit."""
-
-# IEEE division: a ray parallel to a face divides by zero, and the infinities sort it out.
-_compiled = functools.partial(numba.njit, nogil=True, cache=True, error_model="numpy")
 
 _MISS: float = np.float32(np.inf)  # type: ignore[assignment] # single, like the images
 _ONE: float = np.float32(1.0)  # type: ignore[assignment]
@@ -73,7 +70,7 @@ class Primitives:
         )
 
 
-@_compiled()
+@compiled()
 def _pixel_range(low: float, high: float, size: int) -> tuple[int, int]:
     """First and one past the last pixel whose centre lies in [low, high] of [-1, 1]."""
     first = math.ceil((low + 1.0) * 0.5 * size - 0.5 - 1e-3)
@@ -81,7 +78,7 @@ def _pixel_range(low: float, high: float, size: int) -> tuple[int, int]:
     return min(max(first, 0), size), min(max(last, 0), size)
 
 
-@_compiled()
+@compiled()
 def _bounds(
     pos: NDArray[np.float64],
     mat: NDArray[np.float64],
@@ -113,7 +110,7 @@ def _bounds(
     return low_u, high_u, low_v, high_v
 
 
-@_compiled(inline="always")
+@compiled(inline="always")
 def _hit_box(
     ox: float,
     oy: float,
@@ -125,6 +122,7 @@ def _hit_box(
     hy: float,
     hz: float,
 ) -> float:
+    # A ray parallel to a face divides by zero, and the infinities sort it out.
     ix, iy, iz = _ONE / dx, _ONE / dy, _ONE / dz
     ax, bx = (-hx - ox) * ix, (hx - ox) * ix
     ay, by = (-hy - oy) * iy, (hy - oy) * iy
@@ -134,7 +132,7 @@ def _hit_box(
     return near if near <= far else _MISS
 
 
-@_compiled(inline="always")
+@compiled(inline="always")
 def _hit_sphere(
     ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, radius: float
 ) -> float:
@@ -148,7 +146,7 @@ def _hit_sphere(
     return -b / a - math.sqrt(rest / a)
 
 
-@_compiled(inline="always")
+@compiled(inline="always")
 def _hit_tube(ox: float, oy: float, dx: float, dy: float, radius: float) -> float:
     """An endless tube along z."""
     a = dx * dx + dy * dy
@@ -162,7 +160,7 @@ def _hit_tube(ox: float, oy: float, dx: float, dy: float, radius: float) -> floa
     return -b / a - math.sqrt(rest / a)
 
 
-@_compiled(inline="always")
+@compiled(inline="always")
 def _hit_capsule(
     ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, radius: float, half: float
 ) -> float:
@@ -175,7 +173,7 @@ def _hit_capsule(
     return min(top, bottom)
 
 
-@_compiled(inline="always")
+@compiled(inline="always")
 def _hit_cylinder(
     ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, radius: float, half: float
 ) -> float:
@@ -190,7 +188,7 @@ def _hit_cylinder(
     return s if x * x + y * y <= radius * radius else _MISS
 
 
-@_compiled()
+@compiled()
 def _draw(
     kind: int,
     size: NDArray[np.float32],
@@ -231,7 +229,7 @@ def _draw(
                 out[row, column] = depth
 
 
-@_compiled()
+@compiled()
 def cast_depth(
     worlds: NDArray[np.int64],
     variant: NDArray[np.int64],

@@ -5,12 +5,10 @@ Compiled and free of the GIL, one pass over each image.
 
 from __future__ import annotations
 
-import functools
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from vtenv.compiled import compiled
 from vtenv.scene import CAMERA_HEIGHT, GEL_THICKNESS
 
 CONTACT_THRESHOLD_MM = 0.05
@@ -22,7 +20,6 @@ DEPTH_EDGE = 0.005
 NOISE_SUM_MEAN, NOISE_SUM_DEVIATION = 131070, 37837.2
 """Mean and standard deviation of the sum of four uniform 16-bit numbers."""
 
-_compiled = functools.partial(numba.njit, nogil=True, cache=True, error_model="numpy")
 _GEL_THICKNESS_MM = np.float32(GEL_THICKNESS * 1e3)
 _THRESHOLD_MM = np.float32(CONTACT_THRESHOLD_MM)
 _NOISE_DISTANCE = np.float32(CAMERA_HEIGHT)
@@ -31,7 +28,7 @@ _EDGE = np.float32(DEPTH_EDGE)
 _SUM_MEAN, _SUM_SCALE = np.int64(NOISE_SUM_MEAN), np.float32(1 / NOISE_SUM_DEVIATION)
 
 
-@_compiled()
+@compiled()
 def gel_images(
     worlds: NDArray[np.int64],
     distance: NDArray[np.float32],
@@ -63,7 +60,7 @@ def gel_images(
                     contact[world, finger, row, column] = pressed > _THRESHOLD_MM
 
 
-@_compiled()
+@compiled()
 def hash_pixels(seed: np.uint64, pixel: int) -> np.uint64:
     """A 64-bit hash of a pixel's number: random bits for it.
 
@@ -76,7 +73,7 @@ def hash_pixels(seed: np.uint64, pixel: int) -> np.uint64:
     return z ^ (z >> np.uint64(31))
 
 
-@_compiled()
+@compiled()
 def depth_images(
     worlds: NDArray[np.int64],
     depth: NDArray[np.float32],
