@@ -6,6 +6,7 @@ import contextlib
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,6 @@ from filelock import FileLock, Timeout
 from gymnasium.error import DependencyNotInstalled
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from policies import machine
 from policies.ablation.executors import (
@@ -273,25 +273,18 @@ def _run(
 
 def _report(ablation: Ablation, standing: Standing) -> int:
     """Show what came out; the exit code."""
+    from policies.ablation.labels import labels
     from policies.report.study import read_study
     from policies.report.summary import sections
-    from policies.report.tables import BRIEF, headline
+    from policies.report.terminal import print_sections
 
     console = Console(highlight=False)
-    for section in sections(read_study(ablation.path), {}):
-        if not section.rows:
-            continue
-        shown = headline(section)
-        kept = [i for i, heading in enumerate(shown.headings) if heading in BRIEF]
-        table = Table(title=section.method.title)
-        for i in kept:
-            table.add_column(shown.headings[i], justify="right" if i else "left")
-        for row in shown.rows:
-            table.add_row(*(escape(row[i].text) for i in kept))
-        console.print(table)
+    print_sections(console, sections(read_study(ablation.path), {}))
+    short = labels(cell.representation for cell in standing.status)
     for cell in standing.cells("failed"):
+        name = replace(cell, representation=short[cell.representation]).name
         error = standing.errors[cell]
-        console.print(f"[red]failed[/]: {escape(cell.name)}: {escape(error)}", soft_wrap=True)
+        console.print(f"[red]failed[/]: {escape(name)}: {escape(error)}", soft_wrap=True)
     blocked = len(standing.cells("blocked"))
     if blocked:
         console.print(f"[red]{blocked} had no policy to start from[/]", soft_wrap=True)

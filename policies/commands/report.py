@@ -6,16 +6,16 @@ from pathlib import Path
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from policies.ablation.grid import AblationError
 from policies.commands import CommandError
-from policies.report import document, tables
+from policies.report import document
 from policies.report.document import Document
 from policies.report.markdown import markdown
 from policies.report.overview import overview
 from policies.report.page import page
 from policies.report.probes import ProbeFileError
+from policies.report.terminal import print_sections
 from vtenv.whole_file import whole_file
 
 
@@ -51,17 +51,7 @@ def report(study: tyro.conf.Positional[Path], *, probes: tuple[Path, ...] = ()) 
 def _print(content: Document) -> None:
     console = Console(highlight=False)
     console.print(document.lead(content))
-    for section in content.sections:
-        if not section.rows:
-            continue
-        shown = tables.headline(section)
-        kept = [i for i, heading in enumerate(shown.headings) if heading in tables.BRIEF]
-        table = Table(title=section.method.title)
-        for i in kept:
-            table.add_column(shown.headings[i], justify="right" if i else "left")
-        for row in shown.rows:
-            table.add_row(*(row[i].text for i in kept))
-        console.print(table)
+    print_sections(console, content.sections)
     folder = content.study.folder
     for note in content.notes:
         console.print(f"[yellow]{note}", soft_wrap=True)
