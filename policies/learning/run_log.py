@@ -69,9 +69,14 @@ class RunLog:
         """What a log needs to go on from here."""
         return {"metrics": self.metrics, "evaluations": self.evaluations}
 
-    def show(self, steps: int) -> None:
-        """Move the bar."""
-        self._bar.update(self._task, completed=steps)
+    def show(self, steps: int, seconds_left: float | None) -> None:
+        """Move the bar.
+
+        Args:
+            steps: Steps so far.
+            seconds_left: What is left of a budget of time; None for none.
+        """
+        self._bar.update(self._task, completed=steps, seconds_left=seconds_left)
 
     def train(self, row: Row) -> None:
         """Add a row on training.

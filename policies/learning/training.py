@@ -275,7 +275,7 @@ class _Training:
             self._pause(self.steps)
             self.rounds.append(dagger.round())
             self.model.num_timesteps = dagger.steps
-            self.log.show(self.steps)
+            self.log.show(self.steps, self._seconds_left())
 
     def _dagger(self) -> Dagger | None:
         """The distillation, where that is the algorithm."""
@@ -291,9 +291,9 @@ class _Training:
 
     def _go_on(self, steps: int) -> bool:
         """Whether to go on within a rollout."""
-        self.log.show(steps)
-        minutes = self.config.max_minutes
-        used_up = minutes is not None and self._elapsed() >= 60 * minutes
+        left = self._seconds_left()
+        self.log.show(steps, left)
+        used_up = left is not None and left <= 0
         return not (used_up or self.interruption.requested)
 
     def _pause(self, steps: int) -> bool:
@@ -461,6 +461,11 @@ class _Training:
     def _elapsed(self) -> float:
         """Time so far, that of earlier parts of the run included."""
         return self.seconds + time.monotonic() - self.begun
+
+    def _seconds_left(self) -> float | None:
+        """What is left of the budget of time; None without one."""
+        minutes = self.config.max_minutes
+        return None if minutes is None else 60 * minutes - self._elapsed()
 
     def _diverged(self) -> TrainError:
         rate = self.config.hyperparameters.get("learning_rate")

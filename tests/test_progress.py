@@ -1,0 +1,26 @@
+"""The bar that long commands show."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from policies.progress import progress_bar
+
+
+@pytest.mark.parametrize(
+    ("by_rate", "by_budget", "expected"),
+    [
+        (None, None, "-:--:--"),
+        (50.0, None, "0:00:50"),
+        (None, 90.0, "0:01:30"),
+        (50.0, 20.0, "0:00:20"),
+        (50.0, 4000.0, "0:00:50"),
+        (None, -1.0, "0:00:00"),
+    ],
+)
+def test_the_time_left_is_that_of_the_budget_that_ends_first(by_rate, by_budget, expected) -> None:
+    task = SimpleNamespace(time_remaining=by_rate, fields={"seconds_left": by_budget})
+    column = progress_bar().columns[-1]
+    assert column.render(task).plain == expected  # type: ignore[union-attr,arg-type]
