@@ -82,12 +82,19 @@ def hardware() -> dict[str, str | int]:
     """The processor, the cores for this process, the memory, NVIDIA's GPUs and the system."""
     found: dict[str, str | int] = {
         "cpu": _processor(),
-        "cores": _cores(),
+        "cores": cores(),
         "memory_gib": _memory_gib(),
     }
     if gpus := _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines():
         found["gpus"] = ", ".join(f"{count} {name}" for name, count in Counter(gpus).items())
     return found | {"platform": platform.platform()}
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def load() -> float | None:
@@ -113,12 +120,6 @@ def _release(text: str) -> tuple[int, ...]:
             break
         numbers.append(int(digits[0]))
     return tuple(numbers)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _processor() -> str:

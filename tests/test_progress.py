@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from rich.progress import ProgressColumn
+from rich.text import Text
 
 from policies.progress import progress_bar
 
@@ -21,6 +24,9 @@ from policies.progress import progress_bar
     ],
 )
 def test_the_time_left_is_that_of_the_budget_that_ends_first(by_rate, by_budget, expected) -> None:
-    task = SimpleNamespace(time_remaining=by_rate, fields={"seconds_left": by_budget})
+    task: Any = SimpleNamespace(time_remaining=by_rate, fields={"seconds_left": by_budget})
     column = progress_bar().columns[-1]
-    assert column.render(task).plain == expected  # type: ignore[union-attr,arg-type]
+    assert isinstance(column, ProgressColumn)
+    shown = column.render(task)
+    assert isinstance(shown, Text)
+    assert shown.plain == expected

@@ -7,7 +7,6 @@ import io
 import json
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +20,7 @@ from rich.table import Table
 
 from policies.ablation.folder import EPISODES_FILE, Ablation
 from policies.ablation.grid import AblationConfig, Cell
-from policies.ablation.labels import labels
+from policies.ablation.labels import labelled
 from policies.ablation.run import Standing
 
 _TAIL_BYTES = 8192
@@ -46,7 +45,7 @@ class GridDisplay:
         self.console = console or Console(stderr=True, highlight=False)
         self._ablation = ablation
         self._config = config
-        self._labels = labels(config.representations)
+        self._shown = labelled(config.cells)
         self._live = Live(console=self.console, auto_refresh=False, transient=True)
         self._success: dict[Cell, float] = {}
         self._told: set[Cell] = set()
@@ -87,7 +86,7 @@ class GridDisplay:
         """What is said of a cell that is over."""
         over = len(standing.cells("done", "failed"))
         count = f"{over} of {len(standing.status)}"
-        name = replace(cell, representation=self._labels[cell.representation]).name
+        name = self._shown[cell].name
         if standing.status[cell] == "failed":
             error = standing.errors[cell]
             return f"[red]failed[/] {count}: {escape(name)}: {escape(error)}"
@@ -103,10 +102,10 @@ class GridDisplay:
         for cell in standing.status:
             style = _STYLES[standing.status[cell]]
             text = self._text(cell, standing, parts[cell])
-            rows.setdefault(cell.variant, []).append(f"[{style}]{text}[/]")
+            rows.setdefault(self._shown[cell].variant, []).append(f"[{style}]{text}[/]")
         for (representation, algorithm, start), cells in rows.items():
             method = algorithm if start == "scratch" else f"{algorithm}, {start}"
-            table.add_row(escape(self._labels[representation]), method, *cells)
+            table.add_row(escape(representation), method, *cells)
         done, total = sum(parts.values()), len(parts)
         footer = Table.grid(padding=(0, 1))
         over = len(standing.cells("done", "failed"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from policies.ablation.grid import Cell
 from policies.representations import END_TO_END, IMAGENET, SINGLE_KEYS, UNTRAINED, split_part
 from representation.bundled import bundled_encoders
 
@@ -52,6 +54,17 @@ def labels(representations: Iterable[str]) -> dict[str, str]:
         name: short.get(encoder, encoder) + (f":{part}" if part else "")
         for name, (encoder, part) in split.items()
     }
+
+
+def labelled(cells: Iterable[Cell]) -> dict[Cell, Cell]:
+    """Cells as they are shown, with a label for their representation, by the cells themselves.
+
+    Args:
+        cells: All cells of a grid.
+    """
+    cells = tuple(cells)
+    short = labels(cell.representation for cell in cells)
+    return {cell: replace(cell, representation=short[cell.representation]) for cell in cells}
 
 
 def _is_folder(name: str) -> bool:

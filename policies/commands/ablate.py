@@ -6,7 +6,6 @@ import contextlib
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,7 +108,7 @@ def ablate(
     with _errors():
         config = _config(ablation, _asked(given))
         devices = visible_devices() if executor == "local" else []
-        cores = int(machine.hardware()["cores"])
+        cores = machine.cores()
         workers = workers or _workers(config, cores, len(devices))
         threads = threads or max(1, cores // workers)
         _check(ablation, config, threads)
@@ -273,17 +272,16 @@ def _run(
 
 def _report(ablation: Ablation, standing: Standing) -> int:
     """Show what came out; the exit code."""
-    from policies.ablation.labels import labels
+    from policies.ablation.labels import labelled
     from policies.report.study import read_study
     from policies.report.summary import sections
     from policies.report.terminal import print_sections
 
     console = Console(highlight=False)
     print_sections(console, sections(read_study(ablation.path), {}))
-    short = labels(cell.representation for cell in standing.status)
+    shown = labelled(standing.status)
     for cell in standing.cells("failed"):
-        name = replace(cell, representation=short[cell.representation]).name
-        error = standing.errors[cell]
+        name, error = shown[cell].name, standing.errors[cell]
         console.print(f"[red]failed[/]: {escape(name)}: {escape(error)}", soft_wrap=True)
     blocked = len(standing.cells("blocked"))
     if blocked:

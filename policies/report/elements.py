@@ -226,7 +226,7 @@ def _chance(entry: Entry) -> str:
 
 def _point(look: Look) -> str:
     return (
-        '<svg viewBox="0 0 10 10" aria-hidden="true" style="width:11px;height:11px">'
+        '<svg class="point" viewBox="0 0 10 10" aria-hidden="true">'
         f'<path d="{_POINTS[look.symbol]}" fill="{look.color}"/></svg>'
     )
 

@@ -143,11 +143,10 @@ def _probes(of: Document) -> str:
         "plug goes in where all poses fit, and so an encoder's worst error, as a part of what it "
         "is allowed, comes first.</p>"
     ]
-    known = [name for name in of.study.representations if name in of.probes.found]
     encoders = [row.representation for s in of.sections for row in s.rows if row.embedding]
-    if unknown := [name for name in dict.fromkeys(encoders) if name not in known]:
+    if unknown := [name for name in dict.fromkeys(encoders) if name not in of.probes.found]:
         parts.append(elements.paragraphs([f"No probe is known of {spoken_list(unknown)}."], "note"))
-    parts.append(elements.legend(known, of.looks, points=True))
+    parts.append(elements.legend(list(of.probes.found), of.looks, points=True))
     for number, section in enumerate(of.sections):
         drawings = probe_figures.probe_scatters(section, of.probes, of.looks)
         if drawings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from policies.ablation.folder import EPISODES_FILE, GRID_FILE, Ablation, read_json_or_yaml
 from policies.ablation.grid import DISTILLATION, AblationError, Cell
-from policies.ablation.labels import labels
+from policies.ablation.labels import labelled
 from policies.learning.algorithms import ALGORITHMS
 
 Floats = NDArray[np.float64]
@@ -175,21 +175,20 @@ def read_study(folder: str | Path) -> Study:
     """
     ablation = Ablation(folder)
     config = ablation.read_config()
-    labelled = labels(config.representations)
+    cells = labelled(config.cells)
     runs, unfinished = [], []
-    for cell in config.cells:
-        state, folder = ablation.state(cell), ablation.folder(cell)
-        shown = replace(cell, representation=labelled[cell.representation])
+    for cell, shown in cells.items():
+        state, place = ablation.state(cell), ablation.folder(cell)
         if state == "done":
-            runs.append(_run(shown, folder))
+            runs.append(_run(shown, place))
         else:
             error = ablation.read_failure(cell) if state == "failed" else ""
-            unfinished.append(Unfinished(shown, error, (folder / CONFIG_FILE).is_file()))
+            unfinished.append(Unfinished(shown, error, (place / CONFIG_FILE).is_file()))
     document = read_json_or_yaml(ablation.path / GRID_FILE)
     made = document.get("made")
     return Study(
         ablation.path,
-        {label: name for name, label in labelled.items()},
+        {shown.representation: cell.representation for cell, shown in cells.items()},
         made if isinstance(made, Mapping) else {},
         document,
         tuple(runs),
