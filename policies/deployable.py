@@ -26,8 +26,8 @@ from policies.representations import (
 from representation.bundled import bundled_encoders
 from representation.encoder import VisuotactileEncoder
 from representation.tensor_file import write_tensors
-from vtenv.document import read_document
-from vtenv.whole_file import whole_file
+from vtenv.atomic_write import atomic_write
+from vtenv.json_document import read_json
 
 CONFIG_FILE, WEIGHTS_FILE = "policy.json", "policy.safetensors"
 ENCODER_FOLDER = "encoder"
@@ -173,9 +173,9 @@ def save_policy(
     folder.mkdir(parents=True, exist_ok=True)
     if representation.encoder is not None and not _is_known(representation.name):
         _save_encoder(representation, folder)
-    with whole_file(folder / WEIGHTS_FILE) as temporary:
+    with atomic_write(folder / WEIGHTS_FILE) as temporary:
         write_tensors(temporary, actor.state_dict())
-    with whole_file(folder / CONFIG_FILE) as temporary:
+    with atomic_write(folder / CONFIG_FILE) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -253,7 +253,7 @@ def _locate(source: str | Path) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return read_document(
+    return read_json(
         path, "a policy of VTInsert", FORMAT, VERSION, PolicyError, again="train the policy again"
     )
 

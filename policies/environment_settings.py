@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from vtenv.config import InitialStateRanges
-from vtenv.randomization import DomainRandomizationConfig
+from vtenv.tasks.insertion.config import InitialStateRanges
+from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 
 _DATACLASSES = {
     "initial_state": InitialStateRanges,

@@ -19,7 +19,7 @@ from policies.representations import Representation
 from policies.vec_env import VTInsertVecEnv
 from representation.encoder import EncoderConfig
 from representation.preprocessing import normalise_contact, normalise_depth
-from vtenv.experience import BehaviourMixture, Behaviours
+from vtenv.collection.experience import BehaviourMixture, Behaviours
 
 NET_ARCH = (512, 256)
 """Widths of the hidden layers of the actor, and of the critic."""
@@ -117,8 +117,9 @@ def policy_kwargs(representation: Representation) -> dict[str, Any]:
 def calibrate(policy: BasePolicy, envs: VecEnv | VectorEnv[Any, Any, Any], seed: int) -> None:
     """Fix what a policy standardises its inputs with, before it is trained.
 
-    The statistics are of observations along the behaviours of `vtenv.experience`: the expert, and
-    what goes wrong around it. The same seed gives the same on the CPU engine.
+    The statistics are of observations along the behaviours of
+    `vtenv.collection.experience`: the expert, and what goes wrong around it. The same seed
+    gives the same on the CPU engine.
 
     Args:
         policy: A policy with `policy_kwargs`; all its `Standardize` are set.

@@ -19,10 +19,10 @@ from representation.backbone import PretrainedWeightsError
 from representation.bundled import bundled_encoders, encoders_folder
 from representation.encoder import MODALITIES, OBSERVATION_KEYS, EncoderConfig, VisuotactileEncoder
 from representation.encoder_files import CONFIG_FILE, read_config
-from representation.observation import ObservationEncoder, VectorEncodeObservation
 from representation.runtime import FrozenEncoder
-from vtenv.config import VTInsertConfig
+from representation.wrappers.encode import ObservationEncoder, VectorEncodeObservation
 from vtenv.simulation import observation_space
+from vtenv.tasks.insertion.config import VTInsertConfig
 from vtenv.vector_env import VTInsertVectorEnv
 
 SINGLE_KEYS = ("state", "proprio")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from representation.encoder import EncoderConfig, VisuotactileEncoder
-    from representation.observation import EncodeObservation, VectorEncodeObservation
-    from representation.sb3 import VecEncodeObservation
+    from representation.wrappers.encode import EncodeObservation, VectorEncodeObservation
+    from representation.wrappers.sb3 import VecEncodeObservation
 
 __all__ = [
     "EncodeObservation",
@@ -20,10 +20,10 @@ __all__ = [
 
 # The packages of a neural network take seconds to import: they wait until a name is used.
 _HOMES = {
-    "EncodeObservation": "representation.observation",
+    "EncodeObservation": "representation.wrappers.encode",
     "EncoderConfig": "representation.encoder",
-    "VecEncodeObservation": "representation.sb3",
-    "VectorEncodeObservation": "representation.observation",
+    "VecEncodeObservation": "representation.wrappers.sb3",
+    "VectorEncodeObservation": "representation.wrappers.encode",
     "VisuotactileEncoder": "representation.encoder",
 }
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from representation.bundled import bundled_encoders, encoders_folder
 from representation.tensor_file import write_tensors
-from vtenv.document import read_document
+from vtenv.json_document import read_json
 
 if TYPE_CHECKING:
     from representation.encoder import EncoderConfig
@@ -82,7 +82,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         EncoderFileError: If it is not JSON, or not the configuration of an encoder of ours.
     """
-    document = read_document(
+    document = read_json(
         path,
         "the configuration of a VTInsert encoder, as VisuotactileEncoder.save_pretrained writes it",
         FORMAT,

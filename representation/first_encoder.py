@@ -6,7 +6,7 @@ import torch
 
 from representation.encoder import VisuotactileEncoder
 from representation.objectives.combine import build_objective
-from representation.pretrain_config import PretrainConfig
+from representation.pretraining.config import PretrainConfig
 
 
 def first_encoder(config: PretrainConfig) -> VisuotactileEncoder:

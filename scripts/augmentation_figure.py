@@ -16,9 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from representation.augmentations import AUGMENTATIONS, Augment
-from vtenv.connectors import CONNECTOR_NAMES
-from vtenv.grasp_images import CAMERA_TO_TABLE, contact_masks, overhead_depth
-from vtenv.grasps import GraspConfig
+from vtenv.grasps.grasps import GraspConfig
+from vtenv.grasps.images import CAMERA_TO_TABLE, contact_masks, overhead_depth
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 
 PATH = Path(__file__).parents[1] / "docs" / "images" / "augmentations.png"
 SEED = 249

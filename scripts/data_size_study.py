@@ -31,7 +31,7 @@ from rich.console import Console
 from policies import machine
 from scripts.data_size_figure import data_size_figure, data_size_table
 from scripts.one_device import one_device
-from vtenv.whole_file import whole_file
+from vtenv.atomic_write import atomic_write
 
 PRESETS = ("control-resnet-dynamics", "control-vit-dynamics", "control-resnet-pose")
 """What the bundled encoders are trained by."""
@@ -242,12 +242,12 @@ def _report(folder: Path, runs: Sequence[Run], options: Options) -> None:
         "runs": results,
     }
     table = data_size_table(results)
-    with whole_file(folder / "results.json") as temporary:
+    with atomic_write(folder / "results.json") as temporary:
         temporary.write_text(json.dumps(document, indent=2) + "\n")
-    with whole_file(folder / "table.md") as temporary:
+    with atomic_write(folder / "table.md") as temporary:
         temporary.write_text(table)
     if any(result["pairs"] for result in results.values()):
-        with whole_file(folder / "data-size.png") as temporary:
+        with atomic_write(folder / "data-size.png") as temporary:
             data_size_figure(results).savefig(temporary, dpi=140)
     print(table)
 

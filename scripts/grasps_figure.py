@@ -15,11 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from numpy.typing import NDArray
 
-from vtenv.connectors import CONNECTOR_NAMES, CONNECTORS
-from vtenv.grasp_images import CAMERA_TO_TABLE, INDENTATION, TABLE_HALF_EXTENT
-from vtenv.grasps import Columns, GraspConfig, grasp_blocks
-from vtenv.lying import extents
-from vtenv.scene import GEL_SIZE
+from vtenv.grasps.grasps import Columns, GraspConfig, grasp_blocks
+from vtenv.grasps.images import CAMERA_TO_TABLE, INDENTATION, TABLE_HALF_EXTENT
+from vtenv.grasps.resting import extents
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS
+from vtenv.tasks.insertion.scene import GEL_SIZE
 
 PATH = Path(__file__).parents[1] / "docs" / "images" / "grasps.png"
 SEED = 0

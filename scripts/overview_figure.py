@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 
 import vtenv
-from vtenv.expert import expert_action
+from vtenv.tasks.insertion.expert import expert_action
 
 PATH = Path(__file__).parents[1] / "docs" / "images" / "overview.png"
 SEED = 4

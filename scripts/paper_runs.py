@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from representation.augmentations import Augment
+from representation.data.sources import Source
 from representation.encoder import EncoderConfig, VisuotactileEncoder
 from representation.objectives.classification import Classification
 from representation.objectives.objective import Objective
-from representation.presets import preset
-from representation.pretrain_config import PretrainConfig
+from representation.pretraining.config import PretrainConfig
+from representation.pretraining.presets import preset
 from representation.probes.clusters import cluster_agreement, silhouette
 from representation.probes.retrieval import recall_at
 from representation.probes.shared_space import projection_heads
-from representation.sources import Source
 
 OCCLUSION_SEED = 7
 """Draws the occluders of the held-out set, the same for every network."""

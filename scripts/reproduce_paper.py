@@ -29,12 +29,11 @@ from rich.console import Console
 
 from policies import machine
 from policies.progress import progress_bar
-from representation.dataset import Dataset, DatasetWriter
+from representation.data.dataset import Dataset, DatasetWriter
+from representation.data.sources import DatasetSource
 from representation.encoder import VisuotactileEncoder
 from representation.objectives.classification import Classification
-from representation.probes.tsne import tsne
-from representation.sources import DatasetSource
-from representation.training import (
+from representation.pretraining.training import (
     Provenance,
     fit_to_split,
     load_objective,
@@ -42,11 +41,12 @@ from representation.training import (
     make_source,
     pretrain,
 )
+from representation.probes.tsne import tsne
 from scripts import paper_figures
 from scripts.one_device import one_device
 from scripts.paper_runs import BACKBONES, Run, classify, joint_scores, project, shrink, study
-from vtenv.grasps import POSE_LABELS, SPLITS, GraspConfig, grasp_blocks, num_grasps
-from vtenv.whole_file import whole_file
+from vtenv.atomic_write import atomic_write
+from vtenv.grasps.grasps import POSE_LABELS, SPLITS, GraspConfig, grasp_blocks, num_grasps
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ def _train(folder: Path, name: str, runs: Mapping[str, Run], options: Options) -
         checkpoint_every=10,
     )
     test = _test(run, result.encoder, path, Dataset.open(_data_folder(folder, free=False)))
-    with whole_file(path / "test.json") as temporary:
+    with atomic_write(path / "test.json") as temporary:
         temporary.write_text(json.dumps(test, indent=2) + "\n")
 
 
@@ -260,7 +260,7 @@ def _test(run: Run, encoder: VisuotactileEncoder, path: Path, data: Dataset) -> 
         counts = classify(encoder, objective, source, occlude=run.occluded)
         return {"label": run.label, "confusion": counts.tolist()}
     vectors, connector = project(encoder, objective, source)
-    with whole_file(path / "projections.npz") as temporary:
+    with atomic_write(path / "projections.npz") as temporary:
         np.savez(temporary, connector=connector, **vectors)
     return {"label": run.label, **joint_scores(vectors, connector, run.config.seed)}
 
@@ -296,13 +296,13 @@ def _report(folder: Path, runs: Mapping[str, Run]) -> None:
     (folder / "figures").mkdir(exist_ok=True)
     for name, figure in figures.items():
         path = folder / "figures" / f"{name}.png"
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             figure.savefig(temporary, dpi=140)
         print(path)
     text = _tables(tests)
-    with whole_file(folder / "table.md") as temporary:
+    with atomic_write(folder / "table.md") as temporary:
         temporary.write_text(text)
-    with whole_file(folder / "results.json") as temporary:
+    with atomic_write(folder / "results.json") as temporary:
         document = {"hardware": machine.hardware(), "commit": machine.commit(), "runs": tests}
         temporary.write_text(json.dumps(document, indent=2) + "\n")
     print(text)

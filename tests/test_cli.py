@@ -14,7 +14,7 @@ import pytest
 import vtenv
 from policies import cli, machine
 from policies.commands import ConnectorName
-from vtenv.whole_file import whole_file
+from vtenv.atomic_write import atomic_write
 
 
 def run_python(code, *arguments, **environment):
@@ -195,11 +195,11 @@ def test_a_version_that_is_too_old_does_not_satisfy(minimum, satisfied):
 def test_a_file_is_whole_or_not_there(tmp_path):
     path = tmp_path / "result.json"
     path.write_text("before")
-    with pytest.raises(RuntimeError, match="half way"), whole_file(path) as temporary:
+    with pytest.raises(RuntimeError, match="half way"), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError("half way")
     assert path.read_text() == "before"
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("after")
     assert path.read_text() == "after"
     assert list(tmp_path.iterdir()) == [path]

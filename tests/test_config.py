@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtenv.config import (
+from vtenv.tasks.insertion.config import (
     MODALITIES,
     REWARDS,
     SETTINGS,
@@ -20,8 +20,8 @@ from vtenv.config import (
     SceneConfig,
     VTInsertConfig,
 )
-from vtenv.connectors import CONNECTOR_NAMES
-from vtenv.randomization import DomainRandomizationConfig
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 
 # (keyword argument, lowest, highest) of the numbers that `from_settings` takes.
 NUMBERS = {

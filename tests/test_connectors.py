@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vtenv import scene
-from vtenv.config import SceneConfig
-from vtenv.connectors import (
+from vtenv.tasks.insertion import scene
+from vtenv.tasks.insertion.config import SceneConfig
+from vtenv.tasks.insertion.connectors import (
     CONNECTOR_NAMES,
     CONNECTORS,
     HOUSING_HALF_SIZE,

@@ -9,11 +9,11 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 
-from policies.distillation.aggregate import Aggregate
-from policies.distillation.dagger import STD_RANGE, Dagger, DaggerConfig, DistillationError, distil
-from policies.distillation.returns import gae_returns
-from policies.distillation.student import Student
 from policies.features import calibrate, policy_kwargs
+from policies.learners.aggregate import Aggregate
+from policies.learners.dagger import STD_RANGE, Dagger, DaggerConfig, DistillationError, distil
+from policies.learners.returns import gae_returns
+from policies.learners.student import Student
 from policies.representations import make_representation
 from policies.vec_env import VTInsertVecEnv
 

@@ -9,8 +9,8 @@ import pytest
 
 from policies import cli
 from policies.commands import dataset as command
-from representation.dataset import Dataset, DatasetWriter
-from vtenv.near_contact import near_contact
+from representation.data.dataset import Dataset, DatasetWriter
+from vtenv.tasks.insertion.regions import near_contact
 
 SMALL = ["--image-size", "16", "--contact-size", "16"]
 
@@ -203,7 +203,7 @@ def test_every_world_plays_whole_episodes_in_every_part(frames, size, worlds):
 def test_reading_a_data_set_needs_neither_torch_nor_the_simulator():
     code = """
 import sys
-import representation.dataset
+import representation.data.dataset
 loaded = {"torch", "timm"} & sys.modules.keys()
 assert not loaded, loaded
 """

@@ -17,7 +17,7 @@ from policies.features import policy_kwargs
 from policies.films import film
 from policies.films.video import write_video
 from policies.representations import make_representation
-from vtenv.panel import PANEL_SIZE
+from vtenv.rendering.panel import PANEL_SIZE
 from vtenv.simulation import action_space
 from vtenv.vector_env import VTInsertVectorEnv
 

@@ -25,8 +25,8 @@ from policies.features import Standardize, policy_kwargs
 from policies.representations import encoder_representation, make_representation
 from policies.vec_env import VTInsertVecEnv
 from representation import EncoderConfig, VisuotactileEncoder
-from vtenv.config import InitialStateRanges
-from vtenv.randomization import DomainRandomizationConfig
+from vtenv.tasks.insertion.config import InitialStateRanges
+from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 
 SHORT = {"n_steps": 16, "batch_size": 16, "n_epochs": 1}
 OFF_POLICY = {"learning_starts": 10, "buffer_size": 100}

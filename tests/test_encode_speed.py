@@ -3,8 +3,8 @@ import json
 import pytest
 
 from policies import cli
-from policies.benchmarks import encode_speed
 from representation import EncoderConfig, VisuotactileEncoder
+from representation.benchmarks import encode_speed
 from representation.runtime import RUNTIMES
 
 TINY = EncoderConfig(backbone="test_resnet", image_size=32, contact_size=32)

@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vtenv
-from vtenv import task
-from vtenv.config import MODALITIES, SETTINGS, InitialStateRanges, VTInsertConfig
-from vtenv.domain import NUM_DOMAIN_UNIFORMS, draw_domain
 from vtenv.env import VTInsertEnv
-from vtenv.expert import expert_action
-from vtenv.randomization import DomainRandomizationConfig
+from vtenv.tasks.insertion import task
+from vtenv.tasks.insertion.config import MODALITIES, SETTINGS, InitialStateRanges, VTInsertConfig
+from vtenv.tasks.insertion.domain import NUM_DOMAIN_UNIFORMS, draw_domain
+from vtenv.tasks.insertion.expert import expert_action
+from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 
 SUBSETS = [
     subset

@@ -15,9 +15,9 @@ from policies.evaluation.episodes import CAUSES
 from policies.features import policy_kwargs
 from policies.films import film
 from policies.representations import make_representation
-from vtenv.connectors import CONNECTOR_NAMES
-from vtenv.panel import PANEL_SIZE
+from vtenv.rendering.panel import PANEL_SIZE
 from vtenv.simulation import action_space
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 
 PAGE = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
 FILES = ["episodes.csv", "episodes.mp4", "summary.json", "summary.md"]

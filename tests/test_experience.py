@@ -5,18 +5,18 @@ import numpy as np
 import pytest
 
 from representation.objectives import pose
-from vtenv import experience as module
-from vtenv.connectors import CONNECTOR_NAMES
-from vtenv.experience import (
+from vtenv.collection import experience as module
+from vtenv.collection.experience import (
     BEHAVIOURS,
     BehaviourMixture,
     Experience,
     heldout_episodes,
     record,
 )
-from vtenv.near_contact import jammed, near_contact
-from vtenv.pose_labels import POSE_LABELS
-from vtenv.task import MAX_SOCKET_FORCE
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.pose_labels import POSE_LABELS
+from vtenv.tasks.insertion.regions import jammed, near_contact
+from vtenv.tasks.insertion.task import MAX_SOCKET_FORCE
 
 SIZES = {"image_size": 16, "contact_size": 16}
 

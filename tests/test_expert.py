@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import vtenv
-from vtenv import task
-from vtenv.expert import expert_action
+from vtenv.tasks.insertion import task
+from vtenv.tasks.insertion.expert import expert_action
 
 EPISODES = 200
 

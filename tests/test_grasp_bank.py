@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vtenv import grasp_bank, scene
-from vtenv.config import InitialStateRanges
-from vtenv.connectors import CONNECTOR_NAMES, CONNECTORS, SHOULDER_IN_HAND
-from vtenv.grasp_bank import BANK_SIZE, GRASP_SIZE, load_bank, settle_grasps
+from vtenv.tasks.insertion import grasp_bank, scene
+from vtenv.tasks.insertion.config import InitialStateRanges
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS, SHOULDER_IN_HAND
+from vtenv.tasks.insertion.grasp_bank import BANK_SIZE, GRASP_SIZE, load_bank, settle_grasps
 
 SMALL = 4  # grasps a connector where the number does not matter
 IN_HAND = ("in_hand_x_mm", "in_hand_z_mm", "in_hand_pitch_deg")
@@ -272,8 +272,8 @@ def test_a_changed_scene_is_another_bank(module, name, value, monkeypatch, cache
 
 _LOAD = """
 import hashlib, sys
-from vtenv import grasp_bank
-from vtenv.config import InitialStateRanges
+from vtenv.tasks.insertion import grasp_bank
+from vtenv.tasks.insertion.config import InitialStateRanges
 grasp_bank.BANK_SIZE = int(sys.argv[1])
 bank = grasp_bank.load_bank(InitialStateRanges(), int(sys.argv[2]))
 print(hashlib.sha256(bank.tobytes()).hexdigest())

@@ -12,20 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtenv import scene
-from vtenv.clutter import CLUTTER_GAP, FINGER_REACH, MAX_CLUTTER, place_clutter
-from vtenv.config import DepthNoiseConfig, SceneConfig
-from vtenv.connectors import CONNECTOR_NAMES, CONNECTORS
-from vtenv.grasp_images import (
-    CAMERA_TO_TABLE,
-    FINGER_HALF_WIDTH,
-    INDENTATION,
-    TABLE_HALF_EXTENT,
-    contact_masks,
-    is_grasp,
-    overhead_depth,
-)
-from vtenv.grasps import (
+from vtenv.grasps.clutter import CLUTTER_GAP, FINGER_REACH, MAX_CLUTTER, place_clutter
+from vtenv.grasps.grasps import (
     GRID_STEP_DEG,
     GRID_STEP_MM,
     PAPER_GRASPS,
@@ -36,8 +24,20 @@ from vtenv.grasps import (
     grasp_blocks,
     num_grasps,
 )
-from vtenv.lying import AXIS_HEIGHT, extents, lying_connectors
-from vtenv.sensors import CONTACT_THRESHOLD_MM
+from vtenv.grasps.images import (
+    CAMERA_TO_TABLE,
+    FINGER_HALF_WIDTH,
+    INDENTATION,
+    TABLE_HALF_EXTENT,
+    contact_masks,
+    is_grasp,
+    overhead_depth,
+)
+from vtenv.grasps.resting import AXIS_HEIGHT, extents, lying_connectors
+from vtenv.sensing.images import CONTACT_THRESHOLD_MM
+from vtenv.tasks.insertion import scene
+from vtenv.tasks.insertion.config import DepthNoiseConfig, SceneConfig
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS
 
 SMALL = GraspConfig(image_size=32, contact_size=64, grasps=48)
 PRESS = INDENTATION - CONTACT_THRESHOLD_MM * 1e-3

@@ -11,8 +11,8 @@ import yaml
 
 import vtenv
 from policies.hyperparameters import FOLDER, VARIANTS, merge, preset
-from policies.learning.algorithms import ALGORITHMS, DISTILLATION
-from policies.learning.train_config import TrainConfig
+from policies.learners.algorithms import ALGORITHMS, DISTILLATION
+from policies.learners.train_config import TrainConfig
 
 RL_ZOO_NAMES = {"ppo": "ppo", "sac": "sac", "tqc": "tqc", "recurrent-ppo": "ppo_lstm"}
 

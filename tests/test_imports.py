@@ -30,7 +30,7 @@ def imported_packages(source: str) -> set[str]:
 
 def test_imports_are_found_wherever_they_stand():
     source = """
-import numpy as np, vtenv.task
+import numpy as np, vtenv.tasks.insertion.task
 from policies.cli import main
 from . import neighbour
 def lazy():

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from policies.pretraining.live_source import COLUMNS, LiveConfig, LiveSource, live_source
 from representation.objectives.combine import OBJECTIVES
-from representation.pretrain_config import PretrainConfig, fit_to_split
-from vtenv.experience import Experience
+from representation.pretraining.config import PretrainConfig, fit_to_split
+from representation.pretraining.live_source import COLUMNS, LiveConfig, LiveSource, live_source
+from vtenv.collection.experience import Experience
 
 SIZES = {"image_size": 16, "contact_size": 16}
 CPU = torch.device("cpu")

@@ -3,9 +3,9 @@ import itertools
 import numpy as np
 import pytest
 
-from vtenv.connectors import CONNECTOR_NAMES, CONNECTORS
-from vtenv.panel import PANEL_SIZE, draw_panel
-from vtenv.task import REWARD_WEIGHTS
+from vtenv.rendering.panel import PANEL_SIZE, draw_panel
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS
+from vtenv.tasks.insertion.task import REWARD_WEIGHTS
 
 BACKGROUND = draw_panel({}, {})[0, 0]
 MODALITIES = ("depth", "contact", "gel", "proprio", "state")

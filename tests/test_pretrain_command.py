@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from policies import cli
-from representation.dataset import DatasetWriter
+from representation.data.dataset import DatasetWriter
 from representation.objectives.pose import POSE_LABELS
 
 SMALL = [
@@ -142,7 +142,7 @@ def test_what_is_rendered_is_trained_on(experience, tmp_path, capsys):
 
 
 def test_an_interrupted_run_says_how_to_go_on(grasps, tmp_path, monkeypatch, capsys):
-    from representation import training
+    from representation.pretraining import training
 
     def interrupt(*_):
         raise KeyboardInterrupt

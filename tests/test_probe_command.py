@@ -9,7 +9,7 @@ import pytest
 from policies import cli
 from policies.commands.probe import _folders
 from representation import EncoderConfig
-from representation.dataset import DatasetWriter
+from representation.data.dataset import DatasetWriter
 from representation.objectives.combine import build_objective
 from representation.objectives.pose import POSE_LABELS
 from representation.probes.audit import untrained
@@ -49,8 +49,8 @@ def data(tmp_path_factory) -> Path:
 
 def save_run(folder: Path) -> None:
     """The folder that training leaves, as far as probing reads it."""
-    from representation.pretrain_config import PretrainConfig
-    from representation.run_folder import Provenance, RunFolder
+    from representation.pretraining.config import PretrainConfig
+    from representation.pretraining.run_folder import Provenance, RunFolder
 
     encoder = untrained(CONFIG, 0)
     config = PretrainConfig(encoder=CONFIG, objective="infonce")

@@ -12,20 +12,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtenv import scene, task
-from vtenv.config import InitialStateRanges, SceneConfig, VTInsertConfig
-from vtenv.connectors import (
+from vtenv.simulation import Simulation
+from vtenv.tasks.insertion import scene, task
+from vtenv.tasks.insertion.config import InitialStateRanges, SceneConfig, VTInsertConfig
+from vtenv.tasks.insertion.connectors import (
     CONNECTOR_NAMES,
     CONNECTORS,
     HOUSING_HALF_SIZE,
     PLUG_MASS,
     get_connector,
 )
-from vtenv.domain import CLEARANCE_LEVELS, NUM_DOMAIN_UNIFORMS, clearances, draw_domain
-from vtenv.engines.domain_fields import DOMAIN_FIELDS
-from vtenv.expert import expert_action
-from vtenv.randomization import DomainRandomizationConfig
-from vtenv.simulation import Simulation
+from vtenv.tasks.insertion.domain import (
+    CLEARANCE_LEVELS,
+    NUM_DOMAIN_UNIFORMS,
+    clearances,
+    draw_domain,
+)
+from vtenv.tasks.insertion.domain_fields import DOMAIN_FIELDS
+from vtenv.tasks.insertion.expert import expert_action
+from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 from vtenv.vector_env import VTInsertVectorEnv
 
 NAMES = DomainRandomizationConfig.names()

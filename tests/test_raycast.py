@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vtenv.raycast import Primitives, cast_depth
+from vtenv.sensing.raycast import Primitives, cast_depth
 
 Geom = dict[str, object]
 

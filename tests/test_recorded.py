@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from vtenv.engines.recorded import Packed, copied, leaves, rebuild, recorded  # noqa: E402
+from vtenv.engines.cuda_graph import Packed, copied, leaves, rebuild, recorded  # noqa: E402
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,11 @@ import numpy as np
 import pytest
 from gymnasium.error import DependencyNotInstalled
 
-from vtenv import scene
-from vtenv.config import SceneConfig, VTInsertConfig
-from vtenv.connectors import BACK_GAP, CONNECTOR_NAMES, CONNECTORS
-from vtenv.decor import build_render_spec, show_connector
 from vtenv.env import VTInsertEnv
-from vtenv.expert import expert_action
-from vtenv.panel import draw_panel
-from vtenv.parts import opening, plug_parts
-from vtenv.rendering import (
+from vtenv.rendering.decor import build_render_spec, show_connector
+from vtenv.rendering.panel import draw_panel
+from vtenv.rendering.parts import opening, plug_parts
+from vtenv.rendering.renderers import (
     IMAGE_SIZE,
     RENDER_FPS,
     RENDER_MODES,
@@ -28,7 +24,11 @@ from vtenv.rendering import (
     PosedScene,
     make_renderer,
 )
-from vtenv.surfaces import revolve, slab, thread
+from vtenv.rendering.surfaces import revolve, slab, thread
+from vtenv.tasks.insertion import scene
+from vtenv.tasks.insertion.config import SceneConfig, VTInsertConfig
+from vtenv.tasks.insertion.connectors import BACK_GAP, CONNECTOR_NAMES, CONNECTORS
+from vtenv.tasks.insertion.expert import expert_action
 from vtenv.vector_env import VTInsertVectorEnv
 
 SENSES = ("depth", "contact", "gel", "proprio")

@@ -18,7 +18,7 @@ from policies.representations import (
     make_representation,
 )
 from representation import EncoderConfig, VisuotactileEncoder
-from vtenv.config import VTInsertConfig
+from vtenv.tasks.insertion.config import VTInsertConfig
 from vtenv.vector_env import VTInsertVectorEnv
 
 TINY = {"backbone": "test_resnet", "image_size": 32, "contact_size": 32, "embedding_dim": 8}

@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vtenv import scene
-from vtenv.config import InitialStateRanges, SceneConfig
-from vtenv.connectors import CONNECTOR_NAMES, CONNECTORS, HOUSING_HALF_SIZE, SHOULDER_IN_HAND
-from vtenv.raycast import Primitives, cast_depth
+from vtenv.sensing.raycast import Primitives, cast_depth
+from vtenv.tasks.insertion import scene
+from vtenv.tasks.insertion.config import InitialStateRanges, SceneConfig
+from vtenv.tasks.insertion.connectors import (
+    CONNECTOR_NAMES,
+    CONNECTORS,
+    HOUSING_HALF_SIZE,
+    SHOULDER_IN_HAND,
+)
 
 CLEARANCES_MM = (0.1, 0.2, 0.4, 0.8, 2.0)
 OVERHEAD_GROUPS = (scene.SCENE_GROUP, scene.PLUG_GROUP)

@@ -10,9 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vtenv.config import VTInsertConfig
-from vtenv.scene import CAMERA_HEIGHT, GEL_SIZE, GEL_THICKNESS
-from vtenv.sensors import (
+from vtenv.sensing.images import (
     CONTACT_THRESHOLD_MM,
     DEPTH_EDGE,
     MAX_DEPTH,
@@ -20,6 +18,8 @@ from vtenv.sensors import (
     gel_images,
 )
 from vtenv.simulation import Simulation
+from vtenv.tasks.insertion.config import VTInsertConfig
+from vtenv.tasks.insertion.scene import CAMERA_HEIGHT, GEL_SIZE, GEL_THICKNESS
 
 Image = NDArray[np.float32]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import vtenv
-from vtenv import scene
-from vtenv.connectors import HOUSING_HALF_SIZE
+from vtenv.tasks.insertion import scene
+from vtenv.tasks.insertion.connectors import HOUSING_HALF_SIZE
 
 STEPS = 20_000
 WORLDS = 50

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vtenv import scene
-from vtenv.config import InitialStateRanges, SceneConfig
-from vtenv.connectors import CONNECTOR_NAMES
-from vtenv.grasp_bank import settle_grasps
-from vtenv.raycast import Primitives, cast_depth
-from vtenv.sensors import CONTACT_THRESHOLD_MM, gel_images
+from vtenv.sensing.images import CONTACT_THRESHOLD_MM, gel_images
+from vtenv.sensing.raycast import Primitives, cast_depth
+from vtenv.tasks.insertion import scene
+from vtenv.tasks.insertion.config import InitialStateRanges, SceneConfig
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.grasp_bank import settle_grasps
 
 SIDES = {"left": 1.0, "right": -1.0}
 GRASPS_EACH = 8

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vtenv import task
-from vtenv.config import InitialStateRanges, VTInsertConfig
-from vtenv.connectors import CONNECTOR_NAMES, CONNECTORS, SHOULDER_IN_HAND
-from vtenv.scene import HAND_HEIGHT
 from vtenv.state import WorldState
+from vtenv.tasks.insertion import task
+from vtenv.tasks.insertion.config import InitialStateRanges, VTInsertConfig
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS, SHOULDER_IN_HAND
+from vtenv.tasks.insertion.scene import HAND_HEIGHT
 
 CLEARANCE, LEAD_IN = 0.0004, 0.001
 NAMES = InitialStateRanges.names()

@@ -15,16 +15,16 @@ from safetensors.torch import load_file
 from stable_baselines3 import PPO
 
 from policies.deployable import load_policy
-from policies.learning.callbacks import WarmUpCritic
-from policies.learning.checkpoint import load_parameters
-from policies.learning.curriculum import GROWTH, MIN_EPISODES, Curriculum, narrowed
-from policies.learning.record_episodes import EpisodeMeans, RecordEpisodes
-from policies.learning.run_files import RunFiles
-from policies.learning.training import RunError, TrainConfig, TrainError, train
+from policies.learners.callbacks import WarmUpCritic
+from policies.learners.checkpoint import load_parameters
+from policies.learners.curriculum import GROWTH, MIN_EPISODES, Curriculum, narrowed
+from policies.learners.record_episodes import EpisodeMeans, RecordEpisodes
+from policies.learners.run_files import RunFiles
+from policies.learners.training import RunError, TrainConfig, TrainError, train
 from policies.representations import make_representation
 from policies.vec_env import VTInsertVecEnv
 from representation.encoder import EncoderConfig, VisuotactileEncoder
-from vtenv.config import InitialStateRanges
+from vtenv.tasks.insertion.config import InitialStateRanges
 
 USB = {"connector": "usb", "clearance_mm": 0.8}
 NETWORK = {"policy_kwargs": {"net_arch": [32]}}
@@ -261,7 +261,7 @@ def test_ppo_goes_on_from_a_distilled_policy(distilled, tmp_path):
 
 
 def test_a_warm_start_takes_over_actor_critic_and_deviation(distilled):
-    from policies.learning.warm_start import check_start, start_from
+    from policies.learners.warm_start import check_start, start_from
 
     representation = make_representation("state")
     config = small(start=str(distilled.folder)).resolved()

@@ -17,8 +17,8 @@ from policies.representations import (
 from policies.select_observation import SelectObservation
 from policies.vec_env import VTInsertVecEnv
 from representation import EncoderConfig, VisuotactileEncoder
-from vtenv.expert import expert_action
-from vtenv.task import REWARD_WEIGHTS
+from vtenv.tasks.insertion.expert import expert_action
+from vtenv.tasks.insertion.task import REWARD_WEIGHTS
 
 AHEAD = np.array([1.0, 0.0, 0.0, 0.0, 0.0], np.float32)
 TOLD = {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
-from vtenv.config import MODALITIES
+from vtenv.tasks.insertion.config import MODALITIES
 
 STEPS = 130
 """Past the time limit, so that every way to end and every reset is seen."""

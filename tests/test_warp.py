@@ -8,15 +8,15 @@ import pytest
 from gymnasium.utils import seeding
 
 from policies.evaluation.episodes import expert
-from vtenv import task
-from vtenv.config import MODALITIES, InitialStateRanges, VTInsertConfig
-from vtenv.connectors import CONNECTOR_NAMES
-from vtenv.domain import NUM_DOMAIN_UNIFORMS, draw_domain
-from vtenv.expert import expert_action
-from vtenv.grasp_bank import BANK_SIZE
-from vtenv.randomization import DomainRandomizationConfig
 from vtenv.simulation import Simulation
-from vtenv.task import FAILURES
+from vtenv.tasks.insertion import task
+from vtenv.tasks.insertion.config import MODALITIES, InitialStateRanges, VTInsertConfig
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.domain import NUM_DOMAIN_UNIFORMS, draw_domain
+from vtenv.tasks.insertion.expert import expert_action
+from vtenv.tasks.insertion.grasp_bank import BANK_SIZE
+from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
+from vtenv.tasks.insertion.task import FAILURES
 from vtenv.vector_env import VTInsertVectorEnv
 
 torch = pytest.importorskip("torch")

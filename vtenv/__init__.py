@@ -5,9 +5,9 @@ Importing this package registers `VTInsert-v0` with Gymnasium. It does not impor
 
 import gymnasium
 
-from vtenv.config import InitialStateRanges
-from vtenv.connectors import CONNECTOR_NAMES
-from vtenv.randomization import DomainRandomizationConfig
+from vtenv.tasks.insertion.config import InitialStateRanges
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 
 __all__ = ["CONNECTOR_NAMES", "ENV_ID", "DomainRandomizationConfig", "InitialStateRanges"]
 

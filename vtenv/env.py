@@ -10,9 +10,9 @@ from array_api_compat import is_torch_array
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
-from vtenv.config import VTInsertConfig
-from vtenv.rendering import RENDER_FPS, RENDER_MODES, make_renderer
+from vtenv.rendering.renderers import RENDER_FPS, RENDER_MODES, make_renderer
 from vtenv.simulation import Simulation, action_space, named, observation_space
+from vtenv.tasks.insertion.config import VTInsertConfig
 
 _WORLD = np.zeros(1, np.int64)
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vtenv import task
-from vtenv.config import VTInsertConfig
-from vtenv.domain import NUM_DOMAIN_UNIFORMS, Domain, draw_domain
 from vtenv.engines import PreparingEngine
 from vtenv.state import InitialState
+from vtenv.tasks.insertion import task
+from vtenv.tasks.insertion.config import VTInsertConfig
+from vtenv.tasks.insertion.domain import NUM_DOMAIN_UNIFORMS, Domain, draw_domain
 
 
 def draw_episodes(

@@ -13,15 +13,15 @@ from gymnasium import spaces
 from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
-from vtenv import task
-from vtenv.config import VTInsertConfig
-from vtenv.connectors import CONNECTOR_NAMES
-from vtenv.domain import NUM_DOMAIN_UNIFORMS, Domain, draw_domain
 from vtenv.engines import PreparingEngine, make_engine
 from vtenv.next_episodes import NextEpisodes, draw_episodes
-from vtenv.scene import GEL_THICKNESS
-from vtenv.sensors import MAX_DEPTH
+from vtenv.sensing.images import MAX_DEPTH
 from vtenv.state import Array, WorldState, namespace
+from vtenv.tasks.insertion import task
+from vtenv.tasks.insertion.config import VTInsertConfig
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.domain import NUM_DOMAIN_UNIFORMS, Domain, draw_domain
+from vtenv.tasks.insertion.scene import GEL_THICKNESS
 
 PROPRIO_LIMIT = 30.0
 """Bound of every entry of `proprio` and `state`, in the entry's unit."""

@@ -11,11 +11,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from vtenv.config import VTInsertConfig
 from vtenv.env import VTInsertEnv
-from vtenv.rendering import RENDER_MODES, make_renderer
+from vtenv.rendering.renderers import RENDER_MODES, make_renderer
 from vtenv.simulation import Simulation, action_space, named, observation_space
 from vtenv.state import Array
+from vtenv.tasks.insertion.config import VTInsertConfig
 
 OBSERVATION_KINDS = ("numpy", "torch")
 """What observations can be made of."""
@@ -34,8 +34,8 @@ class VTInsertVectorEnv(VectorEnv[Observation, Array, Array]):
     observations, rewards, `terminated`, `truncated` and what is in `info` are new torch tensors on
     the device, and actions may be. Then, in `info`,
 
-    * `connector` and `failure` are int64 codes into `vtenv.connectors.CONNECTOR_NAMES` and
-      `vtenv.task.FAILURES`, and numbers are float32;
+    * `connector` and `failure` are int64 codes into `vtenv.CONNECTOR_NAMES` and
+      `vtenv.tasks.insertion.task.FAILURES`, and numbers are float32;
     * a key's values mean something where its mask, the key after a `_`, is true: in
       `AutoresetMode.SAME_STEP`, `final_obs` is a dict of tensors of all worlds, of which those
       in `_final_obs` have finished.

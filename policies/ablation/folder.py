@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from policies.ablation.grid import AblationConfig, AblationError, Cell
-from vtenv.document import read_document
-from vtenv.whole_file import whole_file
+from vtenv.atomic_write import atomic_write
+from vtenv.json_document import read_json
 
 FORMAT, VERSION = "vtinsert-ablation", 1
 GRID_FILE, EPISODES_FILE, FAILED_FILE, LOG_FILE = (
@@ -58,7 +58,7 @@ class Ablation:
         path = self.path / GRID_FILE
         if not path.is_file():
             raise AblationError(f"{self.path} is not the folder of an ablation: no {GRID_FILE}")
-        document = read_document(
+        document = read_json(
             path, "of an ablation", FORMAT, VERSION, AblationError, again="begin another ablation"
         )
         return AblationConfig.from_json(document)
@@ -83,7 +83,7 @@ class Ablation:
                 )
         self.path.mkdir(parents=True, exist_ok=True)
         document = {"format": FORMAT, "version": VERSION, "made": dict(made), **config.as_json()}
-        with whole_file(self.path / GRID_FILE) as temporary:
+        with atomic_write(self.path / GRID_FILE) as temporary:
             temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
     def folder(self, cell: Cell) -> Path:
@@ -108,7 +108,7 @@ class Ablation:
         folder = self.folder(cell)
         folder.mkdir(parents=True, exist_ok=True)
         document = {**asdict(cell), "error": error, "traceback": traceback}
-        with whole_file(folder / FAILED_FILE) as temporary:
+        with atomic_write(folder / FAILED_FILE) as temporary:
             temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
     def read_failure(self, cell: Cell) -> str:
@@ -145,7 +145,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """
     rows = list(rows)
     with (
-        whole_file(path) as temporary,
+        atomic_write(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.DictWriter(file, list(rows[0]))

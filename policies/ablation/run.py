@@ -13,7 +13,7 @@ from policies.ablation.folder import EPISODES_FILE, LOG_FILE, Ablation, write_ro
 from policies.ablation.grid import AblationConfig, Cell
 
 if TYPE_CHECKING:
-    from policies.learning.train_config import TrainConfig
+    from policies.learners.train_config import TrainConfig
 
 Status = Literal["waiting", "running", "done", "failed", "blocked"]
 """Where a cell stands. A blocked one waits for the policy of a cell that failed."""
@@ -184,7 +184,7 @@ def train_config(
         ValueError, TypeError: If the grid's fields of training are not allowed.
     """
     # Slow to import, and the process that only waits for cells can do without.
-    from policies.learning.train_config import TrainConfig
+    from policies.learners.train_config import TrainConfig
 
     source = cell.begins_with
     start = None if source is None else str(ablation.folder(source))
@@ -198,7 +198,7 @@ def _train_and_evaluate(
 ) -> None:
     from policies.deployable import load_policy
     from policies.evaluation.evaluate import evaluate
-    from policies.learning.training import train
+    from policies.learners.training import train
 
     training = train_config(ablation, config, cell, threads)
     folder = ablation.folder(cell)

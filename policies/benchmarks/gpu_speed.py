@@ -19,10 +19,10 @@ from gymnasium.vector import VectorEnv
 
 from policies.benchmarks.device_clock import ENOUGH_S, DeviceClock, StepProbe
 from representation.encoder import VisuotactileEncoder
-from representation.observation import VectorEncodeObservation
-from vtenv.config import VTInsertConfig
+from representation.wrappers.encode import VectorEncodeObservation
 from vtenv.engines import Engine
 from vtenv.simulation import Simulation
+from vtenv.tasks.insertion.config import VTInsertConfig
 from vtenv.vector_env import VTInsertVectorEnv
 
 PHYSICS, DEPTH, CONTACT, SENSORS = (

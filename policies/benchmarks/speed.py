@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import vtenv
-from vtenv.config import VTInsertConfig
-from vtenv.domain import Domain
 from vtenv.engines import Engine, make_engine
-from vtenv.expert import expert_action
 from vtenv.simulation import Simulation
 from vtenv.state import InitialState
+from vtenv.tasks.insertion.config import VTInsertConfig
+from vtenv.tasks.insertion.domain import Domain
+from vtenv.tasks.insertion.expert import expert_action
 from vtenv.vector_env import VTInsertVectorEnv
 
 Array = NDArray[Any]

@@ -209,9 +209,9 @@ def _workers(config: AblationConfig, cores: int, devices: int) -> int:
 def _check(ablation: Ablation, config: AblationConfig, threads: int) -> None:
     """Say what cannot work before anything is trained."""
     from policies.evaluation.conditions import condition
-    from policies.learning.algorithms import ALGORITHMS
+    from policies.learners.algorithms import ALGORITHMS
     from policies.representations import make_representation
-    from vtenv.config import VTInsertConfig
+    from vtenv.tasks.insertion.config import VTInsertConfig
 
     try:
         condition(config.evaluation.get("condition", "training"))

@@ -23,8 +23,8 @@ from policies import machine
 from policies.benchmarks import speed
 from policies.commands import CommandError
 from policies.progress import progress_bar
-from vtenv.config import VTInsertConfig
-from vtenv.whole_file import whole_file
+from vtenv.atomic_write import atomic_write
+from vtenv.tasks.insertion.config import VTInsertConfig
 
 _WARM_UP_STEPS = 5
 """Steps before the first repetition, to start threads and touch memory."""
@@ -192,7 +192,7 @@ def _drawn(report: dict[str, Any], figure: Path | None) -> None:
     if figure is None:
         return
     try:
-        with whole_file(figure) as temporary:
+        with atomic_write(figure) as temporary:
             speed_figure(report).savefig(temporary, dpi=_DPI)
     except OSError as error:
         raise CommandError(f"cannot write {figure}: {error.strerror}") from None
@@ -202,7 +202,7 @@ def _drawn(report: dict[str, Any], figure: Path | None) -> None:
 def _written(report: dict[str, Any], json_path: Path | None) -> int:
     if json_path is not None:
         try:
-            with whole_file(json_path) as temporary:
+            with atomic_write(json_path) as temporary:
                 temporary.write_text(json.dumps(report, indent=2) + "\n")
         except OSError as error:
             raise CommandError(f"cannot write {json_path}: {error.strerror}") from None
@@ -214,7 +214,7 @@ def _measure_encoders(
     names: Sequence[str], *, worlds: int, threads: int, repetitions: int, seed: int
 ) -> dict[str, Any]:
     # PyTorch takes seconds to import, and the simulator's benchmark does without it.
-    from policies.benchmarks import encode_speed
+    from representation.benchmarks import encode_speed
 
     stepper = encode_speed.Stepper(worlds, threads, seed)
     timings = []

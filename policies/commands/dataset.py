@@ -24,26 +24,26 @@ from policies import machine
 from policies.commands import CommandError, ConnectorName
 from policies.films.preview import preview
 from policies.progress import progress_bar
-from representation.dataset import Dataset, DatasetError, DatasetWriter
-from vtenv.config import VTInsertConfig
-from vtenv.connectors import CONNECTOR_NAMES
-from vtenv.experience import (
+from representation.data.dataset import Dataset, DatasetError, DatasetWriter
+from vtenv.atomic_write import atomic_write
+from vtenv.collection.experience import (
     BehaviourMixture,
     Experience,
     heldout_episodes,
     record,
 )
-from vtenv.grasps import POSE_LABELS as GRASP_LABELS
-from vtenv.grasps import SPLITS, GraspConfig, grasp_blocks, num_grasps
-from vtenv.near_contact import (
+from vtenv.grasps.grasps import POSE_LABELS as GRASP_LABELS
+from vtenv.grasps.grasps import SPLITS, GraspConfig, grasp_blocks, num_grasps
+from vtenv.tasks.insertion.config import VTInsertConfig
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.pose_labels import POSE_LABELS
+from vtenv.tasks.insertion.regions import (
     JAMMED_FORCE_N,
     NEAR_DEPTH_MM,
     NEAR_LATERAL_MM,
     jammed,
     near_contact,
 )
-from vtenv.pose_labels import POSE_LABELS
-from vtenv.whole_file import whole_file
 
 PREVIEW_FILE = "preview.png"
 
@@ -357,7 +357,7 @@ def _show(folder: Path) -> int:
     opened = Dataset.open(folder)
     _print(opened)
     path = folder / PREVIEW_FILE
-    with _output(path), whole_file(path) as temporary:
+    with _output(path), atomic_write(path) as temporary:
         imageio.v3.imwrite(temporary, preview(opened))
     print(f"Data set: {folder}\nSamples: {path}")
     return 0

@@ -19,9 +19,9 @@ from policies.films import film
 from policies.films.filmed_player import for_film
 from policies.films.video import write_video
 from policies.progress import progress_bar
-from vtenv.connectors import CONNECTORS
-from vtenv.task import SUCCESS_FRACTION
-from vtenv.whole_file import whole_file
+from vtenv.atomic_write import atomic_write
+from vtenv.tasks.insertion.connectors import CONNECTORS
+from vtenv.tasks.insertion.task import SUCCESS_FRACTION
 
 DEFAULT_POLICY = "resnet-dynamics"
 """Who is shown unless another is asked for."""
@@ -165,7 +165,7 @@ def _film(
     with progress_bar() as progress:
         filming = progress.track(frames(), total=total, description="Filming")
         count = write_video(video, filming, film.FPS)
-    with whole_file(sheet) as temporary:
+    with atomic_write(sheet) as temporary:
         imageio.v3.imwrite(temporary, film.contact_sheet(list(rows.values())))
     camera.close()
     envs.close()

@@ -70,7 +70,7 @@ print(GL.glGetString(GL.GL_RENDERER).decode())
 """
 _TRY_RENDER_MODE = """
 import sys, gymnasium, vtenv
-from vtenv.opengl import opengl_backend
+from vtenv.rendering.opengl import opengl_backend
 env = gymnasium.make("VTInsert-v0", render_mode=sys.argv[1])
 env.reset(seed=0)
 height, width = env.render().shape[:2]

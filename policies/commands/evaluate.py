@@ -36,7 +36,7 @@ from policies.evaluation.summary import (
 )
 from policies.films.side_by_side import film_pairs
 from policies.progress import progress_bar
-from vtenv.whole_file import whole_file
+from vtenv.atomic_write import atomic_write
 
 Records = Mapping[str, Sequence[EpisodeRecord]]
 
@@ -162,7 +162,7 @@ def _write_episodes(output: Path, name: str, played: Records) -> None:
     writer = csv.DictWriter(text, rows[0], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    with _writing(output), whole_file(output / "episodes.csv") as path:
+    with _writing(output), atomic_write(output / "episodes.csv") as path:
         path.write_text(text.getvalue(), encoding="utf-8", newline="")
 
 
@@ -197,7 +197,7 @@ def _write_summary(
         ("summary.json", json.dumps(document, indent=1) + "\n"),
         ("summary.md", page),
     ):
-        with _writing(output), whole_file(output / name) as path:
+        with _writing(output), atomic_write(output / name) as path:
             path.write_text(text, encoding="utf-8")
 
 

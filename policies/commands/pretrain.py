@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from policies.commands import CommandError
-from policies.pretraining import options
-from policies.pretraining.plan import PretrainPlan, new_plan, provenance, resumed_plan
 from policies.progress import progress_bar
+from representation.pretraining import options
+from representation.pretraining.plan import PretrainPlan, new_plan, provenance, resumed_plan
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-    from policies.pretraining.live_source import LiveSource
-    from representation.sources import Source
-    from representation.training import PretrainResult
+    from representation.data.sources import Source
+    from representation.pretraining.live_source import LiveSource
+    from representation.pretraining.training import PretrainResult
 
 
 def pretrain(
@@ -181,8 +181,8 @@ def _train(
 
     from representation.backbone import PretrainedWeightsError
     from representation.encoder_files import EncoderFileError
-    from representation.run_folder import RunFolderError
-    from representation.training import (
+    from representation.pretraining.run_folder import RunFolderError
+    from representation.pretraining.training import (
         TrainingError,
         fit_to_split,
         make_fabric,
@@ -231,7 +231,7 @@ def _train(
 
 def _rendered(plan: PretrainPlan, fabric: Fabric) -> LiveSource:
     """What is rendered for training, in this process; the first moments are there."""
-    from policies.pretraining.live_source import live_source
+    from representation.pretraining.live_source import live_source
 
     assert plan.live is not None
     source = live_source(

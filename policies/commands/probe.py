@@ -21,9 +21,10 @@ from policies import machine
 from policies.commands import CommandError
 from policies.progress import progress_bar
 from representation.bundled import bundled_encoders
-from representation.dataset import Dataset, DatasetError
+from representation.data.dataset import Dataset, DatasetError
 from representation.encoder import EncoderConfig, VisuotactileEncoder
 from representation.encoder_files import EncoderFileError
+from representation.pretraining.run_folder import RunFolderError, load_objective
 from representation.probes.audit import audit, untrained
 from representation.probes.embed import Progress
 from representation.probes.gate import CONNECTOR
@@ -40,8 +41,7 @@ from representation.probes.pictures import audit_figure, confusion_figure, tsne_
 from representation.probes.regions import REGIONS
 from representation.probes.report import MEAN, PIXELS, RANDOM, AuditReport
 from representation.probes.variables import unit
-from representation.run_folder import RunFolderError, load_objective
-from vtenv.whole_file import whole_file
+from vtenv.atomic_write import atomic_write
 
 _UNTRAINED = "random:"
 _DPI = 130
@@ -123,7 +123,7 @@ def probe(
         _print(console, report)
     if len(reports) > 1:
         console.print(_comparison(reports))
-        with _writing(output), whole_file(output / "comparison.md") as path:
+        with _writing(output), atomic_write(output / "comparison.md") as path:
             path.write_text(comparison_table(reports) + "\n", encoding="utf-8")
     console.print(f"Reports and pictures: {', '.join(map(str, folders))}", soft_wrap=True)
     return 0
@@ -243,11 +243,11 @@ def _write(report: AuditReport, folder: Path, dataset: Dataset, data: Path) -> N
             ("report.json", json.dumps(made | {"audit": report.to_dict()}, indent=1) + "\n"),
             ("report.md", page),
         ):
-            with whole_file(folder / name) as path:
+            with atomic_write(folder / name) as path:
                 path.write_text(text, encoding="utf-8")
         for name, figure in figures.items():
             if figure is not None:
-                with whole_file(folder / name) as path:
+                with atomic_write(folder / name) as path:
                     figure.savefig(path, dpi=_DPI)
 
 

@@ -16,7 +16,7 @@ from policies.report.overview import overview
 from policies.report.page import page
 from policies.report.probes import ProbeFileError
 from policies.report.terminal import print_sections
-from vtenv.whole_file import whole_file
+from vtenv.atomic_write import atomic_write
 
 
 def report(study: tyro.conf.Positional[Path], *, probes: tuple[Path, ...] = ()) -> int:
@@ -38,9 +38,9 @@ def report(study: tyro.conf.Positional[Path], *, probes: tuple[Path, ...] = ()) 
     written = {"report.html": page(content), "report.md": markdown(content)}
     try:
         for name, text in written.items():
-            with whole_file(study / name) as path:
+            with atomic_write(study / name) as path:
                 path.write_text(text, encoding="utf-8")
-        with whole_file(study / "report.png") as path:
+        with atomic_write(study / "report.png") as path:
             overview(content.sections, list(content.study.representations)).savefig(path, dpi=130)
     except OSError as error:
         raise CommandError(f"cannot write to {study}: {error.strerror or error}") from None

@@ -14,7 +14,7 @@ import tyro
 from policies.commands import CommandError, ConnectorName
 
 if TYPE_CHECKING:
-    from policies.learning.training import TrainConfig, TrainResult
+    from policies.learners.training import TrainConfig, TrainResult
 
 
 def train(
@@ -103,7 +103,7 @@ _SETTINGS = {"connector", "clearance_mm", "lead_in_mm", "depth_noise_mm", "rewar
 
 
 def _new(output: Path, given: dict[str, Any], assignments: Sequence[str]) -> TrainConfig:
-    from policies.learning.training import TrainConfig
+    from policies.learners.training import TrainConfig
 
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise CommandError(
@@ -122,7 +122,7 @@ def _new(output: Path, given: dict[str, Any], assignments: Sequence[str]) -> Tra
 
 
 def _resumed(output: Path, given: dict[str, Any], assignments: Sequence[str]) -> TrainConfig:
-    from policies.learning.run_files import RunError, RunFiles
+    from policies.learners.run_files import RunError, RunFiles
 
     named = [name.replace("_", "-") for name in given if name != "num_threads"]
     named += ["set"] if assignments else []
@@ -167,8 +167,8 @@ def _train(config: TrainConfig, output: Path, filmed: int, again: str) -> TrainR
     """Train; what goes wrong in words."""
     from gymnasium.error import DependencyNotInstalled
 
-    from policies.learning.run_files import RunFiles
-    from policies.learning.training import RunError, TrainError, train
+    from policies.learners.run_files import RunFiles
+    from policies.learners.training import RunError, TrainError, train
 
     command = shlex.join(["vtinsert", *sys.argv[1:]])
     try:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vtenv.config import InitialStateRanges
+from vtenv.tasks.insertion.config import InitialStateRanges
 
 
 @dataclass(frozen=True)

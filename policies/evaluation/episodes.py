@@ -14,13 +14,13 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from vtenv import task
-from vtenv.config import VTInsertConfig
-from vtenv.connectors import CONNECTOR_NAMES
-from vtenv.expert import expert_action
-from vtenv.near_contact import JAMMED_DEPTH_MM, NEAR_LATERAL_MM, jammed
 from vtenv.simulation import Simulation
 from vtenv.state import Array, namespace
+from vtenv.tasks.insertion import task
+from vtenv.tasks.insertion.config import VTInsertConfig
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.expert import expert_action
+from vtenv.tasks.insertion.regions import JAMMED_DEPTH_MM, NEAR_LATERAL_MM, jammed
 from vtenv.vector_env import VTInsertVectorEnv
 
 Act = Callable[[Any, Simulation, NDArray[np.bool_]], Array]

@@ -9,7 +9,7 @@ from policies.evaluation.conditions import Condition
 from policies.evaluation.conditions import condition as condition_by_name
 from policies.evaluation.episodes import EpisodeRecord, episode_seeds, play
 from policies.evaluation.players import Player, learned
-from vtenv.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 
 SEED = 1_000_000
 """Where evaluation seeds start: far from those that training starts with."""

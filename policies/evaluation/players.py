@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from policies.deployable import CONFIG_FILE, DeployablePolicy, load_policy
 from policies.evaluation.conditions import Condition
 from policies.evaluation.episodes import Act, expert_acts
-from vtenv.config import VTInsertConfig
 from vtenv.simulation import Simulation
 from vtenv.state import Array
+from vtenv.tasks.insertion.config import VTInsertConfig
 from vtenv.vector_env import VTInsertVectorEnv
 
 

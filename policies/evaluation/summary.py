@@ -13,7 +13,7 @@ import numpy as np
 from policies.evaluation.conditions import CONDITIONS
 from policies.evaluation.episodes import CAUSES, EpisodeRecord
 from policies.evaluation.wilson import Interval, wilson
-from vtenv.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 
 ALL = "all"
 """Key of what holds of all connectors together."""

@@ -12,9 +12,9 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from policies.evaluation.episodes import Act
-from vtenv import scene
-from vtenv.connectors import CONNECTORS
-from vtenv.rendering import PanelRenderer, PictureRenderer
+from vtenv.rendering.renderers import PanelRenderer, PictureRenderer
+from vtenv.tasks.insertion import scene
+from vtenv.tasks.insertion.connectors import CONNECTORS
 from vtenv.vector_env import VTInsertVectorEnv
 
 Image = NDArray[np.uint8]

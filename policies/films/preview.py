@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from representation.dataset import Dataset, Split
-from vtenv.connectors import CONNECTOR_NAMES
-from vtenv.near_contact import jammed, near_contact
+from representation.data.dataset import Dataset, Split
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.regions import jammed, near_contact
 
 Image = NDArray[np.uint8]
 

@@ -15,7 +15,7 @@ from policies.evaluation.players import Player
 from policies.films import film
 from policies.films.filmed_player import for_film
 from policies.films.video import write_video
-from vtenv.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 
 _CANDIDATES = 4
 """Episodes played again for each one that is filmed, where another engine evaluated."""

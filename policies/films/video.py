@@ -10,7 +10,7 @@ import imageio_ffmpeg  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
-from vtenv.whole_file import whole_file
+from vtenv.atomic_write import atomic_write
 
 
 def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], fps: int) -> int:
@@ -30,7 +30,7 @@ def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], fps: int) -> in
     """
     count = 0
     writer: Any = None
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         try:
             for frame in frames:
                 height, width = frame.shape[:2]

@@ -18,10 +18,10 @@ import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
-from vtenv.config import VTInsertConfig
-from vtenv.opengl import has_display
-from vtenv.rendering import PosedScene
+from vtenv.rendering.opengl import has_display
+from vtenv.rendering.renderers import PosedScene
 from vtenv.state import PhysicsState
+from vtenv.tasks.insertion.config import VTInsertConfig
 
 Columns = Sequence[tuple[str, str]]
 """Rows of two columns of text."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from policies.ablation.folder import EPISODES_FILE, GRID_FILE, Ablation, read_json_or_yaml
 from policies.ablation.grid import DISTILLATION, AblationError, Cell
 from policies.ablation.labels import labelled
-from policies.learning.algorithms import ALGORITHMS
+from policies.learners.algorithms import ALGORITHMS
 
 Floats = NDArray[np.float64]
 

@@ -20,7 +20,7 @@ from policies.evaluation.statistics import (
     steps_to,
 )
 from policies.report.study import Floats, Method, Run, Study, Unfinished
-from vtenv.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 
 REACHED = 0.9
 """Success rate that "steps to" is about."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from representation.objectives.objective import Objective, ObjectiveOutput
-from vtenv.pose_labels import POSE_LABELS
+from vtenv.tasks.insertion.pose_labels import POSE_LABELS
 
 if TYPE_CHECKING:
     from representation.encoder import VisuotactileEncoder

@@ -70,7 +70,7 @@ from representation.probes.sphere import alignment, uniformity
 from representation.probes.split import ProbeError, SplitLike, choose_rows
 from representation.probes.tsne import tsne
 from representation.probes.variables import PoseVariables
-from vtenv.pose_labels import POSE_LABELS
+from vtenv.tasks.insertion.pose_labels import POSE_LABELS
 
 RANKS = (1, 5, 10)
 """Ranks of the cross-modal retrieval."""

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vtenv.config import SceneConfig
-from vtenv.connectors import CONNECTORS, SHOULDER_IN_HAND
+from vtenv.tasks.insertion.config import SceneConfig
+from vtenv.tasks.insertion.connectors import CONNECTORS, SHOULDER_IN_HAND
 
 CONNECTOR = "connector"
 """What the class probe tells, among the pose variables."""

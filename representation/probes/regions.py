@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vtenv.near_contact import NEAR_DEPTH_MM, jammed, near_contact
+from vtenv.tasks.insertion.regions import NEAR_DEPTH_MM, jammed, near_contact
 
 ALL, NEAR, JAMMED, FREE = "all", "near_contact", "jammed", "free_space"
 REGIONS = {

@@ -14,7 +14,7 @@ class ProbeError(ValueError):
 
 
 class SplitLike(Protocol):
-    """Rows by number, columns by name: a split of `representation.dataset`, or `ArraySplit`."""
+    """Rows by number, columns by name: a split of a data set, or `ArraySplit`."""
 
     @property
     def columns(self) -> Sequence[str]:

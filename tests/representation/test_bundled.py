@@ -8,7 +8,7 @@ import torch
 import vtenv  # noqa: F401 - registers the environment
 from representation import EncodeObservation, VisuotactileEncoder
 from representation.bundled import bundled_encoders, encoders_folder
-from representation.presets import CONTROL_BACKBONES
+from representation.pretraining.presets import CONTROL_BACKBONES
 
 MAX_BYTES = 12 * 2**20
 

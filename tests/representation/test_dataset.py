@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load_file
 
-from representation.columns import MAX_STORED_DEPTH, Column
-from representation.dataset import MANIFEST_FILE, Dataset, DatasetError, DatasetWriter
+from representation.data.columns import MAX_STORED_DEPTH, Column
+from representation.data.dataset import MANIFEST_FILE, Dataset, DatasetError, DatasetWriter
 
 LABELS = ("x_mm", "angle_deg")
 

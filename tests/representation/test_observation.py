@@ -14,7 +14,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import FlattenObservation, FrameStackObservation
 
-import representation.observation
+import representation.wrappers.encode
 import vtenv
 from representation import (
     EncodeObservation,
@@ -65,7 +65,7 @@ def encoder():
 
 
 def test_doctests():
-    assert doctest.testmod(representation.observation).failed == 0
+    assert doctest.testmod(representation.wrappers.encode).failed == 0
 
 
 @pytest.mark.parametrize("flat", [False, True])

@@ -4,8 +4,13 @@ import pytest
 import torch
 
 from representation.first_encoder import require_buildable
-from representation.presets import CONTROL_BACKBONES, CONTROL_OBJECTIVES, PRESETS, preset
-from representation.pretrain_config import PretrainConfig
+from representation.pretraining.config import PretrainConfig
+from representation.pretraining.presets import (
+    CONTROL_BACKBONES,
+    CONTROL_OBJECTIVES,
+    PRESETS,
+    preset,
+)
 
 DISTINCT = [
     *(

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from representation.columns import Column
-from representation.ring import Ring
+from representation.data.columns import Column
+from representation.data.ring import Ring
 
 WORLDS, STEPS = 3, 5
 

@@ -13,7 +13,7 @@ from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack
 
-import representation.sb3
+import representation.wrappers.sb3
 import vtenv
 from representation import (
     EncodeObservation,
@@ -53,7 +53,7 @@ def by_hand(encoder, *observations):
 
 
 def test_doctests():
-    assert doctest.testmod(representation.sb3).failed == 0
+    assert doctest.testmod(representation.wrappers.sb3).failed == 0
 
 
 @pytest.mark.parametrize("flat", [False, True])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from memory_split import MemorySplit
 
-from representation.sources import DatasetSource
+from representation.data.sources import DatasetSource
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from torch import nn
 
 from representation import EncoderConfig, VisuotactileEncoder
 from representation.encoder_files import EncoderFileError
-from representation.pretrain_config import learning_rate
-from representation.run_folder import RunFolder, RunFolderError
-from representation.training import (
+from representation.pretraining.config import learning_rate
+from representation.pretraining.run_folder import RunFolder, RunFolderError
+from representation.pretraining.training import (
     PretrainConfig,
     TrainingError,
     evaluate_objective,

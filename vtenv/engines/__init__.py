@@ -9,9 +9,9 @@ import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
-from vtenv.config import VTInsertConfig
-from vtenv.domain import Domain
 from vtenv.state import Array, InitialState, PhysicsState, WorldState
+from vtenv.tasks.insertion.config import VTInsertConfig
+from vtenv.tasks.insertion.domain import Domain
 
 ENGINE_NAMES = ("cpu", "warp")
 """The closed set of engines."""

@@ -14,16 +14,16 @@ import numpy as np
 from mujoco.batch import Batch
 from numpy.typing import NDArray
 
-from vtenv import scene
-from vtenv.config import VTInsertConfig
-from vtenv.connectors import CONNECTOR_NAMES
-from vtenv.domain import Domain, clearances
-from vtenv.engines.domain_fields import DomainFields
-from vtenv.engines.placement import place
-from vtenv.grasp_bank import BANK_SIZE, GraspBank
-from vtenv.raycast import Primitives, cast_depth
-from vtenv.sensors import depth_images, gel_images
+from vtenv.sensing.images import depth_images, gel_images
+from vtenv.sensing.raycast import Primitives, cast_depth
 from vtenv.state import InitialState, PhysicsState, WorldState
+from vtenv.tasks.insertion import scene
+from vtenv.tasks.insertion.config import VTInsertConfig
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.domain import Domain, clearances
+from vtenv.tasks.insertion.domain_fields import DomainFields
+from vtenv.tasks.insertion.grasp_bank import BANK_SIZE, GraspBank
+from vtenv.tasks.insertion.placement import place
 
 _POSITION_STAGE = mujoco.mjtStage.mjSTAGE_POS
 Key = TypeVar("Key", bound=Hashable)

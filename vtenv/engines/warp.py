@@ -22,18 +22,18 @@ import torch
 import warp as wp
 from numpy.typing import NDArray
 
-from vtenv import scene
-from vtenv.config import VTInsertConfig
-from vtenv.connectors import CONNECTOR_NAMES
-from vtenv.domain import Domain, clearances
 from vtenv.engines import warp_kernels as kernels
-from vtenv.engines.domain_fields import DOMAIN_FIELDS, DomainFields
-from vtenv.engines.placement import device_rows, padded
-from vtenv.engines.recorded import copied, recorded
-from vtenv.grasp_bank import BANK_SIZE, GraspBank
-from vtenv.raycast import Primitives
-from vtenv.sensors import CONTACT_THRESHOLD_MM, NOISE_SUM_DEVIATION
+from vtenv.engines.cuda_graph import copied, recorded
+from vtenv.sensing.images import CONTACT_THRESHOLD_MM, NOISE_SUM_DEVIATION
+from vtenv.sensing.raycast import Primitives
 from vtenv.state import Array, InitialState, PhysicsState, WorldState
+from vtenv.tasks.insertion import scene
+from vtenv.tasks.insertion.config import VTInsertConfig
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.domain import Domain, clearances
+from vtenv.tasks.insertion.domain_fields import DOMAIN_FIELDS, DomainFields
+from vtenv.tasks.insertion.grasp_bank import BANK_SIZE, GraspBank
+from vtenv.tasks.insertion.placement import device_rows, padded
 
 CONTACTS_PER_WORLD = 48
 """Room for contacts, as a mean over worlds; 9 were seen, and 30 with plugs pressed home."""

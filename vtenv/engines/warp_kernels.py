@@ -1,4 +1,4 @@
-"""Warp kernels of the sensors: the rays of `vtenv.raycast` and the images of `vtenv.sensors`.
+"""Warp kernels of the sensors: the rays and the images of `vtenv.sensing`.
 
 Two passes. The first turns every geom that a camera can see into a `View`, the camera's rays in
 the geom's frame, and a rectangle of pixels that the geom may cover. The second runs one thread a
@@ -10,7 +10,7 @@ Kernels work on the worlds of a list. Views lie in the list's order; images in t
 import mujoco
 import warp as wp
 
-from vtenv import sensors
+from vtenv.sensing import images as sensors
 
 DEPTH_EDGE = wp.constant(sensors.DEPTH_EDGE)
 SUM_MEAN = wp.constant(sensors.NOISE_SUM_MEAN)

@@ -19,7 +19,7 @@ from representation.probes.markdown import comparison_table, number
 from representation.probes.pictures import audit_figure, confusion_figure, tsne_figure
 from representation.probes.report import AuditReport
 from representation.probes.split import ArraySplit, ProbeError, choose_rows
-from vtenv.config import SceneConfig
+from vtenv.tasks.insertion.config import SceneConfig
 
 CONFIG = EncoderConfig(backbone="test_vit", image_size=32, contact_size=32, embedding_dim=16)
 

@@ -1,1 +1,0 @@
-"""Imitating the scripted expert: DAgger, its student and what the student has met."""

@@ -1,0 +1,140 @@
+"""The algorithms that policies are trained with, and the models they train."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sb3_contrib import TQC, RecurrentPPO
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.utils import LinearSchedule
+
+from policies.features import policy_kwargs
+from policies.learners.dagger_config import DaggerConfig
+from policies.representations import Representation
+from policies.vec_env import VTInsertVecEnv
+
+DISTILLATION = "dagger"
+"""The algorithm that learns from the scripted expert; what it trains is a model of PPO."""
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """An algorithm of Stable-Baselines3 or its contributions.
+
+    Attributes:
+        title: What people call it.
+        model: Its class.
+        policy: Its policy on a vector.
+        policy_on_images: Its policy on images.
+        starts_from: Algorithms whose policies it can go on from.
+    """
+
+    title: str
+    model: type[BaseAlgorithm]
+    policy: str = "MlpPolicy"
+    policy_on_images: str = "MultiInputPolicy"
+    starts_from: tuple[str, ...] = ()
+
+
+ALGORITHMS = {
+    "ppo": Algorithm("PPO", PPO, starts_from=("ppo", "dagger")),
+    "sac": Algorithm("SAC", SAC, starts_from=("sac",)),
+    "tqc": Algorithm("TQC", TQC, starts_from=("tqc",)),
+    "recurrent-ppo": Algorithm(
+        "RecurrentPPO",
+        RecurrentPPO,
+        "MlpLstmPolicy",
+        "MultiInputLstmPolicy",
+        starts_from=("recurrent-ppo",),
+    ),
+    "dagger": Algorithm("DAgger", PPO, starts_from=("dagger", "ppo")),
+}
+"""Every algorithm, by name."""
+
+_DECIDED = {
+    *("self", "policy", "env", "policy_kwargs", "tensorboard_log", "verbose", "seed", "device"),
+    *("_init_setup_model", "stats_window_size"),
+    # A policy with these cannot be exported to act with.
+    *("use_sde", "sde_sample_freq", "use_sde_at_warmup"),
+}
+"""Arguments of a model that are no hyperparameters."""
+_SCHEDULED = ("learning_rate", "clip_range", "clip_range_vf")
+
+
+def arguments(algorithm: str) -> tuple[str, ...]:
+    """Names of an algorithm's hyperparameters, but for those of the policy's network."""
+    if algorithm == DISTILLATION:
+        budget = ("steps", "seconds")
+        return tuple(f.name for f in fields(DaggerConfig) if f.name not in budget)
+    names = inspect.signature(ALGORITHMS[algorithm].model.__init__).parameters
+    return tuple(name for name in names if name not in _DECIDED)
+
+
+def make_model(
+    algorithm: str,
+    representation: Representation,
+    venv: VTInsertVecEnv,
+    hyperparameters: Mapping[str, Any],
+    *,
+    seed: int,
+    device: str,
+) -> BaseAlgorithm:
+    """Make what is to be trained. It logs nothing of its own accord.
+
+    Args:
+        algorithm: One of `ALGORITHMS`.
+        representation: What the policy sees.
+        venv: The environments.
+        hyperparameters: Arguments of the algorithm, as in its file; of the others none counts.
+        seed: Of the weights, and of everything else: it seeds PyTorch's, NumPy's and Python's
+            generators.
+        device: Where the policy learns.
+
+    Raises:
+        ValueError, TypeError: If a hyperparameter has no such value.
+    """
+    kind = ALGORITHMS[algorithm]
+    given = {
+        name: hyperparameters[name] for name in arguments(algorithm) if name in hyperparameters
+    }
+    for name in _SCHEDULED:
+        if name in given:
+            given[name] = _schedule(name, given[name])
+    if isinstance(given.get("train_freq"), list):
+        given["train_freq"] = tuple(given["train_freq"])
+    if "n_epochs" in given:
+        rollout = given["n_steps"] * venv.num_envs
+        given["batch_size"] = min(given["batch_size"], rollout)  # a few worlds make no more
+    network = policy_kwargs(representation) | dict(hyperparameters.get("policy_kwargs", {}))
+    with warnings.catch_warnings():
+        # It would rather have small networks on a CPU; the worlds are on the GPU.
+        warnings.filterwarnings("ignore", message="You are trying to run", category=UserWarning)
+        model: BaseAlgorithm = kind.model(
+            kind.policy_on_images if representation.pixels else kind.policy,
+            venv,
+            policy_kwargs=network,
+            seed=seed,
+            device=device,
+            **given,
+        )
+    model.set_logger(Logger(None, []))
+    return model
+
+
+def _schedule(name: str, value: Any) -> Any:
+    """A number, or rl-zoo's "lin_0.001": falling to 0 with the budget."""
+    if not isinstance(value, str):
+        return value
+    kind, _, start = value.partition("_")
+    try:
+        if kind == "lin":
+            return LinearSchedule(float(start), 0.0, 1.0)
+    except ValueError:
+        pass
+    raise ValueError(f'{name}={value!r} is not allowed; it must be a number, or "lin_NUMBER"')

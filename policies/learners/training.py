@@ -1,0 +1,497 @@
+"""Training a policy: by reinforcement learning, or from the scripted expert."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from policies.deployable import DeployablePolicy, load_policy, save_policy
+from policies.evaluation.conditions import condition
+from policies.evaluation.episodes import EpisodeRecord
+from policies.evaluation.evaluate import evaluate
+from policies.evaluation.players import learned
+from policies.evaluation.wilson import wilson
+from policies.features import calibrate
+from policies.films.side_by_side import film_pairs
+from policies.hyperparameters import merge, preset
+from policies.interruption import Interruption
+from policies.learners.algorithms import ALGORITHMS, DISTILLATION, make_model
+from policies.learners.callbacks import BetweenRollouts, WarmUpCritic
+from policies.learners.checkpoint import MODEL, load_checkpoint, save_checkpoint, save_model
+from policies.learners.curriculum import Curriculum
+from policies.learners.curve import draw_curve
+from policies.learners.dagger import Dagger, DistillationError
+from policies.learners.dagger_config import DaggerConfig, DaggerRound
+from policies.learners.rating import RESULT_SEED, SELECTION_SEED, Rating
+from policies.learners.record_episodes import EpisodeMeans, RecordEpisodes
+from policies.learners.run_files import RunError, RunFiles, whole_folder
+from policies.learners.run_log import Row, RunLog
+from policies.learners.train_config import CRITIC_WARMUP, TrainConfig
+from policies.learners.warm_start import check_start, start_from
+from policies.representations import Representation, make_representation
+from policies.vec_env import VTInsertVecEnv
+from vtenv.simulation import Simulation
+
+__all__ = ["RunError", "TrainConfig", "TrainError", "TrainResult", "train"]
+
+_ROWS = 500
+"""Rows of the table on training, about."""
+_WHOLE_EPISODE = 100
+"""Least control steps of a world between two of them: a row on less would count the episodes that
+succeed soon, and miss those that take all their time."""
+
+
+class TrainError(RuntimeError):
+    """Training cannot go on; the message says where and what to change."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What training came to; the folder holds it too."""
+
+    folder: Path
+    """Where it was written."""
+    success: float
+    """Success rate of the best policy, on episodes that had no say in which it is."""
+    curve: tuple[tuple[int, float], ...]
+    """Steps and success rate of each evaluation."""
+    seconds: float
+    """Time it took, with evaluations."""
+    steps: int
+    """Control steps, all worlds together."""
+
+
+def train(
+    config: TrainConfig,
+    folder: str | Path,
+    *,
+    progress: bool = True,
+    filmed: int = 1,
+    command: str = "not said",
+    resume: str = "train(...), with the same arguments",
+) -> TrainResult:
+    """Train a policy and write it down; go on if the folder holds a part of this very run.
+
+    On the CPU engine, with a budget of steps and one number of threads, a run that was killed and
+    goes on from its last checkpoint ends where it would have ended, bit for bit; except for
+    "dagger", which gathers anew what it had aggregated. At a checkpoint all episodes start anew.
+
+    Args:
+        config: What to train.
+        folder: Where it goes; see `policies.learners.run_files`.
+        progress: Whether to show a bar on stderr.
+        filmed: Most successes and failures of each connector in the video; 0 for none.
+        command: The command that makes the run again, to be written down.
+        resume: The command that goes on after an interruption.
+
+    Returns:
+        What came out; of a run that had ended before, what came out then.
+
+    Raises:
+        RunError: If the folder holds another run, or the run to start from does not fit.
+        TrainError: If the policy's numbers are no longer finite.
+        ValueError, TypeError: If an argument is not allowed; says what is.
+        KeyboardInterrupt: After Ctrl-C, once there is a checkpoint.
+        OSError: If a file cannot be written; checkpoints before it are kept.
+    """
+    config = config.resolved()
+    files = RunFiles(folder)
+    representation = make_representation(config.representation)
+    begun = files.begun
+    if begun:
+        _require_same(config, representation, files)
+        result = files.read_result()
+        if result is not None:
+            return _result(files, result)
+    start = check_start(config, representation) if config.start else None
+    with _threads(config.num_threads), Interruption() as interruption:
+        training = _Training(config, representation, files, start, progress, interruption)
+        try:
+            if not begun:
+                files.write_config(config, representation.digest, command, resume)
+            training.train()
+            if interruption.requested:
+                training.save()
+                print(f"Stopped at step {training.steps:,}. Go on with: {resume}", file=sys.stderr)
+                raise KeyboardInterrupt
+            return _result(files, training.finish(filmed))
+        finally:
+            training.close()
+
+
+def _require_same(config: TrainConfig, representation: Representation, files: RunFiles) -> None:
+    """Check that a folder holds the run of a configuration."""
+    there, document = files.read_config()
+    mine, theirs = config.as_json(), there.as_json()
+    # Threads change no more than the time it takes.
+    differ = [name for name in mine if mine[name] != theirs[name] and name != "num_threads"]
+    if differ:
+        given = ", ".join(f"{name}={theirs[name]!r}, not {mine[name]!r}" for name in differ)
+        raise RunError(
+            f"{files.path} holds another run, with {given}; go on with that one with --resume, or "
+            "choose another folder"
+        )
+    if document["encoder_digest"] != representation.digest:
+        raise RunError(
+            f"{files.path} was begun with another encoder of the name {config.representation!r}: "
+            f"{document['encoder_digest'][:12]}, and now it is {representation.digest[:12]}; put "
+            "the old one back, or choose another folder"
+        )
+
+
+def _result(files: RunFiles, result: dict[str, Any]) -> TrainResult:
+    curve = tuple((int(steps), float(success)) for steps, success in result["curve"])
+    return TrainResult(files.path, result["success"], curve, result["seconds"], result["steps"])
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Let PyTorch use so many threads meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Training:
+    """A run and where it stands."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        representation: Representation,
+        files: RunFiles,
+        start: Path | None,
+        progress: bool,
+        interruption: Interruption,
+    ) -> None:
+        self.config, self.representation, self.files = config, representation, files
+        self.interruption = interruption
+        assert config.num_envs and config.steps and config.curriculum
+        self.envs = RecordEpisodes(
+            representation.make(
+                config.num_envs,
+                engine=config.engine,
+                device=config.device,
+                num_threads=config.num_threads,
+                observations="numpy" if config.engine == "cpu" else "torch",
+                **config.settings,
+            )
+        )
+        self.rating = Rating(config, representation)
+        venv = VTInsertVecEnv(self.envs)
+        self.model = _model(config, representation, venv)
+        checkpoint = files.checkpoint()
+        state: dict[str, Any] | None = None
+        if checkpoint is not None:
+            state = load_checkpoint(checkpoint, self.model, self._simulation.generators)
+            venv._reset_seeds()  # the worlds' generators go on
+        elif start is not None:
+            start_from(start, self.model)
+        else:
+            calibrate(self.model.policy, venv, config.seed)
+            self.envs.take()  # episodes that nobody learned from
+        self.curriculum = Curriculum(self._simulation, config.curriculum)
+        self.dagger = self._dagger()
+        self.log = RunLog(files, config.steps, state, progress)
+        self.seconds = 0.0
+        self.best = (-1.0, 0.0)
+        self.logged = self.saved = self.model.num_timesteps
+        if state is not None:
+            self.seconds, self.best = state["seconds"], tuple(state["best"])
+            self.curriculum.load_state_dict(state["curriculum"])
+            if self.dagger is not None:
+                self.dagger.load_state_dict(state["dagger"])
+        self.logged_seconds = self.seconds
+        self.begun = time.monotonic()
+        self.rounds: list[DaggerRound] = []
+        self.ended: EpisodeMeans | None = None
+
+    @property
+    def steps(self) -> int:
+        """Control steps so far."""
+        return self.model.num_timesteps
+
+    @property
+    def _row_steps(self) -> int:
+        """Least steps between two rows of the table on training."""
+        return _WHOLE_EPISODE * self.envs.num_envs
+
+    @property
+    def _simulation(self) -> Simulation:
+        return cast(Simulation, self.envs.unwrapped.simulation)  # type: ignore[attr-defined]
+
+    def train(self) -> None:
+        """Learn until the budget is used up, or somebody wants it to stop."""
+        with self.log:
+            try:
+                if self.dagger is not None:
+                    self._distil(self.dagger)
+                else:
+                    self._reinforce()
+            except ValueError as error:
+                # PyTorch's of a distribution whose mean is not a number.
+                if str(error).startswith("Expected parameter"):
+                    raise self._diverged() from error
+                raise
+            except DistillationError as error:
+                raise TrainError(str(error)) from error
+            if not all(torch.isfinite(p).all() for p in self.model.policy.parameters()):
+                raise self._diverged()
+            if not self.interruption.requested:
+                self._log()
+                self._evaluate()
+
+    def _reinforce(self) -> None:
+        callbacks: list[BaseCallback] = [BetweenRollouts(self._pause, self._go_on)]
+        warmup = self.config.hyperparameters.get(CRITIC_WARMUP, 0)
+        if warmup:
+            callbacks.append(WarmUpCritic(warmup))
+        assert self.config.steps is not None
+        left = self.config.steps - self.steps
+        if left > 0:
+            # Our log replaces that of the algorithm.
+            self.model.learn(
+                left,
+                callbacks,
+                log_interval=cast(int, None),
+                reset_num_timesteps=False,
+            )
+
+    def _distil(self, dagger: Dagger) -> None:
+        while dagger.used < 1 and not self.interruption.requested:
+            self._pause(self.steps)
+            self.rounds.append(dagger.round())
+            self.model.num_timesteps = dagger.steps
+            self.log.show(self.steps, self._seconds_left())
+
+    def _dagger(self) -> Dagger | None:
+        """The distillation, where that is the algorithm."""
+        config = self.config
+        if config.reinforcement:
+            return None
+        policy = self.model.policy
+        assert isinstance(policy, ActorCriticPolicy)
+        seconds = None if config.max_minutes is None else 60 * config.max_minutes
+        chosen = {k: v for k, v in config.hyperparameters.items() if k != "policy_kwargs"}
+        budget = DaggerConfig(steps=config.steps, seconds=seconds, **chosen)
+        return Dagger(policy, self.envs, budget, seed=config.seed)
+
+    def _go_on(self, steps: int) -> bool:
+        """Whether to go on within a rollout."""
+        left = self._seconds_left()
+        self.log.show(steps, left)
+        used_up = left is not None and left <= 0
+        return not (used_up or self.interruption.requested)
+
+    def _pause(self, steps: int) -> bool:
+        """Log, evaluate and save what is due; whether the worlds are to start anew."""
+        config = self.config
+        assert config.steps and config.evaluate_every and config.checkpoint_every
+        save = steps - self.saved >= config.checkpoint_every
+        if save or steps - self.logged >= max(config.steps / _ROWS, self._row_steps):
+            self._log()
+        else:
+            self._attend()
+        evaluations = self.log.evaluations
+        if not evaluations or steps - evaluations[-1]["steps"] >= config.evaluate_every:
+            self._evaluate()
+        if save:
+            self.save()
+        return save
+
+    def _log(self) -> None:
+        """Add a row on what happened since the last one."""
+        seconds = self._elapsed()
+        if self.steps == self.logged:
+            return
+        row: Row = {"steps": self.steps, "seconds": seconds}
+        self._attend()
+        if self.ended is not None:
+            row |= self.ended.row()
+        self.ended = None
+        row |= self._learned()
+        row["steps_per_s"] = (self.steps - self.logged) / (seconds - self.logged_seconds)
+        row["curriculum"] = self.curriculum.scale
+        self.logged, self.logged_seconds = self.steps, seconds
+        self.log.train(row)
+
+    def _attend(self) -> None:
+        """Take note of the episodes that ended meanwhile."""
+        means = self.envs.take()
+        if means is not None:
+            self.curriculum.learn_of(means.episodes, means.success)
+            self.ended = means if self.ended is None else self.ended + means
+
+    def _learned(self) -> Row:
+        """What the algorithm says of its learning since it was last asked."""
+        if self.dagger is None:
+            logger = self.model.logger
+            values = {name: float(v) for name, v in logger.name_to_value.items()}
+            logger.dump(self.steps)  # it has nowhere to write, and forgets
+            return values
+        rounds, self.rounds = self.rounds, []
+        row: Row = {}
+        for name in (
+            *("imitation_error", "loss", "value_loss", "explained_variance"),
+            *("expert_chance", "learning_rate"),
+        ):
+            row[f"train/{name}"] = sum(getattr(r, name) for r in rounds) / len(rounds)
+        episodes = sum(r.episodes for r in rounds)
+        # Of episodes in which the student alone had acted.
+        row["success"] = sum(r.successes for r in rounds) / episodes if episodes else 0.0
+        return row
+
+    def _evaluate(self) -> None:
+        """Rate the policy on the seeds that select the best one, unless that was done."""
+        evaluations = self.log.evaluations
+        if evaluations and evaluations[-1]["steps"] == self.steps:
+            return
+        rated = self.rating.rate(self.model.policy, SELECTION_SEED)
+        self.log.evaluate({"steps": self.steps, "seconds": self._elapsed(), **rated})
+        found = (rated["success"], rated["inserted_fraction"])
+        if found > self.best:
+            self.best = found
+            with whole_folder(self.files.best) as folder:
+                self._save_policy(folder, rated)
+                save_model(folder / MODEL, self.model)
+
+    def _save_policy(self, folder: Path, rated: dict[str, float]) -> None:
+        save_policy(
+            folder,
+            self.model.policy,
+            self.representation,
+            self.config.settings,
+            algorithm=self.config.algorithm,
+            start=self.config.start,
+            seed=self.config.seed,
+            steps=self.steps,
+            success=rated["success"],
+        )
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        self._log()
+        state: dict[str, Any] = {
+            "seconds": self._elapsed(),
+            "best": list(self.best),
+            "curriculum": self.curriculum.state_dict(),
+            **self.log.state_dict(),
+        }
+        if self.dagger is not None:
+            state["dagger"] = self.dagger.state_dict()
+        with self.files.new_checkpoint(self.steps) as folder:
+            save_checkpoint(folder, self.model, self._simulation.generators, state)
+        self.saved = self.steps
+
+    def finish(self, filmed: int) -> dict[str, Any]:
+        """Write the last policy, judge the best one and write the result."""
+        config, files, log = self.config, self.files, self.log
+        last = log.evaluations[-1]
+        with whole_folder(files.policy) as folder:
+            self._save_policy(folder, last)
+        save_model(files.model, self.model)
+        policy = load_policy(files.best, representation=self.representation)
+        assert config.evaluation_episodes is not None
+        on = {"engine": config.engine, "device": config.device, "num_threads": config.num_threads}
+        records = evaluate(
+            policy, "training", config.evaluation_episodes, RESULT_SEED, **cast(Any, on)
+        )
+        seconds = self._elapsed()
+        successes = sum(record.success for record in records)
+        title = f"{ALGORITHMS[config.algorithm].title} on {config.representation}"
+        draw_curve(files.curve, log.metrics, log.evaluations, title)
+        reached = next((row for row in log.evaluations if row["success"] >= 0.9), None)
+        result = {
+            "success": successes / len(records),
+            "success_interval": wilson(successes, len(records)),
+            "episodes": len(records),
+            "best_steps": policy.provenance["steps"],
+            "last_success": last["success"],
+            "steps": self.steps,
+            "seconds": seconds,
+            "steps_to_90": None if reached is None else reached["steps"],
+            "seconds_to_90": None if reached is None else reached["seconds"],
+            "embedding_dim": self.representation.embedding_dim,
+            "curve": [(int(row["steps"]), row["success"]) for row in log.evaluations],
+        }
+        files.write_result(result)
+        files.drop_checkpoints()
+        if filmed:
+            self._film(policy, records, filmed)
+        return result
+
+    def _film(self, policy: DeployablePolicy, records: list[EpisodeRecord], filmed: int) -> None:
+        """Film episodes of the best policy. It is no reason to fail if that cannot be done here."""
+        videos = self.files.videos
+        try:
+            videos.mkdir(exist_ok=True)
+            film_pairs(
+                learned(policy),
+                condition("training"),
+                records,
+                videos / "best.mp4",
+                number=filmed,
+                same_engine=self.config.engine == "cpu",
+            )
+        except Exception as error:  # of the renderer, the encoder of videos, or the disk
+            print(
+                f"No video in {videos}: {error}. The policy and its result are there; film it with "
+                f"vtinsert evaluate {self.files.best}",
+                file=sys.stderr,
+            )
+
+    def close(self) -> None:
+        """Release the worlds."""
+        self.envs.close()
+        self.rating.close()
+
+    def _elapsed(self) -> float:
+        """Time so far, that of earlier parts of the run included."""
+        return self.seconds + time.monotonic() - self.begun
+
+    def _seconds_left(self) -> float | None:
+        """What is left of the budget of time; None without one."""
+        minutes = self.config.max_minutes
+        return None if minutes is None else 60 * minutes - self._elapsed()
+
+    def _diverged(self) -> TrainError:
+        rate = self.config.hyperparameters.get("learning_rate")
+        return TrainError(
+            f"the policy's numbers are no longer finite at step {self.steps:,}; take a lower "
+            f"learning rate than {rate}. What was saved before is in {self.files.path}"
+        )
+
+
+def _model(
+    config: TrainConfig, representation: Representation, venv: VTInsertVecEnv
+) -> BaseAlgorithm:
+    """What is to be trained; for distillation a model of PPO that can go on from there."""
+    algorithm, chosen = config.algorithm, dict(config.hyperparameters)
+    if algorithm == DISTILLATION:
+        variants = {"warp": config.engine == "warp", "pixels": representation.pixels}
+        algorithm = "ppo"
+        chosen = merge(
+            preset(algorithm, variants | {"start": True}),
+            {"policy_kwargs": chosen.get("policy_kwargs", {})},
+        )
+    return make_model(
+        algorithm,
+        representation,
+        venv,
+        chosen,
+        seed=config.seed,
+        device=config.torch_device,
+    )

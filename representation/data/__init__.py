@@ -1,0 +1,1 @@
+"""Data sets on disk, and the batches that training reads."""

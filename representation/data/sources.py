@@ -1,0 +1,296 @@
+"""Where training gets its batches from."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+NEXT = "next_"
+"""What a key begins with that asks for its column one control step later."""
+
+_HELD_PART = 0.4
+"""Largest part of the free memory that a held split may take."""
+_READ_AT_ONCE = 1024
+"""Rows decoded at a time when a split is held."""
+
+
+class Source(Protocol):
+    """Batches for an objective, epoch by epoch."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of a batch's tensors."""
+        ...
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches in each epoch."""
+        ...
+
+    def epoch(self, number: int) -> Iterator[dict[str, Tensor]]:
+        """Batches of an epoch.
+
+        Args:
+            number: The epoch, from 0; the batches depend on it and on the source's seed alone.
+
+        Yields:
+            Tensors by name, with a leading axis B, on the device of training.
+        """
+        ...
+
+
+class Split(Protocol):
+    """Part of a data set; see `representation.data.dataset`."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """Names of the columns."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def read(
+        self, rows: NDArray[np.int64], columns: Sequence[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Columns of some rows, decoded.
+
+        Args:
+            rows: The rows, in any order.
+            columns: The columns; None for all.
+
+        Returns:
+            Arrays by column, in the order of `rows`.
+        """
+        ...
+
+    def transitions(self) -> NDArray[np.int64]:
+        """Rows that are followed by the next moment of their episode."""
+        ...
+
+
+class DatasetSource:
+    """Batches of a split, shuffled anew each epoch without replacement, read ahead by threads.
+
+    A process of several reads its part of each batch, and all of them together read what one
+    alone would.
+
+    Args:
+        split: The rows.
+        batch_size: Rows of a batch, over all processes.
+        keys: Columns that are needed, or `next_` and a column for its value one control step
+            later; then only rows that have a next step are drawn.
+        seed: Seed of the order.
+        device: Where the batches go.
+        fingers: Contact masks to keep, from the first one; None for all.
+        shuffle: Whether to draw the rows in random order, and drop those that do not fill the
+            last batch. Without it, for evaluation, one process keeps these too.
+        hold: Whether to decode the split once and hold it on the device; None to do so where it
+            takes at most 40% of the free memory. Held or read ahead, the batches are the same.
+        rank: This process's place among those that train together.
+        world_size: Number of these processes.
+        workers: Threads that read ahead.
+        ahead: Batches that are read ahead.
+
+    Raises:
+        ValueError: If a column is missing, or the rows do not fill a batch, or the processes do
+            not divide it.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        keys: Sequence[str],
+        *,
+        seed: int,
+        device: str | torch.device = "cpu",
+        fingers: int | None = None,
+        shuffle: bool = True,
+        hold: bool | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        workers: int = 2,
+        ahead: int = 4,
+    ) -> None:
+        for name, value in (("batch_size", batch_size), ("workers", workers), ("ahead", ahead)):
+            if value < 1:
+                raise ValueError(f"{name}={value!r} is not allowed; it must be at least 1")
+        if batch_size % world_size:
+            raise ValueError(
+                f"batch_size={batch_size} cannot be divided among {world_size} processes; "
+                f"choose a multiple of {world_size}"
+            )
+        require_columns(split, keys)
+        self._keys = tuple(dict.fromkeys(keys))
+        self._split, self._seed, self._fingers, self._shuffle = split, seed, fingers, shuffle
+        self._device = torch.device(device)
+        self._rank, self._world_size = rank, world_size
+        self._workers, self._ahead = workers, ahead
+        self._batch_size = batch_size
+        self._rows = np.arange(len(split), dtype=np.int64)
+        if any(key.startswith(NEXT) for key in self._keys):
+            self._rows = split.transitions()
+        self._partial = not shuffle and world_size == 1
+        if len(self._rows) < (1 if self._partial else batch_size):
+            raise ValueError(
+                f"batch_size={batch_size} is more than the {len(self._rows)} rows there are; "
+                "choose a smaller one, or make a larger data set"
+            )
+        self.held = self._fits() if hold is None else hold
+        self._columns: dict[str, Tensor] | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of a batch's tensors."""
+        return self._keys
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches in each epoch."""
+        whole, rest = divmod(len(self._rows), self._batch_size)
+        return whole + (1 if rest and self._partial else 0)
+
+    def epoch(self, number: int) -> Iterator[dict[str, Tensor]]:
+        """Batches of an epoch; see `Source`.
+
+        Args:
+            number: The epoch, from 0.
+
+        Yields:
+            Tensors by key, (B, ...).
+        """
+        rows = self._rows
+        if self._shuffle:
+            rows = np.random.default_rng([self._seed, number]).permutation(rows)
+        share = self._batch_size // self._world_size
+        parts = []
+        for batch in range(self.batches_per_epoch):
+            first = batch * self._batch_size + self._rank * share
+            parts.append(rows[first : first + share])
+        return self._held_batches(parts) if self.held else self._read_batches(parts)
+
+    def hold(self) -> None:
+        """Decode the split and put it on the device now, and not at the first batch."""
+        if not self.held or self._columns is not None:
+            return
+        names = list(dict.fromkeys(key.removeprefix(NEXT) for key in self._keys))
+        columns: dict[str, Tensor] = {}
+        starts = range(0, len(self._split), _READ_AT_ONCE)
+        with ThreadPoolExecutor(self._workers) as pool:
+            chunks = (
+                np.arange(start, min(start + _READ_AT_ONCE, len(self._split))) for start in starts
+            )
+            for start, part in zip(
+                starts, _in_order(pool, self._read_columns, chunks, names, self._ahead), strict=True
+            ):
+                for name, value in part.items():
+                    if name not in columns:
+                        shape = (len(self._split), *value.shape[1:])
+                        columns[name] = torch.empty(shape, dtype=value.dtype, device=self._device)
+                    columns[name][start : start + len(value)] = value
+        self._columns = columns
+
+    def _held_batches(self, parts: list[NDArray[np.int64]]) -> Iterator[dict[str, Tensor]]:
+        self.hold()
+        columns = self._columns
+        assert columns is not None
+        for part in parts:
+            rows = torch.from_numpy(part).to(self._device)
+            yield {
+                key: columns[key.removeprefix(NEXT)].index_select(
+                    0, rows + 1 if key.startswith(NEXT) else rows
+                )
+                for key in self._keys
+            }
+
+    def _read_batches(self, parts: list[NDArray[np.int64]]) -> Iterator[dict[str, Tensor]]:
+        with ThreadPoolExecutor(self._workers, "batches") as pool:
+            for batch in _in_order(pool, self._read, iter(parts), self._keys, self._ahead):
+                yield {
+                    key: value.to(self._device, non_blocking=True) for key, value in batch.items()
+                }
+
+    def _read(self, rows: NDArray[np.int64], keys: Sequence[str]) -> dict[str, Tensor]:
+        """One batch, in memory that the device can copy from by itself."""
+        now = [key for key in keys if not key.startswith(NEXT)]
+        later = [key.removeprefix(NEXT) for key in keys if key.startswith(NEXT)]
+        batch = self._read_columns(rows, now) if now else {}
+        if later:
+            batch |= {NEXT + name: v for name, v in self._read_columns(rows + 1, later).items()}
+        if self._device.type == "cuda":
+            batch = {key: value.pin_memory() for key, value in batch.items()}
+        return batch
+
+    def _read_columns(self, rows: NDArray[np.int64], names: Sequence[str]) -> dict[str, Tensor]:
+        columns = self._split.read(rows, names)
+        if "contact" in columns:
+            columns = columns | {"contact": columns["contact"][:, : self._fingers]}
+        return {
+            name: torch.from_numpy(np.ascontiguousarray(columns[name])).contiguous()
+            for name in names
+        }
+
+    def _fits(self) -> bool:
+        names = list(dict.fromkeys(key.removeprefix(NEXT) for key in self._keys))
+        row = self._read_columns(np.zeros(1, dtype=np.int64), names)
+        needed = len(self._split) * sum(value.nbytes for value in row.values())
+        return needed <= _HELD_PART * free_memory(self._device)
+
+
+def require_columns(split: Split, keys: Sequence[str]) -> None:
+    """Check that a split has what an objective and its encoder read.
+
+    Args:
+        split: The split.
+        keys: Columns, or `next_` and a column.
+
+    Raises:
+        ValueError: If it lacks one; names it and those it has.
+    """
+    missing = [key for key in keys if key.removeprefix(NEXT) not in split.columns]
+    if any(key.startswith(NEXT) for key in keys) and "episode" not in split.columns:
+        missing.append("episode")
+    if missing:
+        raise ValueError(
+            f"the data set has no {', '.join(dict.fromkeys(missing))}; it has "
+            f"{', '.join(split.columns)}. Choose an objective that reads these, or make a data "
+            "set of experience, which has what every objective reads"
+        )
+
+
+def _in_order(
+    pool: ThreadPoolExecutor,
+    read: Any,
+    requests: Iterator[NDArray[np.int64]],
+    names: Sequence[str],
+    ahead: int,
+) -> Iterator[dict[str, Tensor]]:
+    """What threads read, in the order it was asked for, a few requests ahead."""
+    waiting: deque[Future[dict[str, Tensor]]] = deque()
+    try:
+        for rows in requests:
+            waiting.append(pool.submit(read, rows, names))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes free on a device; 0 where it cannot be told."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type == "cpu" and "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 0

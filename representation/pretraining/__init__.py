@@ -1,0 +1,1 @@
+"""Training an encoder, from its configuration to its folder."""

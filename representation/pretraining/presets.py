@@ -1,0 +1,128 @@
+"""Training runs by name: the paper's, and ours for control."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+
+from representation.encoder import EncoderConfig
+from representation.pretraining.config import PretrainConfig
+
+CONTROL_BACKBONES = {
+    "resnet": EncoderConfig(
+        backbone="resnet18",
+        pooling="flatten",
+        embedding_dim=128,
+        backbone_options={
+            "layers": [1, 1, 1, 1],
+            "channels": [16, 32, 32, 32],
+            "stem_type": "deep",
+            "stem_width": 8,
+            "output_stride": 8,
+        },
+    ),
+    "vit": EncoderConfig(
+        backbone="vit_tiny_patch16_224",
+        pooling="flatten",
+        embedding_dim=128,
+        backbone_options={"patch_size": 16, "embed_dim": 96, "depth": 2, "num_heads": 3},
+    ),
+}
+"""Encoders for control at 64 pixels: small enough to run beside a simulator on a CPU, and with
+`pooling="flatten"`, which keeps where something is."""
+
+CONTROL_OBJECTIVES: dict[str, str | dict[str, float]] = {
+    "pose": "pose",
+    "classification": "classification",
+    "infonce": "infonce",
+    "moco": "moco",
+    "masked": "masked",
+    "soft_contrastive": "soft_contrastive",
+    "dynamics": "dynamics",
+    "masked+dynamics": {"masked": 1.0, "dynamics": 1.0},
+    "infonce+masked": {"infonce": 1.0, "masked": 1.0},
+    "infonce+dynamics": {"infonce": 1.0, "dynamics": 1.0},
+    "infonce+masked+dynamics": {"infonce": 1.0, "masked": 1.0, "dynamics": 1.0},
+}
+"""Objectives of the presets for control."""
+
+_PAPER_BACKBONES = {
+    "resnet50": ("resnet50", 1e-4),
+    "vit-base": ("vit_base_patch16_224", 1e-5),
+}
+"""Networks and learning rates of the paper, section C."""
+
+
+def preset(name: str) -> PretrainConfig:
+    """A training run by its name.
+
+    Args:
+        name: One of `PRESETS`.
+
+    Returns:
+        Its configuration; `dataclasses.replace` changes what shall be different.
+
+    Raises:
+        ValueError: If the name is unknown; lists those that are near.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    near = difflib.get_close_matches(name, PRESETS, n=4, cutoff=0.5) or list(PRESETS)
+    raise ValueError(f"preset {name!r} is unknown; did you mean {', '.join(near)}?")
+
+
+def _paper(backbone: str) -> dict[str, PretrainConfig]:
+    network, learning_rate = _PAPER_BACKBONES[backbone]
+    classify = PretrainConfig(
+        encoder=EncoderConfig(
+            backbone=network,
+            image_size=224,
+            contact_size=224,
+            num_fingers=1,
+        ),
+        objective="classification",
+        pretrained=True,
+        batch_size=64,
+        epochs=50,
+        learning_rate=learning_rate,
+        schedule="exponential",
+        select="lowest_loss",
+    )
+    vision, touch = (
+        replace(classify, encoder=replace(classify.encoder, modalities=(modality,)))
+        for modality in ("vision", "touch")
+    )
+    joint = replace(classify, objective="infonce")
+    return {
+        f"paper-classify-{backbone}": classify,
+        f"paper-classify-{backbone}-vision": vision,
+        f"paper-classify-{backbone}-touch": touch,
+        f"paper-classify-{backbone}-occlusion": replace(classify, augment="occlusion"),
+        f"paper-classify-{backbone}-vision-occlusion": replace(vision, augment="occlusion"),
+        f"paper-infonce-{backbone}": joint,
+        f"paper-infonce-{backbone}-augmented": replace(joint, augment="contrastive"),
+    }
+
+
+def _control() -> dict[str, PretrainConfig]:
+    return {
+        f"control-{backbone}-{name}": PretrainConfig(
+            encoder=encoder,
+            objective=objective,
+            batch_size=512,
+            epochs=30,
+            learning_rate=1e-3,
+            schedule="cosine",
+            warmup=0.05,
+            weight_decay=0.05,
+            clip_norm=1.0,
+            select="last",
+            precision="32-true",  # as it will be used; networks so small gain nothing from less
+        )
+        for backbone, encoder in CONTROL_BACKBONES.items()
+        for name, objective in CONTROL_OBJECTIVES.items()
+    }
+
+
+PRESETS: dict[str, PretrainConfig] = _paper("resnet50") | _paper("vit-base") | _control()
+"""Every training run by its name."""

@@ -1,0 +1,1 @@
+"""Wrappers that put a frozen encoder around environments."""

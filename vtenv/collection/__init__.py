@@ -1,0 +1,1 @@
+"""Data collection: episodes of the task by many behaviours."""

@@ -1,0 +1,202 @@
+"""Connectors laid out to be grasped: the primitives of each, and its outline from above.
+
+A connector lies level on a stand that is no wider than itself, and that neither camera nor gel
+sees: without one, fingertips would meet the table before their gels' middle meets the connector.
+
+Frame of a lying connector: its origin on the table below the middle of its length, +x towards its
+tip, +z up. A *pose* is x [mm], y [mm] and angle [degrees] of that frame in the gripper's, whose
+origin lies on the table below the gripper's centre; angles are about the vertical, from +x,
+counter-clockwise as seen from above.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vtenv.jit import jit
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS, SLOTS, Primitive
+
+AXIS_HEIGHT = 0.013
+"""Height of every connector's axis above the table, in [m]: that of the gripper's centre when its
+fingertips are on the table, so that imprints lie across the middle of the gel, as they do in the
+environment."""
+_TYPES = {
+    "box": int(mujoco.mjtGeom.mjGEOM_BOX),
+    "capsule": int(mujoco.mjtGeom.mjGEOM_CAPSULE),
+    "cylinder": int(mujoco.mjtGeom.mjGEOM_CYLINDER),
+}
+
+
+class Lying(NamedTuple):
+    """What the camera and the gels see of each connector.
+
+    Attributes:
+        types: `mjtGeom` of each of G geoms, (G,), int64.
+        sizes: Their `geom_size` for each connector, (4, G, 3), float32, [m].
+        used: Whether the connector has it, (4, G).
+        pos: Its position, (4, G, 3), [m].
+        mat: Its orientation, (4, G, 3, 3).
+        half_size: Half the length and width of the connector, (4, 2), [m].
+        corners: Corners of the rectangles that make its outline, in order, (4, G, 4, 2), [m];
+            NaN for none.
+        discs: x, y and radius of the discs that make the rest of it, (4, 2 G, 3), [m]; NaN for
+            none.
+    """
+
+    types: NDArray[np.int64]
+    sizes: NDArray[np.float32]
+    used: NDArray[np.bool_]
+    pos: NDArray[np.float64]
+    mat: NDArray[np.float64]
+    half_size: NDArray[np.float64]
+    corners: NDArray[np.float64]
+    discs: NDArray[np.float64]
+
+
+@functools.cache
+def lying_connectors() -> Lying:
+    """The connectors, in the order of their ids."""
+    slots = [s for s in SLOTS if s.owner == "plug" and s.visible]
+    kinds, places = len(CONNECTOR_NAMES), sum(slot.number for slot in slots)
+    shapes = Lying(
+        types=np.array([_TYPES[slot.geom_type] for slot in slots for _ in range(slot.number)]),
+        sizes=np.zeros((kinds, places, 3), np.float32),
+        used=np.zeros((kinds, places), np.bool_),
+        pos=np.zeros((kinds, places, 3)),
+        mat=np.tile(np.eye(3), (kinds, places, 1, 1)),
+        half_size=np.empty((kinds, 2)),
+        corners=np.full((kinds, places, 4, 2), np.nan),
+        discs=np.full((kinds, 2 * places, 3), np.nan),
+    )
+    for kind, connector in enumerate(CONNECTORS.values()):
+        length, width, _ = connector.body_size
+        middle = np.array([(connector.travel - length) / 2, 0.0, -AXIS_HEIGHT])
+        shapes.half_size[kind] = (connector.travel + length) / 2, width / 2
+        place = 0
+        for slot in slots:
+            for offset, primitive in enumerate(connector.plug.get(slot.role, [])):
+                _add(shapes, kind, place + offset, slot.geom_type, primitive, middle)
+            place += slot.number
+    return shapes
+
+
+def _add(
+    shapes: Lying, kind: int, place: int, geom_type: str, primitive: Primitive, origin: ArrayLike
+) -> None:
+    flat = np.empty(9)
+    mujoco.mju_quat2Mat(flat, np.array(primitive.quat))
+    mat = flat.reshape(3, 3)
+    pos = np.array(primitive.pos) - np.asarray(origin)
+    shapes.sizes[kind, place, : len(primitive.size)] = primitive.size
+    shapes.used[kind, place] = True
+    shapes.pos[kind, place], shapes.mat[kind, place] = pos, mat
+
+    along = mat[:2, 2]  # of a capsule or cylinder, as seen from above
+    if geom_type == "box":
+        half = np.array(primitive.size[:2])
+        axes = mat[:2, :2].T
+        lies_flat = abs(mat[2, 2]) > 1 - 1e-9
+    else:
+        radius, half_length = primitive.size
+        upright = np.hypot(*along) < 1e-9
+        lies_flat = abs(mat[2, 2]) < 1e-9 or (upright and geom_type == "capsule")
+        half = np.array([half_length, radius])
+        axes = np.array([along, [-along[1], along[0]]])
+        if geom_type == "capsule":
+            for end, sign in enumerate((1.0, -1.0)):
+                centre = pos[:2] + sign * half_length * along
+                shapes.discs[kind, 2 * place + end] = *centre, radius
+    if not lies_flat:
+        raise ValueError(
+            f"the {geom_type} at {primitive.pos} of {CONNECTOR_NAMES[kind]!r} is tilted; a "
+            "connector's outline takes boxes that are level, and capsules and cylinders that "
+            "are level or upright"
+        )
+    if geom_type == "box" or np.hypot(*along) > 1e-9:
+        signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
+        shapes.corners[kind, place] = pos[:2] + (signs * half) @ axes
+
+
+@jit()
+def _outline_extent(
+    corners: NDArray[np.float64],
+    discs: NDArray[np.float64],
+    x: float,
+    y: float,
+    angle: float,
+    half_width: float,
+) -> tuple[float, float]:
+    """Least and greatest y of a placed outline where |x| <= half_width; NaN for nothing."""
+    cos, sin = math.cos(angle), math.sin(angle)
+    low, high = np.inf, -np.inf
+    for shape in range(corners.shape[0]):
+        if np.isnan(corners[shape, 0, 0]):
+            continue
+        for i in range(4):
+            a, b = corners[shape, i], corners[shape, (i + 1) % 4]
+            ax, ay = x + cos * a[0] - sin * a[1], y + sin * a[0] + cos * a[1]
+            bx, by = x + cos * b[0] - sin * b[1], y + sin * b[0] + cos * b[1]
+            if abs(ax) <= half_width:
+                low, high = min(low, ay), max(high, ay)
+            for edge in (-half_width, half_width):
+                if (ax - edge) * (bx - edge) < 0:
+                    crossing = ay + (by - ay) * (edge - ax) / (bx - ax)
+                    low, high = min(low, crossing), max(high, crossing)
+    for shape in range(discs.shape[0]):
+        if np.isnan(discs[shape, 0]):
+            continue
+        cx = x + cos * discs[shape, 0] - sin * discs[shape, 1]
+        cy = y + sin * discs[shape, 0] + cos * discs[shape, 1]
+        beyond, radius = max(abs(cx) - half_width, 0.0), discs[shape, 2]
+        if beyond <= radius:
+            reach = math.sqrt(radius * radius - beyond * beyond)
+            low, high = min(low, cy - reach), max(high, cy + reach)
+    if low > high:
+        return np.nan, np.nan
+    return low, high
+
+
+@jit()
+def _outline_extents(
+    corners: NDArray[np.float64],
+    discs: NDArray[np.float64],
+    connector: NDArray[np.int64],
+    pose: NDArray[np.float64],
+    half_width: float,
+    out: NDArray[np.float64],
+) -> None:
+    for row in range(len(connector)):
+        kind = connector[row]
+        x, y, angle = pose[row, 0], pose[row, 1], pose[row, 2]
+        low, high = _outline_extent(corners[kind], discs[kind], x, y, angle, half_width)
+        out[row, 0], out[row, 1] = low, high
+
+
+def pose_in_si(pose: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Poses, (..., 3), in [m] and [rad]."""
+    return pose * np.array([1e-3, 1e-3, np.pi / 180])
+
+
+def extents(
+    connector: NDArray[np.int64], pose: NDArray[np.float32], half_width: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least and greatest y [m] of connectors where |x| <= `half_width` [m]; NaN for nothing.
+
+    Args:
+        connector: Index in `CONNECTOR_NAMES`, (N,).
+        pose: Their poses, (N, 3).
+        half_width: Half the width of the strip along y.
+
+    Returns:
+        Two arrays, (N,).
+    """
+    shapes = lying_connectors()
+    out = np.empty((len(pose), 2))
+    _outline_extents(shapes.corners, shapes.discs, connector, pose_in_si(pose), half_width, out)
+    return out[:, 0], out[:, 1]

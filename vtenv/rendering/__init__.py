@@ -1,0 +1,1 @@
+"""Pictures for people: the render modes, and how the scene is dressed."""

@@ -1,0 +1,379 @@
+"""The sensor panel: what a policy saw and how the task stands, drawn without OpenGL."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vtenv.tasks.insertion.connectors import CONNECTORS
+from vtenv.tasks.insertion.scene import CAMERA_HEIGHT, HAND_HEIGHT
+from vtenv.tasks.insertion.task import MAX_SOCKET_FORCE, SUCCESS_FRACTION
+
+PANEL_SIZE = (640, 480)
+"""Width and height of the panel, in pixels."""
+
+Color = tuple[int, int, int]
+Image = NDArray[np.uint8]
+
+_BACKGROUND: Color = (23, 25, 29)
+_TRACK: Color = (44, 48, 55)
+_LINE: Color = (74, 80, 90)
+_MUTED: Color = (152, 159, 170)
+_TEXT: Color = (234, 236, 240)
+_BLUE: Color = (92, 168, 250)
+_GREEN: Color = (72, 187, 120)
+_RED: Color = (240, 96, 88)
+_AMBER: Color = (240, 178, 66)
+
+_MARGIN, _GAP = 18, 8
+_IMAGES_TOP, _IMAGES_BOTTOM = 48, 274
+_RULE, _NUMBERS_TOP = 283, 292
+_TITLE, _ROW = 19, 17
+_COLUMN_GAP, _ROW_GAP = 26, 10
+_SCALE_WIDTH = 40
+"""Room for a colour scale and its labels, in pixels."""
+_MIN_BOX = (70, 35)
+"""Least width and height that numbers are drawn in, in pixels."""
+
+_DEPTH_RANGE = (CAMERA_HEIGHT - 0.06, CAMERA_HEIGHT + HAND_HEIGHT + 0.01)
+"""Depth drawn from the first to the last colour, in [m]: above the palm to below the table."""
+_GEL_RANGE = (0.0, 1.5)
+"""Indentation drawn from the first to the last colour, in [mm]."""
+_NO_RETURN: Color = (0, 0, 0)
+"""Colour of pixels that the depth camera lost."""
+_VECTOR_SCALES = (1, 2, 5, 10, 20, 50)
+"""What a full bar of a vector may stand for."""
+_LARGEST_TERM = 5.0
+"""Reward whose bar is full."""
+
+_BAR_WIDTH = 282
+"""Width of the bars of the task's numbers, in pixels."""
+_MINUS = "\u2212"
+
+
+class _Box(NamedTuple):
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Figure:
+    """A title over one or two square images, and a colour scale beside them.
+
+    Attributes:
+        title: What the images show.
+        images: Of any size, uint8, RGB.
+        captions: A word on each image.
+        scale: Colour map and labels of its lower and upper end, or None.
+    """
+
+    title: str
+    images: Sequence[Image]
+    captions: Sequence[str]
+    scale: tuple[int, str, str] | None = None
+
+
+def draw_panel(observation: Mapping[str, Any], info: Mapping[str, Any]) -> Image:
+    """Draw what the policy saw, and the task's numbers below it.
+
+    Args:
+        observation: One world's observation, any of the modalities. Images may be of any
+            size; modalities that are absent are left out, and the others take their room.
+        info: The same world's info.
+
+    Returns:
+        An image, (480, 640, 3), uint8, RGB; the same for the same input.
+    """
+    width, height = PANEL_SIZE
+    image = np.empty((height, width, 3), np.uint8)
+    image[:] = _BACKGROUND
+    _draw_header(image, info)
+    vectors = {
+        name: np.asarray(observation[name], np.float64)
+        for name in ("proprio", "state")
+        if name in observation
+    }
+    cells, box = _layout(_figures(observation), bool(vectors))
+    for figure, x, y, tile in cells:
+        _draw_figure(image, figure, x, y, tile)
+    if vectors and box.right - box.left >= _MIN_BOX[0] and box.bottom - box.top >= _MIN_BOX[1]:
+        _draw_vectors(image, vectors, box)
+    image[_RULE, _MARGIN : width - _MARGIN] = _TRACK
+    _draw_task(image, info, _MARGIN, _NUMBERS_TOP)
+    _draw_reward(image, info, _MARGIN + 316, width - _MARGIN, _NUMBERS_TOP)
+    return image
+
+
+# --- header -----------------------------------------------------------------------------------
+def _draw_header(image: Image, info: Mapping[str, Any]) -> None:
+    connector = str(info.get("connector", ""))
+    label = CONNECTORS[connector].label if connector in CONNECTORS else connector
+    _write(image, label, (_MARGIN, 31), 18, weight=600)
+    failure = str(info.get("failure", ""))
+    if info.get("is_success", False):
+        text, color = "inserted", _GREEN
+    elif failure:
+        text, color = f"failed: {failure}", _RED
+    else:
+        text, color = "in progress", _MUTED
+    right = PANEL_SIZE[0] - _MARGIN
+    _write(image, text, (right, 30), 14, color, weight=600, align="right")
+    left = right - _width(text, 14, 600) - 12
+    cv2.circle(image, (left, 25), 5, color, -1, cv2.LINE_AA)
+
+
+# --- images -----------------------------------------------------------------------------------
+def _figures(observation: Mapping[str, Any]) -> list[_Figure]:
+    figures = []
+    if "depth" in observation:
+        depth = np.asarray(observation["depth"])[0]
+        near, far = _DEPTH_RANGE
+        # From far to near, so that what stands out is bright.
+        colored = _colored(depth, (far, near), cv2.COLORMAP_VIRIDIS)
+        colored[depth <= 0] = _NO_RETURN
+        scale = (cv2.COLORMAP_VIRIDIS, f"{far:.2f}", f"{near:.2f}")
+        figures.append(_Figure("Overhead depth, m", [colored], [""], scale))
+    sides = ("left", "right")
+    if "gel" in observation:
+        gel = [
+            _colored(finger, _GEL_RANGE, cv2.COLORMAP_INFERNO)
+            for finger in np.asarray(observation["gel"])
+        ]
+        low, high = (f"{value:.1f}" for value in _GEL_RANGE)
+        scale = (cv2.COLORMAP_INFERNO, low, high)
+        figures.append(_Figure("Gel indentation, mm", gel, sides, scale))
+    if "contact" in observation:
+        masks = []
+        for finger in np.asarray(observation["contact"]):
+            mask = np.empty((*finger.shape, 3), np.uint8)
+            mask[:] = _TRACK
+            mask[finger > 0] = _TEXT
+            masks.append(mask)
+        figures.append(_Figure("Contact mask", masks, sides))
+    return figures
+
+
+def _colored(values: NDArray[Any], limits: tuple[float, float], colormap: int) -> Image:
+    """An image of scalars in colours."""
+    low, high = limits
+    level = np.clip(np.nan_to_num((values - low) / (high - low)), 0.0, 1.0) * 255
+    blue_first = cv2.applyColorMap(level.round().astype(np.uint8), colormap)
+    return np.ascontiguousarray(blue_first[..., ::-1], np.uint8)
+
+
+def _layout(
+    figures: Sequence[_Figure], with_vectors: bool
+) -> tuple[list[tuple[_Figure, int, int, int]], _Box]:
+    """Where figures go, as large as fits, and the box that is left.
+
+    Depth stands on the left at full height; touch beside it, gel over contact where there are
+    both.
+
+    Returns:
+        Each figure with its left, top and the side of its images; and the box.
+    """
+    box = _Box(_MARGIN, _IMAGES_TOP, PANEL_SIZE[0] - _MARGIN, _IMAGES_BOTTOM)
+    height = box.bottom - box.top
+    cells = []
+    touch = [figure for figure in figures if len(figure.images) == 2]
+    for figure in figures:
+        if figure not in touch:
+            tile = height - _TITLE
+            cells.append((figure, box.left, box.top, tile))
+            box = box._replace(left=box.left + tile + _SCALE_WIDTH + _COLUMN_GAP)
+    if not touch:
+        return cells, box
+    if cells and len(touch) == 2:
+        tile = (height - _ROW_GAP) // 2 - _TITLE
+        for row, figure in enumerate(touch):
+            cells.append((figure, box.left, box.top + row * (tile + _TITLE + _ROW_GAP), tile))
+        used = 2 * tile + _GAP + _SCALE_WIDTH + _COLUMN_GAP
+        return cells, box._replace(left=box.left + used)
+
+    scales = sum(_SCALE_WIDTH for figure in touch if figure.scale is not None)
+    fixed = scales + len(touch) * (_GAP + _COLUMN_GAP)
+    room = box.right - box.left + _COLUMN_GAP - fixed
+    tile = min(height - _TITLE, room // (2 * len(touch)))
+    beside = box._replace(left=box.left + fixed + 2 * len(touch) * tile)
+    if beside.right - beside.left < _MIN_BOX[0] and with_vectors:
+        tile = min(tile, height - _TITLE - _ROW_GAP - _MIN_BOX[1])
+    left = box.left
+    for figure in touch:
+        cells.append((figure, left, box.top, tile))
+        left += 2 * tile + _GAP + _COLUMN_GAP + (_SCALE_WIDTH if figure.scale else 0)
+    if beside.right - beside.left >= _MIN_BOX[0]:
+        return cells, beside
+    return cells, box._replace(top=box.top + _TITLE + tile + _ROW_GAP)
+
+
+def _draw_figure(image: Image, figure: _Figure, x: int, y: int, tile: int) -> None:
+    _write(image, figure.title, (x, y + 11), 13, _MUTED)
+    top = y + _TITLE
+    for pixels, caption in zip(figure.images, figure.captions, strict=True):
+        # Every sensor pixel is seen as a square.
+        image[top : top + tile, x : x + tile] = cv2.resize(
+            pixels, (tile, tile), interpolation=cv2.INTER_NEAREST
+        )
+        cv2.rectangle(image, (x - 1, top - 1), (x + tile, top + tile), _LINE, 1)
+        _write(image, caption, (x + 6, top + tile - 7), 12, _TEXT, outlined=True)
+        x += tile + _GAP
+    if figure.scale is not None:
+        colormap, low, high = figure.scale
+        ramp = np.linspace(1, 0, tile)[:, None]
+        image[top : top + tile, x : x + 7] = _colored(ramp, (0.0, 1.0), colormap)
+        _write(image, high, (x + 11, top + 9), 11, _MUTED)
+        _write(image, low, (x + 11, top + tile), 11, _MUTED)
+
+
+def _draw_vectors(image: Image, vectors: Mapping[str, NDArray[np.float64]], box: _Box) -> None:
+    """Bars of the numbers among what the policy sees, each vector in its own scale."""
+    height = box.bottom - box.top
+    shown = list(vectors.items())[: max(1, height // (_MIN_BOX[1] + _ROW_GAP))]
+    room = (height - _ROW_GAP * (len(shown) - 1)) // len(shown)
+    for index, (name, values) in enumerate(shown):
+        y = box.top + index * (room + _ROW_GAP)
+        values = np.nan_to_num(values)
+        largest = float(np.abs(values).max())
+        limit = next((size for size in _VECTOR_SCALES if largest <= size), _VECTOR_SCALES[-1])
+        _write(image, name.capitalize(), (box.left, y + 11), 13, _MUTED)
+        _write(image, f"\u00b1{limit}", (box.right, y + 11), 11, _MUTED, align="right")
+        top, bottom = y + _TITLE, y + room
+        middle, reach = (top + bottom) // 2, (bottom - top) // 2
+        space = 2 if (box.right - box.left) / len(values) > 6 else 1
+        edges = np.linspace(box.left, box.right + space, len(values) + 1).round().astype(int)
+        for left, right, value in zip(edges[:-1], edges[1:] - space, values, strict=True):
+            image[top:bottom, left:right] = _TRACK
+            low, high = sorted((middle, middle - round(value / limit * reach)))
+            image[low : high + 1, left:right] = _BLUE if value >= 0 else _AMBER
+
+
+# --- numbers ----------------------------------------------------------------------------------
+class _Quantity(NamedTuple):
+    """A number of the task: its label, key in `info`, unit, and the value of a full bar."""
+
+    label: str
+    key: str
+    text: str
+    factor: float
+    full: float
+
+
+_QUANTITIES = (
+    _Quantity("Lateral error", "lateral_error", "{:.2f} mm", 1e3, 10.0),
+    _Quantity("Angular error", "angular_error", "{:.2f}\u00b0", 180 / math.pi, 20.0),
+    _Quantity("Contact force", "contact_force", "{:.1f} N", 1.0, MAX_SOCKET_FORCE),
+)
+
+
+def _draw_task(image: Image, info: Mapping[str, Any], x: int, y: int) -> None:
+    """Insertion depth, with a mark where it counts as inserted, errors and force."""
+    _write(image, "Task", (x, y + 11), 13, _MUTED)
+    y += _TITLE + 4
+    connector = CONNECTORS.get(str(info.get("connector", "")))
+    if connector is not None and "insertion_depth" in info:
+        travel = connector.travel * 1e3
+        text = f"{{:.1f}} / {travel:.1f} mm"
+        depth = _Quantity("Insertion depth", "insertion_depth", text, 1e3, travel)
+        color = _GREEN if info.get("is_success", False) else _BLUE
+        _draw_quantity(image, depth, info, x, y, color)
+        mark = x + round(SUCCESS_FRACTION * _BAR_WIDTH)
+        image[y + 17 : y + 28, mark : mark + 2] = _TEXT
+    y += 38
+    for quantity in _QUANTITIES:
+        if quantity.key in info:
+            _draw_quantity(image, quantity, info, x, y, _AMBER)
+        y += 38
+
+
+def _draw_quantity(
+    image: Image, quantity: _Quantity, info: Mapping[str, Any], x: int, y: int, color: Color
+) -> None:
+    value = float(info[quantity.key]) * quantity.factor
+    right = x + _BAR_WIDTH
+    _write(image, quantity.label, (x, y + 12), 13)
+    text = quantity.text.format(value).replace("-", _MINUS)
+    _write(image, text, (right, y + 12), 13, weight=600, align="right")
+    image[y + 20 : y + 25, x:right] = _TRACK
+    end = x + round(_part(value, quantity.full) * _BAR_WIDTH)
+    image[y + 20 : y + 25, x:end] = color
+
+
+def _draw_reward(image: Image, info: Mapping[str, Any], x: int, right: int, y: int) -> None:
+    """The reward's terms of the last step, and their sum; bars grow as the square root."""
+    terms = {
+        name.removeprefix("reward_"): float(value)
+        for name, value in info.items()
+        if name.startswith("reward_")
+    }
+    if not terms:
+        return
+    _write(image, "Reward of this step", (x, y + 11), 13, _MUTED)
+    y += _TITLE + 2
+    middle, reach = x + 156, 72
+    for name, value in terms.items():
+        _write(image, name, (x, y + 12), 13)
+        image[y + 5 : y + 11, middle - reach : middle + reach + 1] = _TRACK
+        length = round(reach * math.sqrt(_part(abs(value), _LARGEST_TERM)))
+        if value > 0:
+            image[y + 5 : y + 11, middle : middle + length + 1] = _GREEN
+        elif value < 0:
+            image[y + 5 : y + 11, middle - length : middle + 1] = _RED
+        image[y + 3 : y + 13, middle] = _MUTED
+        text = _signed(value)
+        color = _MUTED if text == "0" else _TEXT
+        _write(image, text, (right, y + 12), 13, color, align="right")
+        y += _ROW
+    _write(image, "sum", (x, y + 14), 13, weight=600)
+    _write(image, _signed(sum(terms.values())), (right, y + 14), 13, weight=600, align="right")
+
+
+def _part(value: float, full: float) -> float:
+    """The filled part of a bar, 0 to 1; 0 for what is not a number."""
+    return 0.0 if math.isnan(value) else min(max(value / full, 0.0), 1.0)
+
+
+def _signed(value: float) -> str:
+    return "0" if abs(value) < 0.0005 else f"{value:+.3f}".replace("-", _MINUS)
+
+
+# --- text -------------------------------------------------------------------------------------
+@functools.cache
+def _font() -> cv2.FontFace:
+    return cv2.FontFace("sans")
+
+
+def _width(text: str, size: int, weight: int) -> int:
+    _, _, width, _ = cv2.getTextSize(PANEL_SIZE, text, (0, 0), _font(), size, weight)
+    return int(width)
+
+
+def _write(
+    image: Image,
+    text: str,
+    at: tuple[int, int],
+    size: int,
+    color: Color = _TEXT,
+    *,
+    weight: int = 400,
+    align: str = "left",
+    outlined: bool = False,
+) -> None:
+    """Write a line of text; `at` is the left, or right, end of its baseline."""
+    if not text:
+        return
+    x, y = at
+    if align == "right":
+        x -= _width(text, size, weight)
+    if outlined:
+        for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+            cv2.putText(image, text, (x + dx, y + dy), (0, 0, 0), _font(), size, weight)
+    cv2.putText(image, text, (x, y), color, _font(), size, weight)

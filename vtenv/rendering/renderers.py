@@ -1,0 +1,231 @@
+"""Pictures of the environment, for people.
+
+`rgb_array` and `human` draw with OpenGL, which is loaded when the first picture is asked for;
+`depth_array` and `sensors` need none.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from vtenv.rendering.decor import build_render_spec, show_connector
+from vtenv.rendering.opengl import Canvas, Window, has_display, opengl_backend
+from vtenv.rendering.panel import draw_panel
+from vtenv.simulation import Simulation
+from vtenv.state import PhysicsState
+from vtenv.tasks.insertion.config import VTInsertConfig
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.scene import SUBSTEPS, TIMESTEP
+
+__all__ = [
+    "IMAGE_SIZE",
+    "RENDER_FPS",
+    "RENDER_MODES",
+    "DepthRenderer",
+    "PanelRenderer",
+    "PictureRenderer",
+    "PosedScene",
+    "Renderer",
+    "WindowRenderer",
+    "has_display",
+    "make_renderer",
+    "opengl_backend",
+]
+
+RENDER_MODES = ("rgb_array", "human", "depth_array", "sensors")
+"""The closed set of render modes."""
+RENDER_FPS = round(1 / (TIMESTEP * SUBSTEPS))
+"""Pictures a second of real time: one a control step."""
+
+IMAGE_SIZE = (640, 480)
+"""Width and height of pictures, in pixels."""
+_SAMPLES = 4
+"""Pictures averaged into one, each from a shifted pixel grid and a shifted light."""
+_WINDOW_SHADOWS = 4096
+"""Side of the window's shadow map, in texels: its pictures are single samples."""
+_AZIMUTH, _ELEVATION = 67.0, -21.0
+"""Where the camera looks, in degrees: along the hand, from its right and from above."""
+
+
+class Renderer(Protocol):
+    """Draws worlds in one render mode."""
+
+    def render(self, simulation: Simulation, world: int) -> NDArray[Any] | None:
+        """Draw a world.
+
+        Returns:
+            The picture; None where it is shown instead.
+        """
+
+    def close(self) -> None:
+        """Release windows and memory; may be called twice."""
+
+
+def make_renderer(render_mode: str | None, config: VTInsertConfig) -> Renderer | None:
+    """Make the renderer of a mode; loads no OpenGL.
+
+    Args:
+        render_mode: One of `RENDER_MODES`, or None for no renderer.
+        config: The settings of the environment to draw.
+
+    Raises:
+        ValueError: If there is no such mode; lists those there are.
+    """
+    if render_mode is None:
+        return None
+    if render_mode not in RENDER_MODES:
+        raise ValueError(
+            f"render_mode={render_mode!r} is not allowed; choose one of "
+            f"{', '.join(RENDER_MODES)}, or None"
+        )
+    if render_mode == "rgb_array":
+        return PictureRenderer(config)
+    if render_mode == "human":
+        return WindowRenderer(config)
+    return DepthRenderer() if render_mode == "depth_array" else PanelRenderer()
+
+
+class DepthRenderer:
+    """What the overhead camera would see without noise, (H, W), float32, [m]."""
+
+    def render(self, simulation: Simulation, world: int) -> NDArray[np.float32]:
+        """Cast the overhead camera's rays."""
+        return np.asarray(simulation.engine.render_depth(world), np.float32)
+
+    def close(self) -> None:
+        """Hold nothing, release nothing."""
+
+
+class PanelRenderer:
+    """What the policy saw last, and how the task stands, (480, 640, 3), uint8."""
+
+    def render(self, simulation: Simulation, world: int) -> NDArray[np.uint8]:
+        """Draw the panel of the last observation."""
+        return draw_panel(
+            *simulation.told(world),
+        )
+
+    def close(self) -> None:
+        """Hold nothing, release nothing."""
+
+
+class PosedScene:
+    """The render model of an environment, posed as one of its worlds.
+
+    Attributes:
+        model: The render model.
+        data: Its data; poses only.
+    """
+
+    def __init__(self, config: VTInsertConfig) -> None:
+        self.model = build_render_spec(config.scene, config.connectors).compile()
+        self.data = mujoco.MjData(self.model)
+        self._shown = -1
+
+    def pose(self, state: PhysicsState) -> None:
+        """Take over a world's connector and poses."""
+        if state.connector != self._shown:
+            show_connector(self.model, CONNECTOR_NAMES[state.connector])
+            self._shown = state.connector
+        self.data.qpos[:] = state.qpos
+        self.data.mocap_pos[:] = state.mocap_pos
+        self.data.mocap_quat[:] = state.mocap_quat
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_camlight(self.model, self.data)
+
+    def frame(self, camera: mujoco.MjvCamera) -> None:
+        """Point a camera so that hand, plug and socket fill the picture."""
+        hand, socket = self.data.body("hand").xpos, self.data.mocap_pos[0]
+        camera.type = mujoco.mjtCamera.mjCAMERA_FREE
+        camera.lookat = (hand + socket) / 2 + [0.001, 0.0, 0.008]
+        camera.distance = 0.175 + 1.0 * float(np.linalg.norm(hand - socket))
+        camera.azimuth, camera.elevation = _AZIMUTH, _ELEVATION
+
+
+class PictureRenderer:
+    """Third-person pictures, (H, W, 3), uint8, drawn off screen.
+
+    Args:
+        config: The settings of the environment to draw.
+        size: Width and height of a picture, in pixels.
+        samples: Pictures averaged into one; more make smoother edges and softer shadows.
+    """
+
+    def __init__(
+        self,
+        config: VTInsertConfig,
+        size: tuple[int, int] = IMAGE_SIZE,
+        samples: int = _SAMPLES,
+    ) -> None:
+        self._config = config
+        self._size = size
+        self._samples = samples
+        self._scene: PosedScene | None = None
+        self._canvas: Canvas | None = None
+
+    def render(self, simulation: Simulation, world: int) -> NDArray[np.uint8]:
+        """Draw a world.
+
+        Raises:
+            DependencyNotInstalled: If OpenGL cannot be used; says what to install.
+        """
+        if self._scene is None or self._canvas is None:
+            self._scene = PosedScene(self._config)
+            self._canvas = Canvas(self._scene.model, self._size, self._samples)
+        self._scene.pose(simulation.engine.physics(world))
+        camera = mujoco.MjvCamera()
+        self._scene.frame(camera)
+        return self._canvas.draw(self._scene.data, camera)
+
+    def close(self) -> None:
+        """Release the OpenGL context; may be called twice."""
+        if self._canvas is not None:
+            self._canvas.close()
+            self._canvas = None
+
+
+class WindowRenderer:
+    """MuJoCo's interactive viewer, in real time.
+
+    Args:
+        config: The settings of the environment to draw.
+    """
+
+    def __init__(self, config: VTInsertConfig) -> None:
+        self._config = config
+        self._scene: PosedScene | None = None
+        self._window: Window | None = None
+        self._due = 0.0
+
+    def render(self, simulation: Simulation, world: int) -> None:
+        """Show a world, no earlier than its time; nothing once the window was closed.
+
+        Raises:
+            DependencyNotInstalled: If there is no display; says what to do.
+        """
+        state = simulation.engine.physics(world)
+        if self._scene is None:
+            self._scene = PosedScene(self._config)
+            self._scene.model.vis.quality.shadowsize = _WINDOW_SHADOWS
+            self._scene.pose(state)
+            self._window = Window(self._scene.model, self._scene.data)
+            with self._window.handle.lock():
+                self._scene.frame(self._window.handle.cam)
+        if self._window is None or not self._window.handle.is_running():
+            return
+        with self._window.handle.lock():
+            self._scene.pose(state)
+        self._window.handle.sync()
+        time.sleep(max(0.0, self._due - time.monotonic()))
+        self._due = max(self._due, time.monotonic()) + 1 / RENDER_FPS
+
+    def close(self) -> None:
+        """Close the window; may be called twice."""
+        if self._window is not None:
+            self._window.close()
+            self._window = None

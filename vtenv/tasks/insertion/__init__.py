@@ -1,0 +1,1 @@
+"""Insertion: bring a plug to its socket and push it in."""

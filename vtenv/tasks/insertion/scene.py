@@ -1,0 +1,350 @@
+"""The simulated scene: table, gantry, hand, fingers, cameras, plug and socket.
+
+The only module that knows model elements. Everything else uses the slices at its end, which
+are the same for every connector, clearance and image size.
+
+World frame: +x from the hand towards the socket, +z up, origin on the table below the hand's
+nominal centre. The hand's frame has the same axes at zero yaw and pitch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import mujoco
+import numpy as np
+
+from vtenv.tasks.insertion.config import SceneConfig
+from vtenv.tasks.insertion.connectors import (
+    HOUSING_HALF_SIZE,
+    SHOULDER_IN_HAND,
+    SLOTS,
+    Connector,
+    Primitive,
+    Shape,
+    get_connector,
+    quat_from_axes,
+)
+
+TIMESTEP = 0.002
+"""Physics timestep, in [s]."""
+SUBSTEPS = 10
+"""Physics steps in a control step; the control rate is 50 Hz."""
+HAND_HEIGHT = 0.08
+"""Nominal height of the hand's centre above the table, in [m]."""
+GRIP_FORCE = 20.0
+"""Force with which each finger closes, in [N]."""
+GEL_SIZE = 0.024
+"""Side of the square gel, in [m]."""
+GEL_THICKNESS = 0.006
+"""Thickness of the gel, in [m]; no indentation is deeper."""
+CONNECTOR_FRICTION, PAD_FRICTION = 0.2, 1.5
+"""Sliding friction between plug and socket, and of the gel pads."""
+CAMERA_HEIGHT = 0.35
+"""Height of the overhead camera above the hand's nominal centre, in [m]."""
+VIEW_HALF_EXTENT = 0.049
+"""Half the side of the overhead view at the height of the housing's top, in [m]: the farthest
+mouth and 5 mm of its housing, so 1.5 mm a pixel at 64 pixels."""
+
+FINGER_OPEN = 0.020
+"""Distance of each pad's face from the hand's centre plane when fully open, in [m]."""
+_PALM_HALF_SIZE = (0.029, 0.014, 0.010)
+"""Long enough to hide the longest plug from the overhead camera; narrower than the housing."""
+_PALM_HEIGHT = 0.034
+
+# Collision bits: plugs touch pads, sockets and the table; pads touch the housing as well.
+_PLUG, _PAD = 1, 2
+
+# Geom groups. 0: people only. 1: people and the overhead camera. 2: as 1, and the finger
+# cameras. 3: collisions only.
+DECOR_GROUP, SCENE_GROUP, PLUG_GROUP, COLLIDER_GROUP = range(4)
+
+_RIGID = {
+    "friction": [CONNECTOR_FRICTION, 0.005, 0.0001],
+    "solref": [0.004, 1.0],
+    # Stiffer than MuJoCo's default, which lets a light plug sink 0.9 mm into a wall at 15 N.
+    "solimp": [0.97, 0.99, 0.0005, 0.5, 2.0],
+}
+_GEL = {
+    "friction": [PAD_FRICTION, 0.02, 0.0001],
+    "solref": [0.006, 1.0],
+    "solimp": [0.9, 0.95, 0.001, 0.5, 2.0],
+    "condim": 4,
+    "priority": 1,
+}
+_TYPES = {
+    "box": mujoco.mjtGeom.mjGEOM_BOX,
+    "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
+    "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
+}
+_EMPTY = {
+    "plug": Primitive((1e-4, 1e-4, 1e-4), (-0.001, 0.0, 0.0)),
+    "socket": Primitive((1e-4, 1e-4, 1e-4), (2 * HOUSING_HALF_SIZE[0] - 0.001, 0.0, 0.0)),
+}
+"""Unused slots: tiny, and deep inside their owner where nothing can touch them."""
+
+
+def plug_mass_properties(connector: Connector) -> tuple[float, np.ndarray, np.ndarray]:
+    """Mass [kg], centre [m] and diagonal inertia [kg m^2] of a solid block the body's size."""
+    length, width, height = connector.body_size
+    squares = np.array([length, width, height]) ** 2
+    inertia = connector.mass / 12 * (squares.sum() - squares)
+    return connector.mass, np.array([-length / 2, 0.0, 0.0]), inertia
+
+
+def build_spec(config: SceneConfig, connector: str) -> mujoco.MjSpec:
+    """Describe the scene with one connector.
+
+    Specs of all connectors compile to models of the same sizes and layout.
+
+    Args:
+        config: What the scene is built from.
+        connector: One of `CONNECTOR_NAMES`.
+
+    Returns:
+        The specification, ready to compile or to decorate.
+    """
+    chosen = get_connector(connector, config.connector_scale)
+    spec = mujoco.MjSpec()
+    spec.modelname = f"vtinsert_{connector}"
+    spec.compiler.degree = False
+    option = spec.option
+    option.timestep = TIMESTEP
+    option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    # Elliptic cones and a stiff friction constraint: with pyramidal cones the plug creeps
+    # through the fingers by 3 mm under 10 N for 0.1 s, with these by 0.1 mm.
+    option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    option.impratio = 10.0
+    option.iterations, option.ls_iterations = 30, 50
+
+    spec.worldbody.add_geom(
+        name="table",
+        type=mujoco.mjtGeom.mjGEOM_PLANE,
+        size=[0.5, 0.5, 0.1],
+        contype=0,
+        conaffinity=_PLUG,
+        group=SCENE_GROUP,
+        **_RIGID,
+    )
+    _add_socket(spec, chosen.socket(config.clearance_mm * 1e-3, config.lead_in_mm * 1e-3))
+    _add_hand(spec, config)
+    _add_plug(spec, chosen)
+    _add_contact_sensors(spec)
+    return spec
+
+
+def build_models(
+    config: SceneConfig, connectors: Sequence[str], clearances_mm: Sequence[float] = ()
+) -> list[mujoco.MjModel]:
+    """Compile one model for each connector, or one for each of its clearances.
+
+    Returns:
+        The models: all those of the first connector, then those of the next.
+    """
+    configs = [dataclasses.replace(config, clearance_mm=c) for c in clearances_mm] or [config]
+    specs = [build_spec(c, name) for name in connectors for c in configs]
+    for spec in specs:
+        spec.modelname = "vtinsert"  # of one length, too: one model can be written over another
+    return [spec.compile() for spec in specs]
+
+
+def _fill_slots(body: mujoco.MjsBody, owner: str, shape: Shape) -> None:
+    """Give `body` the geoms of all of its slots, empty ones where `shape` has no primitive."""
+    for slot in (s for s in SLOTS if s.owner == owner):
+        primitives = shape.get(slot.role, [])
+        if len(primitives) > slot.number:
+            raise ValueError(f"{len(primitives)} primitives for the {slot.number} of {slot}")
+        for index in range(slot.number):
+            used = index < len(primitives)
+            primitive = primitives[index] if used else _EMPTY[owner]
+            body.add_geom(
+                name=f"{slot.role}_{index}",
+                type=_TYPES[slot.geom_type],
+                size=np.resize([*primitive.size, 0.0, 0.0], 3),
+                pos=primitive.pos,
+                quat=primitive.quat,
+                mass=0.0,
+                contype=_PLUG if slot.collides and owner == "plug" else 0,
+                conaffinity=_PLUG if slot.collides and owner == "socket" else 0,
+                group=PLUG_GROUP if slot.visible else COLLIDER_GROUP,
+                rgba=[0.5, 0.5, 0.5, 1.0 if used else 0.0],
+                **_RIGID,
+            )
+
+
+def _add_socket(spec: mujoco.MjSpec, shape: Shape) -> None:
+    """The socket on its pedestal, a mocap body posed at each reset."""
+    socket = spec.worldbody.add_body(name="socket", mocap=True, pos=[0.04, 0, HAND_HEIGHT])
+    half_x, _, half_z = HOUSING_HALF_SIZE
+    socket.add_geom(
+        name="housing",
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        size=HOUSING_HALF_SIZE,
+        pos=[half_x, 0, 0],
+        contype=0,
+        conaffinity=_PAD,
+        group=SCENE_GROUP,
+        **_RIGID,
+    )
+    half_stand = 0.025
+    socket.add_geom(
+        name="pedestal",
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        size=[half_x * 0.6, 0.012, half_stand],
+        pos=[half_x, 0, -half_z - half_stand],
+        contype=0,
+        conaffinity=0,
+        group=SCENE_GROUP,
+    )
+    _fill_slots(socket, "socket", shape)
+
+
+def _add_hand(spec: mujoco.MjSpec, config: SceneConfig) -> None:
+    """Gantry (x, y) with the overhead camera, hand (z, yaw, pitch), palm and fingers."""
+    joint = mujoco.mjtJoint
+    gantry = spec.worldbody.add_body(name="gantry", gravcomp=1.0)
+    _set_inertia(gantry, 0.5, [0, 0, 0.2], [1e-3] * 3)
+    gantry.add_joint(name="hand_x", type=joint.mjJNT_SLIDE, axis=[1, 0, 0])
+    gantry.add_joint(name="hand_y", type=joint.mjJNT_SLIDE, axis=[0, 1, 0])
+    top = CAMERA_HEIGHT - HOUSING_HALF_SIZE[2]
+    gantry.add_camera(
+        name="overhead",
+        pos=[0, 0, HAND_HEIGHT + CAMERA_HEIGHT],
+        quat=_camera_quat(right=[0, -1, 0], up=[1, 0, 0]),
+        fovy=math.degrees(2 * math.atan(VIEW_HALF_EXTENT / top)),
+        resolution=[config.image_size] * 2,
+    )
+
+    hand = gantry.add_body(name="hand", pos=[0, 0, HAND_HEIGHT], gravcomp=1.0)
+    _set_inertia(hand, 0.5, [0, 0, 0.05], [1e-3] * 3)
+    hand.add_joint(name="hand_z", type=joint.mjJNT_SLIDE, axis=[0, 0, 1])
+    for name, axis in (("hand_yaw", [0, 0, 1]), ("hand_pitch", [0, 1, 0])):
+        hand.add_joint(name=name, type=joint.mjJNT_HINGE, axis=axis, armature=0.002)
+    hand.add_geom(
+        name="palm",
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        size=_PALM_HALF_SIZE,
+        pos=[0, 0, _PALM_HEIGHT],
+        mass=0.0,
+        contype=0,
+        conaffinity=0,
+        group=SCENE_GROUP,
+    )
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        _add_finger(hand, side, sign, config)
+
+    for name in HAND_JOINTS:
+        slide = name in ("hand_x", "hand_y", "hand_z")
+        actuator = spec.add_actuator(
+            name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT, ctrllimited=0
+        )
+        actuator.set_to_position(kp=2000.0 if slide else 20.0, dampratio=1.0)
+    for name in FINGER_JOINTS:
+        spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT).set_to_motor()
+
+
+def _add_finger(hand: mujoco.MjsBody, side: str, sign: float, config: SceneConfig) -> None:
+    """One finger: the gel pad, the camera behind it, and the back the overhead camera sees.
+
+    The finger's frame lies on the gel's face, and its joint counts the distance closed.
+    """
+    finger = hand.add_body(name=f"finger_{side}", pos=[0, sign * FINGER_OPEN, 0], gravcomp=1.0)
+    finger.add_joint(
+        name=f"finger_{side}",
+        type=mujoco.mjtJoint.mjJNT_SLIDE,
+        axis=[0, -sign, 0],
+        range=[0.0, FINGER_OPEN],
+        limited=1,
+        damping=10.0,
+        armature=0.05,
+    )
+    half_gel, half_thickness = GEL_SIZE / 2, GEL_THICKNESS / 2
+    finger.add_geom(
+        name=f"gel_{side}",
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        size=[half_gel, half_thickness, half_gel],
+        pos=[0, sign * half_thickness, 0],
+        mass=0.05,
+        contype=_PAD,
+        conaffinity=_PLUG,
+        group=COLLIDER_GROUP,
+        **_GEL,
+    )
+    finger.add_geom(
+        name=f"finger_back_{side}",
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        size=[half_gel + 0.001, 0.004, 0.0185],
+        pos=[0, sign * (GEL_THICKNESS + 0.004), 0.0055],
+        mass=0.0,
+        contype=0,
+        conaffinity=0,
+        group=SCENE_GROUP,
+    )
+    camera = finger.add_camera(
+        name=f"gel_{side}",
+        pos=[0, sign * GEL_THICKNESS, 0],
+        quat=_camera_quat(right=[-sign, 0, 0], up=[0, 0, 1]),
+        fovy=GEL_SIZE,
+        resolution=[config.contact_size] * 2,
+    )
+    camera.proj = mujoco.mjtProjection.mjPROJ_ORTHOGRAPHIC
+
+
+def _add_plug(spec: mujoco.MjSpec, connector: Connector) -> None:
+    """The plug, free to move: only friction holds it in the hand."""
+    plug = spec.worldbody.add_body(name="plug", pos=[SHOULDER_IN_HAND, 0, HAND_HEIGHT])
+    plug.add_freejoint(name="plug")
+    _set_inertia(plug, *plug_mass_properties(connector))
+    _fill_slots(plug, "plug", connector.plug)
+    plug.add_site(name="tip", pos=[connector.travel, 0, 0], group=COLLIDER_GROUP)
+
+
+def _add_contact_sensors(spec: mujoco.MjSpec) -> None:
+    """Net force of the socket on the plug, and the number of contacts with each gel."""
+    field = mujoco.mjtConDataField
+    found, force = (1 << int(f) for f in (field.mjCONDATA_FOUND, field.mjCONDATA_FORCE))
+    spec.add_sensor(
+        name="socket_force",
+        type=mujoco.mjtSensor.mjSENS_CONTACT,
+        objtype=mujoco.mjtObj.mjOBJ_BODY,
+        objname="plug",
+        reftype=mujoco.mjtObj.mjOBJ_BODY,
+        refname="socket",
+        intprm=[force, 3, 1],  # reduced to the net force
+    )
+    for side in ("left", "right"):
+        spec.add_sensor(
+            name=f"gel_{side}",
+            type=mujoco.mjtSensor.mjSENS_CONTACT,
+            objtype=mujoco.mjtObj.mjOBJ_GEOM,
+            objname=f"gel_{side}",
+            reftype=mujoco.mjtObj.mjOBJ_BODY,
+            refname="plug",
+            intprm=[found, 0, 1],
+        )
+
+
+def _set_inertia(body: mujoco.MjsBody, mass: float, centre: object, inertia: object) -> None:
+    body.mass, body.ipos, body.inertia = mass, centre, inertia
+    body.explicitinertial = True
+
+
+def _camera_quat(right: list[float], up: list[float]) -> tuple[float, ...]:
+    """Quaternion of a camera whose image axes are these directions of its body."""
+    return quat_from_axes(right, up, np.cross(right, up))
+
+
+HAND_JOINTS = ("hand_x", "hand_y", "hand_z", "hand_yaw", "hand_pitch")
+"""The actuated joints of the hand, in the order of actions."""
+FINGER_JOINTS = ("finger_left", "finger_right")
+
+
+# Where things are in the arrays of any of the scene's models; a test holds these against the
+# names of a compiled model.
+HAND_QPOS = HAND_QVEL = HAND_CTRL = slice(0, 5)
+FINGER_QPOS = FINGER_CTRL = slice(5, 7)
+PLUG_POS, PLUG_QUAT, PLUG_QVEL = slice(7, 10), slice(10, 14), slice(7, 13)
+SOCKET_FORCE, GEL_CONTACTS = slice(0, 3), slice(3, 5)
+OVERHEAD_CAMERA, GEL_CAMERAS = 0, slice(1, 3)
