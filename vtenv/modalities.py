@@ -1,0 +1,100 @@
+"""Modalities: what can be observed, one record each.
+
+Spaces, data-set columns, replay buffers, preprocessing, augmentations, probes and films iterate
+over these records; none of them names a modality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from vtenv.validation import require
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One thing that an environment observes.
+
+    Attributes:
+        key: Its key in an observation, and its column in a data set.
+        label: What people call it.
+        unit: Unit of its values; "1" for none.
+        shape: Shape of an image's channels, (C,), or of a vector, (n,).
+        low: Least value.
+        high: Greatest value.
+        dtype: NumPy's name of its type.
+        sensor: Which of `vtenv.sensing.SENSORS` measures it; None for a vector, which the task
+            computes from the state.
+        size_setting: The environment's setting that gives an image's rows and columns; None for
+            a vector.
+        encoded_range: Values that an encoder maps to -1 and 1, clipping those beyond; None for
+            what is not encoded.
+        missing_at_zero: Whether 0 stands for no measurement, which an encoder maps to 1.
+        storage: How a data set stores it: "raw"; "bits" for flags; or the step, in its unit, of
+            which it stores 16-bit multiples.
+        draw: Maps an image (C, H, W) to a picture (H, W, 3), uint8, of its channels side by side;
+            None for a vector.
+    """
+
+    key: str
+    label: str
+    unit: str
+    shape: tuple[int, ...]
+    low: float
+    high: float
+    dtype: str = "float32"
+    sensor: str | None = None
+    size_setting: str | None = None
+    encoded_range: tuple[float, float] | None = None
+    missing_at_zero: bool = False
+    storage: str | float = "raw"
+    draw: Callable[[NDArray[Any]], NDArray[np.uint8]] | None = None
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it has rows and columns."""
+        return self.size_setting is not None
+
+    def space(self, size: tuple[int, int] | None = None) -> spaces.Box:
+        """Its observation space.
+
+        Args:
+            size: Rows and columns of an image.
+        """
+        low, high = (np.array(v, self.dtype).item() for v in (self.low, self.high))
+        shape = (*self.shape, *(size or ())) if self.is_image else self.shape
+        return spaces.Box(low, high, shape, np.dtype(self.dtype).type)
+
+
+def choose_modalities(
+    chosen: Iterable[str | Modality] | str, available: Mapping[str, Modality]
+) -> tuple[Modality, ...]:
+    """The records of what was asked for, in the order of the table, then those of one's own.
+
+    Args:
+        chosen: Keys of the table, or records.
+        available: The modalities that a task has, by key.
+
+    Raises:
+        ValueError: If a key is not in the table, or comes twice; lists those there are.
+    """
+    given = (chosen,) if isinstance(chosen, str | Modality) else chosen
+    items = tuple(given) if isinstance(given, Iterable) else ()
+    own = tuple(item for item in items if isinstance(item, Modality))
+    keys = [item.key if isinstance(item, Modality) else item for item in items]
+    valid = bool(keys) and all(isinstance(key, str) for key in keys)
+    valid = valid and set(keys) - {m.key for m in own} <= set(available)
+    require(
+        valid and len(set(keys)) == len(keys),
+        "modalities",
+        chosen,
+        f"one or more of {', '.join(available)}, or Modality objects, each once",
+    )
+    listed = {key: record for key, record in available.items() if key in keys}
+    return tuple({**listed, **{m.key: m for m in own}}.values())
