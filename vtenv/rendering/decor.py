@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from vtenv.rendering.parts import Part, hand_parts, plug_parts, socket_parts
 from vtenv.rendering.surfaces import Surface, merge
 from vtenv.tasks.insertion import scene
-from vtenv.tasks.insertion.config import SceneConfig
 from vtenv.tasks.insertion.connectors import get_connector
+from vtenv.tasks.insertion.scene import SceneConfig
 
 _FLOOR_HALF_SIZE = 2.0
 """Half the side of the floor, in [m]."""

@@ -114,6 +114,11 @@ class Connector:
     socket: Callable[[float, float], Shape]
 
     @property
+    def sizes(self) -> tuple[float, float, float, float]:
+        """Width and height of what is inserted and of what is held, in [m]."""
+        return (0.0, 0.0, *self.body_size[1:])
+
+    @property
     def id(self) -> int:
         """Index in `CONNECTOR_NAMES`."""
         return CONNECTOR_NAMES.index(self.name)

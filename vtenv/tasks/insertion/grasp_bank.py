@@ -24,7 +24,7 @@ from platformdirs import user_cache_path
 
 from vtenv.atomic_write import atomic_write
 from vtenv.tasks.insertion import scene
-from vtenv.tasks.insertion.config import InitialStateRanges, SceneConfig, VTInsertConfig
+from vtenv.tasks.insertion.config import HeldPlugConfig, InitialStateRanges
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS, SHOULDER_IN_HAND
 
 BANK_SIZE = 256
@@ -63,14 +63,14 @@ class GraspBank:
     scale: float
 
     @classmethod
-    def load(cls, config: VTInsertConfig, num_threads: int = 1) -> GraspBank:
+    def load(cls, config: HeldPlugConfig, num_threads: int = 1) -> GraspBank:
         """The bank of an environment, from the cache or made now."""
         ranges = config.domain_randomization
         low, high = (ranges and ranges.gel_stiffness) or (1.0, 1.0)
         below = max(s for s in GEL_STIFFNESSES if s <= low)
         above = min(s for s in GEL_STIFFNESSES if s >= high)
         stiffnesses = [s for s in GEL_STIFFNESSES if below <= s <= above]
-        scale = config.scene.connector_scale
+        scale = config.connector_scale
         banks = [load_bank(config.initial_state, num_threads, scale, s) for s in stiffnesses]
         return cls(np.array(stiffnesses), np.stack(banks), scale)
 
@@ -217,7 +217,7 @@ def load_bank(
 
 def _models(scale: float, stiffness: float, gravity: bool = True) -> list[mujoco.MjModel]:
     """The scene's models by connector; grasps depend on neither clearance nor image sizes."""
-    models = scene.build_models(SceneConfig(connector_scale=scale), CONNECTOR_NAMES)
+    models = scene.build_models(scene.SceneConfig(connector_scale=scale), CONNECTOR_NAMES)
     for model in models:
         model.opt.gravity[:] *= gravity
         for side in ("left", "right"):
@@ -228,7 +228,7 @@ def _models(scale: float, stiffness: float, gravity: bool = True) -> list[mujoco
 def _key(in_hand: list[tuple[str, tuple[float, float]]], scale: float, stiffness: float) -> str:
     specs = []
     for name in CONNECTOR_NAMES:
-        spec = scene.build_spec(SceneConfig(connector_scale=scale), name)
+        spec = scene.build_spec(scene.SceneConfig(connector_scale=scale), name)
         spec.compile()
         specs.append(spec.to_xml())
     settings = [_CLOSE_STEPS, _HANG_STEPS, _GAP, BANK_SIZE, scene.GRIP_FORCE, stiffness]

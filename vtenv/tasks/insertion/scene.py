@@ -16,7 +16,6 @@ from collections.abc import Sequence
 import mujoco
 import numpy as np
 
-from vtenv.tasks.insertion.config import SceneConfig
 from vtenv.tasks.insertion.connectors import (
     HOUSING_HALF_SIZE,
     SHOULDER_IN_HAND,
@@ -84,6 +83,17 @@ _EMPTY = {
     "socket": Primitive((1e-4, 1e-4, 1e-4), (2 * HOUSING_HALF_SIZE[0] - 0.001, 0.0, 0.0)),
 }
 """Unused slots: tiny, and deep inside their owner where nothing can touch them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneConfig:
+    """What the scene is built from; see `HeldPlugConfig`, which validates it."""
+
+    clearance_mm: float = 0.4
+    lead_in_mm: float = 1.0
+    connector_scale: float = 1.0
+    image_size: tuple[int, int] = (64, 64)
+    contact_size: tuple[int, int] = (64, 64)
 
 
 def plug_mass_properties(connector: Connector) -> tuple[float, np.ndarray, np.ndarray]:
@@ -214,7 +224,7 @@ def _add_hand(spec: mujoco.MjSpec, config: SceneConfig) -> None:
         pos=[0, 0, HAND_HEIGHT + CAMERA_HEIGHT],
         quat=_camera_quat(right=[0, -1, 0], up=[1, 0, 0]),
         fovy=math.degrees(2 * math.atan(VIEW_HALF_EXTENT / top)),
-        resolution=[config.image_size] * 2,
+        resolution=config.image_size[::-1],
     )
 
     hand = gantry.add_body(name="hand", pos=[0, 0, HAND_HEIGHT], gravcomp=1.0)
@@ -287,7 +297,7 @@ def _add_finger(hand: mujoco.MjsBody, side: str, sign: float, config: SceneConfi
         pos=[0, sign * GEL_THICKNESS, 0],
         quat=_camera_quat(right=[-sign, 0, 0], up=[0, 0, 1]),
         fovy=GEL_SIZE,
-        resolution=[config.contact_size] * 2,
+        resolution=config.contact_size[::-1],
     )
     camera.proj = mujoco.mjtProjection.mjPROJ_ORTHOGRAPHIC
 
