@@ -19,7 +19,7 @@ from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
 from vtenv.config import VTInsertConfig
-from vtenv.opengl import has_display
+from vtenv.opengl import has_display, prepare_opengl
 from vtenv.rendering import PosedScene
 from vtenv.state import PhysicsState
 
@@ -60,6 +60,7 @@ class Window:
                 "a window needs a display, and there is none: neither DISPLAY nor WAYLAND_DISPLAY "
                 "is set. Run it on a desktop, or through ssh -X; `vtinsert demo` needs no display"
             )
+        prepare_opengl()
         # GLFW's Python binding warns of every error otherwise.
         self._error = "no reason given"
         glfw.set_error_callback(self._keep_error)
