@@ -323,7 +323,7 @@ def test_a_plug_weighs_what_was_drawn(grams):
         block = whole[7:13, 7:13]
         np.testing.assert_allclose(np.diag(block)[:3], grams * 1e-3)
         ratio = grams * 1e-3 / PLUG_MASS
-        nominal = scene.build_spec(scene.SceneConfig(), simulation.config.connector).compile()
+        nominal = scene.build_spec(scene.SceneConfig(), "usb").compile()
         np.testing.assert_allclose(model.body_inertia[plug], nominal.body_inertia[plug] * ratio)
         for _ in range(25):
             simulation.step(np.array([0]), STILL[None])

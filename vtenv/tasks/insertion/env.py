@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from vtenv.env import TaskEnv
@@ -199,3 +200,17 @@ class VTInsertVectorEnv(TaskVectorEnv):
     """N worlds of `VTInsert-v0` in one process; see `TaskVectorEnv` and `VTInsertEnv`."""
 
     task_type: ClassVar[type[Any]] = InsertionTask
+
+
+class VTInsertStateEnv(VTInsertEnv):
+    """`VTInsertState-v0`: `VTInsert-v0` whose observation is the `state` alone, a `Box`."""
+
+    fixed_settings: ClassVar[Mapping[str, Any]] = {"modalities": ("state",)}
+    sole_observation: ClassVar[str | None] = "state"
+
+
+class VTInsertStateVectorEnv(VTInsertVectorEnv):
+    """N worlds of `VTInsertState-v0` in one process."""
+
+    fixed_settings: ClassVar[Mapping[str, Any]] = VTInsertStateEnv.fixed_settings
+    sole_observation: ClassVar[str | None] = VTInsertStateEnv.sole_observation
