@@ -323,7 +323,9 @@ def test_a_plug_weighs_what_was_drawn(grams):
         block = whole[7:13, 7:13]
         np.testing.assert_allclose(np.diag(block)[:3], grams * 1e-3)
         ratio = grams * 1e-3 / PLUG_MASS
-        nominal = scene.build_spec(scene.SceneConfig(), "usb").compile()
+        nominal = scene.build_spec(
+            scene.SceneConfig(), simulation.task.connector_names[0]
+        ).compile()
         np.testing.assert_allclose(model.body_inertia[plug], nominal.body_inertia[plug] * ratio)
         for _ in range(25):
             simulation.step(np.array([0]), STILL[None])

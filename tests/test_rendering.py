@@ -466,7 +466,9 @@ def test_panel_shows_the_last_observation_and_info(make, connector):
     assert first.shape == (IMAGE_SIZE[1], IMAGE_SIZE[0], 3)
     assert first.dtype == np.uint8
     assert first.std() > 30
-    np.testing.assert_array_equal(first, draw_panel(observation, info))
+    task = env.simulation.task
+    drawn = draw_panel(observation, info, task.config.modalities, task.panel(info))
+    np.testing.assert_array_equal(first, drawn)
     np.testing.assert_array_equal(env.render(), first)
     insert(env, 2)
     assert (env.render() != first).any()
@@ -475,7 +477,8 @@ def test_panel_shows_the_last_observation_and_info(make, connector):
 def test_panels_are_the_same_in_every_process():
     code = """
         import hashlib
-                env = VTInsertEnv(render_mode="sensors")
+        from vtenv.tasks.insertion.env import VTInsertEnv
+        env = VTInsertEnv(render_mode="sensors")
         env.reset(seed=7)
         print(hashlib.sha256(env.render().tobytes()).hexdigest())
         env.close()

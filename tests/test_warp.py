@@ -444,7 +444,7 @@ def test_actions_that_require_grad_leave_no_graph_behind():
             observation, reward, *_ = env.step(torch.zeros(6, 5, requires_grad=True))
         for told in (*observation.values(), reward, env.simulation.state.hand):
             assert isinstance(told, np.ndarray) or not told.requires_grad
-        with pytest.raises(ValueError, match="an array of real numbers; got torch.complex64"):
+        with pytest.raises(ValueError, match=r"an array of real numbers; got torch.complex64"):
             env.step(torch.zeros(6, 5, dtype=torch.complex64))
         env.close()
 
