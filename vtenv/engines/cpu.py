@@ -19,7 +19,7 @@ from vtenv.sensing.raycast import Primitives, cast_depth
 from vtenv.state import InitialState, PhysicsState, WorldState
 from vtenv.tasks.insertion import scene
 from vtenv.tasks.insertion.config import VTInsertConfig
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.connectors import CONNECTORS
 from vtenv.tasks.insertion.domain import Domain, clearances
 from vtenv.tasks.insertion.domain_fields import DomainFields
 from vtenv.tasks.insertion.grasp_bank import BANK_SIZE, GraspBank
@@ -68,11 +68,18 @@ class CPUEngine:
         self.bank_size = BANK_SIZE
         levels = clearances(config)
         self._num_levels = len(levels)
-        self.models = scene.build_models(config.scene, CONNECTOR_NAMES, levels)
+        self.models = scene.build_models(config.built, tuple(CONNECTORS.values()), levels)
         self._domain_fields = DomainFields(self.models)
         self._own_models: list[mujoco.MjModel] = []
         self._config = config
-        self._bank = GraspBank.load(config, available_cores())
+        ranges = config.domain_randomization
+        self._bank = GraspBank.load(
+            tuple(CONNECTORS.values()),
+            config.initial_state,
+            config.scene.connector_scale,
+            (ranges and ranges.gel_stiffness) or (1.0, 1.0),
+            available_cores(),
+        )
         self._connector = np.zeros(num_worlds, np.int64)
         self._pool: ThreadPoolExecutor | None = None
 

@@ -29,7 +29,7 @@ from vtenv.sensing.raycast import Primitives
 from vtenv.state import Array, InitialState, PhysicsState, WorldState
 from vtenv.tasks.insertion import scene
 from vtenv.tasks.insertion.config import VTInsertConfig
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.connectors import CONNECTORS
 from vtenv.tasks.insertion.domain import Domain, clearances
 from vtenv.tasks.insertion.domain_fields import DOMAIN_FIELDS, DomainFields
 from vtenv.tasks.insertion.grasp_bank import BANK_SIZE, GraspBank
@@ -123,13 +123,19 @@ class WarpEngine:
         self.bank_size = BANK_SIZE
         self._config = config
         self._check_memory()
-        self._bank = GraspBank.load(config)
+        ranges = config.domain_randomization
+        self._bank = GraspBank.load(
+            tuple(CONNECTORS.values()),
+            config.initial_state,
+            config.scene.connector_scale,
+            (ranges and ranges.gel_stiffness) or (1.0, 1.0),
+        )
         self._new_seed = np.ones(num_worlds, bool)
         self._graphs: dict[str, Any] = {}
 
         levels = clearances(config)
         self._num_levels = len(levels)
-        models = scene.build_models(config.scene, CONNECTOR_NAMES, levels)
+        models = scene.build_models(config.built, tuple(CONNECTORS.values()), levels)
         self._domain_fields = DomainFields(models)
         self._bodies = self.asarray(
             np.array([models[0].body(name).id for name in ("hand", "plug", "socket")])

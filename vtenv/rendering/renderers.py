@@ -19,7 +19,7 @@ from vtenv.rendering.panel import draw_panel
 from vtenv.simulation import Simulation
 from vtenv.state import PhysicsState
 from vtenv.tasks.insertion.config import VTInsertConfig
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, get_connectors
 from vtenv.tasks.insertion.scene import SUBSTEPS, TIMESTEP
 
 __all__ = [
@@ -123,7 +123,7 @@ class PosedScene:
     """
 
     def __init__(self, config: VTInsertConfig) -> None:
-        self.model = build_render_spec(config.scene, config.connectors).compile()
+        self.model = build_render_spec(config.built, get_connectors(config.connectors)).compile()
         self.data = mujoco.MjData(self.model)
         self._shown = -1
 

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
+from vtenv.tasks.insertion import scene
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 from vtenv.validation import Range, checked_range, is_number, require
@@ -200,6 +201,13 @@ class VTInsertConfig:
             self.domain_randomization,
             "a DomainRandomizationConfig (or None for none)",
         )
+
+    @property
+    def built(self) -> scene.SceneConfig:
+        """What the scene is built from."""
+        s = self.scene
+        image, contact = (s.image_size,) * 2, (s.contact_size,) * 2
+        return scene.SceneConfig(s.clearance_mm, s.lead_in_mm, s.connector_scale, image, contact)
 
     @property
     def connectors(self) -> tuple[str, ...]:
