@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vtenv.tasks.insertion import grasp_bank, scene
-from vtenv.tasks.insertion.config import InitialStateRanges
+from vtenv.tasks.insertion.config import HeldPlugConfig, InitialStateRanges
 from vtenv.tasks.insertion.connectors import CONNECTORS, SHOULDER_IN_HAND
 from vtenv.tasks.insertion.grasp_bank import (
     BANK_SIZE,
@@ -139,8 +139,10 @@ def test_the_default_bank_fills_its_ranges(connector, cache):
 
 @pytest.mark.usefixtures("small", "cache")
 def test_a_connectors_grasps_do_not_depend_on_the_others_in_play():
-    aux, ranges = CONNECTORS["aux"], InitialStateRanges()
-    alone, both = GraspBank.load((USB,), ranges), GraspBank.load((aux, USB), ranges)
+    aux = CONNECTORS["aux"]
+    alone, both = (
+        GraspBank.load(HeldPlugConfig(connectors=names)) for names in (("usb",), ("aux", "usb"))
+    )
     assert both.grasps.shape == (1, 2, SMALL, GRASP_SIZE)
     np.testing.assert_array_equal(both.grasps[:, 1], alone.grasps[:, 0])
     assert np.abs(placement(both.grasps[0, 0]) - placement(both.grasps[0, 1])).max() > 1e-3
@@ -155,7 +157,7 @@ def test_a_connectors_grasps_do_not_depend_on_the_others_in_play():
 @pytest.mark.usefixtures("small", "cache")
 def test_a_connector_of_ones_own_has_grasps_of_its_own():
     mine = dataclasses.replace(USB, name="mine")
-    bank = GraspBank.load((USB, mine), InitialStateRanges())
+    bank = GraspBank.load(HeldPlugConfig(connectors=("usb", mine)))
     own = placement(bank.grasps[0, 1]) / UNITS
     assert np.abs(own - placement(bank.grasps[0, 0]) / UNITS).max() > 0.1
     assert (np.abs(own) < [3.1, 3.1, 10.1]).all()

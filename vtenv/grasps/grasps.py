@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from vtenv.engines.cpu import available_cores
 from vtenv.grasps.clutter import MAX_CLUTTER, place_clutter
+from vtenv.grasps.depth_noise import DepthNoiseConfig
 from vtenv.grasps.images import contact_masks, is_grasp, overhead_depth
-from vtenv.tasks.insertion.config import DepthNoiseConfig
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 from vtenv.validation import require
 

@@ -28,7 +28,7 @@ from vtenv.tasks.insertion.primitives import (
     flat_wall,
     rectangular_hole,
 )
-from vtenv.validation import is_number
+from vtenv.validation import as_number
 
 SHOULDER_IN_HAND = 0.0165
 """Distance of a centred plug's shoulder ahead of the hand's centre, in [m]: far enough beyond
@@ -267,12 +267,16 @@ class Connector:
                 f"name={self.name!r} is not allowed; a connector's name has letters, digits, '_', "
                 "'-' and '.', a letter first"
             )
-        size = self.body_size if isinstance(self.body_size, Iterable) else ()
-        object.__setattr__(self, "body_size", tuple(size))
-        self._require(len(self.body_size) == 3, "body_size", "length, width and height, in [m]")
-        lengths = (self.travel, self.mass, *self.body_size)
-        if not all(is_number(length) and length > 0 for length in lengths):
+        put = object.__setattr__
+        size = tuple(self.body_size) if isinstance(self.body_size, Iterable) else ()
+        self._require(len(size) == 3, "body_size", "length, width and height, in [m]")
+        numbers = [as_number(number) for number in (self.travel, self.mass, *size)]
+        positive = [number for number in numbers if number is not None and number > 0]
+        if len(positive) < len(numbers):
             self._refuse("travel, mass and body_size must be positive numbers, in [m] and [kg]")
+        put(self, "travel", positive[0])
+        put(self, "mass", positive[1])
+        put(self, "body_size", tuple(positive[2:]))
         self._require(
             0.001 <= self.travel <= MAX_TRAVEL,
             "travel",
@@ -302,7 +306,7 @@ class Connector:
         block = box(-length, 0.0, width / 2, height / 2)
         for role in ("body", "grip"):
             given = tuple(Primitive(*part) for part in getattr(self, role)) or (block,)
-            object.__setattr__(self, role, given)
+            put(self, role, given)
             self._check_primitives(role, given)
             if not _within(given, block):
                 self._refuse(

@@ -14,7 +14,6 @@ import logging
 import math
 import zipfile
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from platformdirs import user_cache_path
 
 from vtenv.atomic_write import atomic_write
 from vtenv.tasks.insertion import scene
-from vtenv.tasks.insertion.config import InitialStateRanges
+from vtenv.tasks.insertion.config import HeldPlugConfig, InitialStateRanges
 from vtenv.tasks.insertion.connectors import (
     CONNECTOR_NAMES,
     FINGER_OPEN,
@@ -77,31 +76,19 @@ class GraspBank:
     scale: float
 
     @classmethod
-    def load(
-        cls,
-        connectors: Sequence[Connector],
-        ranges: InitialStateRanges,
-        scale: float = 1.0,
-        gel_stiffness: Range = (1.0, 1.0),
-        num_threads: int = 1,
-    ) -> GraspBank:
-        """The bank of an environment, from the cache or made now.
-
-        Args:
-            connectors: The connectors in play.
-            ranges: The ranges that plugs are placed in.
-            scale: Scale of the connectors.
-            gel_stiffness: Least and greatest stiffness of the gel, in parts of the nominal.
-            num_threads: Threads to use if it is made.
-        """
-        below = max(s for s in GEL_STIFFNESSES if s <= gel_stiffness[0])
-        above = min(s for s in GEL_STIFFNESSES if s >= gel_stiffness[1])
+    def load(cls, config: HeldPlugConfig, num_threads: int = 1) -> GraspBank:
+        """The bank of an environment, from the cache or made now."""
+        domains = config.domain_randomization
+        low, high = (domains and domains.gel_stiffness) or (1.0, 1.0)
+        below = max(s for s in GEL_STIFFNESSES if s <= low)
+        above = min(s for s in GEL_STIFFNESSES if s >= high)
         stiffnesses = [s for s in GEL_STIFFNESSES if below <= s <= above]
+        ranges, scale = config.initial_state, config.connector_scale
         grasps = [
-            [load_bank(c, ranges, num_threads, scale, stiffness) for c in connectors]
-            for stiffness in stiffnesses
+            [load_bank(c, ranges, num_threads, scale, s) for c in config.connectors]
+            for s in stiffnesses
         ]
-        return cls(tuple(connectors), np.array(stiffnesses), np.array(grasps), scale)
+        return cls(config.connectors, np.array(stiffnesses), np.array(grasps), scale)
 
     def take(
         self,
