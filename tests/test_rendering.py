@@ -13,8 +13,8 @@ import mujoco
 import numpy as np
 import pytest
 from gymnasium.error import DependencyNotInstalled
+from worlds import task_of
 
-from vtenv.env import VTInsertEnv
 from vtenv.rendering.decor import build_render_spec, show_connector
 from vtenv.rendering.panel import draw_panel
 from vtenv.rendering.parts import outline, plug_parts, socket_parts
@@ -28,7 +28,6 @@ from vtenv.rendering.renderers import (
 )
 from vtenv.rendering.surfaces import revolve, slab, solid
 from vtenv.tasks.insertion import scene
-from vtenv.tasks.insertion.config import VTInsertConfig
 from vtenv.tasks.insertion.connectors import (
     BACK_GAP,
     CONNECTOR_NAMES,
@@ -36,9 +35,8 @@ from vtenv.tasks.insertion.connectors import (
     PinRowProfile,
     Style,
 )
-from vtenv.tasks.insertion.expert import expert_action
+from vtenv.tasks.insertion.env import VTInsertEnv, VTInsertVectorEnv
 from vtenv.tasks.insertion.primitives import bounds
-from vtenv.vector_env import VTInsertVectorEnv
 
 SENSES = ("depth", "contact", "gel", "proprio")
 
@@ -46,7 +44,7 @@ SENSES = ("depth", "contact", "gel", "proprio")
 @pytest.fixture(scope="module")
 def opengl():
     """Skips where pictures cannot be drawn."""
-    env = VTInsertEnv(connector="aux", render_mode="rgb_array")
+    env = VTInsertEnv(connectors="aux", render_mode="rgb_array")
     env.reset(seed=0)
     try:
         env.render()
@@ -72,7 +70,7 @@ def insert(env, steps):
     """Let the expert act."""
     for _ in range(steps):
         simulation = env.simulation
-        action = expert_action(simulation.state, simulation.geometry)[0]
+        action = simulation.expert_action()[0]
         env.step(action.astype(np.float32))
 
 
@@ -92,13 +90,13 @@ def run(code, **environment):
 # --- choosing a mode ----------------------------------------------------------------------------
 def test_unknown_mode_lists_those_there_are():
     with pytest.raises(ValueError, match=r"'rgb'.*rgb_array, human, depth_array, sensors"):
-        make_renderer("rgb", VTInsertConfig())
+        make_renderer("rgb", task_of())
     with pytest.raises(ValueError, match="sensors"):
         VTInsertEnv(render_mode="nonsense")
 
 
 def test_no_mode_no_renderer():
-    assert make_renderer(None, VTInsertConfig()) is None
+    assert make_renderer(None, task_of()) is None
 
 
 def test_frame_rate_is_the_control_rate():
@@ -107,7 +105,7 @@ def test_frame_rate_is_the_control_rate():
 
 @pytest.mark.parametrize("mode", RENDER_MODES)
 def test_closing_twice_and_before_the_first_picture(mode):
-    renderer = make_renderer(mode, VTInsertConfig())
+    renderer = make_renderer(mode, task_of())
     renderer.close()
     renderer.close()
 
@@ -116,7 +114,7 @@ def test_closing_twice_and_before_the_first_picture(mode):
 @pytest.mark.usefixtures("opengl")
 @pytest.mark.parametrize("connector", CONNECTOR_NAMES)
 def test_picture_of_each_connector(make, connector):
-    env = make(connector=connector, render_mode="rgb_array")
+    env = make(connectors=connector, render_mode="rgb_array")
     env.reset(seed=1)
     picture = env.render()
     assert picture.shape == (IMAGE_SIZE[1], IMAGE_SIZE[0], 3)
@@ -133,7 +131,7 @@ def test_picture_of_each_connector(make, connector):
 
 @pytest.mark.usefixtures("opengl")
 def test_pictures_show_motion_and_nothing_else(make):
-    env = make(connector="usb", render_mode="rgb_array")
+    env = make(connectors="usb", render_mode="rgb_array")
     env.reset(seed=1)
     first = env.render()
     np.testing.assert_array_equal(env.render(), first)
@@ -154,7 +152,7 @@ def test_one_environment_draws_the_connector_of_its_episode(make):
         for other in range(one):
             changed = np.abs(pictures[one] - pictures[other]).max(axis=-1) > 40
             assert changed.sum() > 300
-    alone = make(connector="aux", render_mode="rgb_array")
+    alone = make(connectors="aux", render_mode="rgb_array")
     alone.reset(seed=1, options=where)
     np.testing.assert_array_equal(pictures[0], alone.render())
 
@@ -188,9 +186,9 @@ def test_every_world_of_a_vector_is_drawn():
 
 @pytest.mark.usefixtures("opengl")
 def test_size_and_samples_of_a_figure(make):
-    env = make(connector="stud")
+    env = make(connectors="stud")
     env.reset(seed=0)
-    renderer = PictureRenderer(env.config, size=(320, 200), samples=2)
+    renderer = PictureRenderer(env.simulation.task, size=(320, 200), samples=2)
     assert renderer.render(env.simulation, 0).shape == (200, 320, 3)
     renderer.close()
     assert renderer.render(env.simulation, 0).shape == (200, 320, 3)
@@ -201,8 +199,7 @@ def test_size_and_samples_of_a_figure(make):
 def test_forgetting_to_close_does_no_harm():
     done = run(
         """
-        from vtenv.env import VTInsertEnv
-        kept, dropped = (VTInsertEnv(render_mode="rgb_array") for _ in range(2))
+                kept, dropped = (VTInsertEnv(render_mode="rgb_array") for _ in range(2))
         for env in (kept, dropped):
             env.reset(seed=0)
             env.render()
@@ -225,8 +222,7 @@ NO_EGL_LIBRARY = """
 """
 DRAW = """
     from gymnasium.error import DependencyNotInstalled
-    from vtenv.env import VTInsertEnv
-    env = VTInsertEnv(render_mode="rgb_array")
+        env = VTInsertEnv(render_mode="rgb_array")
     env.reset(seed=0)
     try:
         env.render()
@@ -262,8 +258,7 @@ def test_sensors_and_depth_load_no_opengl():
     done = run(
         """
         import sys
-        from vtenv.env import VTInsertEnv
-        for mode in ("sensors", "depth_array", "rgb_array", "human"):
+                for mode in ("sensors", "depth_array", "rgb_array", "human"):
             env = VTInsertEnv(render_mode=mode)
             if mode in ("sensors", "depth_array"):
                 env.reset(seed=0)
@@ -283,8 +278,7 @@ def test_window_without_a_display_says_what_to_do(display):
     done = run(
         """
         from gymnasium.error import DependencyNotInstalled
-        from vtenv.env import VTInsertEnv
-        env = VTInsertEnv(render_mode="human")
+                env = VTInsertEnv(render_mode="human")
         try:
             env.reset(seed=0)
         except DependencyNotInstalled as error:
@@ -305,8 +299,7 @@ def test_window_shows_every_connector_in_real_time(close):
         f"""
         import time
         import numpy as np
-        from vtenv.env import VTInsertEnv
-        env = VTInsertEnv(render_mode="human")
+                env = VTInsertEnv(render_mode="human")
         env.reset(seed=0)
         for connector in ("aux", "pin", "usb", "stud"):
             env.reset(options={{"connector": connector}})
@@ -337,7 +330,7 @@ def test_window_shows_every_connector_in_real_time(close):
 @pytest.mark.parametrize("connector", CONNECTOR_NAMES)
 def test_depth_is_the_noiseless_observation(make, connector):
     env = make(
-        connector=connector, modalities=("depth",), depth_noise_mm=0.0, render_mode="depth_array"
+        connectors=connector, modalities=("depth",), depth_noise_mm=0.0, render_mode="depth_array"
     )
     observation, _ = env.reset(seed=3)
     depth = env.render()
@@ -355,7 +348,7 @@ def test_depth_does_not_depend_on_noise_modalities_or_drawing(make):
         {"modalities": ("depth", "state"), "depth_noise_mm": 0.0},
         {"modalities": ("contact",), "contact_size": 16},
     ):
-        env = make(connector="usb", render_mode="depth_array", **settings)
+        env = make(connectors="usb", render_mode="depth_array", **settings)
         env.reset(seed=3)
         first = env.render()
         np.testing.assert_array_equal(env.render(), first)
@@ -376,7 +369,7 @@ def test_depth_of_a_vectors_worlds():
 # --- sensors ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("connector", CONNECTOR_NAMES)
 def test_panel_shows_the_last_observation_and_info(make, connector):
-    env = make(connector=connector, modalities=SENSES, render_mode="sensors")
+    env = make(connectors=connector, modalities=SENSES, render_mode="sensors")
     observation, info = env.reset(seed=4)
     first = env.render()
     assert first.shape == (IMAGE_SIZE[1], IMAGE_SIZE[0], 3)
@@ -391,8 +384,7 @@ def test_panel_shows_the_last_observation_and_info(make, connector):
 def test_panels_are_the_same_in_every_process():
     code = """
         import hashlib
-        from vtenv.env import VTInsertEnv
-        env = VTInsertEnv(render_mode="sensors")
+                env = VTInsertEnv(render_mode="sensors")
         env.reset(seed=7)
         print(hashlib.sha256(env.render().tobytes()).hexdigest())
         env.close()
@@ -427,16 +419,16 @@ def test_gymnasium_takes_every_mode(mode, request):
 # --- the render model ---------------------------------------------------------------------------
 @pytest.mark.parametrize("connector", CONNECTOR_NAMES)
 def test_render_model_has_the_physics_models_state(make, connector):
-    env = make(connector=connector)
+    env = make(connectors=connector)
     env.reset(seed=2)
     insert(env, 3)
-    posed = PosedScene(env.config)
+    posed = PosedScene(env.simulation.task)
     physics = scene.build_spec(scene.SceneConfig(), CONNECTORS[connector]).compile()
     assert (posed.model.nq, posed.model.nv, posed.model.nmocap) == (physics.nq, physics.nv, 1)
     names = [physics.joint(index).name for index in range(physics.njnt)]
     assert [posed.model.joint(index).name for index in range(posed.model.njnt)] == names
     np.testing.assert_array_equal(posed.model.jnt_qposadr, physics.jnt_qposadr)
-    posed.pose(env.simulation.engine.physics(0))
+    posed.pose(env.simulation.engine.snapshot(0))
     state = env.simulation.state
     for body in ("hand", "plug", "socket"):
         at = posed.data.body(body)
@@ -460,7 +452,7 @@ def test_one_connector_is_seen_at_a_time(connector):
 def test_hand_plug_and_socket_fill_the_frame(make):
     """Every initial state, and insertion, is within the picture; and not lost in it."""
     env = make()
-    posed = PosedScene(env.config)
+    posed = PosedScene(env.simulation.task)
     visuals = mujoco.MjvScene(posed.model, maxgeom=500)
     camera = mujoco.MjvCamera()
     half_x, half_y, half_z = scene._PALM_HALF_SIZE
@@ -471,7 +463,7 @@ def test_hand_plug_and_socket_fill_the_frame(make):
     for seed in range(20):
         env.reset(seed=seed)
         insert(env, 25 if seed % 2 else 0)
-        posed.pose(env.simulation.engine.physics(0))
+        posed.pose(env.simulation.engine.snapshot(0))
         posed.frame(camera)
         mujoco.mjv_updateScene(
             posed.model, posed.data, mujoco.MjvOption(), None, camera,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vtenv.arrays import Array, constant, namespace
 from vtenv.rollout import rollout
 from vtenv.tasks import Evaluation, Task
+from vtenv.vector_env import TaskVectorEnv
 
 _MODALITIES = ("depth", "contact", "proprio")
 
@@ -53,7 +54,7 @@ class Experience:
         **settings: Any,
     ) -> None:
         self.num_envs = num_envs
-        self._envs: Any = gymnasium.make_vec(
+        envs = gymnasium.make_vec(
             task,
             num_envs,
             vectorization_mode="vector_entry_point",
@@ -65,7 +66,8 @@ class Experience:
             modalities=_MODALITIES,
             **settings,
         )
-        self.task: Task = self._envs.simulation.task
+        self._envs = cast(TaskVectorEnv, envs)
+        self.task = self._envs.simulation.task
         self.mixture = self.task.mixture_type() if mixture is None else mixture
 
     def rows(self, seed: int | Sequence[int]) -> Iterator[dict[str, Array]]:
