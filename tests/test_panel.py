@@ -139,8 +139,8 @@ def test_insertion_bar_grows_with_depth():
     base = draw_panel({}, info(insertion_depth=-0.01))
     drawn = []
     for part in (0.0, 0.25, 0.5, 1.0, 1.5):
-        drawn = draw_panel({}, info(insertion_depth=part * travel))
-        drawn.append(int((drawn[330:340, 18:300] != base[330:340, 18:300]).any(axis=-1).sum()))
+        image = draw_panel({}, info(insertion_depth=part * travel))
+        drawn.append(int((image[330:340, 18:300] != base[330:340, 18:300]).any(axis=-1).sum()))
     assert drawn[0] == 0
     assert drawn[:4] == sorted(set(drawn))
     assert drawn[3] == drawn[4]

@@ -1,4 +1,5 @@
 import dataclasses
+import importlib.util
 import math
 import os
 import re
@@ -208,6 +209,105 @@ def test_forgetting_to_close_does_no_harm():
         """
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+PICTURE = """
+    import sys
+    from vtenv.tasks.insertion.env import VTInsertEnv
+    env = VTInsertEnv(render_mode="rgb_array")
+    env.reset(seed=0)
+    before = {"torch", "triton"} & sys.modules.keys()
+    picture = env.render()
+    assert {"torch", "triton"} & sys.modules.keys() == before
+"""
+TRITON = """
+    import triton.compiler
+"""
+LEARNING = """
+    import warnings
+    warnings.simplefilter("ignore")  # those of other packages' imports
+    import stable_baselines3, timm
+    from representation import EncodeObservation
+    import policies.learning.training
+"""
+SAME_PICTURE = """
+    assert (env.render() == picture).all()
+    env.close()
+"""
+
+
+@pytest.mark.usefixtures("opengl")
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+@pytest.mark.parametrize(
+    "parts", [(PICTURE, TRITON), (TRITON, PICTURE)], ids=["Triton after", "Triton before"]
+)
+def test_triton_and_pictures_in_either_order(parts):
+    done = run("".join(parts) + SAME_PICTURE)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("opengl")
+def test_what_learns_can_be_imported_after_a_picture():
+    done = run(PICTURE + LEARNING + SAME_PICTURE)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("opengl")
+def test_pictures_without_pytorch_and_triton():
+    absent = """
+    import sys
+    sys.modules["torch"] = sys.modules["triton"] = None
+    """
+    done = run(absent + PICTURE + SAME_PICTURE)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("opengl")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_fork_draws_before_the_first_picture_and_says_what_to_do_after_it():
+    done = run(
+        """
+        import multiprocessing, warnings
+        from vtenv.tasks.insertion.env import VTInsertEnv
+        warnings.simplefilter("ignore")  # newer versions of Python warn of the fork itself
+
+        def make():
+            env = VTInsertEnv(render_mode="rgb_array")
+            env.reset(seed=0)
+            return env
+
+        def draw(make, seen):
+            env = make()
+            try:
+                seen.put(env.render().shape)
+            except RuntimeError as error:
+                seen.put(error)
+            env.close()
+
+        def in_a_fork(make):
+            context = multiprocessing.get_context("fork")
+            seen = context.SimpleQueue()
+            worker = context.Process(target=draw, args=(make, seen), daemon=True)
+            worker.start()
+            worker.join(30)
+            print(worker.exitcode, "nothing" if seen.empty() else seen.get())
+
+        in_a_fork(make)
+        env = make()
+        env.render()
+        in_a_fork(make)
+        in_a_fork(lambda: env)
+        print(env.render().shape)
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    before, after, inherited, parent = done.stdout.splitlines()
+    assert before == "0 (480, 640, 3)"
+    assert after.startswith("0 OpenGL cannot draw in this process")
+    assert 'AsyncVectorEnv(..., context="spawn")' in after
+    assert inherited == after
+    assert parent == "(480, 640, 3)"
 
 
 # --- without OpenGL -----------------------------------------------------------------------------

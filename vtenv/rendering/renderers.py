@@ -197,6 +197,7 @@ class PictureRenderer:
 
         Raises:
             DependencyNotInstalled: If OpenGL cannot be used; says what to install.
+            RuntimeError: If the process was forked from one that has drawn; says what to do.
         """
         if self._scene is None or self._canvas is None:
             self._scene = PosedScene(self._task)
@@ -231,6 +232,7 @@ class WindowRenderer:
 
         Raises:
             DependencyNotInstalled: If there is no display; says what to do.
+            RuntimeError: If the process was forked from one that has drawn; says what to do.
         """
         state = simulation.engine.snapshot(world)
         if self._scene is None:
