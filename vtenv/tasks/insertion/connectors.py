@@ -406,7 +406,7 @@ class Connector:
         given = dict(values)
         try:
             for role in ("body", "grip"):
-                parts = [Primitive(**part) for part in given.get(role, ())]
+                parts: list[Any] = [Primitive(**part) for part in given.get(role, ())]
                 given[role] = tuple(
                     part._replace(size=tuple(part.size), pos=tuple(part.pos), quat=tuple(part.quat))
                     for part in parts
