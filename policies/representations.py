@@ -19,9 +19,9 @@ from representation.backbone import PretrainedWeightsError
 from representation.bundled import bundled_encoders, encoders_folder
 from representation.encoder_config import SENSES, EncoderConfig
 from representation.encoder_files import CONFIG_FILE, read_config
-from representation.image_modalities import IMAGE_MODALITIES
 from representation.timm_encoder import VisuotactileEncoder
 from representation.wrappers.encode import ObservationEncoder, VectorEncodeObservation
+from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.simulation import observation_space
 from vtenv.tasks.insertion.config import VTInsertConfig
 from vtenv.vector_env import VTInsertVectorEnv

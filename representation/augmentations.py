@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, max_pool2d
 
-from representation.image_modalities import IMAGE_MODALITIES
-from vtenv.modalities import Modality
+from vtenv.modalities import IMAGE_MODALITIES, Modality
 from vtenv.validation import require
 
 KINDS: dict[str, Callable[[Modality], bool]] = {

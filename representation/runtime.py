@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from representation.encoder import Encoder, require_encoder
 from representation.encoder_config import Shape
-from representation.image_modalities import IMAGE_MODALITIES
 from representation.timm_encoder import VisuotactileEncoder
+from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.validation import require
 
 RUNTIMES = ("onnxruntime", "torch")

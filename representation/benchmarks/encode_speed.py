@@ -14,8 +14,8 @@ import timm
 
 import vtenv
 from representation import EncoderConfig, VisuotactileEncoder
-from representation.image_modalities import IMAGE_MODALITIES
 from representation.runtime import RUNTIMES, FrozenEncoder, example_image
+from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.rollout import rollout
 
 BATCHES = (1, 16, 64)

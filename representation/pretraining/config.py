@@ -14,9 +14,9 @@ import torch
 from representation.augmentations import Augment
 from representation.data.sources import Split, require_columns
 from representation.encoder_config import EncoderConfig
-from representation.image_modalities import IMAGE_MODALITIES
 from representation.objectives.combine import OBJECTIVES
 from representation.objectives.pose import pose_statistics
+from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.tasks.insertion.pose_labels import POSE_LABELS
 
 SCHEDULES = ("constant", "exponential", "cosine")

@@ -111,7 +111,7 @@ def _live(rendering: dict[str, Any], config: PretrainConfig) -> LiveConfig:
 
 def _sizes(config: PretrainConfig) -> dict[str, int]:
     """The environment's settings that give the images of the encoder's sizes."""
-    from representation.image_modalities import IMAGE_MODALITIES
+    from vtenv.modalities import IMAGE_MODALITIES
 
     return {
         IMAGE_MODALITIES[key].size_setting or "": rows

@@ -16,8 +16,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from representation.image_modalities import IMAGE_MODALITIES
 from representation.runtime import EncoderSource, FrozenEncoder
+from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.validation import require
 
 EMBEDDING = "embedding"

@@ -20,7 +20,7 @@ from representation.augmentations import (
     dilate,
     rotate,
 )
-from representation.image_modalities import IMAGE_MODALITIES
+from vtenv.modalities import IMAGE_MODALITIES
 
 IDENTITY = {
     "noise": DepthNoise(std_mm=0.0),

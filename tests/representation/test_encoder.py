@@ -19,8 +19,7 @@ from representation.backbone import Backbone, PretrainedWeightsError
 from representation.bundled import bundled_encoders
 from representation.encoder_config import ImageRange
 from representation.encoder_files import EncoderFileError
-from representation.image_modalities import IMAGE_MODALITIES
-from vtenv.modalities import Modality
+from vtenv.modalities import IMAGE_MODALITIES, Modality
 
 GEL = IMAGE_MODALITIES["gel"]
 SHEAR = Modality(

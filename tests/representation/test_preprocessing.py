@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from representation.encoder_config import ImageRange
-from representation.image_modalities import IMAGE_MODALITIES
 from representation.preprocessing import normalise
+from vtenv.modalities import IMAGE_MODALITIES
 
 DEPTH = ImageRange(0.0, 1.0, (0.2, 0.4), missing_at_zero=True)
 
