@@ -31,7 +31,6 @@ from policies import machine
 from policies.progress import progress_bar
 from representation.data.dataset import Dataset, DatasetWriter
 from representation.data.sources import DatasetSource
-from representation.encoder import VisuotactileEncoder
 from representation.objectives.classification import Classification
 from representation.pretraining.training import (
     Provenance,
@@ -42,6 +41,7 @@ from representation.pretraining.training import (
     pretrain,
 )
 from representation.probes.tsne import tsne
+from representation.timm_encoder import VisuotactileEncoder
 from scripts import paper_figures
 from scripts.one_device import one_device
 from scripts.paper_runs import BACKBONES, Run, classify, joint_scores, project, shrink, study
@@ -221,7 +221,7 @@ def _train(folder: Path, name: str, runs: Mapping[str, Run], options: Options) -
         config = replace(config, start=str(folder / "runs" / run.start / "encoder"))
     config = fit_to_split(config, data["train"])
     fabric = make_fabric(config)
-    size = config.encoder.image_size
+    size = config.encoder.images["depth"][1]
     result = pretrain(
         config,
         make_source(config, data["train"], fabric),
@@ -245,7 +245,7 @@ def _train(folder: Path, name: str, runs: Mapping[str, Run], options: Options) -
 def _heldout(run: Run, encoder: VisuotactileEncoder, data: Dataset) -> DatasetSource:
     keys = ("depth", "contact", "connector")
     device = next(encoder.parameters()).device
-    fingers = encoder.config.num_fingers
+    fingers = encoder.config.images.get("contact", (None,))[0]
     return DatasetSource(
         data["heldout"], 64, keys, seed=0, device=device, fingers=fingers, shuffle=False
     )

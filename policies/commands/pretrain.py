@@ -240,7 +240,7 @@ def _rendered(plan: PretrainPlan, fabric: Fabric) -> LiveSource:
         plan.config.keys,
         device=fabric.device,
         seed=plan.config.seed,
-        fingers=plan.config.encoder.num_fingers,
+        fingers=plan.config.encoder.images.get("contact", (None,))[0],
         rank=fabric.global_rank,
         world_size=fabric.world_size,
     )

@@ -19,7 +19,7 @@ from representation.objectives.pose import PoseRegression
 from representation.objectives.soft_contrastive import SoftContrastive
 
 if TYPE_CHECKING:
-    from representation.encoder import VisuotactileEncoder
+    from representation.timm_encoder import VisuotactileEncoder
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "classification": Classification,
@@ -56,6 +56,7 @@ class WeightedSum(Objective):
         self.weights = {name: float(weights[name]) for name in objectives}
         parts = objectives.values()
         self.keys = tuple(dict.fromkeys(key for part in parts for key in part.keys))
+        self.reads_next = any(part.reads_next for part in parts)
         self.trains_fusion = any(part.trains_fusion for part in parts)
 
     def forward(
@@ -64,16 +65,7 @@ class WeightedSum(Objective):
         batch: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
     ) -> ObjectiveOutput:
-        """The sum; metrics are each objective's, as `name/metric`, and its `name/loss`.
-
-        Args:
-            encoder: The encoder to train.
-            batch: What all objectives read.
-            generator: Handed to each in turn.
-
-        Returns:
-            The loss and its metrics.
-        """
+        """The sum; metrics are each objective's, as `name/metric`, and its `name/loss`."""
         losses, metrics = [], {}
         for name, objective in self.objectives.items():
             output = cast(ObjectiveOutput, objective(encoder, batch, generator))

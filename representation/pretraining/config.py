@@ -13,9 +13,10 @@ import torch
 
 from representation.augmentations import Augment
 from representation.data.sources import Split, require_columns
-from representation.encoder import OBSERVATION_KEYS, EncoderConfig
+from representation.encoder_config import EncoderConfig
 from representation.objectives.combine import OBJECTIVES
 from representation.objectives.pose import pose_statistics
+from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.tasks.insertion.pose_labels import POSE_LABELS
 
 SCHEDULES = ("constant", "exponential", "cosine")
@@ -124,9 +125,12 @@ class PretrainConfig:
     @property
     def keys(self) -> tuple[str, ...]:
         """What a batch must hold."""
-        observed = [OBSERVATION_KEYS[modality] for modality in self.encoder.modalities]
-        read = [key for name in self.objectives for key in OBJECTIVES[name].keys]
-        return tuple(dict.fromkeys([*observed, *read]))
+        keys = list(self.encoder.keys)
+        for name in self.objectives:
+            objective = OBJECTIVES[name]
+            keys += [f"next_{key}" for key in self.encoder.keys if objective.reads_next]
+            keys += objective.keys
+        return tuple(dict.fromkeys(keys))
 
     def as_json(self) -> dict[str, Any]:
         """The fields, as `json` takes them."""
@@ -185,29 +189,27 @@ def fit_to_split(
         The configuration for this data.
 
     Raises:
-        ValueError: If the data lacks a column, or has another size or fewer fingers.
+        ValueError: If the data lacks a column, or has another size or fewer channels.
     """
     require_columns(split, config.keys)
     encoder = config.encoder
-    observed = [OBSERVATION_KEYS[modality] for modality in encoder.modalities]
-    first = split.read(np.zeros(1, dtype=np.int64), observed)
-    sizes = {}
-    for key, name, asked in (
-        ("depth", "image_size", image_size),
-        ("contact", "contact_size", contact_size),
-    ):
-        size = first[key].shape[-1] if key in first else getattr(encoder, name)
-        if asked is not None and asked != size and key in first:
+    encoder = with_sizes(config.encoder, image_size=image_size, contact_size=contact_size)
+    first = split.read(np.zeros(1, dtype=np.int64), encoder.keys)
+    asked = {"image_size": image_size, "contact_size": contact_size}
+    images = {}
+    for key, (channels, *sides) in encoder.images.items():
+        found, *size = first[key].shape[1:]
+        name = IMAGE_MODALITIES[key].size_setting if key in IMAGE_MODALITIES else None
+        if name is not None and asked.get(name) is not None and size != sides:
             raise ValueError(
-                f"{name}={asked}, but {key} in the data set has {size} x {size} pixels; leave "
-                f"{name} out, or make a data set of {asked} pixels"
+                f"{name}={asked[name]}, but {key} in the data set has {size[0]} x {size[1]} "
+                f"pixels; leave {name} out, or make a data set of {asked[name]} pixels"
             )
-        sizes[name] = asked or size
-    if "contact" in first and first["contact"].shape[1] < encoder.num_fingers:
-        raise ValueError(
-            f"the encoder takes {encoder.num_fingers} fingers, and the data set has "
-            f"{first['contact'].shape[1]}"
-        )
+        if found < channels:
+            raise ValueError(
+                f"the encoder takes {channels} channels of {key}, and the data set has {found}"
+            )
+        images[key] = (channels, size[0], size[1])
     options = {name: dict(given) for name, given in config.objective_options.items()}
     if "pose" in config.objectives and not {"mean", "std"} & set(options.get("pose", {})):
         poses = split.read(np.arange(len(split)), ["pose"])["pose"]
@@ -218,8 +220,23 @@ def fit_to_split(
             )
         mean, std = pose_statistics(torch.from_numpy(poses))
         options["pose"] = options.get("pose", {}) | {"mean": mean, "std": std}
-    encoder = replace(encoder, image_size=sizes["image_size"], contact_size=sizes["contact_size"])
-    return replace(config, encoder=encoder, objective_options=options)
+    return replace(config, encoder=encoder.with_images(images), objective_options=options)
+
+
+def with_sizes(encoder: EncoderConfig, **sizes: int | None) -> EncoderConfig:
+    """An encoder's configuration for images of other sizes.
+
+    Args:
+        encoder: The configuration.
+        sizes: Rows and columns by the setting of the environment, such as `image_size`; None
+            for what the configuration has.
+    """
+    images = {}
+    for key, (channels, rows, columns) in encoder.images.items():
+        record = IMAGE_MODALITIES.get(key)
+        size = sizes.get(record.size_setting or "") if record is not None else None
+        images[key] = (channels, rows, columns) if size is None else (channels, size, size)
+    return encoder.with_images(images)
 
 
 def learning_rate(config: PretrainConfig, epoch: int, fraction: float) -> float:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from representation.encoder_config import EncoderConfig
     from representation.pretraining.config import PretrainConfig
 
 _CONFIG_OPTIONS = {
@@ -28,16 +29,10 @@ _CONFIG_OPTIONS = {
     "compile",
     "seed",
 }
-_ENCODER_OPTIONS = {
-    "backbone": "backbone",
-    "modalities": "modalities",
-    "fusion": "fusion",
-    "pooling": "pooling",
-    "embedding_dim": "embedding_dim",
-    "fingers": "num_fingers",
-}
+_ENCODER_OPTIONS = {"backbone", "fusion", "pooling", "embedding_dim"}
+_IMAGE_OPTIONS = {"modalities", "fingers"}
 _SIZES = {"image_size", "contact_size"}
-OPTIONS = _CONFIG_OPTIONS | _ENCODER_OPTIONS.keys() | _SIZES | {"from_scratch"}
+OPTIONS = _CONFIG_OPTIONS | _ENCODER_OPTIONS | _IMAGE_OPTIONS | _SIZES | {"from_scratch"}
 """Names of those that change the configuration."""
 _BUDGETS = ("epochs", "max_steps", "max_minutes")
 
@@ -56,7 +51,7 @@ def changed(config: PretrainConfig, given: dict[str, Any]) -> PretrainConfig:
         ValueError: If one is not allowed.
     """
     changes = {name: value for name, value in given.items() if name in _CONFIG_OPTIONS}
-    encoder = {_ENCODER_OPTIONS[name]: v for name, v in given.items() if name in _ENCODER_OPTIONS}
+    encoder = {name: value for name, value in given.items() if name in _ENCODER_OPTIONS}
     if "backbone" in encoder:
         # What was chosen for another network does not fit this one.
         encoder = {"backbone_options": {}, "pooling": "average", "embedding_dim": None} | encoder
@@ -68,8 +63,22 @@ def changed(config: PretrainConfig, given: dict[str, Any]) -> PretrainConfig:
         changes |= {"objective": _objective(changes["objective"]), "objective_options": {}}
     if "augment" in changes:
         changes |= {"augment": _augment(changes["augment"]), "augment_options": {}}
-    encoder_config = dataclasses.replace(config.encoder, **encoder)
+    encoder_config = dataclasses.replace(_with_images(config.encoder, given), **encoder)
     return dataclasses.replace(config, encoder=encoder_config, **changes)
+
+
+def _with_images(encoder: EncoderConfig, given: dict[str, Any]) -> EncoderConfig:
+    """The configuration with the senses and fingers that were given."""
+    from representation.encoder_config import SENSES, EncoderConfig
+
+    images = dict(encoder.images)
+    if "modalities" in given:
+        images = {**EncoderConfig().images, **images}
+        chosen = {key for sense in given["modalities"] for key in SENSES[sense]}
+        images = {key: shape for key, shape in images.items() if key in chosen}
+    if "fingers" in given and "contact" in images:
+        images["contact"] = (given["fingers"], *images["contact"][1:])
+    return encoder.with_images(images)
 
 
 def _objective(text: str) -> str | dict[str, float]:

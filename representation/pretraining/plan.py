@@ -62,10 +62,10 @@ def new_plan(
     Raises:
         CommandError: If options do not go together, or with the data.
     """
-    from representation.first_encoder import require_buildable
+    from representation.pretraining.config import PretrainConfig, fit_to_split, with_sizes
+    from representation.pretraining.initial_encoder import require_buildable
     from representation.pretraining.presets import preset as find_preset
     from representation.pretraining.run_folder import RunFolder, RunFolderError
-    from representation.pretraining.training import PretrainConfig, fit_to_split
 
     if data is None and "engine" not in rendering:
         raise CommandError(
@@ -90,18 +90,10 @@ def new_plan(
         if dataset is not None:
             config = fit_to_split(config, dataset["train"], **sizes)
         else:
-            asked = {name: size for name, size in sizes.items() if size is not None}
-            config = dataclasses.replace(
-                config, encoder=dataclasses.replace(config.encoder, **asked)
-            )
+            config = dataclasses.replace(config, encoder=with_sizes(config.encoder, **sizes))
             live = _live(rendering, config)
         if held is not None:
-            fit_to_split(
-                config,
-                held["heldout"],
-                image_size=config.encoder.image_size,
-                contact_size=config.encoder.contact_size,
-            )
+            fit_to_split(config, held["heldout"], **_sizes(config))
         require_buildable(config)
     except RunFolderError as error:
         raise CommandError(f"{error} (--resume goes on with it)") from None
@@ -114,8 +106,17 @@ def _live(rendering: dict[str, Any], config: PretrainConfig) -> LiveConfig:
     """What is to be rendered for a configuration."""
     from representation.pretraining.live_source import LiveConfig
 
-    sizes = {"image_size": config.encoder.image_size, "contact_size": config.encoder.contact_size}
-    return LiveConfig(**rendering, settings=sizes)
+    return LiveConfig(**rendering, settings=_sizes(config))
+
+
+def _sizes(config: PretrainConfig) -> dict[str, int]:
+    """The environment's settings that give the images of the encoder's sizes."""
+    from vtenv.modalities import IMAGE_MODALITIES
+
+    return {
+        IMAGE_MODALITIES[key].size_setting or "": rows
+        for key, (_, rows, _) in config.encoder.images.items()
+    }
 
 
 def resumed_plan(

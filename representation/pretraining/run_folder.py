@@ -22,13 +22,13 @@ from typing import Any
 
 import torch
 
-from representation.encoder import VisuotactileEncoder
 from representation.encoder_files import EncoderFileError, load_weights
 from representation.model_card import write_card
 from representation.objectives.combine import build_objective
 from representation.objectives.objective import Objective
 from representation.pretraining.config import PretrainConfig
 from representation.tensor_file import write_tensors
+from representation.timm_encoder import VisuotactileEncoder
 from vtenv.atomic_write import atomic_write
 from vtenv.json_document import read_json
 

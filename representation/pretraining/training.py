@@ -20,8 +20,6 @@ from torch import Tensor, nn
 
 from representation.augmentations import Augment
 from representation.data.sources import DatasetSource, Source, Split
-from representation.encoder import VisuotactileEncoder
-from representation.first_encoder import first_encoder
 from representation.objectives.combine import build_objective
 from representation.objectives.objective import Objective
 from representation.pretraining.config import (
@@ -30,6 +28,7 @@ from representation.pretraining.config import (
     learning_rate,
 )
 from representation.pretraining.display import TrainingBar, scalar_log
+from representation.pretraining.initial_encoder import initial_encoder
 from representation.pretraining.run_folder import (
     Provenance,
     RunFolder,
@@ -37,6 +36,7 @@ from representation.pretraining.run_folder import (
     describe_objective,
     load_objective,
 )
+from representation.timm_encoder import VisuotactileEncoder
 
 __all__ = [
     "PretrainConfig",
@@ -152,7 +152,7 @@ def make_source(
         config.keys,
         seed=config.seed,
         device=fabric.device,
-        fingers=config.encoder.num_fingers,
+        fingers=config.encoder.images.get("contact", (None,))[0],
         shuffle=shuffle,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
@@ -327,7 +327,7 @@ class _Training:
         torch.manual_seed(config.seed)
         # A checkpoint has the weights: no need for those it began with.
         again = replace(config, pretrained=False, start=None)
-        encoder = first_encoder(config if state is None else again)
+        encoder = initial_encoder(config if state is None else again)
         objective = build_objective(config.objective, encoder, config.objective_options)
         self.learner = _Learner(encoder, objective)
         cuda = fabric.device.type == "cuda"
