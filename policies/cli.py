@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from policies.commands import CommandError
+from vtenv.interruption import end_as_interrupted
 
 COMMANDS = {
     "demo": "Watch a learned policy insert all four connectors: a table and a video.",
@@ -58,16 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 for success, 2 for an error that the user can put right, 130 when
-        interrupted.
+        interrupted: by Ctrl-C, SIGTERM or SIGHUP.
     """
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        code: int = tyro.extras.subcommand_cli_from_dict(
-            {name: _command(name, given) for name in COMMANDS},
-            prog="vtinsert",
-            description=_DESCRIPTION,
-            args=given,
-        )
+        with end_as_interrupted():
+            code: int = tyro.extras.subcommand_cli_from_dict(
+                {name: _command(name, given) for name in COMMANDS},
+                prog="vtinsert",
+                description=_DESCRIPTION,
+                args=given,
+            )
     except CommandError as error:
         print(f"vtinsert {given[0]}: {error}", file=sys.stderr)
         return 2

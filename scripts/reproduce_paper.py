@@ -27,8 +27,6 @@ import torch
 import tyro
 from rich.console import Console
 
-from policies import machine
-from policies.progress import progress_bar
 from representation.data.dataset import Dataset, DatasetWriter
 from representation.data.sources import DatasetSource
 from representation.encoder import VisuotactileEncoder
@@ -45,8 +43,10 @@ from representation.probes.tsne import tsne
 from scripts import paper_figures
 from scripts.one_device import one_device
 from scripts.paper_runs import BACKBONES, Run, classify, joint_scores, project, shrink, study
+from vtenv import provenance
 from vtenv.atomic_write import atomic_write
 from vtenv.grasps.grasps import POSE_LABELS, SPLITS, GraspConfig, grasp_blocks, num_grasps
+from vtenv.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,11 @@ def _write_data(folder: Path, options: Options, *, free: bool) -> None:
         kind="paper",
         settings=settings,
         labels=POSE_LABELS,
-        made={"command": _command(), "commit": machine.commit(), "versions": machine.versions()},
+        made={
+            "command": _command(),
+            "commit": provenance.commit(),
+            "versions": provenance.versions(),
+        },
     )
     with writer, progress_bar() as progress:
         bar = progress.add_task("Grasping", total=sum(num_grasps(config, s) for s in SPLITS))
@@ -231,9 +235,9 @@ def _train(folder: Path, name: str, runs: Mapping[str, Run], options: Options) -
         provenance=Provenance(
             data=f"the paper's grasps, {len(data['train']):,} of {size} pixels",
             command=_command(),
-            commit=machine.commit() or "unknown",
-            versions=machine.versions(),
-            hardware=machine.hardware(),
+            commit=provenance.commit() or "unknown",
+            versions=provenance.versions(),
+            hardware=provenance.hardware(),
         ),
         checkpoint_every=10,
     )
@@ -303,7 +307,7 @@ def _report(folder: Path, runs: Mapping[str, Run]) -> None:
     with atomic_write(folder / "table.md") as temporary:
         temporary.write_text(text)
     with atomic_write(folder / "results.json") as temporary:
-        document = {"hardware": machine.hardware(), "commit": machine.commit(), "runs": tests}
+        document = {"hardware": provenance.hardware(), "commit": provenance.commit(), "runs": tests}
         temporary.write_text(json.dumps(document, indent=2) + "\n")
     print(text)
 

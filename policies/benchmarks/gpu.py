@@ -19,8 +19,8 @@ from policies.benchmarks.device_clock import SENSING, STEPPING
 from policies.benchmarks.first_step import WORLDS, FirstStepError, first_step
 from policies.benchmarks.gpu_speed import REST, TORCH, SizeSpeed, measure_size
 from policies.commands import CommandError
-from policies.progress import progress_bar
 from representation.encoder import EncoderConfig, VisuotactileEncoder
+from vtenv.progress import progress_bar
 
 
 def measure(

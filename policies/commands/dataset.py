@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from policies import machine
 from policies.commands import CommandError, ConnectorName
 from policies.films.preview import preview
-from policies.progress import progress_bar
 from representation.data.dataset import Dataset, DatasetError, DatasetWriter
+from vtenv import provenance
 from vtenv.atomic_write import atomic_write
 from vtenv.collection.experience import (
     BehaviourMixture,
@@ -34,6 +33,7 @@ from vtenv.collection.experience import (
 )
 from vtenv.grasps.grasps import POSE_LABELS as GRASP_LABELS
 from vtenv.grasps.grasps import SPLITS, GraspConfig, grasp_blocks, num_grasps
+from vtenv.progress import progress_bar
 from vtenv.tasks.insertion.config import VTInsertConfig
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 from vtenv.tasks.insertion.pose_labels import POSE_LABELS
@@ -178,8 +178,8 @@ def _output(folder: Path) -> Iterator[None]:
 def _made() -> dict[str, Any]:
     return {
         "command": shlex.join(["vtinsert", *sys.argv[1:]]),
-        "commit": machine.commit(),
-        "versions": machine.versions(),
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
     }
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from policies.commands import CommandError
-from policies.progress import progress_bar
 from representation.pretraining import options
 from representation.pretraining.plan import PretrainPlan, new_plan, provenance, resumed_plan
+from vtenv.progress import progress_bar
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

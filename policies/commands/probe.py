@@ -17,9 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from policies import machine
 from policies.commands import CommandError
-from policies.progress import progress_bar
 from representation.bundled import bundled_encoders
 from representation.data.dataset import Dataset, DatasetError
 from representation.encoder import EncoderConfig, VisuotactileEncoder
@@ -41,7 +39,9 @@ from representation.probes.pictures import audit_figure, confusion_figure, tsne_
 from representation.probes.regions import REGIONS
 from representation.probes.report import MEAN, PIXELS, RANDOM, AuditReport
 from representation.probes.variables import unit
+from vtenv import provenance
 from vtenv.atomic_write import atomic_write
+from vtenv.progress import progress_bar
 
 _UNTRAINED = "random:"
 _DPI = 130
@@ -227,9 +227,9 @@ def _write(report: AuditReport, folder: Path, dataset: Dataset, data: Path) -> N
     made = {
         "command": shlex.join(["vtinsert", *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": machine.commit(),
-        "hardware": machine.hardware(),
-        "versions": machine.versions(),
+        "commit": provenance.commit(),
+        "hardware": provenance.hardware(),
+        "versions": provenance.versions(),
         "data": {"folder": str(data), "kind": dataset.kind, "fingerprint": dataset.fingerprint},
     }
     page = f"{report.to_markdown()}\nMade by `{made['command']}` at commit {made['commit']}.\n"

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from policies import machine
 from policies.commands import CommandError
 from representation.pretraining import options
+from vtenv.provenance import commit, hardware, versions
 
 if TYPE_CHECKING:
     from representation.data.dataset import Dataset
@@ -209,7 +209,7 @@ def provenance(plan: PretrainPlan, output: Path) -> Provenance:
         **known,
         command=plan.command,
         resume=shlex.join(["vtinsert", "pretrain", "--resume", "--output", str(output)]),
-        commit=machine.commit() or "not of a checkout",
-        versions=machine.versions(),
-        hardware=machine.hardware(),
+        commit=commit() or "not of a checkout",
+        versions=versions(),
+        hardware=hardware(),
     )
