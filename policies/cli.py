@@ -36,18 +36,22 @@ _DESCRIPTION = (
 )
 
 
-def load_command(name: str) -> Callable[..., int]:
+def load_command(name: str, arguments: Sequence[str] = ()) -> Callable[..., int]:
     """Import the function behind a command.
 
     Args:
         name: One of `COMMANDS`.
+        arguments: What it will be given.
 
     Returns:
         The function; it returns the exit code.
     """
-    command: Callable[..., int] = getattr(
-        importlib.import_module(f"policies.commands.{name}"), name
-    )
+    module = importlib.import_module(f"policies.commands.{name}")
+    if hasattr(module, "configured"):
+        # Its options' defaults follow from other options, such as the name of a preset.
+        configured: Callable[..., int] = module.configured(arguments)
+        return configured
+    command: Callable[..., int] = getattr(module, name)
     return command
 
 
@@ -94,7 +98,7 @@ def _flush() -> None:
 def _command(name: str, given: Sequence[str]) -> Callable[..., int]:
     """The function behind a command, or one with its summary where it is not asked for."""
     if given[0] == name:
-        return load_command(name)
+        return load_command(name, given[1:])
 
     def summary() -> int:
         raise AssertionError(f"{name} was not loaded")

@@ -1,6 +1,7 @@
 import hashlib
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import imageio.v3
@@ -54,6 +55,22 @@ def test_experience_is_written_and_summarised(tmp_path, capsys):
         assert not rows["action"][last].any()
     assert imageio.v3.imread(tmp_path / "data" / "preview.png").shape[2] == 3
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("kind", ["paper", "experience"])
+def test_what_ends_a_program_ends_it_as_ctrl_c_does(kind, tmp_path):
+    size = ["--frames", "1000000"] if kind == "experience" else ["--grasps", "100000"]
+    arguments = ["dataset", kind, *SMALL, *size, "--output", str(tmp_path / "data")]
+    code = "import sys; from policies.cli import main; sys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments])
+    deadline = time.monotonic() + 120
+    while not (tmp_path / ".data.partial" / "progress.json").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.terminate()
+    assert process.wait(60) == 130
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_same_seed_makes_the_same_files(made, tmp_path):

@@ -98,3 +98,47 @@ def choose_modalities(
     )
     listed = {key: record for key, record in available.items() if key in keys}
     return tuple({**listed, **{m.key: m for m in own}}.values())
+
+
+DEPTH = Modality(
+    key="depth",
+    label="Overhead depth",
+    unit="m",
+    shape=(1,),
+    low=0.0,
+    high=1.0,
+    size_setting="image_size",
+    encoded_range=(0.25, 0.45),
+    missing_at_zero=True,
+    storage=1e-5,
+)
+"""Planar depth from overhead; 0 for no return."""
+
+GEL = Modality(
+    key="gel",
+    label="Gel indentation",
+    unit="mm",
+    shape=(2,),
+    low=0.0,
+    high=6.0,
+    size_setting="contact_size",
+    encoded_range=(0.0, 2.0),
+)
+"""How deep the gel of the left and the right finger is pressed in."""
+
+CONTACT = Modality(
+    key="contact",
+    label="Contact mask",
+    unit="1",
+    shape=(2,),
+    low=0,
+    high=1,
+    dtype="uint8",
+    size_setting="contact_size",
+    encoded_range=(0.0, 1.0),
+    storage="bits",
+)
+"""Where the gel of the left and the right finger is touched."""
+
+IMAGE_MODALITIES = {modality.key: modality for modality in (DEPTH, CONTACT, GEL)}
+"""Images that every task has, by key."""

@@ -33,6 +33,7 @@ from vtenv.collection.experience import (
 )
 from vtenv.grasps.grasps import POSE_LABELS as GRASP_LABELS
 from vtenv.grasps.grasps import SPLITS, GraspConfig, grasp_blocks, num_grasps
+from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.progress import progress_bar
 from vtenv.tasks.insertion.config import VTInsertConfig
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
@@ -170,8 +171,8 @@ def _output(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CommandError(
-            f"cannot write {folder}: {error.strerror or error}; choose another folder with "
-            "--output, or make room"
+            f"cannot write {folder}: {error.strerror or error}; make room and give the same "
+            "command again, or choose another folder with --output"
         ) from None
 
 
@@ -207,21 +208,24 @@ def _write_grasps(options: Paper | Clutter) -> None:
     except ValueError as error:
         raise CommandError(str(error)) from None
     total = sum(num_grasps(config, split) for split in SPLITS)
-    with (
-        DatasetWriter(
-            options.output,
-            kind="clutter" if objects else "paper",
-            settings={"seed": options.seed, **dataclasses.asdict(config)},
-            labels=GRASP_LABELS,
-            made=_made(),
-        ) as writer,
-        progress_bar() as progress,
-    ):
-        bar = progress.add_task("Grasping", total=total)
-        for split in SPLITS:
-            for block in grasp_blocks(config, split, options.seed, _BLOCK, threads):
-                writer.append(split, block)
-                progress.advance(bar, len(block["connector"]))
+    writer = DatasetWriter(
+        options.output,
+        kind="clutter" if objects else "paper",
+        settings={"seed": options.seed, **dataclasses.asdict(config)},
+        labels=GRASP_LABELS,
+        codes={"connector": CONNECTOR_NAMES},
+        modalities=IMAGE_MODALITIES,
+        made=_made(),
+    )
+    with writer, _kept(writer):
+        if not writer.sealed:
+            with progress_bar() as progress:
+                bar = progress.add_task("Grasping", total=total)
+                for split in SPLITS:
+                    for block in grasp_blocks(config, split, options.seed, _BLOCK, threads):
+                        writer.append(split, block)
+                        progress.advance(bar, len(block["connector"]))
+        _finish(writer)
 
 
 @dataclass(frozen=True)
@@ -280,30 +284,57 @@ def _write_experience(options: ExperienceOptions) -> None:
             **dataclasses.asdict(plan),
         },
         labels=POSE_LABELS,
+        codes={"connector": CONNECTOR_NAMES},
+        modalities=IMAGE_MODALITIES,
         made=_made(),
-        resumable=True,
     )
+    with writer, _kept(writer, plan.parts):
+        if writer.completed < plan.parts:
+            _play(writer, options, plan, environment)
+        _finish(writer)
+
+
+def _play(
+    writer: DatasetWriter,
+    options: ExperienceOptions,
+    plan: _Plan,
+    environment: Mapping[str, Any],
+) -> None:
+    """Play the parts that are not there yet."""
+    with progress_bar() as progress:
+        # The bar comes first: the first run of all compiles, and settles the grasps.
+        part_frames = plan.worlds * plan.steps
+        done = writer.completed * part_frames
+        bar = progress.add_task("Playing", total=plan.parts * part_frames, completed=done)
+        if writer.completed:
+            progress.console.print(f"Going on after {done:,} frames")
+        with contextlib.closing(_experience(options, plan, environment)) as experience:
+            for part in range(writer.completed, plan.parts):
+                rows = experience.rows((options.seed, part))
+                rows = _each(rows, lambda: progress.advance(bar, plan.worlds))
+                _append_part(writer, options, part, record(rows, plan.steps))
+
+
+@contextlib.contextmanager
+def _kept(writer: DatasetWriter, parts: int = 0) -> Iterator[None]:
+    """Say what of an interrupted data set is kept."""
     try:
-        with writer, progress_bar() as progress:
-            # The bar comes first: the first run of all compiles, and settles the grasps.
-            part_frames = plan.worlds * plan.steps
-            done = writer.completed * part_frames
-            bar = progress.add_task("Playing", total=plan.parts * part_frames, completed=done)
-            if writer.completed:
-                progress.console.print(f"Going on after {done:,} frames")
-            with contextlib.closing(_experience(options, plan, environment)) as experience:
-                for part in range(writer.completed, plan.parts):
-                    rows = experience.rows((options.seed, part))
-                    rows = _each(rows, lambda: progress.advance(bar, plan.worlds))
-                    _append_part(writer, options, part, record(rows, plan.steps))
-    except KeyboardInterrupt:
-        if writer.completed < plan.parts and writer.temporary.exists():
+        yield
+    except (KeyboardInterrupt, OSError):
+        if writer.completed:
             print(
-                f"\nInterrupted. {writer.completed} of {plan.parts} parts are kept in "
+                f"\nInterrupted. {writer.completed} of {parts} parts are kept in "
                 f"{writer.temporary}; the same command goes on from there.",
                 file=sys.stderr,
             )
         raise
+
+
+def _finish(writer: DatasetWriter) -> None:
+    """Write the manifest, and a picture of samples beside it: the folder is then whole."""
+    writer.seal()
+    with atomic_write(writer.temporary / PREVIEW_FILE) as temporary:
+        imageio.v3.imwrite(temporary, preview(Dataset.open(writer.temporary)))
 
 
 def _experience(
@@ -354,12 +385,8 @@ def _check(folder: Path) -> int:
 
 
 def _show(folder: Path) -> int:
-    opened = Dataset.open(folder)
-    _print(opened)
-    path = folder / PREVIEW_FILE
-    with _output(path), atomic_write(path) as temporary:
-        imageio.v3.imwrite(temporary, preview(opened))
-    print(f"Data set: {folder}\nSamples: {path}")
+    _print(Dataset.open(folder))
+    print(f"Data set: {folder}\nSamples: {folder / PREVIEW_FILE}")
     return 0
 
 
@@ -388,9 +415,10 @@ def _table(opened: Dataset) -> Table:
     for name, split in opened.splits.items():
         table.add_column(name, justify="right")
         read = split.read(np.arange(len(split)), columns if has_regions else columns[:1])
-        counts = np.bincount(read["connector"], minlength=len(CONNECTOR_NAMES))
+        names = opened.codes["connector"]
+        counts = np.bincount(read["connector"], minlength=len(names))
         cells = {"rows": f"{len(split):,}"}
-        cells |= {n: f"{count:,}" for n, count in zip(CONNECTOR_NAMES, counts, strict=True)}
+        cells |= {n: f"{count:,}" for n, count in zip(names, counts, strict=True)}
         if has_regions:
             depth, lateral = read["insertion_depth_mm"], read["lateral_mm"]
             stuck = jammed(depth, lateral, read["contact_force_n"])

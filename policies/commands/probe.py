@@ -22,7 +22,7 @@ from representation.bundled import bundled_encoders
 from representation.data.dataset import Dataset, DatasetError
 from representation.encoder import EncoderConfig, VisuotactileEncoder
 from representation.encoder_files import EncoderFileError
-from representation.pretraining.run_folder import RunFolderError, load_objective
+from representation.pretraining.run_folder import load_objective
 from representation.probes.audit import audit, untrained
 from representation.probes.embed import Progress
 from representation.probes.gate import CONNECTOR
@@ -42,6 +42,7 @@ from representation.probes.variables import unit
 from vtenv import provenance
 from vtenv.atomic_write import atomic_write
 from vtenv.progress import progress_bar
+from vtenv.run_folder import RunFolderError
 
 _UNTRAINED = "random:"
 _DPI = 130

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from representation.data.dataset import Dataset, Split
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 from vtenv.tasks.insertion.regions import jammed, near_contact
 
 Image = NDArray[np.uint8]
@@ -40,7 +39,7 @@ def preview(dataset: Dataset, split: str = "train") -> Image:
     connector = rows.read(np.arange(len(rows)), ("connector",))["connector"]
     chosen = {
         name: _choose(rows, np.flatnonzero(connector == number))
-        for number, name in enumerate(CONNECTOR_NAMES)
+        for number, name in enumerate(dataset.codes["connector"])
         if (connector == number).any()
     }
     shown = rows.read(np.concatenate(list(chosen.values())))

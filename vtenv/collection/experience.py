@@ -13,9 +13,11 @@ import numpy as np
 from array_api_compat import device, to_device
 from numpy.typing import NDArray
 
+from vtenv.modalities import IMAGE_MODALITIES, Modality
 from vtenv.state import Array, WorldState, constant, namespace
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 from vtenv.tasks.insertion.expert import expert_action
+from vtenv.tasks.insertion.pose_labels import POSE_LABELS
 from vtenv.tasks.insertion.task import ACTION_SCALE, STATE_SIZE, Geometry
 from vtenv.vector_env import VTInsertVectorEnv
 
@@ -23,6 +25,8 @@ BEHAVIOURS = ("expert", "biased", "noisy", "hover", "walk")
 """What an episode may be about, by code."""
 
 _MODALITIES = ("depth", "contact", "proprio", "state")
+_COLUMNS = ("depth", "contact", "proprio", "action", "connector", "episode", "pose")
+_COLUMNS += ("insertion_depth_mm", "lateral_mm", "contact_force_n")
 _BIAS = (0.003, 0.003, 0.1, 0.1)
 """Greatest error of a biased expert about the tip: y, z in [m], yaw, pitch in [rad]."""
 _NEW_BIAS = 0.04
@@ -200,6 +204,26 @@ class Experience:
             modalities=_MODALITIES,
             **settings,
         )
+
+    @property
+    def modalities(self) -> dict[str, Modality]:
+        """Records of the columns that are observations, by key."""
+        return {key: IMAGE_MODALITIES[key] for key in _MODALITIES if key in IMAGE_MODALITIES}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of what `rows` yields."""
+        return _COLUMNS
+
+    @property
+    def codes(self) -> dict[str, tuple[str, ...]]:
+        """Names that the whole numbers of a column stand for, by column."""
+        return {"connector": CONNECTOR_NAMES}
+
+    @property
+    def pose_labels(self) -> tuple[str, ...]:
+        """Names of the columns of `pose`."""
+        return POSE_LABELS
 
     def rows(self, seed: int | Sequence[int]) -> Iterator[dict[str, Array]]:
         """Start every world anew, and yield a row of each at every step, without end.
