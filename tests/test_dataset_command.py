@@ -34,7 +34,7 @@ def made(tmp_path_factory):
 
 
 def test_experience_is_written_and_summarised(tmp_path, capsys):
-    assert experience(tmp_path / "data", "--heldout", "0.3", "--connector", "pin") == 0
+    assert experience(tmp_path / "data", "--heldout", "0.3", "--connectors", "pin") == 0
     captured = capsys.readouterr()
     for word in ("train", "heldout", "episodes", "near", "jammed", "preview.png"):
         assert word in captured.out
@@ -42,11 +42,12 @@ def test_experience_is_written_and_summarised(tmp_path, capsys):
     dataset.verify()
     assert dataset.kind == "experience"
     assert dataset.made["commit"] and dataset.made["versions"]["mujoco"]
-    assert dataset.settings["connector"] == "pin"
+    assert dataset.settings["connectors"] == ["pin"]
     assert dataset.settings["mixture"]["biased"] > 0
     read = {name: s.read(np.arange(len(s))) for name, s in dataset.splits.items()}
     assert sum(len(rows["episode"]) for rows in read.values()) == 600
-    assert all((rows["connector"] == 1).all() for rows in read.values())
+    assert dataset.codes["connector"] == ("pin",)
+    assert all((rows["connector"] == 0).all() for rows in read.values())
     assert not set(read["train"]["episode"]) & set(read["heldout"]["episode"])
     for name, rows in read.items():
         transitions = dataset[name].transitions()
@@ -157,6 +158,7 @@ def test_what_is_there_is_shown_and_checked(made, tmp_path, capsys):
     [
         (["experience", "--image-size", "4"], "8 to 512"),
         (["experience", "--clearance-mm", "9"], "0.1 to 2"),
+        (["experience", "--connectors", "hdmi"], "aux, pin"),
         (["experience", "--frames", "0"], "at least 1"),
         (["experience", "--worlds", "0"], "at least 1"),
         (["experience", "--threads", "0"], "at least 1"),

@@ -51,6 +51,7 @@ def test_a_step_yields_a_row_of_every_world(stream):
         "insertion_depth_mm": (np.float32, ()),
         "lateral_mm": (np.float32, ()),
         "contact_force_n": (np.float32, ()),
+        "region": (np.int64, ()),
     }
     assert {name: (v.dtype, v.shape[1:]) for name, v in row.items()} == expected
     assert {len(values) for values in row.values()} == {32}
@@ -127,6 +128,13 @@ def test_about_half_is_near_contact_and_some_is_jammed(played):
     assert (near & (lateral < 0.5)).mean() > 0.02
     assert (near & (lateral > 2)).mean() > 0.1
     assert set(played["connector"]) == set(range(len(CONNECTOR_NAMES)))
+
+
+def test_the_region_is_the_last_that_a_state_is_in(stream, played):
+    assert stream.codes["region"] == ("elsewhere", "near", "jammed")
+    where = [played[name] for name in ("insertion_depth_mm", "lateral_mm")]
+    assert np.array_equal(played["region"] >= 1, near_contact(*where))
+    assert np.array_equal(played["region"] == 2, jammed(*where, played["contact_force_n"]))
 
 
 def test_near_contact_and_jammed():

@@ -31,13 +31,6 @@ def make_source():
         source.close()
 
 
-def test_it_knows_what_experience_has():
-    experience = Experience(1, **SIZES)
-    row = next(experience.rows(0))
-    experience.close()
-    assert set(experience.columns) == set(row)
-
-
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_finds_what_it_reads(make_source, name):
     keys = PretrainConfig(objective=name).keys
@@ -144,7 +137,7 @@ def test_what_cannot_be_rendered_is_said(change, expected):
 
 def test_what_cannot_be_drawn_is_said(make_source):
     with pytest.raises(ValueError, match="no gel, force; it has depth"):
-        make_source(("gel", "next_force"))
+        make_source(("gel", "next_force")).fill()
     with pytest.raises(ValueError, match="multiple of 3"):
         make_source(world_size=3)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import gymnasium
 import imageio.v3
 import numpy as np
 import tyro
@@ -20,31 +21,24 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from policies.commands import CommandError, ConnectorName
+from policies.commands import CommandError
 from policies.films.preview import preview
 from representation.data.dataset import Dataset, DatasetError, DatasetWriter
 from vtenv import provenance
 from vtenv.atomic_write import atomic_write
 from vtenv.collection.experience import (
-    BehaviourMixture,
     Experience,
+    column_codes,
     heldout_episodes,
+    make_task,
     record,
 )
 from vtenv.grasps.grasps import POSE_LABELS as GRASP_LABELS
 from vtenv.grasps.grasps import SPLITS, GraspConfig, grasp_blocks, num_grasps
 from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.progress import progress_bar
-from vtenv.tasks.insertion.config import VTInsertConfig
+from vtenv.tasks.insertion.behaviours import BehaviourMixture
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
-from vtenv.tasks.insertion.pose_labels import POSE_LABELS
-from vtenv.tasks.insertion.regions import (
-    JAMMED_FORCE_N,
-    NEAR_DEPTH_MM,
-    NEAR_LATERAL_MM,
-    jammed,
-    near_contact,
-)
 
 PREVIEW_FILE = "preview.png"
 
@@ -102,8 +96,12 @@ class ExperienceOptions:
     """Rows in all; rounded up so that every world plays as many steps."""
     heldout: float = 0.1
     """Part of the episodes that is held out, 0 to 0.5."""
-    connector: Literal["random"] | ConnectorName = "random"
-    """Connector of the episodes, or random."""
+    task: str = "VTInsert-v0"
+    """The environment's id."""
+    connectors: tuple[str, ...] = CONNECTOR_NAMES
+    """Connectors of the episodes."""
+    modalities: tuple[str, ...] = ("depth", "contact", "proprio")
+    """What is observed: keys of the task's modalities, such as gel."""
     image_size: int = 64
     """Rows and columns of the overhead depth image."""
     contact_size: int = 64
@@ -261,21 +259,23 @@ def _write_experience(options: ExperienceOptions) -> None:
         given = getattr(options, name)
         _require(given is None or given >= 1, name, given, "at least 1")
     environment = {
-        "connector": options.connector,
+        "connectors": list(options.connectors),
+        "modalities": list(options.modalities),
         "image_size": options.image_size,
         "contact_size": options.contact_size,
         "clearance_mm": options.clearance_mm,
         "depth_noise_mm": options.depth_noise_mm,
     }
     try:
-        VTInsertConfig.from_settings(**environment)  # type: ignore[arg-type]
-    except ValueError as error:
+        task = make_task(options.task, **environment)
+    except (ValueError, TypeError, gymnasium.error.Error) as error:
         raise CommandError(str(error)) from None
     plan = _Plan.of(options)
     writer = DatasetWriter(
         options.output,
         kind="experience",
         settings={
+            "task": options.task,
             "seed": options.seed,
             "heldout": options.heldout,
             **environment,
@@ -283,9 +283,9 @@ def _write_experience(options: ExperienceOptions) -> None:
             "engine": options.engine,
             **dataclasses.asdict(plan),
         },
-        labels=POSE_LABELS,
-        codes={"connector": CONNECTOR_NAMES},
-        modalities=IMAGE_MODALITIES,
+        labels=task.pose_labels,
+        codes=column_codes(task),
+        modalities=task.modalities,
         made=_made(),
     )
     with writer, _kept(writer, plan.parts):
@@ -343,6 +343,7 @@ def _experience(
     try:
         return Experience(
             plan.worlds,
+            task=options.task,
             mixture=options.mixture,
             engine=options.engine,
             device=options.device,
@@ -391,42 +392,26 @@ def _show(folder: Path) -> int:
 
 
 def _print(opened: Dataset) -> None:
-    Console(highlight=False).print(_table(opened))
-    if _has_regions(opened):
-        low, high = NEAR_DEPTH_MM
-        print(
-            f"Near contact: the tip {-low:g} mm before the mouth to {high:g} mm inside, at most "
-            f"{NEAR_LATERAL_MM:g} mm from its axis.\n"
-            f"Jammed: of these, pressed from outside with over {JAMMED_FORCE_N:g} N."
-        )
-
-
-def _has_regions(opened: Dataset) -> bool:
-    return "insertion_depth_mm" in opened.columns
-
-
-def _table(opened: Dataset) -> Table:
     """What each split holds: a column a split."""
-    has_regions = _has_regions(opened)
     table = Table(title=f"{opened.kind}: {opened.bytes / 2**20:,.0f} MiB")
     table.add_column("")
-    columns = ("connector", "episode", "insertion_depth_mm", "lateral_mm", "contact_force_n")
     lines: dict[str, list[str]] = {}
     for name, split in opened.splits.items():
         table.add_column(name, justify="right")
-        read = split.read(np.arange(len(split)), columns if has_regions else columns[:1])
+        wanted = [
+            column for column in ("connector", "episode", "region") if column in split.columns
+        ]
+        read = split.read(np.arange(len(split)), wanted)
         names = opened.codes["connector"]
         counts = np.bincount(read["connector"], minlength=len(names))
         cells = {"rows": f"{len(split):,}"}
         cells |= {n: f"{count:,}" for n, count in zip(names, counts, strict=True)}
-        if has_regions:
-            depth, lateral = read["insertion_depth_mm"], read["lateral_mm"]
-            stuck = jammed(depth, lateral, read["contact_force_n"])
+        if "episode" in read:
             cells["episodes"] = f"{len(np.unique(read['episode'])):,}"
-            cells["near contact"] = f"{near_contact(depth, lateral).mean():.1%}"
-            cells["jammed"] = f"{stuck.mean():.1%}"
+        for code, region in enumerate(opened.codes.get("region", ("",))[1:], start=1):
+            cells[region] = f"{(read['region'] >= code).mean():.1%}"
         for heading, cell in cells.items():
             lines.setdefault(heading, []).append(cell)
     for heading, line in lines.items():
         table.add_row(heading, *line)
-    return table
+    Console(highlight=False).print(table)

@@ -52,7 +52,8 @@ class LiveSource:
         world_size: Number of these processes.
 
     Raises:
-        ValueError: If there is no such column, or the processes do not divide the batch.
+        ValueError: If the processes do not divide the batch; or, at the first row, if there is no
+            such column.
     """
 
     def __init__(
@@ -76,9 +77,6 @@ class LiveSource:
                 f"choose a multiple of {world_size}"
             )
         names = [key.removeprefix(NEXT) for key in keys]
-        columns = experience.columns
-        if unknown := [name for name in names if name not in columns]:
-            raise ValueError(f"experience has no {', '.join(unknown)}; it has {', '.join(columns)}")
         self._keys = tuple(dict.fromkeys(keys))
         self._followed = any(key.startswith(NEXT) for key in keys)
         self._experience, self._share = experience, batch_size // world_size
@@ -168,7 +166,10 @@ class LiveSource:
     def _step(self) -> None:
         if self._stream is None:
             self._stream = self._experience.rows((self._seed, self._rank, _STREAM))
-        self.buffer.append(next(self._stream))
+        row = next(self._stream)
+        if unknown := [name for name in self.buffer.columns if name not in row]:
+            raise ValueError(f"experience has no {', '.join(unknown)}; it has {', '.join(row)}")
+        self.buffer.append(row)
         self.rendered += self._experience.num_envs
 
     def _wait(self) -> None:
