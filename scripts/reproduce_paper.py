@@ -29,12 +29,12 @@ from rich.console import Console
 
 from representation.data.dataset import Dataset, DatasetWriter
 from representation.data.sources import DatasetSource
-from representation.encoder import VisuotactileEncoder
 from representation.objectives.classification import Classification
-from representation.pretraining.config import fit_to_split
+from representation.pretraining.fit import fit_to_split
 from representation.pretraining.run_folder import TrainingData, load_objective
 from representation.pretraining.training import make_fabric, make_source, pretrain
 from representation.probes.tsne import tsne
+from representation.timm_encoder import VisuotactileEncoder
 from scripts import paper_figures
 from scripts.one_device import one_device
 from scripts.paper_runs import BACKBONES, Run, classify, joint_scores, project, shrink, study
@@ -224,7 +224,7 @@ def _train(folder: Path, name: str, runs: Mapping[str, Run], options: Options) -
         config = replace(config, start=str(folder / "runs" / run.start / "encoder"))
     config = fit_to_split(config, data["train"])
     fabric = make_fabric(config)
-    size = config.encoder.image_size
+    size = config.encoder.images["depth"][1]
     result = pretrain(
         config,
         make_source(config, data["train"], fabric),
@@ -243,7 +243,7 @@ def _train(folder: Path, name: str, runs: Mapping[str, Run], options: Options) -
 def _heldout(run: Run, encoder: VisuotactileEncoder, data: Dataset) -> DatasetSource:
     keys = ("depth", "contact", "connector")
     device = next(encoder.parameters()).device
-    channels = {"contact": encoder.config.num_fingers}
+    channels = {key: shape[0] for key, shape in encoder.config.images.items()}
     return DatasetSource(
         data["heldout"], 64, keys, seed=0, device=device, channels=channels, shuffle=False
     )

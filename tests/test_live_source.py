@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from representation.objectives.combine import OBJECTIVES
-from representation.pretraining.config import PretrainConfig, fit_to_split
+from representation.pretraining.config import PretrainConfig
+from representation.pretraining.fit import fit_to_split
 from representation.pretraining.live_config import LiveConfig
 from representation.pretraining.live_source import LiveSource, live_source
 from vtenv.collection.experience import Experience
@@ -110,7 +111,7 @@ def test_its_rows_stand_in_for_a_split(make_source):
     np.testing.assert_allclose(
         config.objective_options["pose"]["mean"], poses.mean(axis=0), rtol=1e-4, atol=1e-4
     )
-    assert (config.encoder.image_size, config.encoder.contact_size) == (16, 16)
+    assert config.encoder.images == {"depth": (1, 16, 16), "contact": (2, 16, 16)}
 
 
 def test_few_pairs_are_of_few_worlds_with_whole_episodes():

@@ -92,7 +92,7 @@ def test_a_preset_trains_and_its_run_can_be_taken_up(grasps, tmp_path, capsys):
     assert document["hardware"]["cores"] >= 1
     assert (config["epochs"], config["seed"], config["learning_rate"]) == (2, 3, 0.01)
     assert config["weight_decay"] == 0  # not what was left out
-    assert (config["encoder"]["image_size"], config["encoder"]["num_fingers"]) == (32, 1)
+    assert config["encoder"]["images"] == {"depth": [1, 32, 32], "contact": [1, 32, 32]}
     assert config["pretrained"] is False
     assert (output / "encoder" / "README.md").is_file()
 

@@ -16,7 +16,11 @@ from representation.probes.audit import untrained
 from representation.probes.report import AuditReport
 
 SIZE = 16
-CONFIG = EncoderConfig(backbone="test_vit", image_size=SIZE, contact_size=SIZE, embedding_dim=8)
+CONFIG = EncoderConfig(
+    backbone="test_vit",
+    images={"depth": (1, SIZE, SIZE), "contact": (2, SIZE, SIZE)},
+    embedding_dim=8,
+)
 FILES = {"report.json", "report.md", "audit.png", "confusion.png", "tsne.png"}
 
 

@@ -221,7 +221,7 @@ def _measure_encoders(
     try:
         with progress_bar() as progress:
             for name, encoder in encode_speed.candidates(names):
-                size = encoder.config.image_size
+                size = next(iter(encoder.image_shapes.values()))[1]
                 task = progress.add_task(f"{name}, {size} px", total=repetitions)
                 timings += encode_speed.measure(
                     name,

@@ -16,6 +16,7 @@ import tyro
 
 from policies.commands import CommandError
 from policies.commands.option_fields import given, option_fields
+from representation.encoder_config import SENSES, EncoderConfig
 from representation.pretraining.config import BUDGETS, PretrainConfig
 from representation.pretraining.live_config import LiveConfig
 from vtenv.run_folder import RunFolderError
@@ -92,7 +93,11 @@ _CONFIG = tuple(
     for field in dataclasses.fields(PretrainConfig)
     if field.name not in ("encoder", "objective_options", "augment_options")
 )
-_ENCODER = ("backbone", "fusion", "pooling", "embedding_dim", "num_heads")
+_ENCODER = tuple(
+    field.name
+    for field in dataclasses.fields(EncoderConfig)
+    if field.name not in ("images", "ranges", "backbone_options")
+)
 _LIVE = ("worlds", "pairs", "reuse")
 _DATA = ("data", "live", "live_device", "heldout", "preset")
 _CHANGES = ("from_scratch", "modalities", "fingers", "image_size", "contact_size")
@@ -231,10 +236,6 @@ def _changed(base: PretrainConfig, run: RunOptions, options: dict[str, Any]) -> 
     """The preset's configuration with the options that were given."""
     encoder = {name: value for name, value in options.items() if name in _ENCODER}
     changes = {name: value for name, value in options.items() if name not in _ENCODER}
-    if run.modalities is not None:
-        encoder["modalities"] = run.modalities
-    if run.fingers is not None:
-        encoder["num_fingers"] = run.fingers
     if any(name in changes for name in BUDGETS):
         changes |= {name: changes.get(name) for name in BUDGETS}
     if run.from_scratch or "start" in changes:
@@ -243,8 +244,21 @@ def _changed(base: PretrainConfig, run: RunOptions, options: dict[str, Any]) -> 
         changes |= {"objective": _objective(changes["objective"]), "objective_options": {}}
     if "augment" in changes:
         changes |= {"augment": _augment(changes["augment"]), "augment_options": {}}
-    config = dataclasses.replace(base.encoder, **encoder)
+    config = dataclasses.replace(base.encoder.with_images(_images(base, run)), **encoder)
     return dataclasses.replace(base, encoder=config, **changes)
+
+
+def _images(base: PretrainConfig, run: RunOptions) -> dict[str, tuple[int, int, int]]:
+    """The preset's images, of the senses and with the fingers that were given."""
+    images = dict(base.encoder.images)
+    if run.modalities is not None:
+        chosen = {key for sense in run.modalities for key in SENSES[sense]}
+        images = {**EncoderConfig().images, **images}
+        images = {key: shape for key, shape in images.items() if key in chosen}
+    if run.fingers is not None:
+        touch = [key for key in images if key in SENSES["touch"]]
+        images |= {key: (run.fingers, *images[key][1:]) for key in touch}
+    return images
 
 
 def _text(value: Any) -> str:
@@ -281,7 +295,7 @@ def _augment(text: str) -> str | tuple[str, ...]:
 
 def _train(plan: PretrainPlan, run: RunOptions) -> PretrainResult | None:
     """Train; the result, where this is the first process."""
-    from representation.pretraining.config import fit_to_split
+    from representation.pretraining.fit import fit_to_split
     from representation.pretraining.training import make_fabric, make_source, pretrain
     from vtenv import provenance
 

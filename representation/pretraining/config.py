@@ -5,19 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self, get_args
 
-import numpy as np
-import torch
-
-from representation.augmentations import Augment
-from representation.data.sources import Split, require_columns
-from representation.encoder import OBSERVATION_KEYS, EncoderConfig
-from representation.objectives.combine import OBJECTIVES
-from representation.objectives.pose import pose_statistics
+from representation.encoder_config import EncoderConfig
 from vtenv.json_document import from_document
-from vtenv.tasks.insertion.pose_labels import POSE_LABELS
 from vtenv.validation import require
 
 Schedule = Literal["constant", "exponential", "cosine"]
@@ -30,6 +22,9 @@ BUDGETS = ("epochs", "max_steps", "max_minutes")
 @dataclass(frozen=True)
 class PretrainConfig:
     """What decides the result of a training run, data apart. Saved with it.
+
+    Names of networks, objectives and augmentations are looked up where they are built, or by
+    `representation.pretraining.initial_encoder.require_buildable`: this needs no torch.
 
     Raises:
         ValueError: If a value is not allowed; names it and what is.
@@ -49,7 +44,7 @@ class PretrainConfig:
     """Whether the backbones start from ImageNet weights."""
     start: str | None = None
     """An encoder (a bundled name, a folder or a hub id) whose backbones training starts from, for
-    the modalities that both have; None for new ones."""
+    the images that both have; None for new ones."""
     batch_size: int = 64
     """Samples in a step, over all processes."""
     epochs: int | None = 50
@@ -84,11 +79,7 @@ class PretrainConfig:
     """Of initial weights, order, augmentation and masking."""
 
     def __post_init__(self) -> None:
-        names = [self.objective] if isinstance(self.objective, str) else list(self.objective)
-        known = bool(names) and set(names) <= set(OBJECTIVES)
-        allowed = f"one or more of {', '.join(OBJECTIVES)}"
-        require(known, "objective", self.objective, allowed)
-        Augment(self.augment, self.augment_options)
+        require(bool(self.objective), "objective", self.objective, "one or more")
         given = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
@@ -121,14 +112,20 @@ class PretrainConfig:
     @property
     def keys(self) -> tuple[str, ...]:
         """What a batch must hold."""
-        observed = [OBSERVATION_KEYS[modality] for modality in self.encoder.modalities]
-        read = [key for name in self.objectives for key in OBJECTIVES[name].keys]
-        return tuple(dict.fromkeys([*observed, *read]))
+        from representation.objectives.combine import OBJECTIVES, require_objectives
+
+        require_objectives(self.objectives)
+        keys = list(self.encoder.keys)
+        for name in self.objectives:
+            objective = OBJECTIVES[name]
+            keys += [f"next_{key}" for key in self.encoder.keys if objective.reads_next]
+            keys += objective.keys
+        return tuple(dict.fromkeys(keys))
 
     @property
     def channels(self) -> dict[str, int]:
         """Channels of images that the encoder takes, by key."""
-        return {"contact": self.encoder.num_fingers}
+        return {key: shape[0] for key, shape in self.encoder.images.items()}
 
     def as_json(self) -> dict[str, Any]:
         """The fields, as `json` takes them."""
@@ -146,65 +143,6 @@ class PretrainConfig:
             ValueError: If a field is unknown, of another type or not allowed.
         """
         return from_document(cls, document)
-
-
-def fit_to_split(
-    config: PretrainConfig,
-    split: Split,
-    *,
-    image_size: int | None = None,
-    contact_size: int | None = None,
-) -> PretrainConfig:
-    """Take from the data what the configuration leaves to it, and check that they fit.
-
-    The images' sizes; and the mean and deviation of each pose label, where poses are regressed
-    and these are not given.
-
-    Args:
-        config: The configuration.
-        split: The data of training.
-        image_size: Size that the depth image must have; None for any.
-        contact_size: Size that a contact mask must have; None for any.
-
-    Returns:
-        The configuration for this data.
-
-    Raises:
-        ValueError: If the data lacks a column, or has another size or fewer fingers.
-    """
-    require_columns(split, config.keys)
-    encoder = config.encoder
-    observed = [OBSERVATION_KEYS[modality] for modality in encoder.modalities]
-    first = split.read(np.zeros(1, dtype=np.int64), observed)
-    sizes = {}
-    for key, name, asked in (
-        ("depth", "image_size", image_size),
-        ("contact", "contact_size", contact_size),
-    ):
-        size = first[key].shape[-1] if key in first else getattr(encoder, name)
-        if asked is not None and asked != size and key in first:
-            raise ValueError(
-                f"{name}={asked}, but {key} in the data set has {size} x {size} pixels; leave "
-                f"{name} out, or make a data set of {asked} pixels"
-            )
-        sizes[name] = asked or size
-    if "contact" in first and first["contact"].shape[1] < encoder.num_fingers:
-        raise ValueError(
-            f"the encoder takes {encoder.num_fingers} fingers, and the data set has "
-            f"{first['contact'].shape[1]}"
-        )
-    options = {name: dict(given) for name, given in config.objective_options.items()}
-    if "pose" in config.objectives and not {"mean", "std"} & set(options.get("pose", {})):
-        poses = split.read(np.arange(len(split)), ["pose"])["pose"]
-        if poses.shape[1] != len(POSE_LABELS):
-            raise ValueError(
-                f"objective 'pose' predicts {', '.join(POSE_LABELS)}, and the data set's poses "
-                f"have {poses.shape[1]} numbers; make a data set of experience"
-            )
-        mean, std = pose_statistics(torch.from_numpy(poses))
-        options["pose"] = options.get("pose", {}) | {"mean": mean, "std": std}
-    encoder = replace(encoder, image_size=sizes["image_size"], contact_size=sizes["contact_size"])
-    return replace(config, encoder=encoder, objective_options=options)
 
 
 def learning_rate(config: PretrainConfig, epoch: int, fraction: float) -> float:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from representation.data.dataset import Dataset
-from representation.pretraining.config import PretrainConfig, fit_to_split
+from representation.pretraining.config import PretrainConfig
+from representation.pretraining.fit import fit_to_split, with_sizes
 from representation.pretraining.live_config import LiveConfig
 from representation.pretraining.run_folder import PretrainFolder, TrainingData
+from vtenv.modalities import IMAGE_MODALITIES
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def new_plan(
         ValueError: If there is something in the folder, or the configuration cannot be built or
             does not fit the data.
     """
-    from representation.first_encoder import require_buildable
+    from representation.pretraining.initial_encoder import require_buildable
 
     PretrainFolder(output).require_new()
     sizes = {name: size for name, size in (sizes or {}).items() if size is not None}
@@ -74,7 +76,7 @@ def new_plan(
     if dataset is not None:
         config = fit_to_split(config, dataset["train"], **sizes)
     elif isinstance(data, LiveConfig):
-        config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, **sizes))
+        config = dataclasses.replace(config, encoder=with_sizes(config.encoder, **sizes))
         live = dataclasses.replace(data, settings={**data.settings, **_sizes(config)})
     if held is not None:
         fit_to_split(config, held["heldout"], **_sizes(config))
@@ -111,7 +113,10 @@ def resumed_plan(output: Path, data: Path | None = None) -> PretrainPlan:
 
 def _sizes(config: PretrainConfig) -> dict[str, int]:
     """The environment's settings that give images of the encoder's sizes."""
-    return {"image_size": config.encoder.image_size, "contact_size": config.encoder.contact_size}
+    return {
+        IMAGE_MODALITIES[key].size_setting or "": rows
+        for key, (_, rows, _) in config.encoder.images.items()
+    }
 
 
 def _open(folder: Path, split: str) -> Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import replace
 
-from representation.encoder import EncoderConfig
+from representation.encoder_config import EncoderConfig
 from representation.pretraining.config import PretrainConfig
 
 CONTROL_BACKBONES = {
@@ -79,9 +79,7 @@ def _paper(backbone: str) -> dict[str, PretrainConfig]:
     classify = PretrainConfig(
         encoder=EncoderConfig(
             backbone=network,
-            image_size=224,
-            contact_size=224,
-            num_fingers=1,
+            images={"depth": (1, 224, 224), "contact": (1, 224, 224)},
         ),
         objective="classification",
         pretrained=True,
@@ -92,8 +90,7 @@ def _paper(backbone: str) -> dict[str, PretrainConfig]:
         select="lowest_loss",
     )
     vision, touch = (
-        replace(classify, encoder=replace(classify.encoder, modalities=(modality,)))
-        for modality in ("vision", "touch")
+        replace(classify, encoder=classify.encoder.only(sense)) for sense in ("vision", "touch")
     )
     joint = replace(classify, objective="infonce")
     return {

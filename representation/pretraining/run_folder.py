@@ -22,13 +22,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from representation.encoder import VisuotactileEncoder
 from representation.encoder_files import EncoderFileError, load_weights
 from representation.model_card import write_card
 from representation.objectives.combine import build_objective
 from representation.objectives.objective import Objective
 from representation.pretraining.config import PretrainConfig
 from representation.tensor_file import write_tensors
+from representation.timm_encoder import VisuotactileEncoder
 from vtenv.atomic_write import atomic_folder, atomic_write, restore_folder
 from vtenv.json_document import from_document, read_object
 from vtenv.run_folder import RunFolder, RunFolderError

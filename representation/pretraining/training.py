@@ -20,11 +20,10 @@ from torch.optim.swa_utils import update_bn
 
 from representation.augmentations import Augment
 from representation.data.sources import DatasetSource, Source, Split
-from representation.encoder import VisuotactileEncoder
-from representation.first_encoder import first_encoder
 from representation.objectives.combine import build_objective
 from representation.objectives.objective import Objective
 from representation.pretraining.config import PretrainConfig, learning_rate
+from representation.pretraining.initial_encoder import initial_encoder
 from representation.pretraining.run_folder import (
     PretrainFolder,
     TrainingData,
@@ -33,6 +32,7 @@ from representation.pretraining.run_folder import (
     describe_objective,
 )
 from representation.pretraining.scalar_log import scalar_log
+from representation.timm_encoder import VisuotactileEncoder
 from vtenv.interruption import Interruption
 from vtenv.json_document import from_document
 from vtenv.progress import progress_bar
@@ -337,7 +337,7 @@ class _Training:
         torch.manual_seed(config.seed)
         # A checkpoint has the weights: no need for those it began with.
         again = replace(config, pretrained=False, start=None)
-        encoder = first_encoder(config if saved is None else again)
+        encoder = initial_encoder(config if saved is None else again)
         objective = build_objective(config.objective, encoder, config.objective_options)
         self.learner = _Learner(encoder, objective)
         cuda = fabric.device.type == "cuda"

@@ -19,7 +19,8 @@ from torch import nn
 
 from representation import EncoderConfig, VisuotactileEncoder
 from representation.encoder_files import EncoderFileError
-from representation.pretraining.config import PretrainConfig, fit_to_split, learning_rate
+from representation.pretraining.config import PretrainConfig, learning_rate
+from representation.pretraining.fit import fit_to_split
 from representation.pretraining.run_folder import PretrainFolder, load_objective
 from representation.pretraining.training import (
     TrainingError,
@@ -30,7 +31,10 @@ from representation.pretraining.training import (
 )
 from vtenv.run_folder import RunFolderError
 
-ENCODER = EncoderConfig(backbone="test_resnet", image_size=SIZE, contact_size=SIZE)
+ENCODER = EncoderConfig(
+    backbone="test_resnet", images={"depth": (1, SIZE, SIZE), "contact": (2, SIZE, SIZE)}
+)
+ONE_FINGER = {"depth": (1, SIZE, SIZE), "contact": (1, SIZE, SIZE)}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -206,7 +210,7 @@ def test_an_encoder_that_a_killed_writing_took_away_is_put_back(tmp_path):
 
 def test_an_objective_of_another_encoder_is_refused(learned):
     _, result = learned
-    other = VisuotactileEncoder(replace(ENCODER, backbone="test_vit", num_fingers=1))
+    other = VisuotactileEncoder(replace(ENCODER, backbone="test_vit", images=ONE_FINGER))
     with pytest.raises(EncoderFileError, match="another encoder"):
         load_objective(result.folder, other)
 
@@ -281,15 +285,15 @@ def test_compilation_ends_with_training(tmp_path, monkeypatch):
 
 def test_it_starts_from_another_encoders_backbones(learned, tmp_path):
     config, before = learned
-    touch = replace(config.encoder, modalities=("touch",))
+    touch = config.encoder.only("touch")
     start = str(before.folder / "encoder")
     config = replace(config, encoder=touch, learning_rate=1e-9, start=start, epochs=1)
     result = run(config, tmp_path / "run")
-    theirs = before.encoder.backbones["touch"].state_dict()
-    for name, value in result.encoder.backbones["touch"].state_dict().items():
+    theirs = before.encoder.backbones["contact"].state_dict()
+    for name, value in result.encoder.backbones["contact"].state_dict().items():
         torch.testing.assert_close(value, theirs[name])
-    one_finger = replace(config, encoder=replace(touch, num_fingers=1))
-    with pytest.raises(ValueError, match=r"touch backbone cannot start .*differs"):
+    one_finger = replace(config, encoder=touch.with_images({"contact": (1, SIZE, SIZE)}))
+    with pytest.raises(ValueError, match=r"contact backbone cannot start .*differs"):
         run(one_finger, tmp_path / "other")
     with pytest.raises(ValueError, match="start"):
         replace(config, pretrained=True)
@@ -444,7 +448,7 @@ def test_the_rate_follows_the_schedule(schedule, epoch, fraction, expected):
 def test_sizes_and_statistics_are_the_datas():
     split = MemorySplit(size=64)
     config = fit_to_split(make_config(objective="pose"), split)
-    assert (config.encoder.image_size, config.encoder.contact_size) == (64, 64)
+    assert {shape[1:] for shape in config.encoder.images.values()} == {(64, 64)}
     assert config.objective_options["pose"]["mean"] == pytest.approx(
         split.arrays["pose"].mean(axis=0), abs=1e-5
     )
@@ -454,7 +458,7 @@ def test_sizes_and_statistics_are_the_datas():
     with pytest.raises(ValueError, match="takes 2 fingers, and the data set has 1"):
         fit_to_split(make_config(), split)
     split.arrays["pose"] = split.arrays["pose"][:, :3]
-    one_finger = make_config(objective="pose", encoder=replace(ENCODER, num_fingers=1))
+    one_finger = make_config(objective="pose", encoder=replace(ENCODER, images=ONE_FINGER))
     with pytest.raises(ValueError, match="have 3 numbers"):
         fit_to_split(one_finger, split)
 
@@ -526,7 +530,7 @@ def test_batch_statistics_are_those_of_the_selected_weights(tmp_path):
         {key: torch.as_tensor(v) for key, v in split.read(range(len(split)), None).items()}
     )
     seen = []
-    first = next(m for m in result.encoder.backbones["vision"].modules() if m in norms)
+    first = next(m for m in result.encoder.backbones["depth"].modules() if m in norms)
     first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     with torch.no_grad():
         result.encoder.encode(images)

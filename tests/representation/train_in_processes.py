@@ -17,8 +17,7 @@ CONFIG = PretrainConfig(
     # Flattened tokens leave the class token's last layer without a gradient.
     encoder=EncoderConfig(
         backbone="test_vit",
-        image_size=SIZE,
-        contact_size=SIZE,
+        images={"depth": (1, SIZE, SIZE), "contact": (2, SIZE, SIZE)},
         pooling="flatten",
         embedding_dim=16,
     ),
