@@ -5,18 +5,12 @@ import numpy as np
 import pytest
 
 from representation.objectives import pose
-from vtenv.collection import experience as module
-from vtenv.collection.experience import (
-    BEHAVIOURS,
-    BehaviourMixture,
-    Experience,
-    heldout_episodes,
-    record,
-)
+from vtenv.collection.experience import Experience, heldout_episodes, record
+from vtenv.tasks.insertion.behaviours import BEHAVIOURS, BehaviourMixture, Behaviours
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.measures import MAX_SOCKET_FORCE
 from vtenv.tasks.insertion.pose_labels import POSE_LABELS
 from vtenv.tasks.insertion.regions import jammed, near_contact
-from vtenv.tasks.insertion.task import MAX_SOCKET_FORCE
 
 SIZES = {"image_size": 16, "contact_size": 16}
 
@@ -61,9 +55,12 @@ def test_a_step_yields_a_row_of_every_world(stream):
 
 def test_labels_are_the_simulations(stream):
     rows = stream.rows(4)
-    for row in itertools.islice(rows, 0, 60, 20):
-        simulation = stream._envs.simulation
-        state, geom = simulation.state, simulation.geometry
+    simulation = stream._envs.simulation
+    for _ in range(3):
+        for _ in range(20):
+            next(rows)
+        state, geom = simulation.state, simulation.measures
+        row = next(rows)  # of the state that the step before led to
         assert np.array_equal(row["connector"], state.connector)
         labels = dict(zip(POSE_LABELS, row["pose"].T, strict=True))
         expected = {
@@ -223,7 +220,7 @@ def test_a_mixture_is_checked():
 
 def test_behaviours_are_drawn_as_often_as_asked():
     mixture = BehaviourMixture(expert=1, biased=0, noisy=2, hover=0, walk=1)
-    behaviours = module.Behaviours(4000, mixture, np.random.default_rng(0))
+    behaviours = Behaviours(4000, mixture, np.random.default_rng(0))
     behaviours.start(np.ones(4000, bool))
     counts = np.bincount(behaviours.kind, minlength=len(BEHAVIOURS)) / 4000
     np.testing.assert_allclose(counts, [0.25, 0, 0.5, 0, 0.25], atol=0.03)
