@@ -6,15 +6,17 @@ one that is asked for is imported, so that `vtinsert --help` answers at once.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 
 import tyro
 
 from policies.commands import CommandError
-from vtenv.interruption import end_as_interrupted
 
 COMMANDS = {
     "demo": "Watch a learned policy insert all four connectors: a table and a video.",
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        with end_as_interrupted():
+        with _signals_as_interruption():
             code: int = tyro.extras.subcommand_cli_from_dict(
                 {name: _command(name, given) for name in COMMANDS},
                 prog="vtinsert",
@@ -84,6 +86,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         _flush()
     return code
+
+
+@contextlib.contextmanager
+def _signals_as_interruption() -> Iterator[None]:
+    """Let what schedulers and containers send end a command as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _flush() -> None:

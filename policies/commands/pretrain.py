@@ -87,6 +87,11 @@ _DEFAULTS = {
     "embedding_dim": "(default: the backbone's)",
 }
 """What is said of an option whose default is None."""
+_HELP = (
+    "Train an encoder on a data set: the paper's presets, ours, or your own options.\n\n"
+    "With --live there is no data set: what is learned from is rendered as it is needed. Options "
+    "that are not given are the preset's; `vtinsert pretrain --preset NAME --help` shows them."
+)
 _RUN = tuple(field.name for field in dataclasses.fields(RunOptions))
 _CONFIG = tuple(
     field.name
@@ -149,11 +154,7 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
         run = RunOptions(**{name: values.pop(name) for name in _RUN if name in values})
         return _pretrain(run, values, base)
 
-    pretrain.__doc__ = """Train an encoder: the paper's presets, ours, or your own options.
-
-    With --live there is no data set: what is learned from is rendered as it is needed. The options
-    below are the preset's unless given; `vtinsert pretrain --preset NAME --help` shows them.
-    """
+    pretrain.__doc__ = _HELP
     pretrain.__annotations__ = {
         "options": tyro.conf.OmitArgPrefixes[kind],  # type: ignore[valid-type]
         "return": int,
