@@ -12,9 +12,6 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from torch import Tensor, nn
 
-RESERVED_OPTIONS = ("in_chans", "num_classes", "img_size", "pretrained")
-"""Arguments of `timm.create_model` that the encoder's configuration decides."""
-
 _WEIGHTS = "model.safetensors"
 
 

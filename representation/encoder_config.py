@@ -8,7 +8,6 @@ from typing import Any, Self
 
 from gymnasium import spaces
 
-from representation.backbone import RESERVED_OPTIONS, require_backbone
 from vtenv.modalities import IMAGE_MODALITIES, Modality
 from vtenv.validation import as_number, require
 
@@ -18,6 +17,9 @@ key."""
 
 Shape = tuple[int, int, int]
 """Channels, rows and columns of an image."""
+
+RESERVED_OPTIONS = ("in_chans", "num_classes", "img_size", "pretrained")
+"""Arguments of `timm.create_model` that other fields decide."""
 
 FUSIONS = ("concat", "cross_attention")
 POOLINGS = ("average", "flatten")
@@ -112,7 +114,6 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         require(isinstance(self.backbone, str), "backbone", self.backbone, "a string")
-        require_backbone(self.backbone)
         object.__setattr__(self, "images", _checked_images(self.images))
         object.__setattr__(self, "ranges", _checked_ranges(self.ranges, self.images))
         one_of = {"fusion": FUSIONS, "pooling": POOLINGS, "shared_backbone": (False, True)}

@@ -19,9 +19,9 @@ from policies.benchmarks.device_clock import SENSING, STEPPING
 from policies.benchmarks.first_step import WORLDS, FirstStepError, first_step
 from policies.benchmarks.gpu_speed import REST, TORCH, SizeSpeed, measure_size
 from policies.commands import CommandError
-from policies.progress import progress_bar
 from representation.encoder_config import EncoderConfig
 from representation.timm_encoder import VisuotactileEncoder
+from vtenv.progress import progress_bar
 
 
 def measure(

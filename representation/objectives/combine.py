@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -31,6 +31,19 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "pose": PoseRegression,
 }
 """Every objective by its name."""
+
+
+def require_objectives(names: Iterable[str]) -> None:
+    """Check that there are objectives of these names.
+
+    Raises:
+        ValueError: If one is unknown; lists those there are.
+    """
+    if unknown := [name for name in names if name not in OBJECTIVES]:
+        raise ValueError(
+            f"objective={unknown[0][:80]!r} is not allowed; objective must be one or more of "
+            f"{', '.join(OBJECTIVES)}"
+        )
 
 
 class WeightedSum(Objective):

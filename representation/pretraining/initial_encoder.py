@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from representation.objectives.combine import build_objective
+from representation.augmentations import Augment
+from representation.objectives.combine import build_objective, require_objectives
 from representation.pretraining.config import PretrainConfig
 from representation.timm_encoder import VisuotactileEncoder
 
@@ -38,6 +39,8 @@ def require_buildable(config: PretrainConfig) -> None:
     Raises:
         ValueError: If they cannot, or not together; says why.
     """
+    require_objectives(config.objectives)
+    Augment(config.augment, config.augment_options)
     with torch.device("meta"):
         encoder = VisuotactileEncoder(config.encoder)
         build_objective(config.objective, encoder, config.objective_options)

@@ -63,12 +63,15 @@ def preset(name: str) -> PretrainConfig:
         Its configuration; `dataclasses.replace` changes what shall be different.
 
     Raises:
-        ValueError: If the name is unknown; lists those that are near.
+        ValueError: If the name is unknown; names those that are nearest.
     """
     if name in PRESETS:
         return PRESETS[name]
-    near = difflib.get_close_matches(name, PRESETS, n=4, cutoff=0.5) or list(PRESETS)
-    raise ValueError(f"preset {name!r} is unknown; did you mean {', '.join(near)}?")
+    near = difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.0)
+    raise ValueError(
+        f"preset {name[:80]!r} is unknown; did you mean {', '.join(near)}? All {len(PRESETS)} are "
+        "in docs/pretraining.md, and in representation.pretraining.presets.PRESETS"
+    )
 
 
 def _paper(backbone: str) -> dict[str, PretrainConfig]:
