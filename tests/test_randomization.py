@@ -16,13 +16,7 @@ from worlds import domain_of, make_simulation, settings_of, simulate
 from vtenv.rendering.renderers import DepthRenderer
 from vtenv.tasks.insertion import measures, scene
 from vtenv.tasks.insertion.config import InitialStateRanges
-from vtenv.tasks.insertion.connectors import (
-    CONNECTOR_NAMES,
-    CONNECTORS,
-    HOUSING_HALF_SIZE,
-    PLUG_MASS,
-    get_connector,
-)
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS, PLUG_MASS
 from vtenv.tasks.insertion.domain import (
     CLEARANCE_LEVELS,
     NUM_DOMAIN_UNIFORMS,
@@ -32,6 +26,7 @@ from vtenv.tasks.insertion.domain import (
 from vtenv.tasks.insertion.domain_fields import DOMAIN_FIELDS
 from vtenv.tasks.insertion.env import VTInsertVectorEnv
 from vtenv.tasks.insertion.initial import NUM_UNIFORMS
+from vtenv.tasks.insertion.primitives import HOUSING_HALF_SIZE, bounds
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 
 NAMES = DomainRandomizationConfig.names()
@@ -258,7 +253,7 @@ def test_a_world_runs_on_the_model_of_its_clearance(connector):
     for world, clearance in enumerate(domain_of(simulation).clearance):
         model = model_of(simulation, world)
         built = scene.build_spec(
-            scene.SceneConfig(clearance_mm=clearance * 1e3), connector
+            scene.SceneConfig(clearance_mm=clearance * 1e3), CONNECTORS[connector]
         ).compile()
         for name in ("geom_size", "geom_pos", "geom_quat", "geom_rbound", "body_mass"):
             np.testing.assert_allclose(getattr(model, name), getattr(built, name), atol=1e-12)
@@ -324,7 +319,7 @@ def test_a_plug_weighs_what_was_drawn(grams):
         np.testing.assert_allclose(np.diag(block)[:3], grams * 1e-3)
         ratio = grams * 1e-3 / PLUG_MASS
         nominal = scene.build_spec(
-            scene.SceneConfig(), simulation.task.connector_names[0]
+            scene.SceneConfig(), simulation.task.config.connectors[0]
         ).compile()
         np.testing.assert_allclose(model.body_inertia[plug], nominal.body_inertia[plug] * ratio)
         for _ in range(25):
@@ -497,34 +492,14 @@ def test_the_expert_inserts_connectors_of_another_size(scale):
 
 
 @pytest.mark.parametrize("scale", [0.8, 0.9, 1.1, 1.2])
-@pytest.mark.parametrize("connector", CONNECTOR_NAMES)
+@pytest.mark.parametrize("connector", CONNECTORS.values(), ids=CONNECTORS)
 def test_what_is_inserted_is_scaled_across_its_axis_and_the_rest_stays(connector, scale):
-    nominal, scaled = CONNECTORS[connector], get_connector(connector, scale)
-    assert (scaled.travel, scaled.body_size) == (nominal.travel, nominal.body_size)
-    held = ("grip_box", "grip_capsule", "body_boxes", "body_cylinder")
-    for role in held:
-        assert scaled.plug.get(role) == nominal.plug.get(role)
-
-    def extent(connector_scale):
-        """Half the width and height of what is inserted, and how far it reaches, [m]."""
-        config = scene.SceneConfig(connector_scale=connector_scale)
-        model = scene.build_spec(config, connector).compile()
-        data = mujoco.MjData(model)
-        data.qpos[scene.PLUG_POS] = 0.0
-        mujoco.mj_kinematics(model, data)
-        most = np.zeros(3)
-        for index in range(model.ngeom):
-            geom = model.geom(index)
-            if not geom.name.startswith("insert_") or geom.rgba[3] == 0:
-                continue
-            mat, pos = data.geom_xmat[index].reshape(3, 3), data.geom_xpos[index]
-            half = np.abs(mat) @ geom.size
-            if geom.type[0] == mujoco.mjtGeom.mjGEOM_CAPSULE:
-                half = np.abs(mat[:, 2]) * geom.size[1] + geom.size[0]
-            most = np.maximum(most, np.abs(pos) + half)
-        return most
-
-    np.testing.assert_allclose(extent(scale), extent(1.0) * [1.0, scale, scale], rtol=1e-9)
+    nominal, scaled = connector.shape(0.0004, 0.001), connector.shape(0.0004, 0.001, scale)
+    assert (scaled.grip, scaled.body) == (nominal.grip, nominal.body)
+    np.testing.assert_allclose(
+        bounds(scaled.insert)[:, 1:], bounds(nominal.insert)[:, 1:] * scale, rtol=1e-9
+    )
+    assert bounds(scaled.insert)[1, 0] == pytest.approx(connector.travel)
 
 
 # Both engines --------------------------------------------------------------------------------

@@ -1,4 +1,6 @@
+import dataclasses
 import importlib.util
+import math
 import os
 import re
 import shutil
@@ -16,7 +18,7 @@ from worlds import task_of
 
 from vtenv.rendering.decor import build_render_spec, show_connector
 from vtenv.rendering.panel import draw_panel
-from vtenv.rendering.parts import opening, plug_parts
+from vtenv.rendering.parts import outline, plug_parts, socket_parts
 from vtenv.rendering.renderers import (
     IMAGE_SIZE,
     RENDER_FPS,
@@ -25,10 +27,17 @@ from vtenv.rendering.renderers import (
     PosedScene,
     make_renderer,
 )
-from vtenv.rendering.surfaces import revolve, slab, thread
+from vtenv.rendering.surfaces import revolve, slab, solid
 from vtenv.tasks.insertion import scene
-from vtenv.tasks.insertion.connectors import BACK_GAP, CONNECTOR_NAMES, CONNECTORS
+from vtenv.tasks.insertion.connectors import (
+    BACK_GAP,
+    CONNECTOR_NAMES,
+    CONNECTORS,
+    PinRowProfile,
+    Style,
+)
 from vtenv.tasks.insertion.env import VTInsertEnv, VTInsertVectorEnv
+from vtenv.tasks.insertion.primitives import bounds
 
 SENSES = ("depth", "contact", "gel", "proprio")
 
@@ -369,7 +378,8 @@ def test_window_without_a_display_says_what_to_do(display):
     done = run(
         """
         from gymnasium.error import DependencyNotInstalled
-                env = VTInsertEnv(render_mode="human")
+        from vtenv.tasks.insertion.env import VTInsertEnv
+        env = VTInsertEnv(render_mode="human")
         try:
             env.reset(seed=0)
         except DependencyNotInstalled as error:
@@ -390,7 +400,8 @@ def test_window_shows_every_connector_in_real_time(close):
         f"""
         import time
         import numpy as np
-                env = VTInsertEnv(render_mode="human")
+        from vtenv.tasks.insertion.env import VTInsertEnv
+        env = VTInsertEnv(render_mode="human")
         env.reset(seed=0)
         for connector in ("aux", "pin", "usb", "stud"):
             env.reset(options={{"connector": connector}})
@@ -517,7 +528,7 @@ def test_render_model_has_the_physics_models_state(make, connector):
     env.reset(seed=2)
     insert(env, 3)
     posed = PosedScene(env.simulation.task)
-    physics = scene.build_spec(scene.SceneConfig(), connector).compile()
+    physics = scene.build_spec(scene.SceneConfig(), CONNECTORS[connector]).compile()
     assert (posed.model.nq, posed.model.nv, posed.model.nmocap) == (physics.nq, physics.nv, 1)
     names = [physics.joint(index).name for index in range(physics.njnt)]
     assert [posed.model.joint(index).name for index in range(posed.model.njnt)] == names
@@ -533,14 +544,14 @@ def test_render_model_has_the_physics_models_state(make, connector):
 
 @pytest.mark.parametrize("connector", CONNECTOR_NAMES)
 def test_one_connector_is_seen_at_a_time(connector):
-    model = build_render_spec(scene.SceneConfig(), CONNECTOR_NAMES).compile()
+    model = build_render_spec(scene.SceneConfig(), tuple(CONNECTORS.values())).compile()
     show_connector(model, connector)
     seen = {
         model.geom(index).name.partition("/")[0]
         for index in range(model.ngeom)
         if model.geom_group[index] == scene.DECOR_GROUP
     }
-    assert seen == {"floor", "hand", connector}
+    assert seen == {"floor", "", connector}
 
 
 def test_hand_plug_and_socket_fill_the_frame(make):
@@ -585,45 +596,56 @@ def test_hand_plug_and_socket_fill_the_frame(make):
 
 
 @pytest.mark.parametrize("clearance_mm", [0.1, 0.4, 2.0])
-@pytest.mark.parametrize("connector", CONNECTOR_NAMES)
+@pytest.mark.parametrize("connector", CONNECTORS.values(), ids=CONNECTORS)
 def test_drawn_holes_are_the_colliding_holes(connector, clearance_mm):
-    model = scene.build_spec(scene.SceneConfig(clearance_mm=clearance_mm), connector).compile()
+    model = scene.build_spec(scene.SceneConfig(clearance_mm), connector).compile()
     data = mujoco.MjData(model)
     data.mocap_pos[0], data.mocap_quat[0] = [0, 0, 0], [1, 0, 0, 0]
     data.qpos[scene.PLUG_POS] = [1.0, 0.0, 0.0]  # out of the way
     mujoco.mj_forward(model, data)
     walls = np.zeros(6, np.uint8)
     walls[scene.COLLIDER_GROUP] = 1
-    chosen = CONNECTORS[connector]
-    hole = opening(chosen, clearance_mm * 1e-3)
 
     def free(start, direction):
         found = np.zeros(1, np.int32)
         return mujoco.mj_ray(model, data, np.array(start), np.array(direction), walls, 1, -1, found)
 
-    # From the axis of the outermost post, where there are several.
-    x = 0.7 * chosen.travel
-    z = 0.0 if hole.round or connector == "usb" else chosen.plug["insert_capsules"][-1].pos[2]
-    assert free([x, 0, z], [0.0, 1.0, 0.0]) == pytest.approx(hole.half_y, abs=1e-9)
-    assert free([x, 0, z], [0.0, -1.0, 0.0]) == pytest.approx(hole.half_y, abs=1e-9)
-    assert free([x, 0, z], [0.0, 0.0, 1.0]) == pytest.approx(hole.half_z - z, abs=1e-9)
-    assert free([x, 0, z], [1.0, 0.0, 0.0]) == pytest.approx(chosen.travel + BACK_GAP - x, abs=1e-9)
+    x, z = 0.7 * connector.travel, 0.0
+    if isinstance(connector.profile, PinRowProfile):
+        z = connector.profile.rows[-1]  # dividers are between the pins
+    directions = np.array([[0, 1.0, 0], [0, -1.0, 0], [0, 0, 1.0], [1.0, 0, 0]])
+    left, right, up, ahead = (free([x, 0, z], direction) for direction in directions)
+    turns = np.array([0.0, math.pi, math.pi / 2])
+    drawn = outline(connector.insert(), turns, clearance_mm * 1e-3)
+    np.testing.assert_allclose(drawn, [left, right, up + z], atol=1e-9)
+    assert ahead == pytest.approx(connector.travel + BACK_GAP - x, abs=1e-9)
+
+    fit = (clearance_mm * 1e-3, 0.001, 1.0)
+    spec = scene.build_spec(scene.SceneConfig(), connector)
+    drawn = [
+        part.surface for part in socket_parts(spec, connector, *fit) if part.material == "bore"
+    ]
+    (points,) = (surface.vertices for surface in drawn)
+    assert points[:, 0].max() == pytest.approx(connector.travel + BACK_GAP, abs=1e-9)
+    behind = points[points[:, 0] > 0.002]
+    assert behind[:, 1].max() == pytest.approx(left, abs=1e-9)
+    assert behind[:, 2].max() == pytest.approx(up + z, abs=1e-9)
 
 
-@pytest.mark.parametrize("connector", CONNECTOR_NAMES)
-def test_drawn_plugs_have_the_size_of_the_colliding_plugs(connector):
-    chosen = CONNECTORS[connector]
-    hole = opening(chosen, 0.0)
-    length, width, height = chosen.body_size
-    points = np.concatenate([part.surface.vertices for part in plug_parts(chosen)])
-    inserted = points[points[:, 0] > 1e-4]
-    assert inserted[:, 0].max() == pytest.approx(chosen.travel, abs=1e-6)
-    tolerance = 1e-4  # windows and seams stand a little proud
-    assert np.abs(inserted[:, 1]).max() == pytest.approx(hole.half_y, abs=tolerance)
-    assert np.abs(inserted[:, 2]).max() == pytest.approx(hole.half_z, abs=tolerance)
-    body = points[(points[:, 0] > -length) & (points[:, 0] < 0)]
-    assert np.abs(body[:, 1]).max() == pytest.approx(width / 2, abs=tolerance)
-    assert np.abs(body[:, 2]).max() == pytest.approx(height / 2, abs=tolerance)
+@pytest.mark.parametrize("scale", [1.0, 0.8])
+@pytest.mark.parametrize("connector", CONNECTORS.values(), ids=CONNECTORS)
+def test_drawn_plugs_have_the_size_of_the_colliding_plugs(connector, scale):
+    plain = dataclasses.replace(connector, style=Style(cable=0.0))
+    points = np.concatenate([part.surface.vertices for part in plug_parts(plain, scale)])
+    for some, primitives in (
+        (points[points[:, 0] > 1e-4], plain.insert(scale)),
+        (points[points[:, 0] <= 1e-4], plain.body),
+    ):
+        low, high = bounds(primitives)
+        np.testing.assert_allclose(some.max(axis=0)[1:], high[1:], atol=1e-5)
+        np.testing.assert_allclose(some.min(axis=0)[1:], low[1:], atol=1e-5)
+    assert points[:, 0].max() == pytest.approx(plain.travel, abs=1e-6)
+    assert points[:, 0].min() == pytest.approx(-plain.body_size[0], abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -631,9 +653,11 @@ def test_drawn_plugs_have_the_size_of_the_colliding_plugs(connector):
     [
         slab((0.01, 0.02, 0.03), (0.1, 0.0, 0.0), 0.002),
         revolve([(0.0, 0.01), (0.02, 0.01), (0.03, 0.005)]),
-        thread(0.0, 0.012, 0.003, 0.0024, 0.001),
+        solid("box", (0.001, 0.002, 0.003), 0.0005),
+        solid("capsule", (0.001, 0.002), 0.0005),
+        solid("cylinder", (0.001, 0.002), 0.0005),
     ],
-    ids=["slab", "turned", "thread"],
+    ids=["slab", "turned", "box", "capsule", "cylinder"],
 )
 def test_surfaces_are_closed_and_face_outwards(surface):
     a, b, c = surface.vertices[surface.faces].transpose(1, 0, 2)
@@ -642,6 +666,4 @@ def test_surfaces_are_closed_and_face_outwards(surface):
     assert volume > 0
     flat = np.cross(b - a, c - a)
     np.testing.assert_allclose(flat.sum(axis=0), 0.0, atol=1e-7)
-    np.testing.assert_allclose(np.linalg.norm(surface.normals, axis=1), 1.0, atol=1e-6)
-    corners = surface.normals[surface.faces]
-    assert (np.einsum("ij,ikj->ik", flat, corners) > 0).all()
+    assert (np.linalg.norm(flat, axis=1) > 0).all()

@@ -7,7 +7,7 @@ import pytest
 
 import vtenv
 from vtenv.tasks.insertion import scene
-from vtenv.tasks.insertion.connectors import HOUSING_HALF_SIZE
+from vtenv.tasks.insertion.primitives import HOUSING_HALF_SIZE
 
 STEPS = 20_000
 WORLDS = 50

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self, TypeVar
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from vtenv.arrays import Array
 from vtenv.modalities import IMAGE_MODALITIES, Modality, choose_modalities
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS, Connector
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, Connector, get_connectors
 from vtenv.tasks.insertion.modalities import PROPRIO, STATE
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 from vtenv.validation import Range, as_number, checked_range, require
@@ -96,7 +96,8 @@ class HeldPlugConfig:
     """
 
     connectors: tuple[Connector, ...] = CONNECTOR_NAMES  # type: ignore[assignment] # made below
-    """Connectors that an episode may draw: names of `vtenv.CONNECTOR_NAMES` or `Connector`s."""
+    """Connectors that an episode may draw: names of `vtenv.CONNECTOR_NAMES`,
+    `Connector`s, or mappings as `Connector.to_dict` returns."""
     modalities: tuple[Modality, ...] = ("depth", "contact", "proprio")  # type: ignore[assignment]
     """What to observe: keys of the task's table, or `Modality` records."""
     image_size: tuple[int, int] = 64  # type: ignore[assignment] # made a pair below
@@ -126,7 +127,7 @@ class HeldPlugConfig:
 
     def __post_init__(self) -> None:
         put = object.__setattr__
-        put(self, "connectors", _connectors(self.connectors))
+        put(self, "connectors", get_connectors(self.connectors))
         put(self, "modalities", choose_modalities(self.modalities, self.available_modalities()))
         for name in ("image_size", "contact_size"):
             put(self, name, _size(name, getattr(self, name)))
@@ -234,20 +235,6 @@ def made(name: str, given: object, kind: type[T]) -> T:
         f"a {kind.__name__}, or a mapping of {', '.join(allowed)}",
     )
     return kind(**given)  # type: ignore[arg-type]
-
-
-def _connectors(given: object) -> tuple[Connector, ...]:
-    items = (given,) if isinstance(given, str | Connector) else given
-    items = tuple(items) if isinstance(items, Iterable) else ()
-    names = [item.name if isinstance(item, Connector) else item for item in items]
-    known = all(isinstance(item, Connector) or item in CONNECTOR_NAMES for item in items)
-    require(
-        bool(items) and known and len(set(names)) == len(names),
-        "connectors",
-        given,
-        f"one or more of {', '.join(CONNECTOR_NAMES)}, or Connector objects, each name once",
-    )
-    return tuple(i if isinstance(i, Connector) else CONNECTORS[i] for i in items)
 
 
 def _size(name: str, given: object) -> tuple[int, int]:

@@ -96,7 +96,7 @@ class HeldPlugTask:
         overhead = (scene.SCENE_GROUP, scene.PLUG_GROUP)
         sides = ("gel_left", "gel_right")
         return WorldModel(
-            models=scene.build_models(settings, self.connector_names, self._clearances),
+            models=scene.build_models(settings, config.connectors, self._clearances),
             substeps=scene.SUBSTEPS,
             joints={"hand": scene.HAND_JOINTS, "fingers": scene.FINGER_JOINTS},
             actuators={"hand": scene.HAND_JOINTS},
@@ -192,7 +192,7 @@ class HeldPlugTask:
         """The scene as people see it, with all connectors in play."""
         config = self.config
         settings = scene.SceneConfig(config.clearance_mm, config.lead_in_mm, config.connector_scale)
-        return build_render_spec(settings, self.connector_names)
+        return build_render_spec(settings, config.connectors)
 
     def show_variant(self, model: mujoco.MjModel, variant: int) -> None:
         """Show a variant's connector, and hide the others."""

@@ -80,7 +80,8 @@ class InsertionTask(HeldPlugTask):
         if "proprio" in keys:
             vectors["proprio"] = measures.proprio(now.state)
         if "state" in keys:
-            sizes = tuple(connector.sizes for connector in self.config.connectors)
+            scale = self.config.connector_scale
+            sizes = tuple(connector.sizes(scale) for connector in self.config.connectors)
             per_world = self.of_connectors(sizes, now.state)
             vectors["state"] = measures.privileged(now.state, now.measures, per_world)
         return self.bounded(vectors)
