@@ -8,6 +8,7 @@ import itertools
 import pickle
 import re
 import warnings
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 import vtenv
 from vtenv.tasks.insertion import actions, measures
 from vtenv.tasks.insertion.config import MODALITIES, InitialStateRanges, InsertionConfig
+from vtenv.tasks.insertion.connectors import CONNECTORS
 from vtenv.tasks.insertion.domain import NUM_DOMAIN_UNIFORMS, draw_domain
 from vtenv.tasks.insertion.env import VTInsertEnv, VTInsertVectorEnv
 from vtenv.tasks.insertion.modalities import STATE
@@ -396,6 +398,7 @@ def test_signature_lists_every_setting_with_its_default():
         ("domain_randomization", DomainRandomizationConfig.only(plug_mass_g=(11, 12))),
         ("image_size", (48, 32)),
         ("connectors", ("aux", "usb")),
+        ("connectors", (CONNECTORS["usb"], replace(CONNECTORS["pin"], name="heavy", mass=0.03))),
     ],
 )
 def test_a_spec_survives_json(name, value):

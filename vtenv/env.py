@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.utils import EzPickle
 from gymnasium.wrappers.array_conversion import array_conversion
@@ -78,6 +79,7 @@ class TaskEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], EzPic
         task = make_task(type(self), settings)
         self._given_config = task.config
         self._obstacle: Obstacle | None = NEVER_RESET
+        self._spec: EnvSpec | None = None
         self.render_mode = render_mode
         self._renderer = make_renderer(render_mode, task)
         threads = {"num_threads": 1} if engine == "cpu" else {}
@@ -91,6 +93,15 @@ class TaskEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], EzPic
     def simulation(self) -> Simulation:
         """The simulated world behind the environment, for experts, probes and tests."""
         return self._simulation
+
+    @property
+    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+        """How it was made; objects in its arguments as mappings, which survive JSON."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = plain_spec(spec)
 
     @property
     def config(self) -> TaskConfig:
@@ -293,6 +304,27 @@ def checked_seed(seed: Any) -> int | None:
     number = as_integer(seed)
     require(number is not None and number >= 0, "seed", seed, "a whole number, at least 0, or None")
     return number
+
+
+def plain_spec(spec: EnvSpec | None) -> EnvSpec | None:
+    """A spec whose arguments are JSON values where they can be.
+
+    Of other objects `EnvSpec.to_json` would write the fields, and not what they are objects of.
+    """
+    if spec is None:
+        return None
+    return replace(spec, kwargs={name: _plain(value) for name, value in spec.kwargs.items()})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(item) for item in value)
+    if not hasattr(value, "to_dict"):
+        return value
+    try:
+        return value.to_dict()
+    except ValueError:  # made of what has no name, as a connector of a shape of one's own
+        return value
 
 
 def copied_state(env: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 from array_api_compat import is_torch_array
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import EzPickle, seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -23,6 +24,7 @@ from vtenv.env import (
     checked_seed,
     copied_state,
     make_task,
+    plain_spec,
     refusal,
     show_settings,
     sole,
@@ -142,6 +144,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         self._elapsed = np.zeros(num_envs, np.int64)
         self._finished = np.zeros(num_envs, bool)
         self._obstacle: Obstacle | None = NEVER_RESET
+        self._spec: EnvSpec | None = None
         self._seeds: list[tuple[np.random.Generator | None, int]] = [(None, -1)] * num_envs
         self._attributes: dict[str, tuple[Any, ...]] = {}
 
@@ -175,6 +178,15 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
     def simulation(self) -> Simulation:
         """The simulated worlds behind the environment, for experts, probes and tests."""
         return self._simulation
+
+    @property
+    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+        """As `TaskEnv.spec`."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = plain_spec(spec)
 
     @property
     def config(self) -> TaskConfig:
