@@ -386,7 +386,7 @@ def test_reset_options_may_be_numpys(kind):
 def test_signature_lists_every_setting_with_its_default():
     shown = inspect.signature(VTInsertEnv).parameters
     fields = {field.name: field.default for field in dataclasses.fields(InsertionConfig)}
-    own = {"render_mode": None, "engine": "cpu", "device": None}
+    own = {"render_mode": None, "picture": "scene", "engine": "cpu", "device": None}
     assert {name: parameter.default for name, parameter in shown.items()} == own | fields
     assert set(fields) < set(inspect.signature(VTInsertVectorEnv).parameters)
 
@@ -522,6 +522,7 @@ def test_page_agrees_with_rewards_ranges_and_arguments():
     assert arguments == [
         *(field.name for field in dataclasses.fields(InsertionConfig)),
         "render_mode",
+        "picture",
         "engine",
         "device",
     ]

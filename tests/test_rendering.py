@@ -68,11 +68,12 @@ def make(request):
 
 
 def insert(env, steps):
-    """Let the expert act."""
+    """Let the expert act, until it has inserted."""
     for _ in range(steps):
         simulation = env.simulation
         action = simulation.expert_action()[0]
-        env.step(action.astype(np.float32))
+        if env.step(action.astype(np.float32))[2]:
+            return
 
 
 def run(code, **environment):
@@ -200,7 +201,8 @@ def test_size_and_samples_of_a_figure(make):
 def test_forgetting_to_close_does_no_harm():
     done = run(
         """
-                kept, dropped = (VTInsertEnv(render_mode="rgb_array") for _ in range(2))
+        from vtenv.tasks.insertion.env import VTInsertEnv
+        kept, dropped = (VTInsertEnv(render_mode="rgb_array") for _ in range(2))
         for env in (kept, dropped):
             env.reset(seed=0)
             env.render()
@@ -322,7 +324,8 @@ NO_EGL_LIBRARY = """
 """
 DRAW = """
     from gymnasium.error import DependencyNotInstalled
-        env = VTInsertEnv(render_mode="rgb_array")
+    from vtenv.tasks.insertion.env import VTInsertEnv
+    env = VTInsertEnv(render_mode="rgb_array")
     env.reset(seed=0)
     try:
         env.render()
@@ -358,7 +361,8 @@ def test_sensors_and_depth_load_no_opengl():
     done = run(
         """
         import sys
-                for mode in ("sensors", "depth_array", "rgb_array", "human"):
+        from vtenv.tasks.insertion.env import VTInsertEnv
+        for mode in ("sensors", "depth_array", "rgb_array", "human"):
             env = VTInsertEnv(render_mode=mode)
             if mode in ("sensors", "depth_array"):
                 env.reset(seed=0)
@@ -519,6 +523,39 @@ def test_gymnasium_takes_every_mode(mode, request):
     env.step(np.zeros(5, np.float32))
     assert env.render().ndim == (2 if mode == "depth_array" else 3)
     env.close()
+
+
+@pytest.mark.parametrize("picture", ["sensors", "depth"])
+def test_pictures_without_opengl_can_be_filmed(picture, tmp_path):
+    from gymnasium.wrappers import RecordVideo
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecVideoRecorder
+
+    def film():
+        return gymnasium.make("VTInsert-v0", render_mode="rgb_array", picture=picture)
+
+    env = RecordVideo(film(), str(tmp_path / "gymnasium"), disable_logger=True)
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step(np.zeros(5, np.float32))
+    frame = env.render()
+    assert frame.dtype == np.uint8 and frame.shape[2] == 3 and frame.std() > 10
+    env.close()
+    recorder = VecVideoRecorder(
+        DummyVecEnv([film]), str(tmp_path / "sb3"), lambda step: step == 0, 2
+    )
+    recorder.reset()
+    for _ in range(3):
+        recorder.step(np.zeros((1, 5)))
+    recorder.close()
+    for folder in ("gymnasium", "sb3"):
+        assert len(list((tmp_path / folder).glob("*.mp4"))) == 1
+
+
+def test_pictures_of_other_modes_are_refused():
+    with pytest.raises(ValueError, match="picture='gel' is not allowed; picture must be one of"):
+        VTInsertEnv(render_mode="rgb_array", picture="gel")
+    with pytest.raises(ValueError, match=r'goes with render_mode="rgb_array", not .human.'):
+        VTInsertEnv(render_mode="human", picture="sensors")
 
 
 # --- the render model ---------------------------------------------------------------------------

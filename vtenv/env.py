@@ -49,6 +49,7 @@ class TaskEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], EzPic
 
     Args:
         render_mode: One of `vtenv.rendering.renderers.RENDER_MODES`, or None.
+        picture: What "rgb_array" shows, one of `vtenv.rendering.renderers.PICTURES`.
         engine: The physics engine, one of `vtenv.engines.ENGINE_NAMES`.
         device: Device of the Warp engine; None for "cuda:0".
         settings: Fields of the task's configuration.
@@ -71,17 +72,25 @@ class TaskEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], EzPic
         self,
         *,
         render_mode: str | None = None,
+        picture: str = "scene",
         engine: str = "cpu",
         device: str | None = None,
         **settings: Any,
     ) -> None:
-        EzPickle.__init__(self, render_mode=render_mode, engine=engine, device=device, **settings)
+        EzPickle.__init__(
+            self,
+            render_mode=render_mode,
+            picture=picture,
+            engine=engine,
+            device=device,
+            **settings,
+        )
         task = make_task(type(self), settings)
         self._given_config = task.config
         self._obstacle: Obstacle | None = NEVER_RESET
         self._spec: EnvSpec | None = None
         self.render_mode = render_mode
-        self._renderer = make_renderer(render_mode, task)
+        self._renderer = make_renderer(render_mode, task, picture)
         threads = {"num_threads": 1} if engine == "cpu" else {}
         self._simulation = Simulation(task, 1, engine, device=device, **threads)
         self.observation_space = sole(  # type: ignore[assignment]

@@ -77,6 +77,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         device: Device of the Warp engine; None for "cuda:0".
         observations: "numpy", or "torch" for tensors on the engine's device.
         render_mode: As `TaskEnv`.
+        picture: As `TaskEnv`.
         settings: Fields of the task's configuration.
     """
 
@@ -104,6 +105,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         device: str | None = None,
         observations: str = "numpy",
         render_mode: str | None = None,
+        picture: str = "scene",
         **settings: Any,
     ) -> None:
         EzPickle.__init__(
@@ -116,6 +118,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
             device=device,
             observations=observations,
             render_mode=render_mode,
+            picture=picture,
             **settings,
         )
         require(
@@ -131,7 +134,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         self.render_mode = render_mode
         self.num_envs = num_envs = checked_count("num_envs", num_envs)
         self.max_episode_steps = _checked_limit(max_episode_steps, task.env_id)
-        self._renderer = make_renderer(render_mode, task)
+        self._renderer = make_renderer(render_mode, task, picture)
         self._simulation = Simulation(
             task, num_envs, engine, num_threads=num_threads, device=device
         )

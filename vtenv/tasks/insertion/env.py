@@ -157,7 +157,11 @@ class VTInsertEnv(TaskEnv):
     It is truncated after 100 steps, two seconds.
 
     `info` also holds `is_success`, `connector`, `insertion_depth` (m, past the mouth),
-    `lateral_error` (m), `angular_error` (rad) and `contact_force` (N).
+    `lateral_error` (m), `angular_error` (rad) and `contact_force` (N). A vector environment
+    tells codes in the place of names, which `simulation.task.code_names` lists.
+
+    Stepping before the first reset or after the end of an episode raises
+    `gymnasium.error.ResetNeeded`.
 
     ## Arguments
 
@@ -182,6 +186,7 @@ class VTInsertEnv(TaskEnv):
     | `initial_state` | **InitialStateRanges** | `None` | Ranges; None for those above |
     | `domain_randomization` | **DomainRandomizationConfig** | `None` | Ranges; None for none |
     | `render_mode` | **str** | `None` | `rgb_array`, `human`, `depth_array`, `sensors` |
+    | `picture` | **str** | `"scene"` | What `rgb_array` shows: `scene`, `sensors`, `depth` |
     | `engine` | **str** | `"cpu"` | `cpu`, or `warp`: one GPU, for many worlds |
     | `device` | **str** | `None` | Device of the Warp engine; None for `cuda:0` |
 
