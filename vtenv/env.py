@@ -93,9 +93,7 @@ class TaskEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], EzPic
         self._renderer = make_renderer(render_mode, task, picture)
         threads = {"num_threads": 1} if engine == "cpu" else {}
         self._simulation = Simulation(task, 1, engine, device=device, **threads)
-        self.observation_space = sole(  # type: ignore[assignment]
-            observation_space(task), self.sole_observation
-        )
+        self.observation_space = sole(observation_space(task), self.sole_observation)
         self.action_space = task.action_space  # type: ignore[assignment]
 
     @property
@@ -104,7 +102,7 @@ class TaskEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], EzPic
         return self._simulation
 
     @property
-    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+    def spec(self) -> EnvSpec | None:
         """How it was made; objects in its arguments as mappings, which survive JSON."""
         return self._spec
 

@@ -151,8 +151,8 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         self._seeds: list[tuple[np.random.Generator | None, int]] = [(None, -1)] * num_envs
         self._attributes: dict[str, tuple[Any, ...]] = {}
 
-    @property  # type: ignore[misc]
-    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+    @property  # type: ignore[override]
+    def np_random(self) -> tuple[np.random.Generator, ...]:
         """The generator of each world; may be set to others, or to one that is spawned from."""
         return tuple(self._simulation.generators)
 
@@ -183,7 +183,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         return self._simulation
 
     @property
-    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+    def spec(self) -> EnvSpec | None:
         """As `TaskEnv.spec`."""
         return self._spec
 
@@ -457,7 +457,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         for world in worlds.tolist():
             if checked[world] is not None:
                 self._seeds[world] = seeding.np_random(checked[world])
-                generators[world] = self._seeds[world][0]  # type: ignore[assignment]
+                generators[world] = self._seeds[world][0]
 
     def _ended(self, worlds: NDArray[np.int64], observation: dict[str, Array]) -> dict[str, Any]:
         """What `AutoresetMode.SAME_STEP` tells of the episodes that have ended in `worlds`."""

@@ -138,13 +138,23 @@ class DepthRenderer:
         """Hold nothing, release nothing."""
 
 
-class DepthPictureRenderer(DepthRenderer):
-    """`DepthRenderer` in colours, (H, W, 3), uint8, which films and windows take."""
+class DepthPictureRenderer:
+    """`DepthRenderer` in colours, (H, W, 3), uint8, which films and windows take.
+
+    Args:
+        task: The task whose worlds to draw.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._depth = DepthRenderer(task)
 
     def render(self, simulation: Simulation, world: int) -> NDArray[np.uint8]:
         """Colour the depth as data sets and panels do."""
         assert DEPTH.draw is not None
-        return DEPTH.draw(super().render(simulation, world))
+        return DEPTH.draw(self._depth.render(simulation, world))
+
+    def close(self) -> None:
+        """Hold nothing, release nothing."""
 
 
 class PanelRenderer:
