@@ -213,9 +213,7 @@ def test_episodes_are_held_out_whole(fraction):
 def test_a_mixture_is_checked():
     assert BehaviourMixture().probabilities.sum() == pytest.approx(1)
     assert only("walk").probabilities.tolist() == [0, 0, 0, 0, 1]
-    with pytest.raises(
-        ValueError, match="noisy=-1 is not allowed; noisy must be a number of 0 or more"
-    ):
+    with pytest.raises(ValueError, match="noisy must be a number of 0 or more"):
         BehaviourMixture(noisy=-1)
     with pytest.raises(ValueError, match="at least one behaviour"):
         BehaviourMixture(0, 0, 0, 0, 0)
