@@ -12,13 +12,12 @@ from sb3_contrib import TQC, RecurrentPPO
 from stable_baselines3 import DDPG, PPO, SAC
 
 from policies.actor import PolicyError
+from policies.bundled import bundled, bundled_folder
 from policies.deployable import (
     CONFIG_FILE,
     ENCODER_FOLDER,
     WEIGHTS_FILE,
-    bundled_policies,
     load_policy,
-    policies_folder,
     save_policy,
 )
 from policies.features import Standardize, policy_kwargs
@@ -301,8 +300,8 @@ def test_policies_that_cannot_be_exported(kind, extra, message, saved, tmp_path)
 
 
 def test_bundled_policies():
-    for name in bundled_policies():
+    for name in bundled("policies"):
         policy = load_policy(name)
         assert policy.representation.make
-        files = (policies_folder() / name).rglob("*")
+        files = (bundled_folder("policies") / name).rglob("*")
         assert sum(path.stat().st_size for path in files if path.is_file()) <= 4 << 20

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.utils import seeding
 
-from policies.evaluation.episodes import expert
+from policies.worlds import expert
 from vtenv.simulation import Simulation
 from vtenv.tasks.insertion import task
 from vtenv.tasks.insertion.config import MODALITIES, InitialStateRanges, VTInsertConfig
