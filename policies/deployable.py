@@ -18,7 +18,7 @@ from policies.actor import Actor, ActorConfig, LSTMState, PolicyError, actor_of,
 from policies.bundled import bundled, bundled_folder, check_policy
 from policies.representation_names import IMAGENET
 from policies.representations import Representation, encoder_representation, make_representation
-from policies.worlds import DEFAULT_TASK, settings_from_json, settings_to_json
+from policies.worlds import DEFAULT_TASK, make_task, settings_to_json
 from representation.encoder import VisuotactileEncoder
 from representation.tensor_file import write_tensors
 from vtenv.atomic_write import atomic_write
@@ -204,7 +204,7 @@ def load_policy(
     try:
         actor = build_actor(ActorConfig(**document["actor"]))
         name, digest = document["representation"], document["encoder_digest"]
-        settings = settings_from_json(document["settings"])
+        settings = dict(document["settings"])
         task, provenance = str(document["task"]), dict(document["provenance"])
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise PolicyError(
@@ -220,11 +220,20 @@ def load_policy(
             f"{_short(representation.digest)}; another encoder's embedding means nothing to it. "
             "Take the encoder it was trained on, or train it again"
         )
+    try:
+        make_task(task, representation.environment_settings(settings))
+    except (ValueError, TypeError) as error:
+        raise PolicyError(
+            f"{folder / CONFIG_FILE} is of no world that there is: {error}"
+        ) from error
     return DeployablePolicy(actor, representation, settings, provenance, task).to(device)
 
 
 def _locate(source: str | Path) -> Path:
-    check_policy(str(source))
+    try:
+        check_policy(str(source))
+    except ValueError as error:
+        raise PolicyError(str(error)) from None
     if source in bundled("policies"):
         return bundled_folder("policies") / str(source)
     folder = Path(source).expanduser()

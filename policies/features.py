@@ -21,7 +21,6 @@ from policies.vec_env import VTInsertVecEnv
 from policies.worlds import simulation_of, to_host
 from representation.encoder import EncoderConfig
 from representation.preprocessing import normalise_contact, normalise_depth
-from vtenv.collection.experience import BehaviourMixture, Behaviours
 from vtenv.rollout import rollout
 
 NET_ARCH = (512, 256)
@@ -157,13 +156,14 @@ def _observations(envs: VectorEnv[Any, Any, Any], seed: int) -> Iterator[Any]:
     worlds_seed, behaviour_seed = np.random.SeedSequence(seed).spawn(2)
     seeds = [int(s) for s in worlds_seed.generate_state(envs.num_envs, np.uint64)]
     rng = np.random.default_rng(behaviour_seed)
-    behaviours = Behaviours(envs.num_envs, BehaviourMixture(), rng)
     simulation = simulation_of(envs)
+    task = simulation.task
+    behaviours = task.behaviours(envs.num_envs, task.mixture_type(), rng)
     starting = np.ones(envs.num_envs, bool)
 
     def act(_: Any, __: Mapping[str, Any]) -> Any:
         behaviours.start(starting)
-        return behaviours.act(simulation.state, simulation.geometry)
+        return behaviours.act(simulation.evaluation)
 
     steps = max(_MIN_STEPS, math.ceil(_MIN_OBSERVATIONS / envs.num_envs))
     for step in itertools.islice(rollout(envs, act, seed=seeds), steps):

@@ -23,13 +23,14 @@ from policies.representation_names import (
     split_part,
 )
 from policies.select_observation import SelectObservation
-from policies.worlds import DEFAULT_TASK, describe, make_worlds
+from policies.worlds import DEFAULT_TASK, make_task, make_worlds
 from representation.backbone import PretrainedWeightsError
 from representation.bundled import encoders_folder
 from representation.encoder import OBSERVATION_KEYS, EncoderConfig, VisuotactileEncoder
 from representation.encoder_files import CONFIG_FILE, read_config
 from representation.runtime import FrozenEncoder
 from representation.wrappers.encode import ObservationEncoder, VectorEncodeObservation
+from vtenv.simulation import observation_space
 
 _IMAGENET_NETWORK = EncoderConfig(backbone="resnet18")
 _SEED = 0
@@ -106,7 +107,7 @@ class Representation:
         """
         if self.encoder is not None:
             return self._transform.space
-        raw = describe(task, self.environment_settings(settings)).observation_space
+        raw = observation_space(make_task(task, self.environment_settings(settings)))
         return raw if self.pixels else raw[self.name]
 
     def make(
@@ -180,7 +181,7 @@ class Representation:
     @cached_property
     def _transform(self) -> ObservationEncoder:
         assert self.encoder is not None
-        raw = describe(DEFAULT_TASK, self.environment_settings({})).observation_space
+        raw = observation_space(make_task(DEFAULT_TASK, self.environment_settings({})))
         return ObservationEncoder(raw, FrozenEncoder(self.encoder), ("proprio",), flat=True)
 
 

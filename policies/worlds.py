@@ -1,20 +1,19 @@
-"""Worlds by their id: made with Gymnasium, and described without naming a task.
+"""Worlds by their id: tasks, made and described without naming one, and their settings as options.
 
-Everything that policies know of a task comes from here.
+Everything that policies know of a task comes from the task itself.
 """
 
 from __future__ import annotations
 
-import inspect
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
 from array_api_compat import to_device
-from gymnasium import spaces
+from gymnasium.envs.registration import load_env_creator
 from gymnasium.utils import seeding
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
@@ -22,67 +21,32 @@ from numpy.typing import NDArray
 import vtenv
 from policies.choices import check_name
 from policies.hyperparameters import parse_value
-from vtenv.simulation import Simulation, action_space, observation_space
-from vtenv.state import Array, namespace
-from vtenv.tasks.insertion import task as insertion
-from vtenv.tasks.insertion.config import SETTINGS, InitialStateRanges, VTInsertConfig
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS
-from vtenv.tasks.insertion.expert import expert_action
-from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
+from vtenv import env as task_env
+from vtenv.arrays import Array, namespace
+from vtenv.next_episodes import draw_episodes
+from vtenv.simulation import Simulation
+from vtenv.tasks import Task
+from vtenv.vector_env import TaskVectorEnv
 
 DEFAULT_TASK = vtenv.ENV_ID
 """The task unless another is asked for."""
 
-_DATACLASSES = {
-    "initial_state": InitialStateRanges,
-    "domain_randomization": DomainRandomizationConfig,
-}
-"""Settings that are dataclasses."""
+FAILURE = "failure"
+"""Key of `info` that says why an episode failed; the other of a task's codes says its variant."""
 
 
-@dataclass(frozen=True)
-class World:
-    """What an environment is like with some settings.
-
-    Attributes:
-        config: The checked settings.
-        observation_space: The space of one world.
-        action_space: The space of one world's actions.
-        variant_names: Names of the variants that an episode may draw.
-        failures: Names of what ends an episode without success.
-    """
-
-    config: VTInsertConfig
-    observation_space: spaces.Dict
-    action_space: spaces.Box
-    variant_names: tuple[str, ...]
-    failures: tuple[str, ...]
-
-    def variant(self, seed: int) -> str:
-        """The variant that an episode of a seed draws."""
-        uniforms = seeding.np_random(seed)[0].random((1, insertion.NUM_UNIFORMS))
-        return CONNECTOR_NAMES[
-            int(insertion.initial_state(uniforms, self.config, 1, {}).connector[0])
-        ]
-
-
-def describe(task: str, settings: Mapping[str, Any]) -> World:
-    """Describe the worlds of a task without making one.
+def make_task(task: str, settings: Mapping[str, Any]) -> Task:
+    """Make a task with settings, without its worlds.
 
     Args:
         task: An id of Gymnasium's registry.
         settings: Keyword arguments of its environment.
 
     Raises:
-        ValueError: If there is no such task, or a setting is unknown or not allowed.
+        ValueError, TypeError: If there is no such task, or a setting is unknown or not allowed.
     """
-    check_task(task)
-    given = _as_the_environment_takes_them(task, settings)
-    for name in given:
-        check_name(name, SETTINGS, f"setting of {task}")
-    config = VTInsertConfig.from_settings(**given)
-    failures = tuple(filter(None, insertion.FAILURES))
-    return World(config, observation_space(config), action_space(), config.connectors, failures)
+    its_own = {name: value for name, value in settings.items() if name != "max_episode_steps"}
+    return task_env.make_task(_task_type(task), its_own)
 
 
 def make_worlds(task: str, num_envs: int, **settings: Any) -> VectorEnv[Any, Any, Any]:
@@ -96,12 +60,9 @@ def make_worlds(task: str, num_envs: int, **settings: Any) -> VectorEnv[Any, Any
     Raises:
         ValueError, TypeError: If there is no such task, or a setting is not allowed.
     """
-    check_task(task)
+    _task_type(task)
     envs: VectorEnv[Any, Any, Any] = gymnasium.make_vec(
-        task,
-        num_envs=num_envs,
-        vectorization_mode="vector_entry_point",
-        **_as_the_environment_takes_them(task, settings),
+        task, num_envs=num_envs, vectorization_mode="vector_entry_point", **settings
     )
     return envs
 
@@ -113,18 +74,8 @@ def make_world(task: str, **settings: Any) -> Any:
         task: An id of Gymnasium's registry.
         settings: Keyword arguments of its environment.
     """
-    check_task(task)
-    return gymnasium.make(task, **_as_the_environment_takes_them(task, settings)).unwrapped
-
-
-def check_task(task: str) -> None:
-    """Refuse an id that is not registered, or has no worlds in one process.
-
-    Raises:
-        ValueError: If it is such; names the nearest ones.
-    """
-    there = [name for name, spec in gymnasium.registry.items() if spec.vector_entry_point]
-    check_name(task, there, "task", "gymnasium.pprint_registry()")
+    _task_type(task)
+    return gymnasium.make(task, **settings).unwrapped
 
 
 def simulation_of(envs: VectorEnv[Any, Any, Any]) -> Simulation:
@@ -133,25 +84,43 @@ def simulation_of(envs: VectorEnv[Any, Any, Any]) -> Simulation:
     Raises:
         ValueError: If there are none: it is not an environment of `vtenv`.
     """
-    simulation = getattr(envs.unwrapped, "simulation", None)
-    if not isinstance(simulation, Simulation):
+    inner = envs.unwrapped
+    if not isinstance(inner, TaskVectorEnv):
         raise ValueError(
-            f"the environment is a {type(envs.unwrapped).__name__}, which has no simulation; make "
-            'it with gymnasium.make_vec(id, vectorization_mode="vector_entry_point", ...)'
+            f"the environment is a {type(inner).__name__}, which has no simulation; make it with "
+            'gymnasium.make_vec(id, vectorization_mode="vector_entry_point", ...)'
         )
-    return simulation
+    return inner.simulation
 
 
 def expert(simulation: Simulation) -> Array:
     """The scripted expert's actions in all worlds, (N, A), float32."""
-    action = expert_action(simulation.state, simulation.geometry)
+    action = simulation.expert_action()
     xp = namespace(action)
     return xp.astype(action, xp.float32)
 
 
-def variant_label(name: str) -> str:
+def variant_key(task: Task) -> str:
+    """Key of `info` that tells in which variant of a task a world is."""
+    return next(key for key in task.code_names if key != FAILURE)
+
+
+def variant_names(task: Task) -> tuple[str, ...]:
+    """Names of the variants that an episode may draw."""
+    return task.code_names[variant_key(task)]
+
+
+def variant_of_seed(task: Task, seed: int) -> str:
+    """The variant that an episode of a seed draws, as `reset(seed=...)` does."""
+    (variant,) = draw_episodes(task, [seeding.np_random(seed)[0]], {}).physics.variant
+    names = variant_names(task)
+    # A variant's models stand together.
+    return names[int(variant) * len(names) // len(task.world_model.models)]
+
+
+def variant_label(task: Task, name: str) -> str:
     """What people call a variant."""
-    return CONNECTORS[name].label if name in CONNECTORS else name
+    return str(task.panel({variant_key(task): name}).title or name)
 
 
 def decode(values: Array, names: Sequence[str]) -> list[str]:
@@ -159,13 +128,29 @@ def decode(values: Array, names: Sequence[str]) -> list[str]:
     return [value if isinstance(value, str) else names[int(value)] for value in to_host(values)]
 
 
-CODES = {"connector": CONNECTOR_NAMES, "failure": insertion.FAILURES}
-"""What the codes in `info` mean."""
-
-
 def to_host(values: Array) -> NDArray[Any]:
     """An array of any library as NumPy's."""
     return np.asarray(to_device(values, "cpu"))
+
+
+def setting_names(task: str, *, options: bool = False) -> tuple[str, ...]:
+    """Settings of a task's environment, but for what it observes.
+
+    Args:
+        task: An id of Gymnasium's registry.
+        options: Whether to name them as on a command line.
+    """
+    names = (field.name for field in dataclasses.fields(_task_type(task).config_type))
+    return tuple(_option(n) if options else n for n in names if n != "modalities")
+
+
+def settings_help(task: str) -> str:
+    """What a command line's help says of a task's settings."""
+    lines = [f"Settings of {task}, options too; values are YAML's:"]
+    for field in dataclasses.fields(_task_type(task).config_type):
+        if field.name != "modalities":
+            lines.append(f"  {_option(field.name)} (default: {field.default})")
+    return "\n".join(lines)
 
 
 def parse_settings(task: str, words: Iterable[str]) -> dict[str, Any]:
@@ -178,96 +163,63 @@ def parse_settings(task: str, words: Iterable[str]) -> dict[str, Any]:
     Raises:
         ValueError: If one is no setting of the task, or has no value.
     """
+    fields = dataclasses.fields(_task_type(task).config_type)
+    defaults = {field.name: field.default for field in fields}
     given: dict[str, list[Any]] = {}
     values: list[Any] | None = None
     for word in words:
         if word.startswith("--"):
-            option, equals, value = word.partition("=")
+            option, equals, word = word.partition("=")
             name = option[2:].replace("-", "_")
             check_name(name, setting_names(task), f"setting of {task}")
             values = given.setdefault(name, [])
             if not equals:
                 continue
-            word = value
         if values is None:
             raise ValueError(f"{word!r} belongs to no option")
         values.append(parse_value(word))
     for name, found in given.items():
         if not found:
-            raise ValueError(f"--{name.replace('_', '-')} needs a value")
+            raise ValueError(f"{_option(name)} needs a value")
+    many = (list, tuple)
     return {
-        name: found if name == "connectors" or len(found) > 1 else found[0]
+        name: found if isinstance(defaults[name], many) or len(found) > 1 else found[0]
         for name, found in given.items()
     }
 
 
-def setting_names(task: str, *, options: bool = False) -> tuple[str, ...]:
-    """Settings of a task's environment, but for what it observes.
-
-    Args:
-        task: An id of Gymnasium's registry.
-        options: Whether to name them as on a command line.
-    """
-    names = _setting_defaults(task)
-    return tuple(f"--{name.replace('_', '-')}" if options else name for name in names)
-
-
-def settings_help(task: str) -> str:
-    """What a command line's help says of a task's settings."""
-    lines = [f"Settings of {task}, options too; values are YAML's:"]
-    for name, default in _setting_defaults(task).items():
-        shown = "the sensor's own" if default is None else default
-        lines.append(f"  --{name.replace('_', '-')} (default: {shown})")
-    return "\n".join(lines)
-
-
-def _setting_defaults(task: str) -> dict[str, Any]:
-    check_task(task)
-    parameters = inspect.signature(VTInsertConfig.from_settings).parameters
-    defaults = {"connectors": " ".join(CONNECTOR_NAMES)} | {
-        name: parameters[name].default for name in SETTINGS
-    }
-    return {n: v for n, v in defaults.items() if n not in ("connector", "modalities")}
-
-
 def settings_to_json(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings in JSON's types.
+    """Settings in JSON's types; an environment takes them as they are.
 
     Raises:
         TypeError: If one of them is nothing that JSON has.
     """
-    document = {
-        name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-        for name, value in settings.items()
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(document))
+    plain: dict[str, Any] = json.loads(json.dumps(dict(settings), default=_plain))
     return plain
 
 
-def settings_from_json(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that `settings_to_json` described.
+def _plain(value: Any) -> Any:
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    raise TypeError(f"a setting of type {type(value).__name__} cannot be written down as JSON")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _task_type(task: str) -> Any:
+    """The class behind an id.
 
     Raises:
-        TypeError, ValueError: If a field of one of them is unknown or not allowed.
+        ValueError: If there is no such task; names the nearest.
     """
-    settings = dict(document)
-    for name, kind in _DATACLASSES.items():
-        if isinstance(settings.get(name), Mapping):
-            settings[name] = kind(**settings[name])
-    return settings
-
-
-def _as_the_environment_takes_them(task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with the connectors as the environment knows them today: all of them, or one."""
-    given = settings_from_json(settings)
-    if "connectors" not in given:
-        return given
-    names = given.pop("connectors")
-    names = (names,) if isinstance(names, str) else tuple(names)
-    for name in names:
-        check_name(name, CONNECTOR_NAMES, f"connector of {task}")
-    chosen = set(names)
-    if len(chosen) != 1 and chosen != set(CONNECTOR_NAMES):
-        raise ValueError(f"connectors={list(names)} is not allowed; give one, or all of them")
-    given["connector"] = names[0] if len(chosen) == 1 else "random"
-    return given
+    specs = {name: spec for name, spec in gymnasium.registry.items() if spec.vector_entry_point}
+    check_name(task, specs, "task", "gymnasium.pprint_registry()")
+    creator = cast(Any, specs[task].vector_entry_point)
+    creator = load_env_creator(creator) if isinstance(creator, str) else creator
+    if not hasattr(creator, "task_type"):
+        raise ValueError(f"{task} is not a task of vtenv: its vector environment has no task_type")
+    return creator.task_type

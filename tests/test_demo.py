@@ -17,10 +17,9 @@ from policies.features import policy_kwargs
 from policies.films import film
 from policies.films.video import write_video
 from policies.representations import make_representation
-from policies.worlds import DEFAULT_TASK
+from policies.worlds import DEFAULT_TASK, make_task
 from vtenv.rendering.panel import PANEL_SIZE
-from vtenv.simulation import action_space
-from vtenv.vector_env import VTInsertVectorEnv
+from vtenv.tasks.insertion.env import VTInsertVectorEnv
 
 EXPERT = PLAYERS["expert"](DEFAULT_TASK)
 
@@ -84,7 +83,7 @@ def test_a_learned_policy_can_be_shown(tmp_path, capsys, monkeypatch):
     representation = make_representation("proprio")
     policy = ActorCriticPolicy(
         representation.observation_space(),
-        action_space(),
+        make_task(DEFAULT_TASK, {}).action_space,
         lambda _: 1e-3,
         **policy_kwargs(representation),
     )

@@ -15,8 +15,8 @@ from policies.evaluation.episodes import CAUSES
 from policies.features import policy_kwargs
 from policies.films import film
 from policies.representations import make_representation
+from policies.worlds import DEFAULT_TASK, make_task
 from vtenv.rendering.panel import PANEL_SIZE
-from vtenv.simulation import action_space
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 
 PAGE = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ def save(folder, name="state", **settings):
     torch.manual_seed(0)
     policy = ActorCriticPolicy(
         representation.observation_space(),
-        action_space(),
+        make_task(DEFAULT_TASK, {}).action_space,
         lambda _: 1e-3,
         **policy_kwargs(representation),
     )

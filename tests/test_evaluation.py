@@ -18,13 +18,10 @@ from policies.evaluation.wilson import wilson
 from policies.features import policy_kwargs
 from policies.films.side_by_side import choose_pairs
 from policies.representations import make_representation
-from policies.worlds import DEFAULT_TASK, describe
-from vtenv.env import VTInsertEnv
-from vtenv.simulation import action_space
-from vtenv.tasks.insertion.config import VTInsertConfig
+from policies.worlds import DEFAULT_TASK, make_task
+from vtenv.tasks.insertion.config import InsertionConfig
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
-from vtenv.tasks.insertion.expert import expert_action
-from vtenv.vector_env import VTInsertVectorEnv
+from vtenv.tasks.insertion.env import VTInsertEnv, VTInsertVectorEnv
 
 
 def idle(_, simulation, __):
@@ -82,7 +79,7 @@ def test_what_no_sample_can_be_is_refused(arguments, message):
 
 
 def test_seeds_share_episodes_out_among_the_connectors_that_they_draw():
-    config = describe(DEFAULT_TASK, {"modalities": ("proprio",)})
+    config = make_task(DEFAULT_TASK, {"modalities": ("proprio",)})
     seeds = episode_seeds(config, 10, 50)
     assert seeds == sorted(set(seeds))
     assert seeds[0] >= 50
@@ -92,7 +89,7 @@ def test_seeds_share_episodes_out_among_the_connectors_that_they_draw():
     assert set(episode_seeds(config, 4, 50)) <= set(seeds)
     usb = [seed for seed, name in zip(seeds, drawn, strict=True) if name == "usb"]
     assert episode_seeds(config, 2, 50, ("usb",)) == usb
-    alone = describe(DEFAULT_TASK, {"modalities": ("proprio",), "connectors": ["usb"]})
+    alone = make_task(DEFAULT_TASK, {"modalities": ("proprio",), "connectors": ["usb"]})
     assert episode_seeds(alone, 3, 50) == [50, 51, 52]
     with pytest.raises(ValueError, match="has usb, and none of aux"):
         episode_seeds(alone, 3, 50, ("aux",))
@@ -100,16 +97,15 @@ def test_seeds_share_episodes_out_among_the_connectors_that_they_draw():
 
 def test_episodes_are_those_of_the_single_environment():
     seeds = [7, 8, 9, 10, 11]
-    envs = VTInsertVectorEnv(2, connector="usb", modalities=("proprio",))
+    envs = VTInsertVectorEnv(2, connectors=("usb",), modalities=("proprio",))
     records = sorted(play(envs, EXPERT.act, seeds), key=lambda r: r.episode)
     assert [r.seed for r in records] == seeds
-    env = VTInsertEnv(connector="usb", modalities=("proprio",))
+    env = VTInsertEnv(connectors=("usb",), modalities=("proprio",))
     for played in records:
         _, info = env.reset(seed=played.seed)
         steps, peak, terminated = 0, info["contact_force"], False
         while not terminated:
-            simulation = env.simulation
-            action = expert_action(simulation.state, simulation.geometry)
+            action = env.simulation.expert_action()
             *_, terminated, _, info = env.step(action[0].astype(np.float32))
             steps += 1
             peak = max(peak, info["contact_force"])
@@ -177,7 +173,7 @@ def test_a_policy_with_a_memory_starts_each_episode_without_one():
     torch.manual_seed(0)
     policy = RecurrentActorCriticPolicy(
         representation.observation_space(),
-        action_space(),
+        make_task(DEFAULT_TASK, {}).action_space,
         lambda _: 1e-3,
         lstm_hidden_size=8,
         **policy_kwargs(representation),
@@ -196,26 +192,24 @@ def test_a_condition_is_allowed_for_whoever_sees_little_or_much(one):
     for modalities in (("depth", "contact", "proprio"), ("state",)):
         sizes = trained if "depth" in modalities else {"clearance_mm": 0.6}
         player = dataclasses.replace(EXPERT, modalities=modalities, settings=sizes)
-        config = player.world(one).config
-        assert config.scene.image_size == (48 if "depth" in modalities else 64)
+        config = player.played(one).config
+        assert config.image_size == ((48, 48) if "depth" in modalities else (64, 64))
         if one.settings is None:
-            assert config.scene.clearance_mm == 0.6
+            assert config.clearance_mm == 0.6
     assert one.name in (*SUITES["full"], "training")
 
 
 def test_conditions_beyond_training_are_beyond_the_default():
-    default = VTInsertConfig()
-    wide = EXPERT.world(CONDITIONS["in-hand-wide"]).config.initial_state
+    default = InsertionConfig()
+    wide = EXPERT.played(CONDITIONS["in-hand-wide"]).config.initial_state
     for name in ("in_hand_x_mm", "in_hand_z_mm", "in_hand_pitch_deg"):
         low, high = getattr(default.initial_state, name)
         assert getattr(wide, name) == (1.5 * low, 1.5 * high)
     seeing = dataclasses.replace(EXPERT, modalities=("depth",))
-    noises = [
-        seeing.world(CONDITIONS[f"depth-noise-{n}"]).config.depth_noise.noise_mm for n in (2, 4)
-    ]
-    assert noises == [2.0, 4.0]
+    noises = [seeing.played(CONDITIONS[f"depth-noise-{n}"]).config for n in (2, 4)]
+    assert [config.depth_noise_mm for config in noises] == [2.0, 4.0]
     scales = [
-        EXPERT.world(CONDITIONS[f"connectors-{s}"]).config.scene.connector_scale for s in (0.9, 1.1)
+        EXPERT.played(CONDITIONS[f"connectors-{s}"]).config.connector_scale for s in (0.9, 1.1)
     ]
     assert scales == [0.9, 1.1]
 

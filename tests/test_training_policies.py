@@ -17,7 +17,7 @@ from stable_baselines3 import PPO
 from policies.deployable import load_policy
 from policies.learners.callbacks import WarmUpCritic
 from policies.learners.checkpoint import load_parameters
-from policies.learners.curriculum import GROWTH, MIN_EPISODES, Curriculum, narrowed
+from policies.learners.curriculum import GROWTH, MIN_EPISODES, Curriculum
 from policies.learners.dagger import DivergenceError
 from policies.learners.record_episodes import EpisodeMeans, RecordEpisodes
 from policies.learners.train_config import TrainConfig
@@ -27,7 +27,6 @@ from policies.representations import make_representation
 from policies.vec_env import VTInsertVecEnv
 from representation.encoder import EncoderConfig, VisuotactileEncoder
 from vtenv.run_folder import RunFolderError
-from vtenv.tasks.insertion.config import InitialStateRanges
 
 USB = {"connectors": ["usb"], "clearance_mm": 0.8}
 NETWORK = {"policy_kwargs": {"net_arch": [32]}}
@@ -321,9 +320,9 @@ def test_a_start_that_does_not_fit_is_refused(distilled, tmp_path, fields, messa
 def test_a_curriculum_widens_ranges_as_episodes_succeed():
     envs = make_representation("state").make(2, **USB)
     simulation = envs.unwrapped.simulation
-    full = simulation.config.initial_state
+    full = simulation.task.config.initial_state
     curriculum = Curriculum(simulation, 0.5)
-    near = simulation.config.initial_state
+    near = simulation.task.config.initial_state
     assert near.socket_y_mm == (-6.0, 6.0) and near.socket_x_mm == (37.75, 41.25)
     assert near.in_hand_z_mm == full.in_hand_z_mm
 
@@ -335,17 +334,17 @@ def test_a_curriculum_widens_ranges_as_episodes_succeed():
     curriculum.learn_of(1, 1.0)
     assert curriculum.scale == pytest.approx(0.5 + GROWTH)
     curriculum.load_state_dict(state)
-    assert curriculum.scale == 0.5 and simulation.config.initial_state == near
+    assert curriculum.scale == 0.5 and simulation.task.config.initial_state == near
 
     for _ in range(20):
         curriculum.learn_of(MIN_EPISODES, 1.0)
-    assert curriculum.scale == 1.0 and simulation.config.initial_state == full
+    assert curriculum.scale == 1.0 and simulation.task.config.initial_state == full
     envs.close()
 
 
 def test_narrowed_ranges_decide_where_socket_and_hand_begin():
-    ranges = narrowed(InitialStateRanges(), 0.0)
-    envs = make_representation("state").make(8, initial_state=ranges)
+    envs = make_representation("state").make(8)
+    Curriculum(envs.unwrapped.simulation, 1e-9)
     observation, _ = envs.reset(seed=0)
     socket_yaw, hand = observation[:, 24], observation[:, :5]
     assert np.ptp(socket_yaw) < 1e-3 and np.ptp(hand[:, 1]) < 0.05
@@ -401,7 +400,7 @@ def test_a_configuration_that_is_wrong_is_refused(fields, message):
 
 def test_a_configuration_survives_json():
     config = TrainConfig(
-        settings={"initial_state": InitialStateRanges(socket_y_mm=(0, 1)), "connector": "aux"}
+        settings={"initial_state": {"socket_y_mm": [0, 1]}, "connectors": ["aux"]}
     ).resolved()
     assert TrainConfig.from_json(json.loads(json.dumps(config.as_json()))) == config
     with pytest.raises(ValueError, match="has no colour"):

@@ -95,11 +95,11 @@ def benchmark(
 
     from rich.console import Console
 
-    from policies.worlds import describe
+    from policies.worlds import make_task
     from vtenv import provenance
     from vtenv.atomic_write import atomic_write
 
-    describe(task, settings or {})
+    make_task(task, settings or {})
     report: dict[str, Any] = {
         "command": shlex.join(["vtinsert", *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

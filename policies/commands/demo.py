@@ -62,6 +62,7 @@ def demo(
     from policies.evaluation.conditions import Condition
     from policies.evaluation.players import load_player
     from policies.films.film import MODALITIES
+    from policies.worlds import variant_names
 
     chosen = settings or {}
     described = ", ".join(f"{name} {value}" for name, value in chosen.items())
@@ -69,7 +70,7 @@ def demo(
     player = load_player(policy, task)
     variants = [
         name
-        for name in player.world(condition).variant_names
+        for name in variant_names(player.played(condition))
         if not connectors or name in connectors
     ]
     if filmed:
@@ -110,6 +111,7 @@ def _table(player: Player, condition: Condition, records: dict[str, list[Episode
 
     from policies.worlds import variant_label
 
+    task = player.played(condition)
     who = "Scripted expert" if player.name == "expert" else f"Policy {player.name}"
     table = Table(
         title=f"{who}: {condition.description}",
@@ -122,7 +124,7 @@ def _table(player: Player, condition: Condition, records: dict[str, list[Episode
         won = [record for record in of_it if record.success]
         steps = f"{statistics.median(r.steps for r in won):g}" if won else "-"
         table.add_row(
-            variant_label(connector),
+            variant_label(task, connector),
             f"{len(won)} of {len(of_it)}",
             f"{statistics.mean(max(r.depth, 0.0) for r in of_it) * 1e3:.1f} mm",
             f"{statistics.mean(r.inserted for r in of_it):.0%}",

@@ -59,7 +59,7 @@ def evaluate(
     there = setting_names(player.task)
     chosen = [condition(name) for name in names] or suite(config.suite, there)
     for one in chosen:
-        player.world(one)
+        player.played(one)
     output.mkdir(parents=True, exist_ok=True)
 
     played: dict[str, list[EpisodeRecord]] = {}

@@ -48,9 +48,9 @@ def train(
         _check_new(output)
         chosen = _hyperparameters(assignments)
         if settings or config.task != TrainConfig().task:
-            from policies.worlds import describe
+            from policies.worlds import make_task
 
-            describe(config.task, settings or {})
+            make_task(config.task, settings or {})
         config = replace(config, settings=settings or {}, hyperparameters=chosen)
 
     from policies.learners.training import train as learn

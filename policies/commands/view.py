@@ -84,17 +84,17 @@ def view(
     """
     from policies.films import film
     from policies.films.window import Window
-    from policies.worlds import describe, make_world
+    from policies.worlds import make_task, make_world, variant_names
 
     chosen = {"modalities": film.MODALITIES, **(settings or {})}
-    world = describe(task, chosen)
-    window = Window(world.config, "VTInsert")
+    made = make_task(task, chosen)
+    window = Window(made, "VTInsert")
     for keys, meaning in _BINDINGS:
         print(f"{keys:>12}  {meaning}")
     env = make_world(task, **chosen)
     try:
         with window:
-            _run(window, env, world.variant_names, seed)
+            _run(window, env, variant_names(made), seed)
     finally:
         env.close()
     return 0
@@ -140,14 +140,18 @@ def _run(window: Window, env: Any, variants: tuple[str, ...], seed: int | None) 
             _, _, terminated, _, info = env.step(driven)
             if terminated:
                 session.ended_at = now
-        state = env.simulation.engine.physics(0)
+        state = env.simulation.engine.snapshot(0)
         notes = _BINDINGS if session.help else ()
         window.draw(state, panel.render(env.simulation, 0), _status(session, info), notes)
 
 
 def _start(env: Any, session: Session, seed: int | None = None) -> dict[str, Any]:
+    from policies.worlds import variant_key
+
     session.ended_at = None
-    info: dict[str, Any] = env.reset(seed=seed, options={"connector": session.variant})[1]
+    info: dict[str, Any] = env.reset(
+        seed=seed, options={variant_key(env.simulation.task): session.variant}
+    )[1]
     return info
 
 

@@ -13,11 +13,20 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from policies.worlds import CODES, World, decode, simulation_of, to_host
+from policies.worlds import (
+    FAILURE,
+    decode,
+    simulation_of,
+    to_host,
+    variant_key,
+    variant_names,
+    variant_of_seed,
+)
+from vtenv.arrays import Array
 from vtenv.rollout import rollout
 from vtenv.simulation import Simulation
-from vtenv.state import Array
-from vtenv.tasks.insertion import task
+from vtenv.tasks import Task
+from vtenv.tasks.insertion.measures import FAILURES
 from vtenv.tasks.insertion.regions import JAMMED_DEPTH_MM, NEAR_LATERAL_MM, jammed
 
 Act = Callable[[Any, Simulation, NDArray[np.bool_]], Array]
@@ -30,7 +39,7 @@ OUT_OF_TIME = {
     "missed": "anywhere else",
 }
 """Where the tip was when time was over, by cause of failure."""
-CAUSES = (*filter(None, task.FAILURES), *OUT_OF_TIME)
+CAUSES = (*filter(None, FAILURES), *OUT_OF_TIME)
 """Every cause of failure: those that end an episode, and where time ran out."""
 
 
@@ -82,7 +91,7 @@ class EpisodeRecord:
 
 
 def episode_seeds(
-    world: World, episodes: int, seed: int, variants: Collection[str] = ()
+    task: Task, episodes: int, seed: int, variants: Collection[str] = ()
 ) -> list[int]:
     """Seeds of episodes that are shared out evenly among a task's variants.
 
@@ -91,7 +100,7 @@ def episode_seeds(
     more.
 
     Args:
-        world: The environment, of which what is drawn depends.
+        task: The task with its settings, of which what is drawn depends.
         episodes: Number of seeds; where it cannot be shared out, the first variants get one more.
         seed: Where to start.
         variants: The variants to play, of those that the environment draws; all by default.
@@ -102,7 +111,7 @@ def episode_seeds(
     Raises:
         ValueError: If the environment draws none of the variants.
     """
-    there = world.variant_names
+    there = variant_names(task)
     drawn = [name for name in there if not variants or name in variants]
     if not drawn:
         raise ValueError(
@@ -112,7 +121,7 @@ def episode_seeds(
     wanted.update(drawn[: episodes % len(drawn)])
     seeds = []
     while wanted.total():
-        name = world.variant(seed)
+        name = variant_of_seed(task, seed)
         if wanted[name]:
             wanted[name] -= 1
             seeds.append(seed)
@@ -162,24 +171,24 @@ def play(envs: VectorEnv[Any, Any, Any], act: Act, seeds: Sequence[int]) -> Iter
         ended = np.flatnonzero(finished & (episode >= 0))
         if not ended.size:
             continue
-        end: dict[str, Any] = {n: to_host(step.next_info[n])[ended] for n in _MEASURED}
-        end |= {
-            name: decode(to_host(step.next_info[name])[ended], names)
-            for name, names in CODES.items()
-        }
-        travel = to_host(simulation.geometry.travel)[ended]
+        info, names = step.next_info, simulation.task.code_names
+        end: dict[str, Any] = {n: to_host(info[n])[ended] for n in _MEASURED if n in info}
+        end |= {key: decode(to_host(info[key])[ended], names[key]) for key in names}
+        if "insertion_depth" in end:
+            travel = to_host(simulation.measures.travel)[ended]
+            end["inserted"] = np.clip(end["insertion_depth"] / travel, 0.0, 1.0)
         for row, world in enumerate(ended):
             yield EpisodeRecord(
                 episode=int(episode[world]),
                 seed=seeds[episode[world]],
-                connector=end["connector"][row],
+                connector=end[variant_key(simulation.task)][row],
                 success=bool(end["is_success"][row]),
-                failure=end["failure"][row] or _out_of_time(end, row),
+                failure=end[FAILURE][row] or _out_of_time(end, row),
                 steps=int(steps[world]),
-                depth=float(end["insertion_depth"][row]),
-                inserted=float(np.clip(end["insertion_depth"][row] / travel[row], 0.0, 1.0)),
-                lateral_error=float(end["lateral_error"][row]),
-                angular_error=float(end["angular_error"][row]),
+                depth=_number(end, "insertion_depth", row),
+                inserted=_number(end, "inserted", row),
+                lateral_error=_number(end, "lateral_error", row),
+                angular_error=_number(end, "angular_error", row),
                 peak_force=float(peak_force[world]),
             )
             episode[world] = -1
@@ -196,10 +205,17 @@ _MEASURED = ("is_success", "insertion_depth", "lateral_error", "angular_error", 
 """What is read of the info of an episode's last step, beside names."""
 
 
+def _number(end: Mapping[str, Any], name: str, row: int) -> float:
+    """A number of an episode's end; NaN for a task that does not tell it."""
+    return float(end[name][row]) if name in end else math.nan
+
+
 def _out_of_time(end: Mapping[str, Any], row: int) -> str:
     """Which of `OUT_OF_TIME` an episode's end is; empty for a success."""
     if end["is_success"][row]:
         return ""
+    if "insertion_depth" not in end:
+        return "out of time"
     depth_mm, lateral_mm = end["insertion_depth"][row] * 1e3, end["lateral_error"][row] * 1e3
     if jammed(depth_mm, lateral_mm, end["contact_force"][row]):
         return "jammed"

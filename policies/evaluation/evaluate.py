@@ -54,7 +54,7 @@ def evaluate(
     for name, value in (("episodes", episodes), ("num_envs", num_envs)):
         if value is not None and value < 1:
             raise ValueError(f"{name}={value} is not allowed; it must be at least 1")
-    seeds = episode_seeds(player.world(condition), episodes, seed, connectors)
+    seeds = episode_seeds(player.played(condition), episodes, seed, connectors)
     number = min(num_envs or MOST_WORLDS.get(engine, 1), episodes)
     envs = player.make(condition, number, engine=engine, device=device, num_threads=num_threads)
     records = []

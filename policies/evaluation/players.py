@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from policies.deployable import CONFIG_FILE, DeployablePolicy, load_policy
 from policies.evaluation.conditions import Condition
 from policies.evaluation.episodes import Act
-from policies.worlds import DEFAULT_TASK, World, describe, expert, make_worlds
+from policies.worlds import DEFAULT_TASK, expert, make_task, make_worlds
+from vtenv.arrays import Array
 from vtenv.simulation import Simulation
-from vtenv.state import Array
+from vtenv.tasks import Task
 
 Make = Callable[..., VectorEnv[Any, Any, Any]]
 
@@ -51,14 +52,14 @@ class Player:
     perceive: Make | None = None
     looks: bool = True
 
-    def world(self, condition: Condition) -> World:
-        """What the environment is like for it in a condition.
+    def played(self, condition: Condition) -> Task:
+        """The task as it is for it in a condition.
 
         Raises:
             ValueError, TypeError: If its settings are not allowed; says what is.
         """
         settings = condition.environment(self.modalities, self.settings)
-        return describe(self.task, {"modalities": self.modalities, **settings})
+        return make_task(self.task, {"modalities": self.modalities, **settings})
 
     def make(
         self,
@@ -113,7 +114,7 @@ def _random(task: str) -> Player:
     generator = np.random.default_rng(0)
 
     def act(_: Any, simulation: Simulation, __: NDArray[np.bool_]) -> Array:
-        size = describe(task, {}).action_space.shape
+        size = simulation.task.action_space.shape
         return generator.uniform(-1.0, 1.0, (simulation.num_worlds, *size)).astype(np.float32)
 
     return Player("random", act, task=task, looks=False)
@@ -190,7 +191,7 @@ def own(source: str, task: str) -> Player:
         action: Array = function(observation)
         return action
 
-    default = tuple(describe(task, {}).observation_space)
+    default = tuple(modality.key for modality in make_task(task, {}).config.modalities)
     return Player(source, act, tuple(getattr(function, "modalities", default)), task)
 
 

@@ -12,7 +12,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from policies.evaluation.episodes import Act
-from policies.worlds import simulation_of, variant_label
+from policies.worlds import simulation_of, variant_key, variant_label
 from vtenv.rendering.renderers import PanelRenderer, PictureRenderer
 from vtenv.rollout import rollout
 
@@ -55,7 +55,7 @@ class Camera:
         self._panel = PanelRenderer()
         self._third_person: PictureRenderer | None = None
         self.missing = ""
-        third_person = PictureRenderer(self._simulation.config, samples=samples)
+        third_person = PictureRenderer(self._simulation.task, samples=samples)
         try:
             third_person.render(self._simulation, 0)
             self._third_person = third_person
@@ -105,6 +105,7 @@ def film_episodes(
         A picture of each of these worlds; `num_frames` of the longest episode's steps times.
     """
     simulation = simulation_of(envs)
+    task = simulation.task
     worlds = range(len(seeds))
     running = np.arange(envs.num_envs) < len(seeds)
     started = np.ones(envs.num_envs, bool)
@@ -113,7 +114,7 @@ def film_episodes(
 
     def choose(observation: Any, info: Mapping[str, Any]) -> Any:
         if not pictures:
-            labels.extend(variant_label(name) for name in info["connector"])
+            labels.extend(variant_label(task, name) for name in info[variant_key(task)])
             pictures.extend(camera.shoot(f"{labels[w]}, seed {seeds[w]}", world=w) for w in worlds)
         return act(observation, simulation, started)
 

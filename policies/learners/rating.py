@@ -59,9 +59,9 @@ class Rating:
                 actor_of(policy), self._representation, config.settings, task=config.task
             ).to(config.torch_device)
         )
-        world = player.world(condition("training"))
+        task = player.played(condition("training"))
         assert config.evaluation_episodes is not None
-        seeds = episode_seeds(world, config.evaluation_episodes, SELECTION_SEED)
+        seeds = episode_seeds(task, config.evaluation_episodes, SELECTION_SEED)
         return _summary(list(play(self._envs, player.act, seeds)))
 
     def close(self) -> None:

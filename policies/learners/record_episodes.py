@@ -7,7 +7,7 @@ from typing import Any
 
 from gymnasium.vector import VectorEnv, VectorWrapper
 
-from vtenv.state import Array, constant, namespace
+from vtenv.arrays import Array, constant, namespace
 
 
 @dataclass(frozen=True)

@@ -185,9 +185,6 @@ class TrainConfig:
         Raises:
             ValueError: If a field is unknown or not allowed.
         """
-        from policies.worlds import settings_from_json
-
         if unknown := set(document) - {f.name for f in fields(cls)}:
             raise ValueError(f"a configuration of training has no {', '.join(sorted(unknown))}")
-        settings = settings_from_json(document.get("settings", {}))
-        return cls(**{**document, "settings": settings})
+        return cls(**document)
