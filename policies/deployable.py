@@ -22,7 +22,7 @@ from policies.worlds import DEFAULT_TASK, make_task, settings_to_json
 from representation.encoder import VisuotactileEncoder
 from representation.tensor_file import write_tensors
 from vtenv.atomic_write import atomic_write
-from vtenv.json_document import read_json
+from vtenv.json_document import from_document, read_json
 
 CONFIG_FILE, WEIGHTS_FILE = "policy.json", "policy.safetensors"
 ENCODER_FOLDER = "encoder"
@@ -202,7 +202,7 @@ def load_policy(
     folder = _locate(source)
     document = _read(folder / CONFIG_FILE)
     try:
-        actor = build_actor(ActorConfig(**document["actor"]))
+        actor = build_actor(from_document(ActorConfig, document["actor"]))
         name, digest = document["representation"], document["encoder_digest"]
         settings = dict(document["settings"])
         task, provenance = str(document["task"]), dict(document["provenance"])

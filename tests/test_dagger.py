@@ -9,7 +9,7 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 
 from policies.features import calibrate, policy_kwargs
-from policies.learners.dagger import STD_RANGE, Dagger, DivergenceError, distil
+from policies.learners.dagger import STD_RANGE, Dagger, DivergenceError
 from policies.learners.dagger_config import DaggerConfig
 from policies.learners.demonstrations import DemonstrationBuffer
 from policies.learners.student import Student
@@ -40,6 +40,21 @@ def small(**settings):
     return DaggerConfig(
         **{"steps": 96, "batch_size": 32, "updates_per_round": 2, "learning_starts": 0} | settings
     )
+
+
+def distil(policy, envs, config, *, seed, on_round=None, should_stop=None, state=None):
+    """Rounds until the budget is used up, or somebody wants it to stop; where that leaves it."""
+    dagger = Dagger(policy, envs, config, seed=seed)
+    if state is not None:
+        dagger.load_state_dict(state)
+    while dagger.used < 1.0:
+        result = dagger.round()
+        if on_round is not None:
+            on_round(dagger, result)
+        if should_stop is not None and should_stop():
+            break
+    policy.set_training_mode(False)
+    return dagger.state_dict()
 
 
 def weights(policy):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -283,52 +283,6 @@ class Dagger:
         """Random numbers of rows, a minibatch of them."""
         count = (self.config.batch_size,)
         return torch.randint(below, count, generator=self._generator, device=self.device)
-
-
-OnRound = Callable[[Dagger, DaggerRound], None]
-"""Is told of every round; may look at the student, or keep `Dagger.state_dict()`."""
-
-
-def distil(
-    policy: ActorCriticPolicy,
-    envs: VectorEnv[Any, Any, Any],
-    config: DaggerConfig,
-    *,
-    seed: int,
-    on_round: OnRound | None = None,
-    should_stop: Callable[[], bool] | None = None,
-    state: Mapping[str, Any] | None = None,
-) -> State:
-    """Distil the scripted expert into a policy, until the budget is used up.
-
-    Args:
-        policy: The student, changed in place; see `Dagger`.
-        envs: Where it acts; see `Dagger`.
-        config: The budget, and how to learn. What `on_round` takes does not count as time.
-        seed: Seed of the worlds and of all draws. The same seed gives the same policy on the CPU
-            engine, if the budget is in steps.
-        on_round: Is told of every round.
-        should_stop: Asked after every round whether to end before the budget does.
-        state: What another call has returned, to go on from, with the policy it has left.
-
-    Returns:
-        Where the distillation stands.
-
-    Raises:
-        DivergenceError: If a loss is not a number.
-        ValueError: If the policy or the environments do not fit; says what to change.
-    """
-    dagger = Dagger(policy, envs, config, seed=seed)
-    if state is not None:
-        dagger.load_state_dict(state)
-    while dagger.used < 1.0:
-        result = dagger.round()
-        if on_round is not None:
-            on_round(dagger, result)
-        if should_stop is not None and should_stop():
-            break
-    policy.set_training_mode(False)
-    return dagger.state_dict()
 
 
 def _is_tensors(observation: Any) -> bool:

@@ -183,8 +183,8 @@ class TrainConfig:
             document: Its fields.
 
         Raises:
-            ValueError: If a field is unknown or not allowed.
+            ValueError: If a field is unknown, of another type, or not allowed.
         """
-        if unknown := set(document) - {f.name for f in fields(cls)}:
-            raise ValueError(f"a configuration of training has no {', '.join(sorted(unknown))}")
-        return cls(**document)
+        from vtenv.json_document import from_document
+
+        return from_document(cls, document)
