@@ -6,6 +6,7 @@ one that is asked for is imported, and what is heavy only once its options are j
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -13,7 +14,9 @@ import importlib.metadata
 import inspect
 import itertools
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -41,18 +44,22 @@ _DESCRIPTION = (
 )
 
 
-def load_command(name: str) -> Callable[..., int]:
+def load_command(name: str, arguments: Sequence[str] = ()) -> Callable[..., int]:
     """Import the function behind a command.
 
     Args:
         name: One of `COMMANDS`.
+        arguments: What it will be given.
 
     Returns:
         The function; it returns the exit code.
     """
-    command: Callable[..., int] = getattr(
-        importlib.import_module(f"policies.commands.{name}"), name
-    )
+    module = importlib.import_module(f"policies.commands.{name}")
+    if hasattr(module, "configured"):
+        # Its options' defaults follow from other options, such as the name of a preset.
+        configured: Callable[..., int] = module.configured(arguments)
+        return configured
+    command: Callable[..., int] = getattr(module, name)
     return command
 
 
@@ -100,7 +107,7 @@ def _run(name: str, given: Sequence[str]) -> int:
     A command with a parameter `settings` also takes the settings of its task's environment as
     options. The task is asked for them only where it has to be, as that takes a second.
     """
-    command = load_command(name)
+    command = load_command(name, given)
 
     @functools.wraps(command)
     def bind(**options: Any) -> functools.partial[int]:
@@ -132,9 +139,7 @@ def _run(name: str, given: Sequence[str]) -> int:
                     option, known, f"option of {name}", f"vtinsert {name} --task {task} --help"
                 )
         bound = functools.partial(bound, settings=parse_settings(task, left))
-    from vtenv.interruption import end_as_interrupted
-
-    with end_as_interrupted():
+    with _signals_as_interruption():
         return bound()
 
 
@@ -175,6 +180,21 @@ def _version() -> str:
         return f"vtinsert {importlib.metadata.version('vtinsert')}"
     except importlib.metadata.PackageNotFoundError:
         return "vtinsert, not installed"
+
+
+@contextlib.contextmanager
+def _signals_as_interruption() -> Iterator[None]:
+    """Let what schedulers and containers send end a command as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _flush() -> None:

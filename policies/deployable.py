@@ -19,8 +19,8 @@ from policies.bundled import bundled, bundled_folder, check_policy
 from policies.representation_names import IMAGENET
 from policies.representations import Representation, encoder_representation, make_representation
 from policies.worlds import DEFAULT_TASK, make_task, settings_to_json
-from representation.encoder import VisuotactileEncoder
 from representation.tensor_file import write_tensors
+from representation.timm_encoder import VisuotactileEncoder
 from vtenv.atomic_write import atomic_write
 from vtenv.json_document import from_document, read_json
 

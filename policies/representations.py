@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -26,10 +26,11 @@ from policies.select_observation import SelectObservation
 from policies.worlds import DEFAULT_TASK, make_task, make_worlds
 from representation.backbone import PretrainedWeightsError
 from representation.bundled import encoders_folder
-from representation.encoder import OBSERVATION_KEYS, EncoderConfig, VisuotactileEncoder
+from representation.encoder_config import EncoderConfig
 from representation.encoder_files import CONFIG_FILE, read_config
-from representation.runtime import FrozenEncoder
+from representation.timm_encoder import VisuotactileEncoder
 from representation.wrappers.encode import ObservationEncoder, VectorEncodeObservation
+from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.simulation import observation_space
 
 _IMAGENET_NETWORK = EncoderConfig(backbone="resnet18")
@@ -86,13 +87,14 @@ class Representation:
             )
         wanted: dict[str, Any] = {"modalities": self.modalities}
         if self.encoder is not None:
-            for modality in self.encoder.config.modalities:
-                argument = {"vision": "image_size", "touch": "contact_size"}[modality]
-                size = self.encoder.config.size(modality)
+            for key, (_, rows, columns) in self.encoder.image_shapes.items():
+                argument = IMAGE_MODALITIES[key].size_setting
+                assert argument is not None
+                size = rows if rows == columns else (rows, columns)
                 if settings.get(argument) not in (None, size):
                     raise ValueError(
                         f"{argument}={settings[argument]} does not fit the representation "
-                        f"{self.name!r}, whose encoder takes {size} x {size} pixels; leave "
+                        f"{self.name!r}, whose encoder takes {rows} x {columns} pixels; leave "
                         f"{argument} out, or take an encoder for that size"
                     )
                 wanted[argument] = size
@@ -182,7 +184,7 @@ class Representation:
     def _transform(self) -> ObservationEncoder:
         assert self.encoder is not None
         raw = observation_space(make_task(DEFAULT_TASK, self.environment_settings({})))
-        return ObservationEncoder(raw, FrozenEncoder(self.encoder), ("proprio",), flat=True)
+        return ObservationEncoder(raw, self.encoder, flat=True)
 
 
 def make_representation(name: str) -> Representation:
@@ -218,9 +220,8 @@ def encoder_representation(name: str, encoder: VisuotactileEncoder) -> Represent
     Raises:
         ValueError: If it does not fit the environment; says why.
     """
-    keys = tuple(OBSERVATION_KEYS[modality] for modality in encoder.config.modalities)
     try:
-        return Representation(name, (*keys, "proprio"), encoder)
+        return Representation(name, (*encoder.keys, "proprio"), encoder)
     except ValueError as error:
         raise ValueError(f"the encoder {name!r} does not fit the environment: {error}") from error
 
@@ -230,9 +231,9 @@ def encoder_digest(encoder: VisuotactileEncoder) -> str:
     defaults = EncoderConfig()
     # Only what differs from the defaults, so that a field that is new changes no digest.
     config = {
-        field.name: value
-        for field in fields(encoder.config)
-        if (value := getattr(encoder.config, field.name)) != getattr(defaults, field.name)
+        name: value
+        for name, value in asdict(encoder.config).items()
+        if value != asdict(defaults)[name]
     }
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name, value in sorted(encoder.state_dict().items()):

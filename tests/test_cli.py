@@ -8,6 +8,7 @@ import subprocess
 import sys
 import typing
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -42,7 +43,8 @@ def _options(group):
         f.name: f.default_factory for f in getattr(group, "__dataclass_fields__", {}).values()
     }
     for parameter in inspect.signature(group).parameters.values():
-        if dataclasses.is_dataclass(inner := nested.get(parameter.name)):
+        inner = nested.get(parameter.name) or next(iter(get_args(parameter.annotation)), None)
+        if dataclasses.is_dataclass(inner):
             yield from _options(inner)
         elif not re.search("Positional|Suppress", str(parameter.annotation)):
             yield "--" + parameter.name.removesuffix("_path").replace("_", "-")

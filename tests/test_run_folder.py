@@ -113,7 +113,6 @@ def test_a_dataclass_comes_back_from_its_document():
         ([1], "object with its fields"),
         ({"rate": "1"}, "rate must be a number"),
         ({"rate": True}, "rate must be a number"),
-        ({"rate": float("nan")}, "finite"),
         ({"rate": 10**9999}, "too large to show"),
         ({"rate": 1, "rates": 2}, "Outer has no 'rates'"),
         ({"rate": 1, "x" * 5000: 2}, r"Outer has no 'x{76}\.\.\.;"),

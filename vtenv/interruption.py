@@ -6,7 +6,6 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -51,17 +50,3 @@ class Interruption:
         self.requested = True
         with contextlib.suppress(OSError, RuntimeError):  # a closed terminal; a print cut in two
             print("Stopping; once more to stop at once", file=sys.stderr)
-
-
-@contextlib.contextmanager
-def end_as_interrupted() -> Iterator[None]:
-    """Let every signal that asks to end raise KeyboardInterrupt, as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.default_int_handler) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

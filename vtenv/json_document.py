@@ -131,7 +131,7 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         return {key: _value(arguments[1], item, f"{name}.{key}") for key, item in value.items()}
     if hint is float:
         require(type(value) in (int, float), name, _short(value), "a number")
-        require(abs(value) < 1e300, name, _short(value), "a finite number")
+        require(type(value) is float or abs(value) < 1 << 64, name, _short(value), "of 64 bits")
         return float(value)
     kind = type(None) if hint is None else hint
     require(type(value) is kind, name, _short(value), _KINDS.get(kind, str(kind)))

@@ -57,7 +57,7 @@ class _Progress(rich.progress.Progress):
         super().advance(task_id, advance)
         self._print_if_due(task_id)
 
-    def update(self, task_id: rich.progress.TaskID, **changes: Any) -> None:  # type: ignore[override]
+    def update(self, task_id: rich.progress.TaskID, **changes: Any) -> None:
         super().update(task_id, **changes)
         self._print_if_due(task_id)
 

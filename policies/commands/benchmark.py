@@ -245,11 +245,18 @@ def _load_encoders(names: Sequence[str], setup: Setup) -> Mapping[str, Any]:
     """Encoders for the environment's images, by the last part of their names."""
     import timm
 
-    from representation.encoder import EncoderConfig, VisuotactileEncoder
+    from policies.worlds import make_task
+    from representation.encoder_config import EncoderConfig
+    from representation.timm_encoder import VisuotactileEncoder
 
-    sizes = {n: v for n, v in setup.settings.items() if n in ("image_size", "contact_size")}
+    task = make_task(setup.task, setup.settings)
+    shapes = {
+        modality.key: (*modality.shape, *task.image_size(modality))
+        for modality in task.config.modalities
+        if modality.is_image
+    }
     return {
-        Path(name).name: VisuotactileEncoder(EncoderConfig(name, **sizes))
+        Path(name).name: VisuotactileEncoder(EncoderConfig(name, images=shapes))
         if timm.is_model(name)
         else VisuotactileEncoder.from_pretrained(name)
         for name in names
@@ -268,7 +275,7 @@ def _measure_encoders(
     try:
         with progress_bar() as progress:
             for name, encoder in encode_speed.candidates(names):
-                size = encoder.config.image_size
+                size = next(iter(encoder.image_shapes.values()))[1]
                 task = progress.add_task(f"{name}, {size} px", total=repetitions)
                 timings += encode_speed.measure(
                     name,
