@@ -184,15 +184,17 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(algorithm, tmp_path)
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "dagger"])
-def test_ctrl_c_leaves_a_run_that_goes_on(algorithm, tmp_path, capfd):
+@pytest.mark.parametrize(
+    ("algorithm", "number"), [("ppo", signal.SIGINT), ("dagger", signal.SIGTERM)]
+)
+def test_a_signal_leaves_a_run_that_goes_on(algorithm, number, tmp_path, capfd):
     config = small(algorithm, steps=2048, evaluate_every=2048, checkpoint_every=2048)
     files = TrainingFolder(tmp_path / "run")
 
     def interrupt():
         while not (files.path / "evaluations.csv").is_file():
             time.sleep(0.002)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=interrupt, daemon=True)
     thread.start()
@@ -205,6 +207,16 @@ def test_ctrl_c_leaves_a_run_that_goes_on(algorithm, tmp_path, capfd):
     assert 0 < stopped < 2048
     said = capfd.readouterr().err
     assert f"Stopped at step {stopped:,}. Go on with: vtinsert train --resume" in said
+
+    state = checkpoint / "state.pt"
+    whole = state.read_bytes()
+    for damaged in (whole[:100], b""):
+        state.write_bytes(damaged)
+        with pytest.raises(RunFolderError, match=r"damaged.*; remove .*checkpoints, and --resume"):
+            train(config, files.path, progress=False)
+    state.write_bytes(whole)
+    with files.lock(), pytest.raises(RunFolderError, match="another process is writing"):
+        train(config, files.path, progress=False)
 
     again = train(config, files.path, progress=False)
     assert again.steps >= 2048

@@ -105,6 +105,7 @@ class Distillation:
             pause(self._model.num_timesteps)
             self._rounds.append(self._dagger.round())
             self._model.num_timesteps = self._dagger.steps
+        go_on(self._model.num_timesteps)  # which shows how far it is
 
     def measures(self) -> dict[str, float]:
         """As `Learner.measures`; success is of episodes in which the student alone had acted."""
