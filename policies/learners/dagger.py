@@ -39,7 +39,7 @@ State = dict[str, Any]
 `torch.save` writes it and `torch.load(weights_only=True)` reads it."""
 
 
-class DivergenceError(RuntimeError):
+class DivergenceError(ValueError):
     """Numbers are no longer finite; the message says where and what to change."""
 
 
