@@ -420,5 +420,5 @@ def test_a_configuration_survives_json():
         settings={"initial_state": {"socket_y_mm": [0, 1]}, "connectors": ["aux"]}
     ).resolved()
     assert TrainConfig.from_json(json.loads(json.dumps(config.as_json()))) == config
-    with pytest.raises(ValueError, match="has no colour"):
+    with pytest.raises(ValueError, match="has no 'colour'"):
         TrainConfig.from_json({"colour": 1})
