@@ -1,9 +1,10 @@
-"""Names that are chosen from a list, and what is said of one that is not in it."""
+"""What is chosen on a command line, and what is said of what cannot be."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Collection
+from pathlib import Path
 
 
 def check_name(name: str, allowed: Collection[str], what: str, where: str = "") -> None:
@@ -24,6 +25,20 @@ def check_name(name: str, allowed: Collection[str], what: str, where: str = "") 
     hint = f"did you mean {' or '.join(nearest)}? " if nearest else ""
     listed = f"{where} lists them" if where else f"choose from {', '.join(allowed)}"
     raise ValueError(f"unknown {what} {name!r}; {hint}{listed}")
+
+
+def make_output(folder: Path) -> None:
+    """Make the folder that a command writes into.
+
+    Raises:
+        OSError: If that cannot be; says what to change.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"cannot use {folder} as a folder ({error.strerror}); choose another with --output"
+        ) from error
 
 
 def require(condition: bool, name: str, given: object, allowed: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from policies.bundled import check_policy
+from policies.choices import make_output
 
 if TYPE_CHECKING:
     from policies.evaluation.conditions import Condition
@@ -74,7 +75,7 @@ def demo(
         if not connectors or name in connectors
     ]
     if filmed:
-        output.mkdir(parents=True, exist_ok=True)
+        make_output(output)
     records = _play(player, condition, connectors or variants, episodes, seed)
     console = Console(highlight=False)
     console.print(_table(player, condition, records))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from policies.bundled import check_policy
+from policies.choices import make_output
 from policies.evaluation.conditions import condition, suite
 from policies.evaluation.evaluation_config import EvaluationConfig
 
@@ -60,7 +61,7 @@ def evaluate(
     chosen = [condition(name) for name in names] or suite(config.suite, there)
     for one in chosen:
         player.played(one)
-    output.mkdir(parents=True, exist_ok=True)
+    make_output(output)
 
     played: dict[str, list[EpisodeRecord]] = {}
     with progress_bar() as progress:
