@@ -39,7 +39,7 @@ def reading(path: Path, remedy: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # pickle, zip files, NumPy, PyTorch and Stable-Baselines3: any
-        said = " ".join(str(error).split())[:300] or type(error).__name__
+        said = " ".join(str(error).split()).partition(". ")[0][:120] or type(error).__name__
         raise RunFolderError(
             f"{path} is damaged, or not of such a run ({said}); {remedy}"
         ) from error
