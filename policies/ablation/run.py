@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from policies.ablation.executors import Executor, Job
@@ -203,8 +203,8 @@ def _train_and_evaluate(
     training = train_config(ablation, config, cell, threads)
     folder = ablation.folder(cell)
     again = f"vtinsert ablate --output {ablation.path}"
-    filmed = filmed if cell.seed == 0 else 0
-    train(training, folder, progress=False, filmed=filmed, command=again, resume=again)
+    training = replace(training, filmed=filmed if cell.seed == 0 else 0)
+    train(training, folder, progress=False, command=again, resume=again)
     records = evaluate(
         load_policy(folder / "best"),
         **{"condition": "training", **config.evaluation},
