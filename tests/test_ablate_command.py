@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from policies import cli
 from policies.ablation.display import last_row
-from policies.ablation.executors import RayExecutor
+from policies.ablation.executors import Jobs, ray_executor
 from policies.ablation.folder import Ablation
 from policies.ablation.grid import AblationConfig
 
@@ -107,6 +107,8 @@ def test_a_policy_that_fails_is_told_and_tried_again_when_asked(study):
     for shown in (first, second):
         assert "failed: state, dagger, seed 0: RunError" in shown.out
         assert "1 had no policy to start from" in shown.out
+        assert str(output / DAGGER / "failed.json") in shown.out
+        assert f"vtinsert ablate --output {output} --retry" in shown.out
     assert "done 1 of 2: state, dagger, seed 0: success" in third.err
     assert "done 2 of 2: state, ppo from dagger, seed 0: success" in third.err
     assert "Distilled from the scripted expert" in third.out
@@ -167,8 +169,9 @@ def test_ray_gives_the_same_policies(study, grid, tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     local, _ = study
     output = tmp_path / "study"
-    with RayExecutor(workers=2, threads=1) as executor:
-        check_executor(executor, tmp_path)
+    with ray_executor(workers=2, threads=1) as start:
+        with Jobs(start, 2) as jobs:
+            check_executor(jobs, tmp_path)
         # A Ray that is there is used, and left running.
         alone = ("--algorithms", "dagger", "--starts", "scratch")
         shown = ablate(output, "--grid", str(grid), *alone, "--executor", "ray")
