@@ -257,6 +257,17 @@ def test_a_file_that_is_no_grid_is_refused(text, tmp_path, capsys):
     assert capsys.readouterr().err.startswith("vtinsert ablate: ")
 
 
+def test_options_are_judged_before_what_is_slow_to_import():
+    code = (
+        "import sys\n"
+        "from policies import cli\n"
+        "assert cli.main(['ablate', '--workers', '0']) == 2\n"
+        "assert cli.main(['report', 'no/such/folder']) == 2\n"
+        "assert not {'numpy', 'torch'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_two_commands_do_not_work_in_one_folder(tmp_path, capsys):
     with FileLock(tmp_path / ".lock"):
         arguments = ["--representations", "state", "--output", str(tmp_path)]

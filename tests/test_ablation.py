@@ -9,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.ablation.command import show_results
 from policies.ablation.executors import Job
 from policies.ablation.folder import EPISODES_FILE, FAILED_FILE, Ablation, write_rows
 from policies.ablation.grid import PRESETS, AblationConfig, AblationError, Cell
@@ -22,7 +23,13 @@ STATE = Cell("state", "dagger", "scratch", 0)
 def finish(ablation: Ablation, cell: Cell, success: int = 1) -> None:
     """Leave what a cell leaves that is done."""
     ablation.folder(cell).mkdir(parents=True, exist_ok=True)
-    row = {"representation": cell.representation, "seed": cell.seed, "success": success}
+    row = {
+        "representation": cell.representation,
+        "seed": cell.seed,
+        "connector": "usb",
+        "success": success,
+        "failure": "" if success else "missed",
+    }
     write_rows(ablation.folder(cell) / EPISODES_FILE, [row])
 
 
@@ -354,6 +361,23 @@ def test_one_cell_that_dies_does_not_keep_the_others_from_running(tmp_path):
     status = run(ablation, CONFIG, executor)
     assert executor.started == [STATE.name, Cell("state", "ppo", "warm", 0).name]
     assert status.cells("done") == list(CONFIG.cells)
+
+
+def test_a_failure_that_could_not_be_written_down_is_not_pointed_to(tmp_path, capsys):
+    ablation = Ablation(tmp_path)
+    path = "outputs/some/where/pose/encoder"
+    config = AblationConfig((path, "state"), seeds=1)
+    cell = config.cells[0]
+    ablation.write_config(config, {})
+    blocked = ablation.folder(cell).parents[1]
+    blocked.parent.mkdir()
+    blocked.touch()  # a file where its folder would be
+    status = run(ablation, config, InOrder({cell.name: "its process was ended by SIGKILL"}))
+    assert show_results(ablation, status) == 1
+    shown = capsys.readouterr().out
+    assert "failed: pose, dagger, seed 0: its process was ended by SIGKILL" in shown
+    assert "failed.json" not in shown
+    assert f"vtinsert ablate --output {tmp_path} --retry" in shown
 
 
 def test_an_interruption_goes_to_the_cells_and_keeps_what_is_done(tmp_path):

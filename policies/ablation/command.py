@@ -81,7 +81,7 @@ def train_grid(
         if status.ready():
             _run(ablation, config, status, where, workers, threads, filmed)
         ablation.write_episodes(config.cells)
-    return _report(ablation, status)
+    return show_results(ablation, status)
 
 
 def _made() -> dict[str, Any]:
@@ -217,8 +217,16 @@ def _run(
         raise
 
 
-def _report(ablation: Ablation, status: GridStatus) -> int:
-    """Show what came out; the exit code."""
+def show_results(ablation: Ablation, status: GridStatus) -> int:
+    """Print what a grid came to, and what to do next.
+
+    Args:
+        ablation: The folder.
+        status: The status of its grid.
+
+    Returns:
+        The exit code: 1 if cells failed.
+    """
     from policies.ablation.labels import labelled
     from policies.report.measurements import sections
     from policies.report.study import read_study

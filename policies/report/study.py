@@ -142,7 +142,7 @@ class Study:
     @property
     def cells(self) -> list[Cell]:
         """All cells of the grid."""
-        return [each.cell for each in (*self.runs, *self.unfinished)]
+        return [*(run.cell for run in self.runs), *(each.cell for each in self.unfinished)]
 
 
 def read_study(folder: str | Path) -> Study:
