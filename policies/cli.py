@@ -6,10 +6,13 @@ one that is asked for is imported, so that `vtinsert --help` answers at once.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 
 import tyro
 
@@ -35,18 +38,22 @@ _DESCRIPTION = (
 )
 
 
-def load_command(name: str) -> Callable[..., int]:
+def load_command(name: str, arguments: Sequence[str] = ()) -> Callable[..., int]:
     """Import the function behind a command.
 
     Args:
         name: One of `COMMANDS`.
+        arguments: What it will be given.
 
     Returns:
         The function; it returns the exit code.
     """
-    command: Callable[..., int] = getattr(
-        importlib.import_module(f"policies.commands.{name}"), name
-    )
+    module = importlib.import_module(f"policies.commands.{name}")
+    if hasattr(module, "configured"):
+        # Its options' defaults follow from other options, such as the name of a preset.
+        configured: Callable[..., int] = module.configured(arguments)
+        return configured
+    command: Callable[..., int] = getattr(module, name)
     return command
 
 
@@ -58,16 +65,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 for success, 2 for an error that the user can put right, 130 when
-        interrupted.
+        interrupted: by Ctrl-C, SIGTERM or SIGHUP.
     """
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        code: int = tyro.extras.subcommand_cli_from_dict(
-            {name: _command(name, given) for name in COMMANDS},
-            prog="vtinsert",
-            description=_DESCRIPTION,
-            args=given,
-        )
+        with _signals_as_interruption():
+            code: int = tyro.extras.subcommand_cli_from_dict(
+                {name: _command(name, given) for name in COMMANDS},
+                prog="vtinsert",
+                description=_DESCRIPTION,
+                args=given,
+            )
     except CommandError as error:
         print(f"vtinsert {given[0]}: {error}", file=sys.stderr)
         return 2
@@ -78,6 +86,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         _flush()
     return code
+
+
+@contextlib.contextmanager
+def _signals_as_interruption() -> Iterator[None]:
+    """Let what schedulers and containers send end a command as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _flush() -> None:
@@ -92,7 +115,7 @@ def _flush() -> None:
 def _command(name: str, given: Sequence[str]) -> Callable[..., int]:
     """The function behind a command, or one with its summary where it is not asked for."""
     if given[0] == name:
-        return load_command(name)
+        return load_command(name, given[1:])
 
     def summary() -> int:
         raise AssertionError(f"{name} was not loaded")

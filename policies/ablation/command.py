@@ -13,7 +13,6 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.markup import escape
 
-from policies import machine
 from policies.ablation.cell import train_config
 from policies.ablation.executors import (
     Jobs,
@@ -25,6 +24,7 @@ from policies.ablation.executors import (
 from policies.ablation.folder import Ablation, read_json_or_yaml
 from policies.ablation.grid import PRESETS, AblationConfig, AblationError
 from policies.ablation.run import GridStatus, run_grid
+from vtenv import provenance
 
 _LOCK_FILE = ".lock"
 _MOST_WORKERS = 4
@@ -64,7 +64,7 @@ def train_grid(
     ablation = Ablation(output)
     config = _config(ablation, _asked(given))
     devices = visible_devices() if executor == "local" else []
-    cores = machine.cores()
+    cores = provenance.cores()
     workers = workers or _workers(config, cores, len(devices))
     threads = threads or max(1, cores // workers)
     _check(ablation, config, threads)
@@ -87,9 +87,9 @@ def train_grid(
 def _made() -> dict[str, Any]:
     return {
         "command": shlex.join(["vtinsert", *sys.argv[1:]]),
-        "commit": machine.commit(),
-        "versions": machine.versions(),
-        "hardware": machine.hardware(),
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
+        "hardware": provenance.hardware(),
     }
 
 

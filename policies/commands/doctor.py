@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from policies import machine
+from vtenv import provenance
 
 Status = Literal["ok", "missing", "broken"]
 
@@ -76,6 +76,17 @@ env.reset(seed=0)
 height, width = env.render().shape[:2]
 through = f" through {opengl_backend()}" if sys.argv[1] == "rgb_array" else ""
 print(f"{width} x {height}{through}")
+"""
+_TRY_ENCODER_AFTER_PICTURE = """
+import gymnasium, vtenv
+env = gymnasium.make("VTInsert-v0", render_mode="rgb_array")
+env.reset(seed=0)
+env.render()
+from representation import EncodeObservation
+env = EncodeObservation(env, "resnet-pose")
+env.reset(seed=0)
+env.render()
+print("an encoder loaded after a picture was drawn")
 """
 
 
@@ -154,6 +165,15 @@ def _try_for_real() -> tuple[Finding, list[Finding]]:
                 ("sensors", "see what the engine above says; this needs no OpenGL"),
             )
         ]
+        tries.append(
+            pool.submit(
+                _try,
+                "rgb_array, encoder",
+                _TRY_ENCODER_AFTER_PICTURE,
+                remedy="where rgb_array works: load the encoder before the first picture, and "
+                "report what this says",
+            )
+        )
         return engine.result(), [future.result() for future in tries]
 
 
@@ -181,7 +201,7 @@ def _try(
         return Finding(name, "ok", result.stdout.strip())
     if result.returncode < 0:
         return Finding(name, "broken", f"crashed with signal {-result.returncode}", remedy)
-    optional = back_end is not None or name == "rgb_array"
+    optional = back_end is not None or name.startswith("rgb_array")
     return Finding(name, "missing" if optional else "broken", _last_error(result.stderr), remedy)
 
 
@@ -200,7 +220,7 @@ def _last_error(stderr: str) -> str:
 
 
 def _check_machine() -> list[Finding]:
-    found = machine.hardware()
+    found = provenance.hardware()
     return [
         Finding("processor", "ok", f"{found['cpu']}, {found['cores']} cores for this process"),
         Finding("memory", "ok", f"{found['memory_gib']} GiB"),
@@ -209,22 +229,22 @@ def _check_machine() -> list[Finding]:
 
 
 def _check_packages() -> list[Finding]:
-    findings = [Finding("python", "ok", f"{machine.versions()['python']} at {sys.executable}")]
-    own = machine.version(machine.DISTRIBUTION)
+    findings = [Finding("python", "ok", f"{provenance.versions()['python']} at {sys.executable}")]
+    own = provenance.version(provenance.DISTRIBUTION)
     if own is None:
         findings.append(
             Finding("vtinsert", "missing", "runs uninstalled", "uv sync, or pip install -e .")
         )
     else:
-        commit = machine.commit()
+        commit = provenance.commit()
         findings.append(Finding("vtinsert", "ok", f"{own}, commit {commit}" if commit else own))
-    for needed in machine.requirements():
+    for needed in provenance.requirements():
         if not needed.extra:
             findings.append(_check_requirement(needed, "uv sync, or pip install -e ."))
     return findings
 
 
-def _check_requirement(needed: machine.Requirement, remedy: str) -> Finding:
+def _check_requirement(needed: provenance.Requirement, remedy: str) -> Finding:
     installed = needed.installed
     if installed is None:
         return Finding(needed.name, "missing", "not installed", remedy)
@@ -235,7 +255,7 @@ def _check_requirement(needed: machine.Requirement, remedy: str) -> Finding:
 
 def _check_extras() -> list[Finding]:
     findings = []
-    needed = [requirement for requirement in machine.requirements() if requirement.extra]
+    needed = [requirement for requirement in provenance.requirements() if requirement.extra]
     for extra in sorted({requirement.extra for requirement in needed}):
         parts = [requirement for requirement in needed if requirement.extra == extra]
         purpose = _EXTRAS.get(extra, "optional")

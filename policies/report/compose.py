@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from policies import machine
 from policies.report import numbers
 from policies.report.costs import encoding_costs
 from policies.report.measurements import MEAN, SUCCESS, Section, sections
@@ -15,6 +14,7 @@ from policies.report.numbers import percent, spoken_list, success
 from policies.report.palette import ORACLE, Style, styles
 from policies.report.probes import Probes, probes
 from policies.report.study import Study, read_study
+from vtenv import provenance
 
 _LISTED = 4
 """As many representations are named one by one; of more, the last are "the others"."""
@@ -82,8 +82,8 @@ class Report:
                 [str(seed) for seed in sorted({cell.seed for cell in study.cells})]
             ),
             "Final evaluation": _plain(study.grid.get("evaluation", {})),
-            "Report": f"VTInsert {machine.version(machine.DISTRIBUTION) or 'of no release'}, "
-            f"commit {numbers.commit(machine.commit() or 'unknown')}; bootstrap seed 0",
+            "Report": f"VTInsert {provenance.version(provenance.DISTRIBUTION) or 'of no release'}, "
+            f"commit {numbers.commit(provenance.commit() or 'unknown')}; bootstrap seed 0",
         }
         return {name: text for name, text in facts.items() if text}
 
