@@ -34,7 +34,7 @@ training:
   steps: 64
   num_envs: 4
   evaluation_episodes: 2
-  settings: {connector: usb, clearance_mm: 0.8}
+  settings: {connectors: [usb], clearance_mm: 0.8}
 training_by_algorithm:
   ppo: {hyperparameters: {n_steps: 16, batch_size: 32, critic_warmup_steps: 0}}
 evaluation: {episodes: 3}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from policies.ablation.executors import interrupt_with_parent
@@ -71,8 +71,8 @@ def run_cell(ablation: Ablation, cell: Cell, threads: int, filmed: int) -> None:
     training = train_config(ablation, config, cell, threads)
     folder = ablation.folder(cell)
     again = f"vtinsert ablate --output {ablation.path}"
-    filmed = filmed if cell.seed == 0 else 0
-    train(training, folder, progress=False, filmed=filmed, command=again, resume=again)
+    training = replace(training, filmed=filmed if cell.seed == 0 else 0)
+    train(training, folder, progress=False, command=again, resume=again)
     records = evaluate(
         load_policy(folder / "best"),
         **{"condition": "training", **config.evaluation},

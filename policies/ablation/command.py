@@ -31,7 +31,7 @@ _MOST_WORKERS = 4
 """Cells that are trained at once on a CPU unless told otherwise: each takes 1 to 2 GiB."""
 _AXES = ("representations", "algorithms", "starts", "seeds")
 _TRAINING = ("steps", "max_minutes", "num_envs", "engine", "device")
-_SETTINGS = ("connector", "clearance_mm")
+_SETTINGS = ("connectors", "clearance_mm")
 _EVALUATION = ("episodes", "condition")
 
 
@@ -154,7 +154,7 @@ def _check(ablation: Ablation, config: AblationConfig, threads: int) -> None:
     from policies.evaluation.conditions import condition
     from policies.learners.algorithms import ALGORITHMS
     from policies.representations import make_representation
-    from vtenv.tasks.insertion.config import VTInsertConfig
+    from policies.worlds import make_task
 
     try:
         condition(config.evaluation.get("condition", "training"))
@@ -170,7 +170,7 @@ def _check(ablation: Ablation, config: AblationConfig, threads: int) -> None:
                     "to a grid of its own, from scratch"
                 )
             settings = representations[cell.representation].environment_settings(training.settings)
-            VTInsertConfig.from_settings(**settings)
+            make_task(training.task, settings)
     except (ValueError, TypeError, RuntimeError) as error:
         raise AblationError(str(error)) from None
 

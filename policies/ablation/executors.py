@@ -293,8 +293,8 @@ def visible_devices() -> list[str]:
 def interrupt_with_parent() -> None:
     """Interrupt this process, as Ctrl-C would, once the one that started it is gone.
 
-    A shell's background jobs ignore SIGINT, and so would this one under theirs, were it not taken
-    again.
+    SIGINT is let through again: a shell's background jobs ignore it, Ray's workers block it, and a
+    child inherits either.
     """
 
     def watch() -> None:
@@ -304,6 +304,8 @@ def interrupt_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=watch, daemon=True).start()
 
 

@@ -23,7 +23,7 @@ def ablate(
     num_envs: int | None = None,
     engine: Literal["cpu", "warp"] | None = None,
     device: str | None = None,
-    connector: str | None = None,
+    connectors: tuple[str, ...] | None = None,
     clearance_mm: float | None = None,
     episodes: int | None = None,
     condition: str | None = None,
@@ -54,7 +54,7 @@ def ablate(
         num_envs: Worlds that a policy is trained in.
         engine: The physics engine: cpu, or warp for a GPU.
         device: Where policies learn, cpu or cuda; by default cuda with the Warp engine.
-        connector: The connector to insert; by default one is drawn each episode.
+        connectors: Connectors, of which one is drawn each episode; by default those of the task.
         clearance_mm: Room between plug and socket on each side, 0.1 to 2.
         episodes: Episodes of each policy's final evaluation.
         condition: What the world is like in it; by default as in training.
@@ -69,6 +69,8 @@ def ablate(
         output: Folder of the ablation.
     """
     given = {name: value for name, value in locals().items() if value is not None}
+    if connectors:
+        given["connectors"] = list(connectors)  # as a file has it
     for name in ("workers", "threads"):
         if given.get(name, 1) < 1:
             raise CommandError(f"--{name} {given[name]} is not allowed; it must be at least 1")
