@@ -238,10 +238,10 @@ def test_a_summary_is_that_of_its_episodes():
     assert every.inserted == pytest.approx(0.9 * 5 / 8)
     assert list(every.failures.items()) == [("jammed", 2), ("missed", 1)]
     parts = by_connector(records)
-    assert list(parts) == [ALL, "pin", "usb"]
+    assert list(parts) == [ALL, "usb", "pin"]
     assert (parts["pin"].steps, parts["usb"].failures) == (None, {})
     assert parts["pin"].to_dict()["steps_to_success_median"] is None
-    assert overview({"default": parts})[1] == ["default", "62.5%", every.bounds, "0.0%", "100.0%"]
+    assert overview({"default": parts})[1] == ["default", "62.5%", every.bounds, "100.0%", "0.0%"]
     page = to_markdown("mine", {"default": parts})
     assert "| pin | 3 | 0.0% |" in page
     assert "jammed 2, missed 1" in page

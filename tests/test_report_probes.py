@@ -14,8 +14,8 @@ from policies.ablation.folder import Ablation
 from policies.ablation.grid import AblationConfig
 from policies.deployable import save_policy
 from policies.features import policy_kwargs
+from policies.report.compose import compose
 from policies.report.costs import POLICY, encoding_costs, mega_operations
-from policies.report.document import compose
 from policies.report.markdown import markdown
 from policies.report.page import page
 from policies.report.probes import Probed, ProbeFileError, probes
