@@ -37,6 +37,7 @@ from vtenv.grasps.grasps import SPLITS, GraspConfig, grasp_blocks, num_grasps
 from vtenv.tasks.insertion.config import VTInsertConfig
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 from vtenv.tasks.insertion.pose_labels import POSE_LABELS
+from vtenv.tasks.insertion.probe_targets import probe_targets, region_flags
 from vtenv.tasks.insertion.regions import (
     JAMMED_FORCE_N,
     NEAR_DEPTH_MM,
@@ -213,6 +214,7 @@ def _write_grasps(options: Paper | Clutter) -> None:
             kind="clutter" if objects else "paper",
             settings={"seed": options.seed, **dataclasses.asdict(config)},
             labels=GRASP_LABELS,
+            probes={"classes": CONNECTOR_NAMES},
             made=_made(),
         ) as writer,
         progress_bar() as progress,
@@ -280,6 +282,7 @@ def _write_experience(options: ExperienceOptions) -> None:
             **dataclasses.asdict(plan),
         },
         labels=POSE_LABELS,
+        probes=probe_targets(options.clearance_mm),
         made=_made(),
         resumable=True,
     )
@@ -336,6 +339,7 @@ def _append_part(
     rng = np.random.default_rng((options.seed, part, 1))
     heldout = heldout_episodes(rows["episode"], options.heldout, rng)
     rows["episode"] += part << 32
+    rows |= region_flags(rows)
     for first in range(0, len(heldout), _ROWS_AT_ONCE):  # to copy few rows at a time
         some = {name: value[first : first + _ROWS_AT_ONCE] for name, value in rows.items()}
         held = heldout[first : first + _ROWS_AT_ONCE]

@@ -86,6 +86,8 @@ class DatasetWriter:
         kind: What sort of data set it is: "paper", "clutter" or "experience".
         settings: All that its content follows from; anything JSON can hold.
         labels: Names of the columns of `pose`.
+        probes: What probes ask of it besides: fields of `representation.probes.ProbeTargets`,
+            such as `classes`, names by number; anything JSON can hold.
         made: What it was made with, such as `command`, commit and versions of packages; all but
             the command must be the same to go on.
         resumable: Whether an interrupted run may be gone on with.
@@ -103,6 +105,7 @@ class DatasetWriter:
         kind: str,
         settings: Mapping[str, Any],
         labels: Sequence[str],
+        probes: Mapping[str, Any] | None = None,
         made: Mapping[str, Any] | None = None,
         resumable: bool = False,
         shard_bytes: int = SHARD_BYTES,
@@ -111,11 +114,19 @@ class DatasetWriter:
         self.completed = 0
         """Checkpoints that earlier runs reached."""
         self._resumable, self._shard_bytes = resumable, shard_bytes
-        plan = {"kind": kind, "settings": settings, "labels": list(labels), "made": made or {}}
+        plan = {
+            "kind": kind,
+            "settings": settings,
+            "labels": list(labels),
+            "probes": probes or {},
+            "made": made or {},
+        }
         try:
             self._plan: dict[str, Any] = json.loads(json.dumps(plan, allow_nan=False))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"settings and made must be what JSON can hold: {error}") from error
+            raise ValueError(
+                f"settings, probes and made must be what JSON can hold: {error}"
+            ) from error
         self._columns: dict[str, Column] = {}
         self._shards: dict[str, list[Shard]] = {}
         self._pending: dict[str, list[dict[str, NDArray[Any]]]] = {}
@@ -299,6 +310,7 @@ class Dataset:
         kind: What sort it is: "paper", "clutter" or "experience".
         settings: What its content follows from.
         labels: Names of the columns of `pose`.
+        probes: What probes ask of it besides, such as names of classes.
         columns: What each column holds.
         made: What it was made with: date, and whatever its writer noted.
         splits: Its splits by name.
@@ -310,6 +322,7 @@ class Dataset:
         self.kind: str = document["kind"]
         self.settings: dict[str, Any] = document["settings"]
         self.labels: tuple[str, ...] = tuple(document["labels"])
+        self.probes: dict[str, Any] = document["probes"]
         self.made: dict[str, Any] = document["made"]
         self.splits: dict[str, Split] = {
             name: Split(folder, name, self.columns, of_it) for name, of_it in shards.items()

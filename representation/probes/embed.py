@@ -1,10 +1,8 @@
-"""Embeds the rows of a split: the embedding, and each modality's part of it alone."""
+"""Embeds the rows of a split: the embedding, and each sense's part of it alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 import torch
@@ -12,17 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from representation.encoder import MODALITIES, OBSERVATION_KEYS, VisuotactileEncoder
+from representation.encoder import OBSERVATION_KEYS, EncoderConfig, VisuotactileEncoder
 from representation.preprocessing import normalise_contact, normalise_depth
+from representation.probes.measurements import FUSED
 from representation.probes.split import SplitLike
 
-BOTH = "both"
-"""The part of an embedding that is all of it, beside "vision" and "touch"."""
-PARTS = (*MODALITIES, BOTH)
-
 Embedder = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
-"""A batch of observations to vectors by part, (B, D_part). Where "both" is not among them, it is
-the others side by side."""
+"""A batch of observations to vectors by part, (B, D_part): each sense's, where there are several,
+and "fused"."""
+Embedded = dict[str, NDArray[np.float32]]
+"""Vectors of rows by part, (N, D_part)."""
 Progress = Callable[[str, int, int], None]
 """Told what is done, how much of it, and of how much."""
 
@@ -32,78 +29,59 @@ _PIXELS = 16
 def encoder_embedder(encoder: VisuotactileEncoder) -> Embedder:
     """The parts of an encoder's embedding, from one pass.
 
-    With cross-attention, "both" is what comes after it, and the parts are the features before it,
+    With cross-attention, "fused" is what comes after it, and the parts are the features before it,
     which know nothing of each other.
 
     Args:
-        encoder: The encoder.
-
-    Returns:
-        Its embedder.
+        encoder: The encoder, in evaluation mode.
     """
 
     def embed(observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
         encoded = encoder.encode(encoder.preprocess(observation))
-        if encoder.fusion is None:
-            return encoded
-        parts = {name: tokens.mean(dim=1) for name, tokens in encoded.items()}
-        return parts | {BOTH: encoder.fuse(encoded)}
+        fused = {FUSED: encoder.fuse(encoded)}
+        if len(encoded) < 2:
+            return fused
+        if encoder.fusion is not None:
+            encoded = {sense: tokens.mean(dim=1) for sense, tokens in encoded.items()}
+        return encoded | fused
 
     return embed
 
 
-def pixel_embedder(modalities: Sequence[str], depth_range_m: tuple[float, float]) -> Embedder:
+def pixel_embedder(senses: Sequence[str], depth_range_m: tuple[float, float]) -> Embedder:
     """Raw pixels: each image averaged down to 16 x 16.
 
     Args:
-        modalities: "vision", "touch" or both.
+        senses: "vision", "touch" or both.
         depth_range_m: Near and far end of the depths that are told apart.
-
-    Returns:
-        The embedder.
     """
 
     def embed(observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
         parts = {}
-        for modality in modalities:
-            image = observation[OBSERVATION_KEYS[modality]]
-            if modality == "vision":
+        for sense in senses:
+            image = observation[OBSERVATION_KEYS[sense]]
+            if sense == "vision":
                 image = normalise_depth(image, depth_range_m)
             else:
                 image = normalise_contact(image)
             rows, columns = (min(_PIXELS, side) for side in image.shape[-2:])
-            parts[modality] = adaptive_avg_pool2d(image, (rows, columns)).flatten(1)
-        return parts
+            parts[sense] = adaptive_avg_pool2d(image, (rows, columns)).flatten(1)
+        fused = {FUSED: torch.cat(list(parts.values()), dim=1)}
+        return parts | fused if len(parts) > 1 else fused
 
     return embed
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """Vectors of some rows.
+def untrained(config: EncoderConfig, seed: int) -> VisuotactileEncoder:
+    """An encoder as it is before training, in evaluation mode.
 
-    Attributes:
-        parts: By part, (N, D_part), float32; "both" only where there are two modalities.
-        columns: Where each part lies in "both"; empty if it does not lie there.
+    Args:
+        config: Its configuration.
+        seed: Seed of its weights; torch's own generator is left as it was.
     """
-
-    parts: dict[str, Tensor]
-    columns: dict[str, slice]
-
-    @classmethod
-    def empty(cls, first: Mapping[str, Tensor], length: int, device: torch.device) -> Embedded:
-        """Room for `length` rows like those of a first batch."""
-        widths = {name: value.shape[1] for name, value in first.items()}
-        if len(widths) == 1 or BOTH in widths:
-            parts = {n: torch.empty(length, width, device=device) for n, width in widths.items()}
-            return cls(parts, {})
-        ends = list(accumulate(widths.values()))
-        both = torch.empty(length, ends[-1], device=device)
-        columns = {
-            name: slice(end - widths[name], end) for name, end in zip(widths, ends, strict=True)
-        }
-        # The parts are views: they take no memory of their own.
-        return cls({name: both[:, of] for name, of in columns.items()} | {BOTH: both}, columns)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return VisuotactileEncoder(config).eval()
 
 
 def embed_rows(
@@ -130,22 +108,20 @@ def embed_rows(
         stage: What it is told.
 
     Returns:
-        The vectors by embedder, on the device, or on the CPU where the device lacks float64.
+        The vectors by embedder.
     """
-    home = torch.device("cpu") if device.type == "mps" else device
-    embedded: dict[str, Embedded] = {}
-    with torch.no_grad():
-        for first in range(0, len(rows), batch_size):
-            batch = split.read(rows[first : first + batch_size], keys)
-            observation = {key: torch.as_tensor(batch[key]).to(device) for key in keys}
-            for name, embedder in embedders.items():
-                with torch.inference_mode():
-                    vectors = embedder(observation)
+    embedded: dict[str, Embedded] = {name: {} for name in embedders}
+    for first in range(0, len(rows), batch_size):
+        batch = split.read(rows[first : first + batch_size], keys)
+        observation = {key: torch.as_tensor(batch[key]).to(device) for key in keys}
+        for name, embedder in embedders.items():
+            with torch.inference_mode():
+                parts = embedder(observation)
+            for part, value in parts.items():
                 # Filled in place: a list of batches would hold everything twice at the end.
-                if name not in embedded:
-                    embedded[name] = Embedded.empty(vectors, len(rows), home)
-                for part, value in vectors.items():
-                    embedded[name].parts[part][first : first + len(value)] = value
-            if progress is not None:
-                progress(stage, min(first + batch_size, len(rows)), len(rows))
+                shape = (len(rows), value.shape[1])
+                whole = embedded[name].setdefault(part, np.empty(shape, np.float32))
+                whole[first : first + len(value)] = value.float().cpu().numpy()
+        if progress is not None:
+            progress(stage, min(first + batch_size, len(rows)), len(rows))
     return embedded

@@ -9,6 +9,8 @@ import torch
 from representation import EncoderConfig, VisuotactileEncoder
 from representation.objectives.pose import POSE_LABELS
 from representation.probes.split import ArraySplit
+from representation.probes.targets import ProbeTargets
+from vtenv.tasks.insertion.probe_targets import probe_targets, region_flags
 
 SIZE = 32
 
@@ -57,7 +59,7 @@ def columns(count: int, seed: int) -> dict[str, np.ndarray]:
     wide = 0.15 + 0.15 * connector
     stripe = np.abs(grid[None, None, :] - 0.5 * hand_x[:, None, None]) < wide[:, None, None]
     masks = np.broadcast_to(stripe[:, None], (count, 2, SIZE, SIZE))
-    return {
+    rows = {
         "depth": depth[:, None].astype(np.float32),
         "contact": masks.astype(np.uint8),
         "connector": connector.astype(np.int64),
@@ -67,6 +69,13 @@ def columns(count: int, seed: int) -> dict[str, np.ndarray]:
         "lateral_mm": generator.uniform(0, 5.5, count).astype(np.float32),
         "contact_force_n": generator.exponential(1.0, count).astype(np.float32),
     }
+    return rows | region_flags(rows)
+
+
+@pytest.fixture(scope="session")
+def targets() -> ProbeTargets:
+    """What the task asks of its data."""
+    return ProbeTargets(POSE_LABELS, **probe_targets(clearance_mm=0.4))
 
 
 @pytest.fixture(scope="session")
