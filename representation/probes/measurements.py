@@ -80,8 +80,9 @@ class Measurement:
         return self.value >= self.bound if self.measure == ACCURACY else self.value <= self.bound
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by column, which JSON can hold; without those that are empty."""
-        return {name: value for name, value in vars(self).items() if value not in ("", None)}
+        """Plain values by column, which JSON can hold; without those that are the default."""
+        columns = {field.name: field.default for field in dataclasses.fields(self)}
+        return {n: v for n, default in columns.items() if (v := getattr(self, n)) != default}
 
 
 Rows = Sequence[Measurement]
