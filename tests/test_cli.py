@@ -168,7 +168,14 @@ def test_doctor_names_versions_and_finds_that_the_environment_runs(capsys):
     for name, version in machine.versions().items():
         assert name in shown
         assert version in shown
-    for name in ("Rendering", "sensors", "ffmpeg", "settled grasps", "The environment runs here"):
+    for name in (
+        "Rendering",
+        "sensors",
+        "rgb_array, encoder",
+        "ffmpeg",
+        "settled grasps",
+        "The environment runs here",
+    ):
         assert name in shown
 
 

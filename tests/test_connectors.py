@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import json
 import math
+import pickle
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -11,15 +17,25 @@ import pytest
 from numpy.typing import NDArray
 
 from vtenv.tasks.insertion import scene
-from vtenv.tasks.insertion.config import SceneConfig
 from vtenv.tasks.insertion.connectors import (
     CONNECTOR_NAMES,
     CONNECTORS,
-    HOUSING_HALF_SIZE,
-    SLOTS,
-    get_connector,
-    quat_from_axes,
+    Connector,
+    ConnectorError,
+    RectangularProfile,
+    get_connectors,
 )
+from vtenv.tasks.insertion.primitives import (
+    HOUSING_HALF_SIZE,
+    Primitive,
+    bounds,
+    box,
+    capsule,
+    cylinder,
+    quat_from_axes,
+    rectangular_hole,
+)
+from vtenv.tasks.insertion.scene import SceneConfig
 
 # Half-width and half-height of the part that is inserted, in [mm], from the standards: a pin,
 # not the row, for the header.
@@ -73,7 +89,7 @@ class Hole:
 
     def __init__(self, connector: str, clearance_mm: float = 0.4, lead_in_mm: float = 1.0):
         config = SceneConfig(clearance_mm, lead_in_mm)
-        self.model = scene.build_spec(config, connector).compile()
+        self.model = scene.build_spec(config, CONNECTORS[connector]).compile()
         self.data = mujoco.MjData(self.model)
         self.data.mocap_pos[0] = self.mouth
         mujoco.mj_forward(self.model, self.data)
@@ -98,28 +114,19 @@ class Hole:
 
 def test_connectors_are_those_named_in_their_order():
     assert tuple(CONNECTORS) == CONNECTOR_NAMES == ("aux", "pin", "usb", "stud")
-    for index, name in enumerate(CONNECTOR_NAMES):
-        assert get_connector(name).name == name
-        assert get_connector(name).id == index
-
-
-@pytest.mark.parametrize("name", ["hdmi", "", "USB", None])
-def test_an_unknown_connector_is_named_with_all_there_are(name):
-    with pytest.raises(ValueError) as error:
-        get_connector(name)
-    assert repr(name) in str(error.value)
-    assert all(known in str(error.value) for known in CONNECTOR_NAMES)
+    assert all(connector.name == name for name, connector in CONNECTORS.items())
+    assert get_connectors(CONNECTOR_NAMES) == tuple(CONNECTORS.values())
 
 
 @every_connector
 def test_plugs_have_the_dimensions_of_their_standards(connector):
-    model = scene.build_spec(SceneConfig(), connector).compile()
+    model = scene.build_spec(SceneConfig(), CONNECTORS[connector]).compile()
     length, width, height = BODY_MM[connector]
-    body = extent(model, ("body_boxes", "body_cylinder"))
+    body = extent(model, ("body_",))
     np.testing.assert_allclose(body[:, 0], [-length, 0.0], atol=1e-6)
     np.testing.assert_allclose(body[1, 1] - body[0, 1], width, atol=1e-6)
     # Ribs leave grooves above the outer pins' middle; the hull that is gripped is whole.
-    gripped = extent(model, ("grip_box", "grip_capsule"))
+    gripped = extent(model, ("grip_",))
     np.testing.assert_allclose(gripped[1] - gripped[0], [length, width, height], atol=1e-6)
     assert (body[0] >= gripped[0] - 1e-6).all()
     assert (body[1] <= gripped[1] + 1e-6).all()
@@ -127,7 +134,7 @@ def test_plugs_have_the_dimensions_of_their_standards(connector):
         CONNECTORS[connector].body_size, np.array(BODY_MM[connector]) * 1e-3, atol=1e-12
     )
 
-    inserted = extent(model, ("insert_box", "insert_capsules"))
+    inserted = extent(model, ("insert_",))
     assert inserted[1, 0] == pytest.approx(TRAVEL_MM[connector], abs=1e-6)
     assert CONNECTORS[connector].travel == pytest.approx(TRAVEL_MM[connector] * 1e-3)
     # It begins in the body, so that no gap is left at the shoulder.
@@ -156,7 +163,7 @@ def test_plugs_have_the_mass_of_a_block_of_their_size(connector):
     points = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 3) ** 2
     by_parts = mass * (points.sum(axis=1, keepdims=True) - points).mean(axis=0)
     np.testing.assert_allclose(inertia, by_parts, rtol=2e-3)
-    body = scene.build_spec(SceneConfig(), connector).compile().body("plug")
+    body = scene.build_spec(SceneConfig(), CONNECTORS[connector]).compile().body("plug")
     assert body.mass[0] == pytest.approx(mass)
     np.testing.assert_allclose(np.sort(body.inertia), np.sort(inertia))
 
@@ -219,7 +226,7 @@ def test_the_hole_has_no_gaps(connector, clearance_mm, lead_in_mm):
             if direction[0] < 0 and depth / -direction[0] * math.hypot(*direction[1:]) < widest:
                 continue
             distance, name = hole.probe((depth, 0.0, row), direction)
-            assert name.startswith(("walls", "dividers"))
+            assert name.startswith("walls_")
             assert distance * math.hypot(*direction[1:]) < widest
 
 
@@ -253,32 +260,245 @@ def test_the_face_around_the_mouth_is_flat_and_closed(connector, clearance_mm, l
             assert depth == pytest.approx(TRAVEL_MM[connector] + 0.5, abs=1e-6), (y, z)
 
 
+# Made by anyone ------------------------------------------------------------------------------
+
+
+def make(**changes: Any) -> Connector:
+    """A connector that nobody would object to, but for the changes."""
+    values: dict[str, Any] = {
+        "name": "mine",
+        "travel": 0.010,
+        "body_size": (0.020, 0.014, 0.008),
+        "profile": RectangularProfile(0.008, 0.004, nose=0.0005),
+    }
+    return Connector(**values | changes)
+
+
+@dataclass(frozen=True)
+class Custom:
+    """A profile of the primitives that it is given, 8 x 4 mm otherwise."""
+
+    inserted: tuple[Any, ...] = (box(-0.001, 0.010, 0.004, 0.002),)
+    walls: tuple[Any, ...] = ()
+    room: float = 0.0
+
+    def insert(self, travel: float, scale: float) -> tuple[Any, ...]:
+        return self.inserted
+
+    def hole(self, depth: float, clearance: float, lead_in: float, scale: float) -> list[Any]:
+        room = clearance + self.room
+        return [*rectangular_hole(0.004 + room, 0.002 + room, depth, lead_in), *self.walls]
+
+
+SPHERE = Primitive("sphere", (0.002,), (0.0, 0.0, 0.0))
+REFUSED = {
+    "no name": ({"name": ""}, "name='' is not allowed.*letters, digits"),
+    "a path": ({"name": "a/b"}, "name='a/b' is not allowed"),
+    "a text": ({"travel": "long"}, "'mine': travel, mass and body_size must be positive numbers"),
+    "no mass": ({"mass": 0.0}, "positive numbers"),
+    "too deep": ({"travel": 0.030}, r"travel=0\.03.*0\.016 m: the housing is 0\.024 m deep"),
+    "too short": ({"body_size": (0.008, 0.014, 0.008)}, "not within the hand's reach"),
+    "too wide": ({"body_size": (0.02, 0.040, 0.008)}, "0.039 m wide: the fingers open no farther"),
+    "too high": ({"body_size": (0.02, 0.014, 0.04)}, "0.032 m high: the palm is above it"),
+    "two sizes": ({"body_size": (0.02, 0.014)}, "body_size=.*length, width and height"),
+    "a sphere": (
+        {"body": (SPHERE,)},
+        r"body\[0\] is not allowed; its kind 'sphere' is not one of "
+        "box, capsule, cylinder: contacts need convex",
+    ),
+    "two numbers": (
+        {"grip": (Primitive("box", (0.01, 0.01), (0, 0, 0)),)},
+        r"grip\[0\].*3 numbers",
+    ),
+    "flat": ({"body": (box(-0.02, 0.0, 0.0, 0.004),)}, r"body\[0\].*must be positive"),
+    "not a rotation": (
+        {"body": (Primitive("box", (0.01, 0.007, 0.004), (-0.01, 0, 0), (1, 1, 0, 0)),)},
+        r"body\[0\].*must have length 1",
+    ),
+    "nowhere": (
+        {"body": (Primitive("box", (0.01, 0.007, 0.004), (math.nan, 0, 0)),)},
+        r"body\[0\].*finite numbers",
+    ),
+    "sticks out": ({"body": (box(-0.02, 0.0, 0.007, 0.005),)}, "body reaches beyond body_size"),
+    "narrow grip": ({"grip": (box(-0.02, 0.0, 0.006, 0.004),)}, "grip is narrower than the body"),
+    "no insert": ({"profile": Custom(inserted=())}, "insert has no primitives"),
+    "not a primitive": ({"profile": Custom(inserted=("box",))}, r"insert\[0\].*not a Primitive"),
+    "short insert": ({"profile": Custom((box(-0.001, 0.009, 0.004, 0.002),))}, "end at travel"),
+    "gap": ({"profile": Custom((box(0.001, 0.010, 0.004, 0.002),))}, "begin at the shoulder"),
+    "off its axis": (
+        {"profile": Custom((box(-0.001, 0.010, 0.001, 0.002, y=0.002),))},
+        "surround its axis",
+    ),
+    "out of the housing": (
+        {"profile": Custom(walls=(box(0, 0.01, 0.001, 0.001, z=0.0115),))},
+        r"walls\[13\], a box, reaches out of the housing",
+    ),
+    "not hashable": ({"profile": Custom(inserted=[box(-0.001, 0.01, 0.004, 0.002)])}, "frozen"),
+}
+
+
+@pytest.mark.parametrize("case", list(REFUSED))
+def test_what_cannot_be_used_is_refused_with_its_reason(case):
+    changes, message = REFUSED[case]
+    with pytest.raises(ConnectorError, match=message):
+        make(**changes)
+
+
+@pytest.mark.parametrize(
+    ("profile", "met"),
+    [
+        (Custom(room=-0.0006), "insert_box_0"),
+        (Custom(walls=(box(0.004, 0.006, 0.0005, 0.0005),)), r"walls_box_13.*4\.\d mm in"),
+    ],
+    ids=["a hole too narrow", "a wall in the way"],
+)
+def test_a_plug_that_does_not_fit_its_own_hole_is_refused(profile, met):
+    with pytest.raises(ConnectorError, match=f"'mine' does not fit its own hole: .*{met}"):
+        scene.build_models(SceneConfig(), (make(profile=profile),))
+
+
+def test_connectors_are_data():
+    """Equal, hashable, and the same after pickling and JSON."""
+    for connector in (*CONNECTORS.values(), make(), make(profile=Custom())):
+        copy = pickle.loads(pickle.dumps(connector))
+        assert copy == connector
+        assert hash(copy) == hash(connector)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            connector.travel = 0.01
+    for connector in (*CONNECTORS.values(), make()):
+        assert Connector.from_mapping(json.loads(json.dumps(connector.to_dict()))) == connector
+    with pytest.raises(ConnectorError, match="Custom cannot be written as JSON; of profiles, Rect"):
+        make(profile=Custom()).to_dict()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"profile": {"kind": "hexagonal"}},
+        {"colour": "red"},
+        {"body": [{"size": 1}]},
+        {"profile": 3},
+    ],
+    ids=str,
+)
+def test_a_mapping_of_something_else_is_refused(change):
+    with pytest.raises(ConnectorError, match=r"describes no connector.*name, travel.*pin_row"):
+        Connector.from_mapping(make().to_dict() | change)
+
+
+def test_a_body_is_a_block_unless_given():
+    connector = make()
+    assert connector.body == connector.grip == (box(-0.020, 0.0, 0.007, 0.004),)
+    assert connector.sizes() == pytest.approx((0.008, 0.004, 0.014, 0.008))
+    assert connector.sizes(0.8)[:2] == pytest.approx((0.0064, 0.0032))
+
+
+def test_names_objects_and_mappings_are_connectors():
+    mine = make()
+    assert get_connectors("usb") == (CONNECTORS["usb"],)
+    assert get_connectors(mine) == (mine,)
+    assert get_connectors(mine.to_dict()) == (mine,)
+    assert get_connectors(["usb", mine]) == (CONNECTORS["usb"], mine)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("hdmi", "unknown connector 'hdmi'; choose of aux, pin, usb, stud, or make"),
+        (["USB"], "unknown connector 'USB'"),
+        (None, "unknown connector None"),
+        ([], "one or more"),
+        (["usb", "usb"], r"\('usb', 'usb'\) is not allowed.*name of its own"),
+        ([make(name="usb"), "usb"], "name of its own"),
+    ],
+    ids=str,
+)
+def test_what_is_no_connector_is_named_with_all_there_are(given, message):
+    with pytest.raises(ConnectorError, match=message):
+        get_connectors(given)
+
+
+def test_the_layout_is_what_the_connectors_in_play_need():
+    usb, aux, mine = CONNECTORS["usb"], CONNECTORS["aux"], make(profile=Custom())
+
+    def numbers(*connectors):
+        return {(slot.role, slot.kind): slot.number for slot in scene.slots(connectors)}
+
+    alone = {
+        ("grip", "box"): 1,
+        ("body", "box"): 1,
+        ("insert", "box"): 1,
+        ("insert", "capsule"): 4,
+        ("walls", "box"): 13,
+    }
+    assert numbers(usb) == alone
+    assert numbers(usb, mine) == alone
+    assert numbers(aux, usb) == numbers(usb, aux)
+    assert numbers(aux, usb)["walls", "box"] == 33
+    models = scene.build_models(SceneConfig(), (usb, mine))
+    assert models[0].ngeom == scene.build_spec(SceneConfig(), usb).compile().ngeom
+    names = [[model.geom(i).name for i in range(model.ngeom)] for model in models]
+    assert names[0] == names[1]
+
+
 @every_connector
 @every_fit
-def test_every_primitive_has_a_slot(connector, clearance_mm, lead_in_mm):
-    """And none is left out: a role without a slot would be dropped without a word."""
+def test_every_fit_has_room_in_the_layout_and_in_the_housing(connector, clearance_mm, lead_in_mm):
+    """And is made of sound primitives."""
     chosen = CONNECTORS[connector]
-    shapes = {
-        "plug": chosen.plug,
-        "socket": chosen.socket(clearance_mm * 1e-3, lead_in_mm * 1e-3),
-    }
-    for owner, shape in shapes.items():
-        counts = {slot.role: slot.number for slot in SLOTS if slot.owner == owner}
-        assert set(shape) <= set(counts)
-        for role, primitives in shape.items():
-            assert 0 < len(primitives) <= counts[role]
-            for primitive in primitives:
-                assert min(primitive.size) > 0
-                assert math.hypot(*primitive.quat) == pytest.approx(1.0)
-                reach = np.abs(primitive.pos) if owner == "socket" else np.zeros(3)
-                assert (reach <= np.array([2, 1, 1]) * HOUSING_HALF_SIZE).all()
+    room = {(slot.role, slot.kind): slot.number for slot in scene.slots((chosen,))}
+    shape = chosen.shape(clearance_mm * 1e-3, lead_in_mm * 1e-3)
+    counts = Counter((r, part.kind) for r in shape._fields for part in getattr(shape, r))
+    assert all(number <= room[slot] for slot, number in counts.items())
+    assert all(part.check() is None for role in shape for part in role)
+    low, high = bounds(shape.walls)
+    np.testing.assert_allclose(low, [0.0, *-np.array(HOUSING_HALF_SIZE[1:])], atol=1e-9)
+    np.testing.assert_allclose(high, [2 * HOUSING_HALF_SIZE[0], *HOUSING_HALF_SIZE[1:]], atol=1e-9)
 
 
-def test_too_many_primitives_for_a_slot_are_refused(monkeypatch):
-    plug = CONNECTORS["usb"].plug
-    monkeypatch.setitem(plug, "insert_capsules", plug["insert_capsules"] * 2)
-    with pytest.raises(ValueError, match=r"8 primitives for the 4 of .*insert_capsules"):
-        scene.build_spec(SceneConfig(), "usb")
+def test_more_primitives_than_at_the_limits_are_refused():
+    with pytest.raises(ConnectorError, match=r"2 box primitives of role insert and room"):
+        crowded = Custom((box(-0.001, 0.010, 0.004, 0.002), box(-0.001, 0.009, 0.004, 0.002)))
+        scene.build_spec(SceneConfig(), make(profile=crowded), (CONNECTORS["usb"],))
+
+
+# Primitives ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "primitive",
+    [
+        box(-0.01, 0.02, 0.003, 0.004, y=0.001, z=-0.002),
+        capsule(-0.01, 0.02, 0.003, y=0.001),
+        cylinder(-0.01, 0.02, 0.003, z=0.004),
+        Primitive("cylinder", (0.003, 0.006), (0, 0, 0.001), (0.8, 0.36, 0.48, 0.0)),
+        Primitive("box", (0.003, 0.006, 0.001), (0, 0, 0.001), (0.8, 0.36, 0.48, 0.0)),
+    ],
+    ids=lambda primitive: primitive.kind,
+)
+def test_support_is_the_farthest_point(primitive):
+    """Held against points all over the primitive."""
+    rng = np.random.default_rng(0)
+    if primitive.kind == "box":
+        local = rng.choice([-1.0, 1.0], (4000, 3)) * primitive.size
+    else:
+        radius, half = primitive.size
+        turn = rng.uniform(0, 2 * math.pi, 400_000)
+        end = np.where(rng.random(len(turn)) < 0.5, -half, half)
+        sphere = np.arccos(rng.uniform(-1, 1, len(turn)))
+        around = radius * (np.sin(sphere) if primitive.kind == "capsule" else np.ones(len(turn)))
+        beyond = radius * np.cos(sphere) if primitive.kind == "capsule" else 0.0
+        local = np.stack([around * np.cos(turn), around * np.sin(turn), end + beyond], axis=-1)
+    mat = np.empty(9)
+    mujoco.mju_quat2Mat(mat, np.array(primitive.quat))
+    points = local @ mat.reshape(3, 3).T + primitive.pos
+    directions = rng.normal(size=(20, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    farthest = (directions @ points.T).max(axis=1)
+    np.testing.assert_allclose(primitive.support(directions), farthest, atol=2e-6)
+    low, high = bounds([primitive])
+    np.testing.assert_allclose(low, points.min(axis=0), atol=2e-6)
+    np.testing.assert_allclose(high, points.max(axis=0), atol=2e-6)
 
 
 @pytest.mark.parametrize("seed", range(5))

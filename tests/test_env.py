@@ -1,6 +1,7 @@
 """The single environment against Gymnasium's contract and its own page."""
 
 import copy
+import dataclasses
 import functools
 import itertools
 import pickle
@@ -16,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vtenv
-from vtenv.env import VTInsertEnv
-from vtenv.tasks.insertion import task
-from vtenv.tasks.insertion.config import MODALITIES, SETTINGS, InitialStateRanges, VTInsertConfig
+from vtenv.tasks.insertion import actions, measures
+from vtenv.tasks.insertion.config import MODALITIES, InitialStateRanges, InsertionConfig
 from vtenv.tasks.insertion.domain import NUM_DOMAIN_UNIFORMS, draw_domain
-from vtenv.tasks.insertion.expert import expert_action
+from vtenv.tasks.insertion.env import VTInsertEnv
+from vtenv.tasks.insertion.modalities import STATE
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 
 SUBSETS = [
@@ -62,7 +63,7 @@ def assert_same(left, right):
 
 @pytest.mark.parametrize("connector", vtenv.CONNECTOR_NAMES)
 def test_gymnasium_check_env(connector):
-    env = gymnasium.make("VTInsert-v0", connector=connector, disable_env_checker=True)
+    env = gymnasium.make("VTInsert-v0", connectors=(connector,), disable_env_checker=True)
     check_env(env.unwrapped, skip_render_check=True)
     env.close()
 
@@ -101,7 +102,7 @@ def test_same_seed_same_episode_and_other_seed_another():
 
 
 def test_spec_copies_and_pickles_to_the_same_environment():
-    env = gymnasium.make("VTInsert-v0", connector="aux", clearance_mm=0.8, depth_noise_mm=0)
+    env = gymnasium.make("VTInsert-v0", connectors="aux", clearance_mm=0.8, depth_noise_mm=0)
     reference = play(env, 15, 3)
     for spec in (copy.deepcopy(env.spec), pickle.loads(pickle.dumps(env.spec))):
         other = gymnasium.make(spec)
@@ -176,7 +177,7 @@ def test_actions_out_of_bounds_are_clipped(action):
 @functools.cache
 def clipping_env():
     """Made once for all of hypothesis's examples."""
-    return VTInsertEnv(modalities=("state",), connector="usb")
+    return VTInsertEnv(modalities=("state",), connectors="usb")
 
 
 def test_observations_and_infos_are_new_objects_within_their_spaces():
@@ -207,7 +208,7 @@ def test_info_has_the_rewards_terms_and_they_add_up():
     for _ in range(20):
         _, reward, _, _, info = env.step(env.action_space.sample())
         terms = {key: value for key, value in info.items() if key.startswith("reward_")}
-        assert set(terms) == {f"reward_{name}" for name in task.REWARD_WEIGHTS}
+        assert set(terms) == {f"reward_{name}" for name in measures.REWARD_WEIGHTS}
         assert reward == pytest.approx(sum(terms.values()), abs=1e-12)
         assert {key: type(value) for key, value in info.items() if key not in terms} == {
             "is_success": bool,
@@ -222,11 +223,11 @@ def test_info_has_the_rewards_terms_and_they_add_up():
 
 
 def test_sparse_reward_is_the_success():
-    env = gymnasium.make("VTInsert-v0", modalities=("state",), reward="sparse", connector="usb")
+    env = gymnasium.make("VTInsert-v0", modalities=("state",), reward="sparse", connectors="usb")
     env.reset(seed=0)
     simulation, total, steps = env.unwrapped.simulation, 0.0, 0
     while True:
-        action = expert_action(simulation.state, simulation.geometry)[0]
+        action = simulation.expert_action()[0]
         _, reward, terminated, truncated, info = env.step(action.astype(np.float32))
         total, steps = total + reward, steps + 1
         if terminated or truncated:
@@ -261,7 +262,7 @@ def test_reset_options_fix_what_they_name():
 
 
 def test_reset_options_are_checked():
-    env = gymnasium.make("VTInsert-v0", modalities=("state",), connector="usb")
+    env = gymnasium.make("VTInsert-v0", modalities=("state",), connectors="usb")
     with pytest.raises(ValueError, match="unknown reset option 'socket_x'; choose from connector"):
         env.reset(options={"socket_x": 3})
     with pytest.raises(ValueError, match="must be a number from 36 to 60"):
@@ -316,7 +317,7 @@ def test_page_agrees_with_the_action_space():
     )
     table = rows("Action Space")[1:]
     assert [int(row[0]) for row in table] == list(range(5))
-    for row, scale in zip(table, task.ACTION_SCALE, strict=True):
+    for row, scale in zip(table, actions.ACTION_SCALE, strict=True):
         value, unit = row[4].split()
         assert float(value) * (1e-3 if unit == "(mm)" else 1) == pytest.approx(scale)
     env.close()
@@ -325,13 +326,13 @@ def test_page_agrees_with_the_action_space():
 def test_page_agrees_with_the_observation_space():
     env = VTInsertEnv(modalities=MODALITIES, image_size=48, contact_size=32)
     table = {row[0].strip("`"): row[1].strip("`") for row in rows("Observation Space")[1:6]}
-    assert tuple(table) == MODALITIES
+    assert tuple(table) == tuple(MODALITIES)
     for name, space in env.observation_space.items():
         shown = table[name].replace("S, S", "48, 48").replace("C, C", "32, 32")
         assert shown == repr(space)
     numbered = [row[0] for row in rows("Observation Space")[6:] if re.match(r"\d", row[0])]
     covered = [n for row in numbered for n in span(row)]
-    assert covered == list(range(task.STATE_SIZE))
+    assert covered == list(range(*STATE.shape))
     env.close()
 
 
@@ -344,7 +345,7 @@ def test_page_agrees_with_the_domains():
     table = {row[0].strip("`"): row[1:3] for row in rows("Domain Randomization")[1:]}
     ranges = DomainRandomizationConfig()
     assert tuple(table) == ranges.names()
-    nominal = draw_domain(np.zeros((1, NUM_DOMAIN_UNIFORMS)), VTInsertConfig())
+    nominal = draw_domain(np.zeros((1, NUM_DOMAIN_UNIFORMS)), InsertionConfig())
     units = {"_mm": 1e3, "_g": 1e3, "_deg": 180 / np.pi}
     for name, (shown, without) in table.items():
         assert shown == "{:g} to {:g}".format(*getattr(ranges, name))
@@ -358,13 +359,18 @@ def test_page_agrees_with_the_domains():
 
 def test_page_agrees_with_rewards_ranges_and_arguments():
     weights = {row[0].strip("`"): float(row[1]) for row in rows("Rewards")[1:]}
-    assert weights == task.REWARD_WEIGHTS
+    assert weights == measures.REWARD_WEIGHTS
     defaults = InitialStateRanges()
     shown = {row[0].strip("`"): row[1] for row in rows("Starting State")[1:]}
     assert shown == {
         name: "{:g} to {:g}".format(*getattr(defaults, name)) for name in defaults.names()
     }
     arguments = [row[0].strip("`") for row in rows("Arguments")[1:]]
-    assert arguments == [*SETTINGS, "render_mode", "engine", "device"]
-    assert f"over {task.MAX_SOCKET_FORCE:g} N between plug and socket" in VTInsertEnv.__doc__
-    assert f"{task.SUCCESS_FRACTION:.0%} of the plug's travel" in VTInsertEnv.__doc__
+    assert arguments == [
+        *(field.name for field in dataclasses.fields(InsertionConfig)),
+        "render_mode",
+        "engine",
+        "device",
+    ]
+    assert f"over {measures.MAX_SOCKET_FORCE:g} N between plug and socket" in VTInsertEnv.__doc__
+    assert f"{measures.SUCCESS_FRACTION:.0%} of the plug's travel" in VTInsertEnv.__doc__

@@ -18,10 +18,10 @@ from policies.evaluation.wilson import wilson
 from policies.features import policy_kwargs
 from policies.films.side_by_side import choose_pairs
 from policies.representations import make_representation
-from vtenv.env import VTInsertEnv
 from vtenv.simulation import action_space
 from vtenv.tasks.insertion.config import VTInsertConfig
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.env import VTInsertEnv
 from vtenv.tasks.insertion.expert import expert_action
 from vtenv.vector_env import VTInsertVectorEnv
 

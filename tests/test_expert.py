@@ -5,19 +5,18 @@ import numpy as np
 import pytest
 
 import vtenv
-from vtenv.tasks.insertion import task
-from vtenv.tasks.insertion.expert import expert_action
+from vtenv.tasks.insertion import measures
 
 EPISODES = 200
 
 
-def episodes(policy, connector, clearance_mm=0.4, num=EPISODES):
+def episodes(policy, connectors, clearance_mm=0.4, num=EPISODES):
     """Success and return of seeded episodes under `policy(simulation, step)`."""
     env = gymnasium.make_vec(
         "VTInsert-v0",
         num,
         vectorization_mode="vector_entry_point",
-        connector=connector,
+        connectors=connectors,
         clearance_mm=clearance_mm,
         modalities=("proprio",),
         autoreset_mode="Disabled",
@@ -39,7 +38,7 @@ def episodes(policy, connector, clearance_mm=0.4, num=EPISODES):
 
 
 def expert(simulation, step):
-    return expert_action(simulation.state, simulation.geometry)
+    return simulation.expert_action()
 
 
 def steady(*action):
@@ -54,7 +53,7 @@ def back_and_forth(simulation, step):
 def in_and_out(simulation, step):
     """Goes to the mouth as the expert does, then in and out of it, and never all the way."""
     action = expert(simulation, step)
-    outwards = (simulation.geometry.depth > 0.3 * simulation.geometry.travel)[:, None]
+    outwards = (simulation.measures.depth > 0.3 * simulation.measures.travel)[:, None]
     action[:, :1] = np.where(outwards, -1.0, action[:, :1])
     return action
 
@@ -62,7 +61,7 @@ def in_and_out(simulation, step):
 def against_the_face(simulation, step):
     """Brings the tip 10 mm beside the axis, keeps it there and pushes."""
     action = expert(simulation, step)
-    off = 0.010 - simulation.geometry.tip[:, 0]
+    off = 0.010 - simulation.measures.tip[:, 0]
     action[:, 1] = np.clip(off / 0.006, -1, 1)
     action[:, 0] = np.where(np.abs(off) < 0.002, 0.5, 0.0)
     return action
@@ -82,14 +81,15 @@ def test_expert_inserts_at_a_tight_clearance(connector):
 
 @pytest.mark.parametrize("clearance_mm", [0.1, 2.0])
 def test_expert_inserts_at_the_ends_of_the_clearance(clearance_mm):
-    success, _ = episodes(expert, "random", clearance_mm, num=100)
+    success, _ = episodes(expert, vtenv.CONNECTOR_NAMES, clearance_mm, num=100)
     assert success.mean() >= 0.90
 
 
 def test_random_policy_does_not_insert():
     generator = np.random.default_rng(0)
     success, _ = episodes(
-        lambda simulation, step: generator.uniform(-1, 1, (simulation.num_worlds, 5)), "random"
+        lambda simulation, step: generator.uniform(-1, 1, (simulation.num_worlds, 5)),
+        vtenv.CONNECTOR_NAMES,
     )
     assert success.mean() <= 0.01
 
@@ -100,15 +100,15 @@ def test_random_policy_does_not_insert():
     ids=["standing still", "back and forth", "in and out", "against the face"],
 )
 def test_reward_cannot_be_farmed(policy):
-    success, returns = episodes(policy, "random", num=64)
-    _, inserting = episodes(expert, "random", num=64)
+    success, returns = episodes(policy, vtenv.CONNECTOR_NAMES, num=64)
+    _, inserting = episodes(expert, vtenv.CONNECTOR_NAMES, num=64)
     # Every episode, whatever its initial state, scores less than the worst insertion.
     assert returns[~success].max() < inserting.min() - 1
     assert success.mean() < 0.2
 
 
 def test_success_outweighs_everything_else():
-    weights = task.REWARD_WEIGHTS
+    weights = measures.REWARD_WEIGHTS
     assert weights["success"] > 0 > weights["failure"]
     # Ending early by failing costs more than the time it saves.
     assert -weights["failure"] > -weights["time"] * 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import logging
@@ -17,11 +18,20 @@ import pytest
 from numpy.typing import NDArray
 
 from vtenv.tasks.insertion import grasp_bank, scene
-from vtenv.tasks.insertion.config import InitialStateRanges
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS, SHOULDER_IN_HAND
-from vtenv.tasks.insertion.grasp_bank import BANK_SIZE, GRASP_SIZE, load_bank, settle_grasps
+from vtenv.tasks.insertion.config import HeldPlugConfig, InitialStateRanges
+from vtenv.tasks.insertion.connectors import CONNECTORS, SHOULDER_IN_HAND
+from vtenv.tasks.insertion.grasp_bank import (
+    BANK_SIZE,
+    GRASP_SIZE,
+    GraspBank,
+    load_bank,
+    settle_grasps,
+)
 
 SMALL = 4  # grasps a connector where the number does not matter
+USB = CONNECTORS["usb"]
+SHIFTED = np.array([0, 0, 0.1, 0, 0, 0, 0, 0, 0])
+OPENED = np.array([0.02, 0.02, 0, 0, 0, 0, 0, 0, 0])
 IN_HAND = ("in_hand_x_mm", "in_hand_z_mm", "in_hand_pitch_deg")
 UNITS = np.array([1e-3, 1e-3, np.pi / 180])
 
@@ -43,7 +53,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def reload(ranges: InitialStateRanges | None = None, num_threads: int = 1) -> NDArray[np.float64]:
     """The bank as another process would load it."""
     load_bank.cache_clear()
-    return load_bank(ranges or InitialStateRanges(), num_threads)
+    return load_bank(USB, ranges or InitialStateRanges(), num_threads)
 
 
 def placement(grasps: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -66,71 +76,91 @@ def requests(bounds: list[tuple[float, float]], inside: int) -> NDArray[np.float
 
 
 @pytest.mark.parametrize("widest", [False, True], ids=["default ranges", "limits"])
-def test_plugs_settle_where_they_are_asked_for(widest):
+@pytest.mark.parametrize("connector", CONNECTORS.values(), ids=CONNECTORS)
+def test_plugs_settle_where_they_are_asked_for(connector, widest):
     ranges = InitialStateRanges()
     bounds = [ranges.limits(name) if widest else getattr(ranges, name) for name in IN_HAND]
     asked = requests(bounds, inside=12)
-    connector = np.repeat(np.arange(len(CONNECTOR_NAMES)), len(asked))
-    grasps = settle_grasps(connector, np.tile(asked, (len(CONNECTOR_NAMES), 1)), 2)
-    assert grasps.shape == (len(connector), GRASP_SIZE)
-    error = np.abs(placement(grasps) - np.tile(asked, (len(CONNECTOR_NAMES), 1))) / UNITS
+    grasps = settle_grasps(connector, asked, 2)
+    assert grasps.shape == (len(asked), GRASP_SIZE)
+    error = np.abs(placement(grasps) - asked) / UNITS
     # A tenth of a millimetre and of a degree: a quarter of the clearance at most.
     assert error.max() < 0.1
     # Between the fingers, upright, and pressed in by about the gel's millimetre.
     np.testing.assert_allclose(grasps[:, 3], 0.0, atol=1e-4)
     np.testing.assert_allclose(np.linalg.norm(grasps[:, 5:9], axis=1), 1.0, atol=1e-9)
     np.testing.assert_allclose(grasps[:, [6, 8]], 0.0, atol=1e-3)
-    width = np.array([CONNECTORS[name].body_size[1] for name in CONNECTOR_NAMES])[connector]
-    pressed = width[:, None] / 2 - (scene.FINGER_OPEN - grasps[:, :2])
+    pressed = connector.body_size[1] / 2 - (scene.FINGER_OPEN - grasps[:, :2])
     assert ((pressed > 0.0004) & (pressed < 0.002)).all()
 
 
 def test_settling_does_not_depend_on_threads_or_company():
     """Bit for bit: each grasp is its own world."""
-    rng = np.random.default_rng(1)
-    connector = rng.integers(0, len(CONNECTOR_NAMES), 6)
-    asked = rng.uniform(-1, 1, (6, 3)) * [3e-3, 3e-3, 0.17]
-    together = settle_grasps(connector, asked, 1)
-    np.testing.assert_array_equal(settle_grasps(connector, asked, 3), together)
-    np.testing.assert_array_equal(settle_grasps(connector[::-1], asked[::-1], 2), together[::-1])
-    np.testing.assert_array_equal(settle_grasps(connector[2:3], asked[2:3]), together[2:3])
+    asked = np.random.default_rng(1).uniform(-1, 1, (6, 3)) * [3e-3, 3e-3, 0.17]
+    together = settle_grasps(USB, asked, 1)
+    np.testing.assert_array_equal(settle_grasps(USB, asked, 3), together)
+    np.testing.assert_array_equal(settle_grasps(USB, asked[::-1], 2), together[::-1])
+    np.testing.assert_array_equal(settle_grasps(USB, asked[2:3]), together[2:3])
 
 
 def test_settling_does_not_change_what_it_is_given():
-    connector, asked = np.array([2]), np.array([[1e-3, -1e-3, 0.1]])
-    settle_grasps(connector, asked)
-    assert connector.tolist() == [2]
+    asked = np.array([[1e-3, -1e-3, 0.1]])
+    settle_grasps(USB, asked)
     assert asked.tolist() == [[1e-3, -1e-3, 0.1]]
 
 
 def test_a_plug_out_of_the_fingers_is_named():
-    connector = np.array([0, 2])
     asked = np.array([[0.0, 0.0, 0.0], [0.06, 0.0, 0.0]])
     with pytest.raises(RuntimeError, match=r"'usb' at x=60\.00 mm, z=0\.00 mm, pitch=0\.0 deg"):
-        settle_grasps(connector, asked)
+        settle_grasps(USB, asked)
 
 
 # The bank ------------------------------------------------------------------------------------
 
 
-def test_the_default_bank_fills_its_ranges(cache):
-    bank = load_bank(InitialStateRanges(), num_threads=2)
-    assert bank.shape == (len(CONNECTOR_NAMES), BANK_SIZE, GRASP_SIZE)
+@pytest.mark.parametrize("connector", CONNECTORS.values(), ids=CONNECTORS)
+def test_the_default_bank_fills_its_ranges(connector, cache):
+    bank = load_bank(connector, InitialStateRanges(), num_threads=2)
+    assert bank.shape == (BANK_SIZE, GRASP_SIZE)
     assert not bank.flags.writeable
-    assert np.isfinite(bank).all()
     values = placement(bank) / UNITS
     for column, name in enumerate(IN_HAND):
         low, high = getattr(InitialStateRanges(), name)
-        assert low - 0.1 < values[..., column].min()
-        assert values[..., column].max() < high + 0.1
-        # Evenly: each quarter of the range holds a quarter of each connector's grasps, within
-        # four and a half standard deviations.
+        # Evenly: each quarter of the range holds a quarter of the grasps, within four and a
+        # half standard deviations.
         edges = np.linspace(low - 0.1, high + 0.1, 5)
-        for connector in values:
-            counts = np.histogram(connector[:, column], edges)[0]
-            assert np.abs(counts - BANK_SIZE / 4).max() < 4.5 * (BANK_SIZE * 3 / 16) ** 0.5
-    assert len(np.unique(bank.reshape(-1, GRASP_SIZE), axis=0)) == bank.shape[0] * bank.shape[1]
+        assert edges[0] < values[:, column].min()
+        assert values[:, column].max() < edges[-1]
+        counts = np.histogram(values[:, column], edges)[0]
+        assert np.abs(counts - BANK_SIZE / 4).max() < 4.5 * (BANK_SIZE * 3 / 16) ** 0.5
+    assert len(np.unique(bank, axis=0)) == BANK_SIZE
     assert [path.suffix for path in cache.iterdir() if path.suffix != ".lock"] == [".npz"]
+
+
+@pytest.mark.usefixtures("small", "cache")
+def test_a_connectors_grasps_do_not_depend_on_the_others_in_play():
+    aux = CONNECTORS["aux"]
+    alone, both = (
+        GraspBank.load(HeldPlugConfig(connectors=names)) for names in (("usb",), ("aux", "usb"))
+    )
+    assert both.grasps.shape == (1, 2, SMALL, GRASP_SIZE)
+    np.testing.assert_array_equal(both.grasps[:, 1], alone.grasps[:, 0])
+    assert np.abs(placement(both.grasps[0, 0]) - placement(both.grasps[0, 1])).max() > 1e-3
+    taken = both.take(np.array([1, 0]), np.array([2, 3]), np.ones(2))
+    np.testing.assert_array_equal(taken, both.grasps[0, [1, 0], [2, 3]])
+    asked = np.array([[1e-3, 0.0, 0.1], [0.0, -1e-3, 0.0], [2e-3, 0.0, 0.0]])
+    settled = both.settle(np.array([1, 0, 1]), asked, np.ones(3))
+    np.testing.assert_array_equal(settled[[0, 2]], settle_grasps(USB, asked[[0, 2]]))
+    np.testing.assert_array_equal(settled[1:2], settle_grasps(aux, asked[1:2]))
+
+
+@pytest.mark.usefixtures("small", "cache")
+def test_a_connector_of_ones_own_has_grasps_of_its_own():
+    mine = dataclasses.replace(USB, name="mine")
+    bank = GraspBank.load(HeldPlugConfig(connectors=("usb", mine)))
+    own = placement(bank.grasps[0, 1]) / UNITS
+    assert np.abs(own - placement(bank.grasps[0, 0]) / UNITS).max() > 0.1
+    assert (np.abs(own) < [3.1, 3.1, 10.1]).all()
 
 
 def only_file(cache: Path) -> Path:
@@ -143,10 +173,11 @@ def test_a_cached_bank_is_read_and_not_settled_again(cache):
     bank = reload()
     path = only_file(cache)
     # Marked, so that reading it and settling again give different arrays.
+    marked = bank + 1e-4 * SHIFTED
     with path.open("wb") as file:
-        np.savez(file, grasps=bank + 1e-4)
+        np.savez(file, grasps=marked)
     written = path.stat().st_mtime_ns
-    np.testing.assert_array_equal(reload(), bank + 1e-4)
+    np.testing.assert_array_equal(reload(), marked)
     assert path.stat().st_mtime_ns == written
 
 
@@ -154,9 +185,9 @@ def test_a_cached_bank_is_read_and_not_settled_again(cache):
 def test_a_bank_is_loaded_once_a_process(cache):
     first = reload()
     only_file(cache).unlink()
-    assert load_bank(InitialStateRanges(), 1) is first
+    assert load_bank(USB, InitialStateRanges(), 1) is first
     with pytest.raises(ValueError, match="read-only"):
-        first[0, 0, 0] = 0.0
+        first[0, 0] = 0.0
 
 
 def flip_a_byte(content: bytes) -> bytes:
@@ -190,6 +221,12 @@ def test_a_damaged_file_is_made_again(damage, cache, caplog):
 WRONG_CONTENTS = {
     "another shape": lambda file, bank: np.savez(file, grasps=bank[:, 1:]),
     "not finite": lambda file, bank: np.savez(file, grasps=np.full_like(bank, np.nan)),
+    "all zero": lambda file, bank: np.savez(file, grasps=np.zeros_like(bank)),
+    "whole numbers": lambda file, bank: np.savez(file, grasps=np.ones(bank.shape, np.int64)),
+    "huge": lambda file, bank: np.savez(file, grasps=np.full_like(bank, 1e9)),
+    "out of the hand": lambda file, bank: np.savez(file, grasps=bank + SHIFTED),
+    "open fingers": lambda file, bank: np.savez(file, grasps=bank - OPENED),
+    "single precision": lambda file, bank: np.savez(file, grasps=bank.astype(np.float32)),
     "another name": lambda file, bank: np.savez(file, bank=bank),
     "one array": np.save,
 }
@@ -205,6 +242,18 @@ def test_a_file_of_something_else_is_made_again(content, cache, caplog):
     with caplog.at_level(logging.WARNING, "vtenv"):
         np.testing.assert_array_equal(reload(), bank)
     assert str(path) in caplog.text, "a fallback says so"
+
+
+@pytest.mark.usefixtures("small")
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(cache, caplog):
+    bank = reload()
+    path = only_file(cache)
+    path.unlink()
+    os.mkfifo(path)
+    with caplog.at_level(logging.WARNING, "vtenv"):
+        np.testing.assert_array_equal(reload(), bank)
+    assert "not a regular file" in caplog.text, "a fallback says so"
+    assert path.is_file()
 
 
 @pytest.mark.usefixtures("small")
@@ -274,8 +323,9 @@ _LOAD = """
 import hashlib, sys
 from vtenv.tasks.insertion import grasp_bank
 from vtenv.tasks.insertion.config import InitialStateRanges
+from vtenv.tasks.insertion.connectors import CONNECTORS
 grasp_bank.BANK_SIZE = int(sys.argv[1])
-bank = grasp_bank.load_bank(InitialStateRanges(), int(sys.argv[2]))
+bank = grasp_bank.load_bank(CONNECTORS["usb"], InitialStateRanges(), int(sys.argv[2]))
 print(hashlib.sha256(bank.tobytes()).hexdigest())
 """
 

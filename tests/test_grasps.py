@@ -33,10 +33,10 @@ from vtenv.grasps.images import (
     is_grasp,
     overhead_depth,
 )
-from vtenv.grasps.resting import AXIS_HEIGHT, extents, lying_connectors
+from vtenv.grasps.resting import AXIS_HEIGHT, extents, resting_connectors
 from vtenv.sensing.images import CONTACT_THRESHOLD_MM
 from vtenv.tasks.insertion import scene
-from vtenv.tasks.insertion.config import DepthNoiseConfig, SceneConfig
+from vtenv.tasks.insertion.config import DepthNoiseConfig
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS
 
 SMALL = GraspConfig(image_size=32, contact_size=64, grasps=48)
@@ -65,8 +65,8 @@ def whole(config: GraspConfig, split: str, seed: int = 0, **options: int) -> Col
 
 
 def turned(connector: int, pose: np.ndarray) -> np.ndarray:
-    """Corners of the rectangle around a lying connector, (4, 2), [mm]."""
-    half = 1e3 * lying_connectors().half_size[connector]
+    """Corners of the rectangle around a resting connector, (4, 2), [mm]."""
+    half = 1e3 * resting_connectors().half_size[connector]
     corners = half * [[1, 1], [-1, 1], [-1, -1], [1, -1]]
     cos, sin = math.cos(math.radians(pose[2])), math.sin(math.radians(pose[2]))
     return corners @ np.array([[cos, sin], [-sin, cos]]) + pose[:2]
@@ -76,7 +76,7 @@ def turned(connector: int, pose: np.ndarray) -> np.ndarray:
 
 
 def test_gripper_is_the_environments():
-    model = scene.build_spec(SceneConfig(), "usb").compile()
+    model = scene.build_spec(scene.SceneConfig(), CONNECTORS["usb"]).compile()
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     back = model.geom("finger_back_left")
@@ -222,7 +222,7 @@ def test_first_touch_is_the_outlines(connector, x, y, angle):
     """What the pads meet first, held against points all along the outline."""
     kind, pose = np.array([connector]), np.array([[x, y, angle]], np.float32)
     low, high = (side[0] for side in extents(kind, pose, scene.GEL_SIZE / 2))
-    shapes, spacing = lying_connectors(), 1e-4
+    shapes, spacing = resting_connectors(), 1e-4
     part = np.linspace(0, 1, 400)[:, None]
     points = [
         start + part * (end - start)

@@ -3,12 +3,21 @@ import itertools
 import numpy as np
 import pytest
 
-from vtenv.rendering.panel import PANEL_SIZE, draw_panel
+from vtenv.rendering import panel
+from vtenv.rendering.panel import PANEL_SIZE
+from vtenv.tasks.insertion.config import MODALITIES, InsertionConfig
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS
-from vtenv.tasks.insertion.task import REWARD_WEIGHTS
+from vtenv.tasks.insertion.measures import REWARD_WEIGHTS
+from vtenv.tasks.insertion.task import InsertionTask
+
+TASK = InsertionTask(InsertionConfig())
+
+
+def draw_panel(observation, info):
+    return panel.draw_panel(observation, info, tuple(MODALITIES.values()), TASK.panel(info))
+
 
 BACKGROUND = draw_panel({}, {})[0, 0]
-MODALITIES = ("depth", "contact", "gel", "proprio", "state")
 SUBSETS = [s for n in range(1, 6) for s in itertools.combinations(MODALITIES, n)]
 NUMBERS_TOP = 290  # the images' part ends above
 
@@ -46,12 +55,12 @@ def count(panel, color):
 @pytest.mark.parametrize("modalities", SUBSETS, ids="+".join)
 def test_every_subset_of_modalities_is_drawn(modalities):
     seen = {name: value for name, value in observation().items() if name in modalities}
-    panel = draw_panel(seen, info())
-    assert panel.shape == (PANEL_SIZE[1], PANEL_SIZE[0], 3)
-    assert panel.dtype == np.uint8
-    images = panel[45:NUMBERS_TOP]
+    drawn = draw_panel(seen, info())
+    assert drawn.shape == (PANEL_SIZE[1], PANEL_SIZE[0], 3)
+    assert drawn.dtype == np.uint8
+    images = drawn[45:NUMBERS_TOP]
     assert (images != BACKGROUND).any(axis=-1).mean() > 0.15
-    for margin in (panel[:, :16], panel[:, -16:], panel[:10], panel[-12:]):
+    for margin in (drawn[:, :16], drawn[:, -16:], drawn[:10], drawn[-12:]):
         assert (margin == BACKGROUND).all()
 
 
@@ -68,8 +77,8 @@ def test_every_subset_looks_different():
 @pytest.mark.parametrize("image_size", [8, 64, 300, 512])
 @pytest.mark.parametrize("contact_size", [8, 100, 512])
 def test_images_of_any_size_make_a_panel_of_one_size(image_size, contact_size):
-    panel = draw_panel(observation(image_size, contact_size), info())
-    assert panel.shape == (PANEL_SIZE[1], PANEL_SIZE[0], 3)
+    drawn = draw_panel(observation(image_size, contact_size), info())
+    assert drawn.shape == (PANEL_SIZE[1], PANEL_SIZE[0], 3)
 
 
 def test_same_input_same_panel_and_inputs_stay_as_they_are():
@@ -95,10 +104,10 @@ def test_pixels_of_the_mask_are_squares():
 def test_near_depth_is_brighter_than_far_and_lost_pixels_are_black():
     depth = np.full((1, 2, 2), 0.43, np.float32)
     depth[0, 0, 0], depth[0, 0, 1] = 0.30, 0.0
-    panel = draw_panel({"depth": depth}, info())[48:274].astype(int).sum(axis=-1)
-    near, far = panel[40, 60], panel[180, 60]
+    drawn = draw_panel({"depth": depth}, info())[48:274].astype(int).sum(axis=-1)
+    near, far = drawn[40, 60], drawn[180, 60]
     assert near > far + 100
-    assert panel[40, 180] == 0
+    assert drawn[40, 180] == 0
 
 
 def test_deeper_indentation_is_brighter():
@@ -130,8 +139,8 @@ def test_insertion_bar_grows_with_depth():
     base = draw_panel({}, info(insertion_depth=-0.01))
     drawn = []
     for part in (0.0, 0.25, 0.5, 1.0, 1.5):
-        panel = draw_panel({}, info(insertion_depth=part * travel))
-        drawn.append(int((panel[330:340, 18:300] != base[330:340, 18:300]).any(axis=-1).sum()))
+        image = draw_panel({}, info(insertion_depth=part * travel))
+        drawn.append(int((image[330:340, 18:300] != base[330:340, 18:300]).any(axis=-1).sum()))
     assert drawn[0] == 0
     assert drawn[:4] == sorted(set(drawn))
     assert drawn[3] == drawn[4]
@@ -142,8 +151,8 @@ def test_each_reward_term_has_its_bar():
     base = draw_panel({}, silent)
     rows = []
     for name in REWARD_WEIGHTS:
-        panel = draw_panel({}, silent | {f"reward_{name}": -2.0})
-        changed = np.nonzero((panel[:, 400:560] != base[:, 400:560]).any(axis=(1, 2)))[0]
+        drawn = draw_panel({}, silent | {f"reward_{name}": -2.0})
+        changed = np.nonzero((drawn[:, 400:560] != base[:, 400:560]).any(axis=(1, 2)))[0]
         rows.append((int(changed[0]), int(changed[-1])))
     assert rows == sorted(rows)
     assert all(above[1] < below[0] for above, below in itertools.pairwise(rows))

@@ -11,17 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from worlds import domain_of, make_simulation, settings_of, simulate
 
-from vtenv.simulation import Simulation
-from vtenv.tasks.insertion import scene, task
-from vtenv.tasks.insertion.config import InitialStateRanges, SceneConfig, VTInsertConfig
-from vtenv.tasks.insertion.connectors import (
-    CONNECTOR_NAMES,
-    CONNECTORS,
-    HOUSING_HALF_SIZE,
-    PLUG_MASS,
-    get_connector,
-)
+from vtenv.rendering.renderers import DepthRenderer
+from vtenv.tasks.insertion import measures, scene
+from vtenv.tasks.insertion.config import InitialStateRanges
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS, PLUG_MASS
 from vtenv.tasks.insertion.domain import (
     CLEARANCE_LEVELS,
     NUM_DOMAIN_UNIFORMS,
@@ -29,9 +24,10 @@ from vtenv.tasks.insertion.domain import (
     draw_domain,
 )
 from vtenv.tasks.insertion.domain_fields import DOMAIN_FIELDS
-from vtenv.tasks.insertion.expert import expert_action
+from vtenv.tasks.insertion.env import VTInsertVectorEnv
+from vtenv.tasks.insertion.initial import NUM_UNIFORMS
+from vtenv.tasks.insertion.primitives import HOUSING_HALF_SIZE, bounds
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
-from vtenv.vector_env import VTInsertVectorEnv
 
 NAMES = DomainRandomizationConfig.names()
 TINY = {"image_size": 16, "contact_size": 16}
@@ -52,20 +48,9 @@ def fixed(**values: float) -> DomainRandomizationConfig:
     return DomainRandomizationConfig.only(**{name: (v, v) for name, v in values.items()})
 
 
-def simulate(num_worlds, seed=0, engine="cpu", **settings):
-    """Worlds after their first reset; world i is seeded with `seed + i`."""
-    settings = {"modalities": ("state",), "engine_settings": {}, **settings}
-    engine_settings = settings.pop("engine_settings")
-    config = VTInsertConfig.from_settings(**settings)
-    simulation = Simulation(config, num_worlds, engine, **engine_settings)
-    worlds = np.arange(num_worlds)
-    simulation.reset(worlds, [np.random.default_rng(seed + i) for i in worlds])
-    return simulation
-
-
 def every_connector(**settings):
     """One world of each connector, in their order."""
-    return [simulate(1, connector=name, **settings) for name in CONNECTOR_NAMES]
+    return [simulate(1, connectors=name, **settings) for name in CONNECTOR_NAMES]
 
 
 def model_of(simulation, world=0):
@@ -122,17 +107,17 @@ def test_only_leaves_the_rest_alone():
         DomainRandomizationConfig.only(friction=(1, 2))
 
 
-@pytest.mark.parametrize("value", [{}, (0, 1), True, "default", InitialStateRanges()])
+@pytest.mark.parametrize("value", [{"friction": 1}, (0, 1), True, "default", InitialStateRanges()])
 def test_domain_randomization_must_be_its_configuration(value):
     with pytest.raises(ValueError, match=r"domain_randomization=.*DomainRandomizationConfig"):
-        VTInsertConfig.from_settings(domain_randomization=value)
+        settings_of(domain_randomization=value)
 
 
 # The draws -----------------------------------------------------------------------------------
 
 
 def draw(ranges, num=4000, **settings):
-    config = VTInsertConfig.from_settings(domain_randomization=ranges, **settings)
+    config = settings_of(domain_randomization=ranges, **settings)
     uniforms = np.random.default_rng(0).random((num, NUM_DOMAIN_UNIFORMS))
     return config, draw_domain(uniforms, config)
 
@@ -200,18 +185,18 @@ def test_domains_are_drawn_after_initial_states_and_only_if_asked_for(ranges):
             getattr(simulation.state, name), getattr(plain.state, name), name
         )
     after = np.random.default_rng(5)
-    after.random(task.NUM_UNIFORMS + (0 if ranges is None else NUM_DOMAIN_UNIFORMS))
+    after.random(NUM_UNIFORMS + (0 if ranges is None else NUM_DOMAIN_UNIFORMS))
     assert simulation.generators[0].bit_generator.state == after.bit_generator.state
-    assert (simulation.domain is None) == (ranges is None)
+    assert bool(simulation.domain) == (ranges is not None)
 
 
 def test_each_world_draws_at_its_own_resets():
     simulation = simulate(3, domain_randomization=DomainRandomizationConfig())
-    first = simulation.domain
+    first = domain_of(simulation)
     simulation.reset(np.array([1]))
-    for name, values in vars(simulation.domain).items():
+    for name, values in vars(domain_of(simulation)).items():
         np.testing.assert_array_equal(values[[0, 2]], getattr(first, name)[[0, 2]])
-    assert (simulation.domain.camera_shift[1] != first.camera_shift[1]).all()
+    assert (domain_of(simulation).camera_shift[1] != first.camera_shift[1]).all()
     assert len(np.unique(first.plug_mass)) == 3
 
 
@@ -247,7 +232,7 @@ def test_a_domain_of_nominal_values_is_the_environment_without_domains():
     pair = [simulate(4, domain_randomization=ranges, **options) for ranges in (None, nominal)]
     worlds = np.arange(4)
     for _ in range(20):
-        action = expert_action(pair[0].state, pair[0].geometry)
+        action = pair[0].expert_action()
         rewards = [simulation.step(worlds, action).reward for simulation in pair]
         np.testing.assert_allclose(*rewards, atol=1e-6)
         for name, image in pair[0].observe(worlds).items():
@@ -261,13 +246,15 @@ def test_a_domain_of_nominal_values_is_the_environment_without_domains():
 def test_a_world_runs_on_the_model_of_its_clearance(connector):
     simulation = simulate(
         6,
-        connector=connector,
+        connectors=connector,
         domain_randomization=DomainRandomizationConfig.only(clearance_mm=(0.2, 2.0)),
     )
-    assert len(set(simulation.domain.clearance_level)) > 2
-    for world, clearance in enumerate(simulation.domain.clearance):
+    assert len(set(domain_of(simulation).clearance_level)) > 2
+    for world, clearance in enumerate(domain_of(simulation).clearance):
         model = model_of(simulation, world)
-        built = scene.build_spec(SceneConfig(clearance_mm=clearance * 1e3), connector).compile()
+        built = scene.build_spec(
+            scene.SceneConfig(clearance_mm=clearance * 1e3), CONNECTORS[connector]
+        ).compile()
         for name in ("geom_size", "geom_pos", "geom_quat", "geom_rbound", "body_mass"):
             np.testing.assert_allclose(getattr(model, name), getattr(built, name), atol=1e-12)
         for name in DOMAIN_FIELDS:
@@ -292,9 +279,9 @@ def contacts_of(model, connector, sideways):
 def test_clearance_and_friction_reach_the_contacts(connector, scale):
     ranges = DomainRandomizationConfig.only(clearance_mm=(0.2, 0.7), connector_friction=(0.3, 0.9))
     simulation = simulate(
-        3, connector=connector, domain_randomization=ranges, connector_scale=scale
+        3, connectors=connector, domain_randomization=ranges, connector_scale=scale
     )
-    domain = simulation.domain
+    domain = domain_of(simulation)
     for world, (clearance, friction) in enumerate(
         zip(domain.clearance, domain.connector_friction, strict=True)
     ):
@@ -312,7 +299,7 @@ def test_pads_hold_with_their_friction():
         pads = [model.geom(f"gel_{side}").id for side in ("left", "right")]
         held = [c.friction[0] for c in data.contact if set(c.geom) & set(pads)]
         assert len(held) >= 4
-        np.testing.assert_allclose(held, simulation.domain.pad_friction[0])
+        np.testing.assert_allclose(held, domain_of(simulation).pad_friction[0])
 
 
 @pytest.mark.parametrize("grams", [5.0, 14.0, 50.0])
@@ -331,7 +318,9 @@ def test_a_plug_weighs_what_was_drawn(grams):
         block = whole[7:13, 7:13]
         np.testing.assert_allclose(np.diag(block)[:3], grams * 1e-3)
         ratio = grams * 1e-3 / PLUG_MASS
-        nominal = scene.build_spec(SceneConfig(), simulation.config.connector).compile()
+        nominal = scene.build_spec(
+            scene.SceneConfig(), simulation.task.config.connectors[0]
+        ).compile()
         np.testing.assert_allclose(model.body_inertia[plug], nominal.body_inertia[plug] * ratio)
         for _ in range(25):
             simulation.step(np.array([0]), STILL[None])
@@ -356,8 +345,7 @@ def test_grasps_start_at_rest(stiffness, grams, scale):
 
 
 def test_a_grasp_asked_for_starts_at_rest_too():
-    config = VTInsertConfig(domain_randomization=fixed(gel_stiffness=0.8))
-    simulation = Simulation(config, 2)
+    simulation = make_simulation(2, domain_randomization=fixed(gel_stiffness=0.8))
     worlds = np.arange(2)
     options = {"connector": "stud", "in_hand_x_mm": 2.0, "in_hand_z_mm": 0.0}
     simulation.reset(worlds, [np.random.default_rng(i) for i in worlds], options)
@@ -388,7 +376,7 @@ def depth_image(ranges, size=64):
         1,
         seed=3,
         modalities=("depth",),
-        connector="usb",
+        connectors="usb",
         image_size=size,
         depth_noise_mm=0.0,
         initial_state=STRAIGHT,
@@ -411,7 +399,7 @@ def test_a_shifted_camera_sees_the_socket_shifted():
     edges = []
     for d in (0.0, shift):
         image, simulation = depth_image(fixed(camera_shift_mm=d * 1e3), size)
-        np.testing.assert_allclose(simulation.domain.camera_shift, d)
+        np.testing.assert_allclose(domain_of(simulation).camera_shift, d)
         rows, columns = np.nonzero(np.isclose(image, depth + d, atol=1e-5))
         # The nearest row and the sides of the housing's top, in [m] ahead and to the left.
         pixels = np.array([rows.max() + 1, columns.min(), columns.max() + 1])
@@ -426,7 +414,7 @@ def test_a_shifted_camera_sees_the_socket_shifted():
 @pytest.mark.parametrize("degrees", [-4.0, 0.0, 2.5])
 def test_a_tilted_camera_sees_the_table_at_a_slant(degrees):
     image, simulation = depth_image(fixed(camera_tilt_deg=degrees))
-    tilt = simulation.domain.camera_tilt[0]
+    tilt = domain_of(simulation).camera_tilt[0]
     np.testing.assert_allclose(tilt, math.radians(degrees))
     angle = np.linalg.norm(tilt)
     cross = np.cross(np.eye(3), tilt / angle) if angle else np.zeros((3, 3))
@@ -451,8 +439,8 @@ def test_each_world_has_its_own_depth_noise():
     simulation = simulate(6, domain_randomization=ranges, **options)
     worlds = np.arange(6)
     seen = simulation.observe(worlds)["depth"][:, 0]
-    for world, noise_mm in enumerate(simulation.domain.depth_noise_mm):
-        true = simulation.engine.render_depth(world)
+    for world, noise_mm in enumerate(domain_of(simulation).depth_noise_mm):
+        true = DepthRenderer(simulation.task).render(simulation, world)
         error = (seen[world] - true) / (true / scene.CAMERA_HEIGHT) ** 2
         assert error.std() * 1e3 == pytest.approx(noise_mm, rel=0.05)
 
@@ -463,26 +451,26 @@ def test_each_world_has_its_own_depth_noise():
 def test_success_is_judged_by_the_worlds_own_clearance():
     ranges = DomainRandomizationConfig.only(clearance_mm=(0.1, 2.0))
     simulation = simulate(8, domain_randomization=ranges)
-    state, clearance = simulation.state, simulation.domain.clearance
-    travel = simulation.geometry.travel
+    state, clearance = simulation.state, domain_of(simulation).clearance
+    travel = simulation.measures.travel
     inside = dataclasses.replace(
-        simulation.geometry,
+        simulation.measures,
         depth=travel,
         lateral=np.full(8, 1.5e-3),
         angle=np.zeros(8),
     )
-    together = task.is_success(state, inside, clearance)
-    alone = [task.is_success(state, inside, float(c))[w] for w, c in enumerate(clearance)]
+    together = measures.is_success(state, inside, clearance)
+    alone = [measures.is_success(state, inside, float(c))[w] for w, c in enumerate(clearance)]
     np.testing.assert_array_equal(together, alone)
     assert together.any() and not together.all()
-    np.testing.assert_array_equal(simulation._clearances, clearance)
+    np.testing.assert_array_equal(simulation.parameters["clearance"], clearance)
 
 
 def expert_success(num_worlds, **settings):
     simulation = simulate(num_worlds, seed=1000, **settings)
     live, success = np.arange(num_worlds), np.zeros(num_worlds, bool)
     for _ in range(100):
-        result = simulation.step(live, expert_action(simulation.state, simulation.geometry))
+        result = simulation.step(live, simulation.expert_action())
         success |= simulation.info()["is_success"]
         live = live[~result.terminated[live]]
         if not live.size:
@@ -504,34 +492,14 @@ def test_the_expert_inserts_connectors_of_another_size(scale):
 
 
 @pytest.mark.parametrize("scale", [0.8, 0.9, 1.1, 1.2])
-@pytest.mark.parametrize("connector", CONNECTOR_NAMES)
+@pytest.mark.parametrize("connector", CONNECTORS.values(), ids=CONNECTORS)
 def test_what_is_inserted_is_scaled_across_its_axis_and_the_rest_stays(connector, scale):
-    nominal, scaled = CONNECTORS[connector], get_connector(connector, scale)
-    assert (scaled.travel, scaled.body_size) == (nominal.travel, nominal.body_size)
-    held = ("grip_box", "grip_capsule", "body_boxes", "body_cylinder")
-    for role in held:
-        assert scaled.plug.get(role) == nominal.plug.get(role)
-
-    def extent(connector_scale):
-        """Half the width and height of what is inserted, and how far it reaches, [m]."""
-        config = SceneConfig(connector_scale=connector_scale)
-        model = scene.build_spec(config, connector).compile()
-        data = mujoco.MjData(model)
-        data.qpos[scene.PLUG_POS] = 0.0
-        mujoco.mj_kinematics(model, data)
-        most = np.zeros(3)
-        for index in range(model.ngeom):
-            geom = model.geom(index)
-            if not geom.name.startswith("insert_") or geom.rgba[3] == 0:
-                continue
-            mat, pos = data.geom_xmat[index].reshape(3, 3), data.geom_xpos[index]
-            half = np.abs(mat) @ geom.size
-            if geom.type[0] == mujoco.mjtGeom.mjGEOM_CAPSULE:
-                half = np.abs(mat[:, 2]) * geom.size[1] + geom.size[0]
-            most = np.maximum(most, np.abs(pos) + half)
-        return most
-
-    np.testing.assert_allclose(extent(scale), extent(1.0) * [1.0, scale, scale], rtol=1e-9)
+    nominal, scaled = connector.shape(0.0004, 0.001), connector.shape(0.0004, 0.001, scale)
+    assert (scaled.grip, scaled.body) == (nominal.grip, nominal.body)
+    np.testing.assert_allclose(
+        bounds(scaled.insert)[:, 1:], bounds(nominal.insert)[:, 1:] * scale, rtol=1e-9
+    )
+    assert bounds(scaled.insert)[1, 0] == pytest.approx(connector.travel)
 
 
 # Both engines --------------------------------------------------------------------------------
@@ -556,8 +524,8 @@ def test_the_warp_engine_has_the_same_domains(warp_device):
     }
     cpu = simulate(**options)
     warp = simulate(engine="warp", engine_settings={"device": warp_device}, **options)
-    for name, values in vars(cpu.domain).items():
-        np.testing.assert_array_equal(values, getattr(warp.domain, name), name)
+    for name, values in cpu.domain.items():
+        np.testing.assert_array_equal(values, warp.domain[name], name)
     worlds = np.arange(8)
     ended = np.zeros(8, bool)
     for _ in range(60):
@@ -565,7 +533,7 @@ def test_the_warp_engine_has_the_same_domains(warp_device):
         for name, tolerance in (("depth", 1e-4), ("gel", 2e-3)):
             same = np.isclose(seen[name][~ended], other[name][~ended], atol=tolerance)
             assert same.mean() > 0.9999  # a pixel on an outline may see past it
-        action = expert_action(cpu.state, cpu.geometry)
+        action = cpu.expert_action()
         rewards = [simulation.step(worlds, action).reward for simulation in (cpu, warp)]
         np.testing.assert_allclose(
             rewards[0][~ended], warp.fetch({"reward": rewards[1]})[0]["reward"][~ended], atol=0.01
@@ -589,7 +557,7 @@ def test_each_world_has_its_own_depth_noise_on_the_warp_engine(warp_device):
         domain_randomization=ranges,
     )
     seen = simulation.fetch(simulation.observe(np.arange(6)))[0]["depth"][:, 0]
-    for world, noise_mm in enumerate(simulation.domain.depth_noise_mm):
-        true = simulation.engine.render_depth(world)
+    for world, noise_mm in enumerate(domain_of(simulation).depth_noise_mm):
+        true = DepthRenderer(simulation.task).render(simulation, world)
         error = (seen[world] - true) / (true / scene.CAMERA_HEIGHT) ** 2
         assert error.std() * 1e3 == pytest.approx(noise_mm, rel=0.05)

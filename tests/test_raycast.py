@@ -104,6 +104,7 @@ def cast_worlds(
         poses[2][:, :cameras],
         poses[3][:, :cameras],
         extent,
+        extent,
         perspective,
         out,
     )

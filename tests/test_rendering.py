@@ -1,3 +1,6 @@
+import dataclasses
+import importlib.util
+import math
 import os
 import re
 import shutil
@@ -11,11 +14,11 @@ import mujoco
 import numpy as np
 import pytest
 from gymnasium.error import DependencyNotInstalled
+from worlds import task_of
 
-from vtenv.env import VTInsertEnv
 from vtenv.rendering.decor import build_render_spec, show_connector
 from vtenv.rendering.panel import draw_panel
-from vtenv.rendering.parts import opening, plug_parts
+from vtenv.rendering.parts import outline, plug_parts, socket_parts
 from vtenv.rendering.renderers import (
     IMAGE_SIZE,
     RENDER_FPS,
@@ -24,12 +27,17 @@ from vtenv.rendering.renderers import (
     PosedScene,
     make_renderer,
 )
-from vtenv.rendering.surfaces import revolve, slab, thread
+from vtenv.rendering.surfaces import revolve, slab, solid
 from vtenv.tasks.insertion import scene
-from vtenv.tasks.insertion.config import SceneConfig, VTInsertConfig
-from vtenv.tasks.insertion.connectors import BACK_GAP, CONNECTOR_NAMES, CONNECTORS
-from vtenv.tasks.insertion.expert import expert_action
-from vtenv.vector_env import VTInsertVectorEnv
+from vtenv.tasks.insertion.connectors import (
+    BACK_GAP,
+    CONNECTOR_NAMES,
+    CONNECTORS,
+    PinRowProfile,
+    Style,
+)
+from vtenv.tasks.insertion.env import VTInsertEnv, VTInsertVectorEnv
+from vtenv.tasks.insertion.primitives import bounds
 
 SENSES = ("depth", "contact", "gel", "proprio")
 
@@ -37,7 +45,7 @@ SENSES = ("depth", "contact", "gel", "proprio")
 @pytest.fixture(scope="module")
 def opengl():
     """Skips where pictures cannot be drawn."""
-    env = VTInsertEnv(connector="aux", render_mode="rgb_array")
+    env = VTInsertEnv(connectors="aux", render_mode="rgb_array")
     env.reset(seed=0)
     try:
         env.render()
@@ -63,7 +71,7 @@ def insert(env, steps):
     """Let the expert act."""
     for _ in range(steps):
         simulation = env.simulation
-        action = expert_action(simulation.state, simulation.geometry)[0]
+        action = simulation.expert_action()[0]
         env.step(action.astype(np.float32))
 
 
@@ -83,13 +91,13 @@ def run(code, **environment):
 # --- choosing a mode ----------------------------------------------------------------------------
 def test_unknown_mode_lists_those_there_are():
     with pytest.raises(ValueError, match=r"'rgb'.*rgb_array, human, depth_array, sensors"):
-        make_renderer("rgb", VTInsertConfig())
+        make_renderer("rgb", task_of())
     with pytest.raises(ValueError, match="sensors"):
         VTInsertEnv(render_mode="nonsense")
 
 
 def test_no_mode_no_renderer():
-    assert make_renderer(None, VTInsertConfig()) is None
+    assert make_renderer(None, task_of()) is None
 
 
 def test_frame_rate_is_the_control_rate():
@@ -98,7 +106,7 @@ def test_frame_rate_is_the_control_rate():
 
 @pytest.mark.parametrize("mode", RENDER_MODES)
 def test_closing_twice_and_before_the_first_picture(mode):
-    renderer = make_renderer(mode, VTInsertConfig())
+    renderer = make_renderer(mode, task_of())
     renderer.close()
     renderer.close()
 
@@ -107,7 +115,7 @@ def test_closing_twice_and_before_the_first_picture(mode):
 @pytest.mark.usefixtures("opengl")
 @pytest.mark.parametrize("connector", CONNECTOR_NAMES)
 def test_picture_of_each_connector(make, connector):
-    env = make(connector=connector, render_mode="rgb_array")
+    env = make(connectors=connector, render_mode="rgb_array")
     env.reset(seed=1)
     picture = env.render()
     assert picture.shape == (IMAGE_SIZE[1], IMAGE_SIZE[0], 3)
@@ -124,7 +132,7 @@ def test_picture_of_each_connector(make, connector):
 
 @pytest.mark.usefixtures("opengl")
 def test_pictures_show_motion_and_nothing_else(make):
-    env = make(connector="usb", render_mode="rgb_array")
+    env = make(connectors="usb", render_mode="rgb_array")
     env.reset(seed=1)
     first = env.render()
     np.testing.assert_array_equal(env.render(), first)
@@ -145,7 +153,7 @@ def test_one_environment_draws_the_connector_of_its_episode(make):
         for other in range(one):
             changed = np.abs(pictures[one] - pictures[other]).max(axis=-1) > 40
             assert changed.sum() > 300
-    alone = make(connector="aux", render_mode="rgb_array")
+    alone = make(connectors="aux", render_mode="rgb_array")
     alone.reset(seed=1, options=where)
     np.testing.assert_array_equal(pictures[0], alone.render())
 
@@ -179,9 +187,9 @@ def test_every_world_of_a_vector_is_drawn():
 
 @pytest.mark.usefixtures("opengl")
 def test_size_and_samples_of_a_figure(make):
-    env = make(connector="stud")
+    env = make(connectors="stud")
     env.reset(seed=0)
-    renderer = PictureRenderer(env.config, size=(320, 200), samples=2)
+    renderer = PictureRenderer(env.simulation.task, size=(320, 200), samples=2)
     assert renderer.render(env.simulation, 0).shape == (200, 320, 3)
     renderer.close()
     assert renderer.render(env.simulation, 0).shape == (200, 320, 3)
@@ -192,8 +200,7 @@ def test_size_and_samples_of_a_figure(make):
 def test_forgetting_to_close_does_no_harm():
     done = run(
         """
-        from vtenv.env import VTInsertEnv
-        kept, dropped = (VTInsertEnv(render_mode="rgb_array") for _ in range(2))
+                kept, dropped = (VTInsertEnv(render_mode="rgb_array") for _ in range(2))
         for env in (kept, dropped):
             env.reset(seed=0)
             env.render()
@@ -202,6 +209,105 @@ def test_forgetting_to_close_does_no_harm():
         """
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+PICTURE = """
+    import sys
+    from vtenv.tasks.insertion.env import VTInsertEnv
+    env = VTInsertEnv(render_mode="rgb_array")
+    env.reset(seed=0)
+    before = {"torch", "triton"} & sys.modules.keys()
+    picture = env.render()
+    assert {"torch", "triton"} & sys.modules.keys() == before
+"""
+TRITON = """
+    import triton.compiler
+"""
+LEARNING = """
+    import warnings
+    warnings.simplefilter("ignore")  # those of other packages' imports
+    import stable_baselines3, timm
+    from representation import EncodeObservation
+    import policies.learning.training
+"""
+SAME_PICTURE = """
+    assert (env.render() == picture).all()
+    env.close()
+"""
+
+
+@pytest.mark.usefixtures("opengl")
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+@pytest.mark.parametrize(
+    "parts", [(PICTURE, TRITON), (TRITON, PICTURE)], ids=["Triton after", "Triton before"]
+)
+def test_triton_and_pictures_in_either_order(parts):
+    done = run("".join(parts) + SAME_PICTURE)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("opengl")
+def test_what_learns_can_be_imported_after_a_picture():
+    done = run(PICTURE + LEARNING + SAME_PICTURE)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("opengl")
+def test_pictures_without_pytorch_and_triton():
+    absent = """
+    import sys
+    sys.modules["torch"] = sys.modules["triton"] = None
+    """
+    done = run(absent + PICTURE + SAME_PICTURE)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("opengl")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_fork_draws_before_the_first_picture_and_says_what_to_do_after_it():
+    done = run(
+        """
+        import multiprocessing, warnings
+        from vtenv.tasks.insertion.env import VTInsertEnv
+        warnings.simplefilter("ignore")  # newer versions of Python warn of the fork itself
+
+        def make():
+            env = VTInsertEnv(render_mode="rgb_array")
+            env.reset(seed=0)
+            return env
+
+        def draw(make, seen):
+            env = make()
+            try:
+                seen.put(env.render().shape)
+            except RuntimeError as error:
+                seen.put(error)
+            env.close()
+
+        def in_a_fork(make):
+            context = multiprocessing.get_context("fork")
+            seen = context.SimpleQueue()
+            worker = context.Process(target=draw, args=(make, seen), daemon=True)
+            worker.start()
+            worker.join(30)
+            print(worker.exitcode, "nothing" if seen.empty() else seen.get())
+
+        in_a_fork(make)
+        env = make()
+        env.render()
+        in_a_fork(make)
+        in_a_fork(lambda: env)
+        print(env.render().shape)
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    before, after, inherited, parent = done.stdout.splitlines()
+    assert before == "0 (480, 640, 3)"
+    assert after.startswith("0 OpenGL cannot draw in this process")
+    assert 'AsyncVectorEnv(..., context="spawn")' in after
+    assert inherited == after
+    assert parent == "(480, 640, 3)"
 
 
 # --- without OpenGL -----------------------------------------------------------------------------
@@ -216,8 +322,7 @@ NO_EGL_LIBRARY = """
 """
 DRAW = """
     from gymnasium.error import DependencyNotInstalled
-    from vtenv.env import VTInsertEnv
-    env = VTInsertEnv(render_mode="rgb_array")
+        env = VTInsertEnv(render_mode="rgb_array")
     env.reset(seed=0)
     try:
         env.render()
@@ -253,8 +358,7 @@ def test_sensors_and_depth_load_no_opengl():
     done = run(
         """
         import sys
-        from vtenv.env import VTInsertEnv
-        for mode in ("sensors", "depth_array", "rgb_array", "human"):
+                for mode in ("sensors", "depth_array", "rgb_array", "human"):
             env = VTInsertEnv(render_mode=mode)
             if mode in ("sensors", "depth_array"):
                 env.reset(seed=0)
@@ -274,8 +378,7 @@ def test_window_without_a_display_says_what_to_do(display):
     done = run(
         """
         from gymnasium.error import DependencyNotInstalled
-        from vtenv.env import VTInsertEnv
-        env = VTInsertEnv(render_mode="human")
+                env = VTInsertEnv(render_mode="human")
         try:
             env.reset(seed=0)
         except DependencyNotInstalled as error:
@@ -296,8 +399,7 @@ def test_window_shows_every_connector_in_real_time(close):
         f"""
         import time
         import numpy as np
-        from vtenv.env import VTInsertEnv
-        env = VTInsertEnv(render_mode="human")
+                env = VTInsertEnv(render_mode="human")
         env.reset(seed=0)
         for connector in ("aux", "pin", "usb", "stud"):
             env.reset(options={{"connector": connector}})
@@ -328,7 +430,7 @@ def test_window_shows_every_connector_in_real_time(close):
 @pytest.mark.parametrize("connector", CONNECTOR_NAMES)
 def test_depth_is_the_noiseless_observation(make, connector):
     env = make(
-        connector=connector, modalities=("depth",), depth_noise_mm=0.0, render_mode="depth_array"
+        connectors=connector, modalities=("depth",), depth_noise_mm=0.0, render_mode="depth_array"
     )
     observation, _ = env.reset(seed=3)
     depth = env.render()
@@ -346,7 +448,7 @@ def test_depth_does_not_depend_on_noise_modalities_or_drawing(make):
         {"modalities": ("depth", "state"), "depth_noise_mm": 0.0},
         {"modalities": ("contact",), "contact_size": 16},
     ):
-        env = make(connector="usb", render_mode="depth_array", **settings)
+        env = make(connectors="usb", render_mode="depth_array", **settings)
         env.reset(seed=3)
         first = env.render()
         np.testing.assert_array_equal(env.render(), first)
@@ -367,7 +469,7 @@ def test_depth_of_a_vectors_worlds():
 # --- sensors ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("connector", CONNECTOR_NAMES)
 def test_panel_shows_the_last_observation_and_info(make, connector):
-    env = make(connector=connector, modalities=SENSES, render_mode="sensors")
+    env = make(connectors=connector, modalities=SENSES, render_mode="sensors")
     observation, info = env.reset(seed=4)
     first = env.render()
     assert first.shape == (IMAGE_SIZE[1], IMAGE_SIZE[0], 3)
@@ -382,8 +484,7 @@ def test_panel_shows_the_last_observation_and_info(make, connector):
 def test_panels_are_the_same_in_every_process():
     code = """
         import hashlib
-        from vtenv.env import VTInsertEnv
-        env = VTInsertEnv(render_mode="sensors")
+                env = VTInsertEnv(render_mode="sensors")
         env.reset(seed=7)
         print(hashlib.sha256(env.render().tobytes()).hexdigest())
         env.close()
@@ -418,16 +519,16 @@ def test_gymnasium_takes_every_mode(mode, request):
 # --- the render model ---------------------------------------------------------------------------
 @pytest.mark.parametrize("connector", CONNECTOR_NAMES)
 def test_render_model_has_the_physics_models_state(make, connector):
-    env = make(connector=connector)
+    env = make(connectors=connector)
     env.reset(seed=2)
     insert(env, 3)
-    posed = PosedScene(env.config)
-    physics = scene.build_spec(env.config.scene, connector).compile()
+    posed = PosedScene(env.simulation.task)
+    physics = scene.build_spec(scene.SceneConfig(), CONNECTORS[connector]).compile()
     assert (posed.model.nq, posed.model.nv, posed.model.nmocap) == (physics.nq, physics.nv, 1)
     names = [physics.joint(index).name for index in range(physics.njnt)]
     assert [posed.model.joint(index).name for index in range(posed.model.njnt)] == names
     np.testing.assert_array_equal(posed.model.jnt_qposadr, physics.jnt_qposadr)
-    posed.pose(env.simulation.engine.physics(0))
+    posed.pose(env.simulation.engine.snapshot(0))
     state = env.simulation.state
     for body in ("hand", "plug", "socket"):
         at = posed.data.body(body)
@@ -438,20 +539,20 @@ def test_render_model_has_the_physics_models_state(make, connector):
 
 @pytest.mark.parametrize("connector", CONNECTOR_NAMES)
 def test_one_connector_is_seen_at_a_time(connector):
-    model = build_render_spec(SceneConfig(), CONNECTOR_NAMES).compile()
+    model = build_render_spec(scene.SceneConfig(), tuple(CONNECTORS.values())).compile()
     show_connector(model, connector)
     seen = {
         model.geom(index).name.partition("/")[0]
         for index in range(model.ngeom)
         if model.geom_group[index] == scene.DECOR_GROUP
     }
-    assert seen == {"floor", "hand", connector}
+    assert seen == {"floor", "", connector}
 
 
 def test_hand_plug_and_socket_fill_the_frame(make):
     """Every initial state, and insertion, is within the picture; and not lost in it."""
     env = make()
-    posed = PosedScene(env.config)
+    posed = PosedScene(env.simulation.task)
     visuals = mujoco.MjvScene(posed.model, maxgeom=500)
     camera = mujoco.MjvCamera()
     half_x, half_y, half_z = scene._PALM_HALF_SIZE
@@ -462,7 +563,7 @@ def test_hand_plug_and_socket_fill_the_frame(make):
     for seed in range(20):
         env.reset(seed=seed)
         insert(env, 25 if seed % 2 else 0)
-        posed.pose(env.simulation.engine.physics(0))
+        posed.pose(env.simulation.engine.snapshot(0))
         posed.frame(camera)
         mujoco.mjv_updateScene(
             posed.model, posed.data, mujoco.MjvOption(), None, camera,
@@ -490,45 +591,56 @@ def test_hand_plug_and_socket_fill_the_frame(make):
 
 
 @pytest.mark.parametrize("clearance_mm", [0.1, 0.4, 2.0])
-@pytest.mark.parametrize("connector", CONNECTOR_NAMES)
+@pytest.mark.parametrize("connector", CONNECTORS.values(), ids=CONNECTORS)
 def test_drawn_holes_are_the_colliding_holes(connector, clearance_mm):
-    model = scene.build_spec(SceneConfig(clearance_mm=clearance_mm), connector).compile()
+    model = scene.build_spec(scene.SceneConfig(clearance_mm), connector).compile()
     data = mujoco.MjData(model)
     data.mocap_pos[0], data.mocap_quat[0] = [0, 0, 0], [1, 0, 0, 0]
     data.qpos[scene.PLUG_POS] = [1.0, 0.0, 0.0]  # out of the way
     mujoco.mj_forward(model, data)
     walls = np.zeros(6, np.uint8)
     walls[scene.COLLIDER_GROUP] = 1
-    chosen = CONNECTORS[connector]
-    hole = opening(chosen, clearance_mm * 1e-3)
 
     def free(start, direction):
         found = np.zeros(1, np.int32)
         return mujoco.mj_ray(model, data, np.array(start), np.array(direction), walls, 1, -1, found)
 
-    # From the axis of the outermost post, where there are several.
-    x = 0.7 * chosen.travel
-    z = 0.0 if hole.round or connector == "usb" else chosen.plug["insert_capsules"][-1].pos[2]
-    assert free([x, 0, z], [0.0, 1.0, 0.0]) == pytest.approx(hole.half_y, abs=1e-9)
-    assert free([x, 0, z], [0.0, -1.0, 0.0]) == pytest.approx(hole.half_y, abs=1e-9)
-    assert free([x, 0, z], [0.0, 0.0, 1.0]) == pytest.approx(hole.half_z - z, abs=1e-9)
-    assert free([x, 0, z], [1.0, 0.0, 0.0]) == pytest.approx(chosen.travel + BACK_GAP - x, abs=1e-9)
+    x, z = 0.7 * connector.travel, 0.0
+    if isinstance(connector.profile, PinRowProfile):
+        z = connector.profile.rows[-1]  # dividers are between the pins
+    directions = np.array([[0, 1.0, 0], [0, -1.0, 0], [0, 0, 1.0], [1.0, 0, 0]])
+    left, right, up, ahead = (free([x, 0, z], direction) for direction in directions)
+    turns = np.array([0.0, math.pi, math.pi / 2])
+    drawn = outline(connector.insert(), turns, clearance_mm * 1e-3)
+    np.testing.assert_allclose(drawn, [left, right, up + z], atol=1e-9)
+    assert ahead == pytest.approx(connector.travel + BACK_GAP - x, abs=1e-9)
+
+    fit = (clearance_mm * 1e-3, 0.001, 1.0)
+    spec = scene.build_spec(scene.SceneConfig(), connector)
+    drawn = [
+        part.surface for part in socket_parts(spec, connector, *fit) if part.material == "bore"
+    ]
+    (points,) = (surface.vertices for surface in drawn)
+    assert points[:, 0].max() == pytest.approx(connector.travel + BACK_GAP, abs=1e-9)
+    behind = points[points[:, 0] > 0.002]
+    assert behind[:, 1].max() == pytest.approx(left, abs=1e-9)
+    assert behind[:, 2].max() == pytest.approx(up + z, abs=1e-9)
 
 
-@pytest.mark.parametrize("connector", CONNECTOR_NAMES)
-def test_drawn_plugs_have_the_size_of_the_colliding_plugs(connector):
-    chosen = CONNECTORS[connector]
-    hole = opening(chosen, 0.0)
-    length, width, height = chosen.body_size
-    points = np.concatenate([part.surface.vertices for part in plug_parts(chosen)])
-    inserted = points[points[:, 0] > 1e-4]
-    assert inserted[:, 0].max() == pytest.approx(chosen.travel, abs=1e-6)
-    tolerance = 1e-4  # windows and seams stand a little proud
-    assert np.abs(inserted[:, 1]).max() == pytest.approx(hole.half_y, abs=tolerance)
-    assert np.abs(inserted[:, 2]).max() == pytest.approx(hole.half_z, abs=tolerance)
-    body = points[(points[:, 0] > -length) & (points[:, 0] < 0)]
-    assert np.abs(body[:, 1]).max() == pytest.approx(width / 2, abs=tolerance)
-    assert np.abs(body[:, 2]).max() == pytest.approx(height / 2, abs=tolerance)
+@pytest.mark.parametrize("scale", [1.0, 0.8])
+@pytest.mark.parametrize("connector", CONNECTORS.values(), ids=CONNECTORS)
+def test_drawn_plugs_have_the_size_of_the_colliding_plugs(connector, scale):
+    plain = dataclasses.replace(connector, style=Style(cable=0.0))
+    points = np.concatenate([part.surface.vertices for part in plug_parts(plain, scale)])
+    for some, primitives in (
+        (points[points[:, 0] > 1e-4], plain.insert(scale)),
+        (points[points[:, 0] <= 1e-4], plain.body),
+    ):
+        low, high = bounds(primitives)
+        np.testing.assert_allclose(some.max(axis=0)[1:], high[1:], atol=1e-5)
+        np.testing.assert_allclose(some.min(axis=0)[1:], low[1:], atol=1e-5)
+    assert points[:, 0].max() == pytest.approx(plain.travel, abs=1e-6)
+    assert points[:, 0].min() == pytest.approx(-plain.body_size[0], abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -536,9 +648,11 @@ def test_drawn_plugs_have_the_size_of_the_colliding_plugs(connector):
     [
         slab((0.01, 0.02, 0.03), (0.1, 0.0, 0.0), 0.002),
         revolve([(0.0, 0.01), (0.02, 0.01), (0.03, 0.005)]),
-        thread(0.0, 0.012, 0.003, 0.0024, 0.001),
+        solid("box", (0.001, 0.002, 0.003), 0.0005),
+        solid("capsule", (0.001, 0.002), 0.0005),
+        solid("cylinder", (0.001, 0.002), 0.0005),
     ],
-    ids=["slab", "turned", "thread"],
+    ids=["slab", "turned", "box", "capsule", "cylinder"],
 )
 def test_surfaces_are_closed_and_face_outwards(surface):
     a, b, c = surface.vertices[surface.faces].transpose(1, 0, 2)

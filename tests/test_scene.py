@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from vtenv.sensing.raycast import Primitives, cast_depth
 from vtenv.tasks.insertion import scene
-from vtenv.tasks.insertion.config import InitialStateRanges, SceneConfig
+from vtenv.tasks.insertion.config import InitialStateRanges
 from vtenv.tasks.insertion.connectors import (
     CONNECTOR_NAMES,
     CONNECTORS,
-    HOUSING_HALF_SIZE,
     SHOULDER_IN_HAND,
 )
+from vtenv.tasks.insertion.primitives import HOUSING_HALF_SIZE
+from vtenv.tasks.insertion.scene import SceneConfig
 
 CLEARANCES_MM = (0.1, 0.2, 0.4, 0.8, 2.0)
 OVERHEAD_GROUPS = (scene.SCENE_GROUP, scene.PLUG_GROUP)
@@ -48,7 +49,7 @@ class Placed:
         spec: mujoco.MjSpec | None = None,
     ) -> None:
         self.connector = CONNECTORS[connector]
-        spec = spec or scene.build_spec(config or SceneConfig(), connector)
+        spec = spec or scene.build_spec(config or SceneConfig(), CONNECTORS[connector])
         self.model = spec.compile()
         self.data = mujoco.MjData(self.model)
 
@@ -192,10 +193,12 @@ def placed() -> dict[str, Placed]:
 
 @every_connector
 @pytest.mark.parametrize(
-    "config", [SceneConfig(), SceneConfig(2.0, 0.0, image_size=96, contact_size=32)], ids=str
+    "config",
+    [SceneConfig(), SceneConfig(2.0, 0.0, image_size=(48, 96), contact_size=(32, 24))],
+    ids=str,
 )
 def test_slices_are_where_the_names_are(connector, config):
-    model = scene.build_spec(config, connector).compile()
+    model = scene.build_spec(config, CONNECTORS[connector]).compile()
 
     def joints(names, address):
         return [int(getattr(model.joint(name), address)[0]) for name in names]
@@ -226,17 +229,18 @@ def test_slices_are_where_the_names_are(connector, config):
     assert model.camera("overhead").id == scene.OVERHEAD_CAMERA
     cameras = [model.camera(f"gel_{side}").id for side in ("left", "right")]
     assert cameras == indices(scene.GEL_CAMERAS)
-    assert (model.cam_resolution[scene.OVERHEAD_CAMERA] == config.image_size).all()
-    assert (model.cam_resolution[scene.GEL_CAMERAS] == config.contact_size).all()
+    # Columns and rows.
+    assert model.cam_resolution[scene.OVERHEAD_CAMERA].tolist() == [*config.image_size[::-1]]
+    assert (model.cam_resolution[scene.GEL_CAMERAS] == config.contact_size[::-1]).all()
     assert model.body("socket").mocapid[0] == 0
 
 
 def test_all_connectors_have_one_layout():
     """`Batch.set_models` swaps them within a batch, and rays read one table of types."""
     models = [
-        scene.build_spec(SceneConfig(clearance, lead_in), name).compile()
-        for name in CONNECTOR_NAMES
+        model
         for clearance, lead_in in ((0.4, 1.0), (2.0, 0.0), (0.1, 2.0))
+        for model in scene.build_models(SceneConfig(clearance, lead_in), (*CONNECTORS.values(),))
     ]
     first = models[0]
     sizes = [
@@ -253,6 +257,17 @@ def test_all_connectors_have_one_layout():
             np.testing.assert_array_equal(getattr(model, array), getattr(first, array))
         names = [model.geom(i).name for i in range(model.ngeom)]
         assert names == [first.geom(i).name for i in range(first.ngeom)]
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(64, 64), (32, 64), (64, 48)])
+def test_pixels_are_square_and_the_longer_side_spans_the_view(rows, columns):
+    config = SceneConfig(image_size=(rows, columns), contact_size=(rows, columns))
+    model = scene.build_spec(config, CONNECTORS["usb"]).compile()
+    upright = rows / max(rows, columns)
+    half = math.tan(math.radians(model.cam_fovy[scene.OVERHEAD_CAMERA]) / 2)
+    top = scene.CAMERA_HEIGHT - HOUSING_HALF_SIZE[2]
+    assert half * top == pytest.approx(scene.VIEW_HALF_EXTENT * upright)
+    assert model.cam_fovy[scene.GEL_CAMERAS] == pytest.approx(scene.GEL_SIZE * upright)
 
 
 @every_connector
@@ -370,7 +385,7 @@ def test_lead_in_widens_the_mouth_and_not_the_hole(connector):
 
 def rangefinder(connector: str, start: dict[str, float], groups: tuple[int, ...]) -> Placed:
     """The scene with MuJoCo's depth sensor on every camera, blind to all but `groups`."""
-    spec = scene.build_spec(SceneConfig(), connector)
+    spec = scene.build_spec(SceneConfig(), CONNECTORS[connector])
     for geom in spec.geoms:
         if geom.group not in groups:
             geom.rgba[3] = 0.0
@@ -430,7 +445,7 @@ def test_cameras_agree_with_the_rangefinder(connector, placed):
 @every_connector
 @pytest.mark.parametrize("group", [scene.DECOR_GROUP, scene.COLLIDER_GROUP])
 def test_decoration_and_colliders_do_not_show(connector, group, placed):
-    spec = scene.build_spec(SceneConfig(), connector)
+    spec = scene.build_spec(SceneConfig(), CONNECTORS[connector])
     rng = np.random.default_rng(0)
     for body in ("plug", "socket", "hand", "finger_left", "gantry"):
         for _ in range(3):

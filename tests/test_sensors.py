@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from worlds import make_simulation
 
 from vtenv.sensing.images import (
     CONTACT_THRESHOLD_MM,
@@ -17,11 +18,14 @@ from vtenv.sensing.images import (
     depth_images,
     gel_images,
 )
-from vtenv.simulation import Simulation
-from vtenv.tasks.insertion.config import VTInsertConfig
 from vtenv.tasks.insertion.scene import CAMERA_HEIGHT, GEL_SIZE, GEL_THICKNESS
 
 Image = NDArray[np.float32]
+
+
+THICKNESS_MM = np.float32(GEL_THICKNESS * 1e3)
+THRESHOLD_MM = np.float32(CONTACT_THRESHOLD_MM)
+DISTANCE = np.float32(CAMERA_HEIGHT)
 
 
 def press(distance: NDArray) -> tuple[Image, NDArray[np.uint8]]:
@@ -29,7 +33,7 @@ def press(distance: NDArray) -> tuple[Image, NDArray[np.uint8]]:
     distance = np.asarray(distance, np.float32)[None]
     gel = np.full(distance.shape, np.nan, np.float32)
     contact = np.full(distance.shape, 7, np.uint8)
-    gel_images(np.zeros(1, np.int64), distance, gel, contact)
+    gel_images(np.zeros(1, np.int64), distance, THICKNESS_MM, THRESHOLD_MM, gel, contact)
     return gel[0], contact[0]
 
 
@@ -50,7 +54,7 @@ def measure(
     out = np.full(true.shape, np.nan, np.float32)
     worlds = np.arange(len(depth))
     noise = np.full(len(depth), noise_mm, np.float64)
-    depth_images(worlds, true[:, 0], seeds, noise, dropout, quantization_mm, out[:, 0])
+    depth_images(worlds, true[:, 0], seeds, noise, DISTANCE, dropout, quantization_mm, out[:, 0])
     return out[:, 0]
 
 
@@ -118,7 +122,7 @@ def test_gel_of_worlds_not_asked_for_is_left_alone():
     distance = np.zeros((3, 2, 4, 4), np.float32)
     gel = np.full(distance.shape, 99.0, np.float32)
     contact = np.full(distance.shape, 9, np.uint8)
-    gel_images(np.array([0, 2]), distance, gel, contact)
+    gel_images(np.array([0, 2]), distance, THICKNESS_MM, THRESHOLD_MM, gel, contact)
     assert (gel[1] == 99.0).all()
     assert (contact[1] == 9).all()
     assert (contact[[0, 2]] == 1).all()
@@ -318,7 +322,7 @@ def test_depth_of_worlds_not_asked_for_is_left_alone():
     true = flat(0.3, worlds=3)[:, None]
     out = np.full(true.shape, -7.0, np.float32)
     seeds, noise = np.zeros(3, np.uint64), np.ones(3)
-    depth_images(np.array([0, 2]), true[:, 0], seeds, noise, 0.5, 0.5, out[:, 0])
+    depth_images(np.array([0, 2]), true[:, 0], seeds, noise, DISTANCE, 0.5, 0.5, out[:, 0])
     assert (out[1] == -7.0).all()
     assert (out[[0, 2]] > 0.29).all()
 
@@ -338,8 +342,7 @@ def test_depth_of_worlds_not_asked_for_is_left_alone():
     ids=["off", "quantization", "noise", "dropout", "no depth"],
 )
 def test_only_noise_that_is_on_draws_from_the_generator(settings, draws):
-    config = VTInsertConfig.from_settings(**settings)
-    simulation = Simulation(config, num_worlds=2, num_threads=1)
+    simulation = make_simulation(2, engine_settings={"num_threads": 1}, **settings)
     try:
         simulation.reset(np.arange(2), [np.random.default_rng(i) for i in range(2)])
         before = [generator.bit_generator.state for generator in simulation.generators]
@@ -352,7 +355,7 @@ def test_only_noise_that_is_on_draws_from_the_generator(settings, draws):
 
 
 def test_noise_is_new_at_every_observation():
-    simulation = Simulation(VTInsertConfig.from_settings(modalities="depth"), num_threads=1)
+    simulation = make_simulation(modalities="depth")
     try:
         world = np.zeros(1, np.int64)
         simulation.reset(world, [np.random.default_rng(0)])

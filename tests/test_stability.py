@@ -7,7 +7,7 @@ import pytest
 
 import vtenv
 from vtenv.tasks.insertion import scene
-from vtenv.tasks.insertion.connectors import HOUSING_HALF_SIZE
+from vtenv.tasks.insertion.primitives import HOUSING_HALF_SIZE
 
 STEPS = 20_000
 WORLDS = 50
@@ -20,7 +20,7 @@ the middle of its pins, between which an edge of the housing fits."""
 
 def plug_against_socket(engine, world, data):
     """Deepest penetration between plug and socket, in [m]."""
-    model = engine.models[engine.physics(world).connector]
+    model = engine._models[engine.snapshot(world).variant]
     data = engine._batch.get_data(world, data)
     mujoco.mj_forward(model, data)
     bodies = model.body("plug").id, model.body("socket").id
@@ -38,7 +38,7 @@ def test_random_play(connector, record_property):
         "VTInsert-v0",
         WORLDS,
         vectorization_mode="vector_entry_point",
-        connector=connector,
+        connectors=connector,
         modalities=("state",),
     )
     env.reset(seed=0)
@@ -53,7 +53,7 @@ def test_random_play(connector, record_property):
         observation, reward, *_ = env.step(np.clip(drift, -1, 1))
         assert np.isfinite(observation["state"]).all() and np.isfinite(reward).all()
         assert not engine._batch.warning[:, :, 1].any()
-        geometry = simulation.geometry
+        geometry = simulation.measures
         inside = (geometry.depth > MARGIN) & (geometry.depth < 2 * HOUSING_HALF_SIZE[0] - MARGIN)
         in_block = (np.abs(geometry.tip[:, 0]) < HOUSING_HALF_SIZE[1] - MARGIN) & (
             np.abs(geometry.tip[:, 1]) < HOUSING_HALF_SIZE[2] - MARGIN

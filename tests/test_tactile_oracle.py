@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from vtenv.sensing.images import CONTACT_THRESHOLD_MM, gel_images
 from vtenv.sensing.raycast import Primitives, cast_depth
 from vtenv.tasks.insertion import scene
-from vtenv.tasks.insertion.config import InitialStateRanges, SceneConfig
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.config import InitialStateRanges
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS
 from vtenv.tasks.insertion.grasp_bank import settle_grasps
 
 SIDES = {"left": 1.0, "right": -1.0}
@@ -36,9 +36,7 @@ def grasps() -> dict[str, NDArray[np.float64]]:
     unit = np.random.default_rng(0).uniform(size=(GRASPS_EACH, 3))
     unit[:4] = [(0.5, 0.5, 0.5), (0, 0, 0), (1, 1, 1), (1, 0, 1)]
     in_hand = (low + (high - low) * unit) * [1e-3, 1e-3, np.pi / 180]
-    connector = np.repeat(np.arange(len(CONNECTOR_NAMES)), GRASPS_EACH)
-    settled = settle_grasps(connector, np.tile(in_hand, (len(CONNECTOR_NAMES), 1)))
-    return dict(zip(CONNECTOR_NAMES, np.split(settled, len(CONNECTOR_NAMES)), strict=True))
+    return {name: settle_grasps(each, in_hand) for name, each in CONNECTORS.items()}
 
 
 def add_taxels(spec: mujoco.MjSpec, resolution: int) -> None:
@@ -73,7 +71,9 @@ def add_taxels(spec: mujoco.MjSpec, resolution: int) -> None:
 
 def tactile_model(connector: str, resolution: int) -> mujoco.MjModel:
     """The scene with taxels, where the plug touches with what the finger cameras see."""
-    spec = scene.build_spec(SceneConfig(contact_size=resolution), connector)
+    spec = scene.build_spec(
+        scene.SceneConfig(contact_size=(resolution, resolution)), CONNECTORS[connector]
+    )
     for geom in spec.body("plug").geoms:
         visible = geom.group == scene.PLUG_GROUP and geom.rgba[3] > 0
         # The sensor asks for contacts; the hull that carries the load is none of the shape.

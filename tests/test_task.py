@@ -12,15 +12,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vtenv.state import WorldState
-from vtenv.tasks.insertion import task
-from vtenv.tasks.insertion.config import InitialStateRanges, VTInsertConfig
+from vtenv.arrays import constant
+from vtenv.tasks.insertion import actions, measures
+from vtenv.tasks.insertion.config import InitialStateRanges, InsertionConfig
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS, SHOULDER_IN_HAND
+from vtenv.tasks.insertion.initial import NUM_UNIFORMS, check_options, initial_state
+from vtenv.tasks.insertion.modalities import PROPRIO, STATE
 from vtenv.tasks.insertion.scene import HAND_HEIGHT
+from vtenv.tasks.insertion.state import WorldState
 
 CLEARANCE, LEAD_IN = 0.0004, 0.001
 NAMES = InitialStateRanges.names()
+(PROPRIO_SIZE,), (STATE_SIZE,) = PROPRIO.shape, STATE.shape
 TRAVELS = np.array([CONNECTORS[name].travel for name in CONNECTOR_NAMES])
+
+
+def geometry(state: WorldState) -> measures.Geometry:
+    return measures.geometry(state, constant(tuple(TRAVELS.tolist()), state.hand)[state.connector])
+
+
+def sizes(state: WorldState):
+    of_each = tuple(CONNECTORS[name].sizes for name in CONNECTOR_NAMES)
+    return constant(of_each, state.hand)[state.connector]
 
 
 def rotation(axis: str, angle: float) -> NDArray[np.float64]:
@@ -99,14 +112,14 @@ def make_geometry(depth: object, lateral: object = 0.0, angle: object = 0.0, **v
         "in_hand": np.zeros((len(depth), 3)),
         "travel": np.full_like(depth, CONNECTORS["usb"].travel),
     }
-    return task.Geometry(**fields | values)
+    return measures.Geometry(**fields | values)
 
 
 # Initial states ------------------------------------------------------------------------------
 
 
 def uniforms(count: int, seed: int = 0) -> NDArray[np.float64]:
-    return np.random.default_rng(seed).random((count, task.NUM_UNIFORMS))
+    return np.random.default_rng(seed).random((count, NUM_UNIFORMS))
 
 
 def drawn(initial) -> dict[str, NDArray[np.float64]]:
@@ -127,12 +140,12 @@ def drawn(initial) -> dict[str, NDArray[np.float64]]:
 
 
 def test_uniforms_map_to_the_whole_of_each_range():
-    config = VTInsertConfig()
+    config = InsertionConfig()
     # An option for the plug in the hand makes its values visible; it fixes only itself.
     options = {"in_hand_x_mm": 1.5}
-    ends = np.zeros((3, task.NUM_UNIFORMS))
+    ends = np.zeros((3, NUM_UNIFORMS))
     ends[1], ends[2] = 0.5, np.nextafter(1.0, 0.0)
-    values = drawn(task.initial_state(ends, config, 256, options))
+    values = drawn(initial_state(ends, config, 256, options))
     for name in NAMES:
         low, high = getattr(config.initial_state, name)
         expected = [1.5] * 3 if name == "in_hand_x_mm" else [low, (low + high) / 2, high]
@@ -141,16 +154,16 @@ def test_uniforms_map_to_the_whole_of_each_range():
 
 def test_each_value_has_its_own_uniform():
     """Moving one uniform moves one value, so that no two are drawn together."""
-    base = np.full((1, task.NUM_UNIFORMS), 0.25)
+    base = np.full((1, NUM_UNIFORMS), 0.25)
     # So that in-hand values are shown whichever uniform moves.
-    config, options = VTInsertConfig(), {"in_hand_z_mm": 0.0}
-    before = task.initial_state(base, config, 256, options)
+    config, options = InsertionConfig(), {"in_hand_z_mm": 0.0}
+    before = initial_state(base, config, 256, options)
     before_values = drawn(before)
     moved_by = {}
-    for column in range(task.NUM_UNIFORMS):
+    for column in range(NUM_UNIFORMS):
         changed = base.copy()
         changed[0, column] = 0.75
-        after = task.initial_state(changed, config, 256, options)
+        after = initial_state(changed, config, 256, options)
         values = drawn(after)
         moved = {name for name in NAMES if values[name][0] != before_values[name][0]}
         moved |= {n for n in ("connector", "grasp") if getattr(after, n) != getattr(before, n)}
@@ -164,7 +177,7 @@ def test_each_value_has_its_own_uniform():
 
 def test_connectors_and_grasps_are_drawn_evenly():
     count, bank_size = 20_000, 16
-    initial = task.initial_state(uniforms(count), VTInsertConfig(), bank_size, {})
+    initial = initial_state(uniforms(count), InsertionConfig(), bank_size, {})
     for values, size in ((initial.connector, len(CONNECTOR_NAMES)), (initial.grasp, bank_size)):
         shares = np.bincount(values, minlength=size) / count
         assert len(shares) == size
@@ -173,8 +186,8 @@ def test_connectors_and_grasps_are_drawn_evenly():
 
 
 def test_the_largest_uniform_is_still_a_connector_and_a_grasp():
-    largest = np.full((1, task.NUM_UNIFORMS), np.nextafter(1.0, 0.0))
-    initial = task.initial_state(largest, VTInsertConfig(), 256, {})
+    largest = np.full((1, NUM_UNIFORMS), np.nextafter(1.0, 0.0))
+    initial = initial_state(largest, InsertionConfig(), 256, {})
     assert initial.connector.tolist() == [len(CONNECTOR_NAMES) - 1]
     assert initial.grasp.tolist() == [255]
 
@@ -183,9 +196,11 @@ def test_the_largest_uniform_is_still_a_connector_and_a_grasp():
 def test_a_connector_is_fixed_by_the_configuration_or_an_option(name):
     index = CONNECTOR_NAMES.index(name)
     numbers = uniforms(50)
-    by_config = task.initial_state(numbers, VTInsertConfig(connector=name), 256, {})
-    by_option = task.initial_state(numbers, VTInsertConfig(), 256, {"connector": name})
-    assert (by_config.connector == index).all()
+    config = InsertionConfig(connectors=name)
+    by_config = initial_state(numbers, config, 256, {})
+    by_option = initial_state(numbers, InsertionConfig(), 256, {"connector": name})
+    assert [c.name for c in config.connectors] == [name]
+    assert (by_config.connector == 0).all()
     assert (by_option.connector == index).all()
     # The rest is drawn as ever.
     np.testing.assert_array_equal(by_option.socket_pos_w, by_config.socket_pos_w)
@@ -196,11 +211,11 @@ def test_an_option_fixes_its_value_and_no_other(name):
     low, high = InitialStateRanges.limits(name)
     value = low + 0.9 * (high - low)  # beyond the default range: options reach to the limits
     numbers = uniforms(10)
-    config = VTInsertConfig()
-    fixed = drawn(task.initial_state(numbers, config, 256, {name: value}))
+    config = InsertionConfig()
+    fixed = drawn(initial_state(numbers, config, 256, {name: value}))
     np.testing.assert_allclose(fixed[name], value, atol=1e-9)
     # Asked for by another in-hand option, to see those that are drawn.
-    free = drawn(task.initial_state(numbers, config, 256, {"in_hand_x_mm": 0.0}))
+    free = drawn(initial_state(numbers, config, 256, {"in_hand_x_mm": 0.0}))
     for other in set(NAMES) - {name, "in_hand_x_mm"}:
         if other.startswith("in_hand") and not name.startswith("in_hand"):
             assert np.isnan(fixed[other]).all()
@@ -209,16 +224,16 @@ def test_an_option_fixes_its_value_and_no_other(name):
 
 
 def test_the_grasp_is_the_banks_unless_an_option_places_the_plug():
-    free = task.initial_state(uniforms(5), VTInsertConfig(), 256, {"hand_y_mm": 1.0})
+    free = initial_state(uniforms(5), InsertionConfig(), 256, {"hand_y_mm": 1.0})
     assert np.isnan(free.in_hand).all()
     for name in ("in_hand_x_mm", "in_hand_z_mm", "in_hand_pitch_deg"):
-        placed = task.initial_state(uniforms(5), VTInsertConfig(), 256, {name: 0.0})
+        placed = initial_state(uniforms(5), InsertionConfig(), 256, {name: 0.0})
         assert np.isfinite(placed.in_hand).all()
 
 
 def test_equal_bounds_fix_a_value():
-    config = VTInsertConfig(initial_state=InitialStateRanges(socket_y_mm=(3.0, 3.0)))
-    values = drawn(task.initial_state(uniforms(20), config, 256, {}))
+    config = InsertionConfig(initial_state=InitialStateRanges(socket_y_mm=(3.0, 3.0)))
+    values = drawn(initial_state(uniforms(20), config, 256, {}))
     np.testing.assert_allclose(values["socket_y_mm"], 3.0, atol=1e-12)
 
 
@@ -243,7 +258,7 @@ def test_wrong_reset_options_are_named_with_what_is_allowed(options):
     (name,) = options
     allowed = {"connector": CONNECTOR_NAMES, "hand_y_mm": ("-10", "10")}
     with pytest.raises(ValueError) as error:
-        task.check_options(options, CONNECTOR_NAMES)
+        check_options(options, CONNECTOR_NAMES)
     assert name in str(error.value)
     # An unknown name gets the list of names, a wrong value what the value may be.
     assert all(word in str(error.value) for word in allowed.get(name, ("connector", *NAMES)))
@@ -251,21 +266,21 @@ def test_wrong_reset_options_are_named_with_what_is_allowed(options):
 
 def test_a_connector_the_environment_was_not_made_for_is_refused():
     with pytest.raises(ValueError, match=r"connector='usb'.*made for aux$"):
-        task.check_options({"connector": "usb"}, ("aux",))
+        check_options({"connector": "usb"}, ("aux",))
 
 
 def test_good_reset_options_are_copied():
     options = {"connector": "usb", "hand_y_mm": 10, "socket_yaw_deg": -30.0}
-    checked = task.check_options(options, CONNECTOR_NAMES)
+    checked = check_options(options, CONNECTOR_NAMES)
     assert checked == options
     assert checked is not options
-    assert task.check_options(None, CONNECTOR_NAMES) == {}
+    assert check_options(None, CONNECTOR_NAMES) == {}
 
 
 # Targets -------------------------------------------------------------------------------------
 
-SCALE, LEASH = np.array(task.ACTION_SCALE), np.array(task.TARGET_LEASH)
-LOWEST, HIGHEST = np.array(task.WORKSPACE).T
+SCALE, LEASH = np.array(actions.ACTION_SCALE), np.array(actions.TARGET_LEASH)
+LOWEST, HIGHEST = np.array(actions.WORKSPACE).T
 
 
 @settings(deadline=None)
@@ -275,7 +290,7 @@ def test_the_target_moves_by_the_action_within_its_bounds(seed):
     hand = rng.uniform(LOWEST, HIGHEST, (6, 5))
     target = np.clip(hand + rng.uniform(-1, 1, (6, 5)) * LEASH, LOWEST, HIGHEST)
     action = rng.uniform(-3, 3, (6, 5))
-    moved = task.next_target(target, hand, action)
+    moved = actions.next_target(target, hand, action)
     wanted = target + np.clip(action, -1, 1) * SCALE
     low, high = np.maximum(hand - LEASH, LOWEST), np.minimum(hand + LEASH, HIGHEST)
     np.testing.assert_allclose(moved, np.clip(wanted, low, high), atol=1e-15)
@@ -283,14 +298,14 @@ def test_the_target_moves_by_the_action_within_its_bounds(seed):
 
 def test_a_full_action_moves_the_target_by_its_scale():
     hand = np.zeros((1, 5))
-    np.testing.assert_allclose(task.next_target(hand, hand, np.ones((1, 5)))[0], SCALE)
-    np.testing.assert_allclose(task.next_target(hand, hand, np.full((1, 5), -7.0))[0], -SCALE)
+    np.testing.assert_allclose(actions.next_target(hand, hand, np.ones((1, 5)))[0], SCALE)
+    np.testing.assert_allclose(actions.next_target(hand, hand, np.full((1, 5), -7.0))[0], -SCALE)
 
 
 def test_a_target_left_behind_is_pulled_along():
     """A hand that was pushed away takes its target with it, whatever the action."""
     hand = np.array([[0.03, 0.03, 0.02, 0.4, 0.4]])
-    moved = task.next_target(np.zeros((1, 5)), hand, np.zeros((1, 5)))
+    moved = actions.next_target(np.zeros((1, 5)), hand, np.zeros((1, 5)))
     np.testing.assert_allclose(moved, hand - LEASH)
 
 
@@ -300,7 +315,7 @@ def test_a_hand_out_of_the_workspace_is_drawn_back_no_harder_than_elsewhere(side
     """The leash bounds the hand's force, so it holds wherever the hand has been pushed."""
     bound = HIGHEST if side > 0 else LOWEST
     hand = (bound + side * beyond * LEASH)[None]
-    moved = task.next_target(hand, hand, np.full((1, 5), side))
+    moved = actions.next_target(hand, hand, np.full((1, 5), side))
     np.testing.assert_allclose(moved, hand - side * min(beyond, 1.0) * LEASH, atol=1e-15)
 
 
@@ -325,7 +340,7 @@ def test_every_goal_is_within_the_workspace():
 
 @pytest.mark.parametrize("name", CONNECTOR_NAMES)
 def test_geometry_of_an_inserted_plug(name):
-    geom = task.geometry(make_state(connector=CONNECTOR_NAMES.index(name)))
+    geom = geometry(make_state(connector=CONNECTOR_NAMES.index(name)))
     travel = CONNECTORS[name].travel
     assert geom.depth == pytest.approx(travel)
     assert geom.travel == pytest.approx(travel)
@@ -336,7 +351,7 @@ def test_geometry_of_an_inserted_plug(name):
 
 def test_depth_counts_from_the_mouth_and_tip_is_across():
     state = make_state(plug_pos_w=[-0.030, 0.003, HAND_HEIGHT - 0.004])
-    geom = task.geometry(state)
+    geom = geometry(state)
     assert geom.depth == pytest.approx(TRAVELS[0] - 0.030)
     np.testing.assert_allclose(geom.tip, [[0.003, -0.004]], atol=1e-12)
     assert geom.lateral == pytest.approx(0.005)
@@ -346,25 +361,25 @@ def test_depth_counts_from_the_mouth_and_tip_is_across():
 def test_signs_of_the_plugs_angles(angle):
     """Yaw to the left, pitch nose-down, roll right-handed about the axis."""
     for axis, name in (("z", "yaw"), ("y", "pitch"), ("x", "roll")):
-        geom = task.geometry(make_state(plug_mat_w=rotation(axis, angle)))
+        geom = geometry(make_state(plug_mat_w=rotation(axis, angle)))
         for other in ("yaw", "pitch", "roll"):
             expected = angle if other == name else 0.0
             assert getattr(geom, other) == pytest.approx(expected, abs=1e-12)
         assert geom.angle == pytest.approx(0.0 if name == "roll" else abs(angle))
     # What the words mean, on the tip: left is +y, down is -z.
     travel = TRAVELS[0]
-    left = task.geometry(make_state(plug_mat_w=rotation("z", 0.2)))
+    left = geometry(make_state(plug_mat_w=rotation("z", 0.2)))
     np.testing.assert_allclose(left.tip, [[travel * math.sin(0.2), 0.0]], atol=1e-12)
-    down = task.geometry(make_state(plug_mat_w=rotation("y", 0.2)))
+    down = geometry(make_state(plug_mat_w=rotation("y", 0.2)))
     np.testing.assert_allclose(down.tip, [[0.0, -travel * math.sin(0.2)]], atol=1e-12)
     assert down.depth == pytest.approx(travel * math.cos(0.2))
 
 
 def test_a_turned_socket_turns_the_plugs_angles_back():
     turned = rotation("z", 0.25)
-    geom = task.geometry(make_state(socket_mat_w=turned))
+    geom = geometry(make_state(socket_mat_w=turned))
     assert geom.yaw == pytest.approx(-0.25)
-    aligned = task.geometry(make_state(socket_mat_w=turned, plug_mat_w=turned))
+    aligned = geometry(make_state(socket_mat_w=turned, plug_mat_w=turned))
     assert aligned.depth == pytest.approx(TRAVELS[0])
     assert aligned.angle == pytest.approx(0.0, abs=1e-12)
 
@@ -380,7 +395,7 @@ def test_signs_of_the_plug_in_the_hand():
             plug_pos_w=hand_pos + turn @ (np.array([SHOULDER_IN_HAND, 0.0, 0.0]) + offset),
             plug_mat_w=turn @ rotation("y", 0.15),
         )
-        in_hand = task.geometry(state).in_hand
+        in_hand = geometry(state).in_hand
         np.testing.assert_allclose(in_hand, [[0.002, -0.003, 0.15]], atol=1e-12)
 
 
@@ -399,7 +414,7 @@ def test_geometry_does_not_depend_on_the_world_frame(seed):
             moved[name] = value @ turn.T + shift
         elif name.endswith("_mat_w"):
             moved[name] = turn @ value
-    one, other = task.geometry(state), task.geometry(dataclasses.replace(state, **moved))
+    one, other = geometry(state), geometry(dataclasses.replace(state, **moved))
     for name, value in vars(one).items():
         np.testing.assert_allclose(getattr(other, name), value, atol=1e-9, err_msg=name)
 
@@ -410,13 +425,13 @@ def test_angle_is_between_the_axes(seed):
     state = random_state(8, seed)
     axes = state.plug_mat_w[:, :, 0], state.socket_mat_w[:, :, 0]
     expected = np.arccos(np.clip((axes[0] * axes[1]).sum(axis=-1), -1, 1))
-    np.testing.assert_allclose(task.geometry(state).angle, expected, atol=1e-6)
+    np.testing.assert_allclose(geometry(state).angle, expected, atol=1e-6)
 
 
 # Success and failure -------------------------------------------------------------------------
 
 TRAVEL = CONNECTORS["usb"].travel
-DEEP = task.SUCCESS_FRACTION * TRAVEL
+DEEP = measures.SUCCESS_FRACTION * TRAVEL
 ROOM = math.sqrt(2) * CLEARANCE + 0.0002
 CONE = math.atan(2 * ROOM / DEEP)
 HAIR = 1e-9
@@ -442,23 +457,23 @@ HAIR = 1e-9
 )
 def test_success_is_deep_and_aligned(depth, lateral, angle, expected):
     geom = make_geometry(depth, lateral, angle)
-    assert task.is_success(make_state(), geom, CLEARANCE).tolist() == [expected]
+    assert measures.is_success(make_state(), geom, CLEARANCE).tolist() == [expected]
 
 
 @pytest.mark.parametrize("touching", list(itertools.product([True, False], repeat=2)))
 def test_success_needs_the_plug_held_by_both_fingers(touching):
     expected = all(touching)
     state = make_state(touching=touching)
-    assert task.is_success(state, make_geometry(TRAVEL), CLEARANCE).tolist() == [expected]
+    assert measures.is_success(state, make_geometry(TRAVEL), CLEARANCE).tolist() == [expected]
 
 
 def test_a_wider_hole_allows_more():
     geom = make_geometry(DEEP, lateral=0.001)
-    assert not task.is_success(make_state(), geom, 0.0004)[0]
-    assert task.is_success(make_state(), geom, 0.0008)[0]
+    assert not measures.is_success(make_state(), geom, 0.0004)[0]
+    assert measures.is_success(make_state(), geom, 0.0008)[0]
 
 
-SLIP_X, SLIP_Z, SLIP_PITCH = task.MAX_SLIP
+SLIP_X, SLIP_Z, SLIP_PITCH = measures.MAX_SLIP
 
 
 @pytest.mark.parametrize(
@@ -475,17 +490,17 @@ SLIP_X, SLIP_Z, SLIP_PITCH = task.MAX_SLIP
 )
 def test_a_slip_is_a_failure(in_hand, expected):
     geom = make_geometry(0.0, in_hand=np.array([in_hand]))
-    assert task.FAILURES[int(task.failure(make_state(), geom)[0])] == expected
+    assert measures.FAILURES[int(measures.failure(make_state(), geom)[0])] == expected
 
 
 @pytest.mark.parametrize(
     ("force", "expected"),
-    [(task.MAX_SOCKET_FORCE, ""), (task.MAX_SOCKET_FORCE + HAIR, "force")],
+    [(measures.MAX_SOCKET_FORCE, ""), (measures.MAX_SOCKET_FORCE + HAIR, "force")],
 )
 def test_too_much_force_is_a_failure(force, expected):
     state = make_state(socket_force=force)
-    code = task.failure(state, make_geometry(0.0))[0]
-    assert task.FAILURES[int(code)] == expected
+    code = measures.failure(state, make_geometry(0.0))[0]
+    assert measures.FAILURES[int(code)] == expected
 
 
 def test_failures_take_precedence_from_the_most_basic():
@@ -499,7 +514,7 @@ def test_failures_take_precedence_from_the_most_basic():
         "unstable": (make_state(**causes), slipped),
     }
     for name, (state, geom) in states.items():
-        assert task.FAILURES[int(task.failure(state, geom)[0])] == name
+        assert measures.FAILURES[int(measures.failure(state, geom)[0])] == name
 
 
 def test_worlds_are_judged_one_by_one():
@@ -510,15 +525,15 @@ def test_worlds_are_judged_one_by_one():
         stable=[True, True, True, False, True],
     )
     geom = make_geometry(np.full(5, TRAVEL))
-    assert task.failure(state, geom).tolist() == [0, 3, 1, 4, 0]
-    assert task.is_success(state, geom, CLEARANCE).tolist() == [True, True, False, False, False]
+    assert measures.failure(state, geom).tolist() == [0, 3, 1, 4, 0]
+    assert measures.is_success(state, geom, CLEARANCE).tolist() == [True, True, False, False, False]
 
 
 # Rewards -------------------------------------------------------------------------------------
 
 
 def potentials(*args: object) -> dict[str, NDArray[np.float64]]:
-    return task.potentials(make_geometry(*args), CLEARANCE, LEAD_IN)
+    return measures.potentials(make_geometry(*args), CLEARANCE, LEAD_IN)
 
 
 depths = st.floats(-0.06, 0.02)
@@ -530,7 +545,7 @@ angles = st.floats(0, math.pi)
 @given(depths, laterals, angles)
 def test_potentials_are_within_bounds(depth, lateral, angle):
     values = potentials(depth, lateral, angle)
-    assert tuple(values) == task.POTENTIALS
+    assert tuple(values) == measures.POTENTIALS
     for value in values.values():
         assert 0.0 <= value[0] <= 1.0
 
@@ -568,7 +583,7 @@ def test_potentials_rise_strictly_where_it_matters():
 def test_potentials_are_full_at_the_goal():
     values = potentials(TRAVEL)
     assert {name: float(value[0]) for name, value in values.items()} == dict.fromkeys(
-        task.POTENTIALS, 1.0
+        measures.POTENTIALS, 1.0
     )
 
 
@@ -581,7 +596,7 @@ def test_insertion_counts_only_in_the_mouth():
 
 def reward_terms(before, after, *, success=False, failed=False, force=0.0):
     count = len(before["lateral"])
-    return task.dense_reward(
+    return measures.dense_reward(
         before,
         after,
         np.full(count, success),
@@ -595,33 +610,33 @@ def reward_terms(before, after, *, success=False, failed=False, force=0.0):
 def test_no_cycle_of_states_earns_anything(states):
     """The shaping terms telescope: back where it began, their sum is zero."""
     values = [potentials(*state) for state in [*states, states[0]]]
-    total = dict.fromkeys(task.POTENTIALS, 0.0)
+    total = dict.fromkeys(measures.POTENTIALS, 0.0)
     for before, after in itertools.pairwise(values):
         terms = reward_terms(before, after)
         for name in total:
             total[name] += float(terms[name][0])
-    assert total == pytest.approx(dict.fromkeys(task.POTENTIALS, 0.0), abs=1e-9)
+    assert total == pytest.approx(dict.fromkeys(measures.POTENTIALS, 0.0), abs=1e-9)
 
 
 def test_terms_of_the_dense_reward():
     before, after = potentials(-0.01, 0.002, 0.1), potentials(0.002, 0.001, 0.05)
     terms = reward_terms(before, after, success=True, failed=True, force=40.0)
-    assert tuple(terms) == tuple(task.REWARD_WEIGHTS)
-    for name in task.POTENTIALS:
-        expected = task.REWARD_WEIGHTS[name] * (after[name] - before[name])
+    assert tuple(terms) == tuple(measures.REWARD_WEIGHTS)
+    for name in measures.POTENTIALS:
+        expected = measures.REWARD_WEIGHTS[name] * (after[name] - before[name])
         np.testing.assert_allclose(terms[name], expected)
         assert terms[name][0] > 0
-    assert terms["success"] == task.REWARD_WEIGHTS["success"] > 0
-    assert terms["failure"] == task.REWARD_WEIGHTS["failure"] < 0
-    assert terms["force"] == pytest.approx(3 * task.REWARD_WEIGHTS["force"])
-    assert terms["time"] == task.REWARD_WEIGHTS["time"] < 0
+    assert terms["success"] == measures.REWARD_WEIGHTS["success"] > 0
+    assert terms["failure"] == measures.REWARD_WEIGHTS["failure"] < 0
+    assert terms["force"] == pytest.approx(3 * measures.REWARD_WEIGHTS["force"])
+    assert terms["time"] == measures.REWARD_WEIGHTS["time"] < 0
 
 
 def test_standing_still_costs_time_and_nothing_else():
     here = potentials(-0.01, 0.002, 0.1)
     terms = reward_terms(here, here)
     assert {name: float(term[0]) for name, term in terms.items() if term[0]} == {
-        "time": task.REWARD_WEIGHTS["time"]
+        "time": measures.REWARD_WEIGHTS["time"]
     }
 
 
@@ -631,7 +646,7 @@ def test_standing_still_costs_time_and_nothing_else():
 def test_force_costs_from_ten_newtons_to_a_limit(force, cost):
     here = potentials(0.0)
     term = reward_terms(here, here, force=force)["force"]
-    np.testing.assert_allclose(term, cost * task.REWARD_WEIGHTS["force"], atol=1e-15)
+    np.testing.assert_allclose(term, cost * measures.REWARD_WEIGHTS["force"], atol=1e-15)
 
 
 def test_the_goal_is_worth_more_than_any_other_end():
@@ -639,7 +654,7 @@ def test_the_goal_is_worth_more_than_any_other_end():
     start = potentials(-0.04, 0.015, 0.4)
     goal = sum(reward_terms(start, potentials(DEEP), success=True).values())
     best_failure = sum(reward_terms(start, potentials(DEEP), failed=True).values())
-    hundred_steps = 100 * task.REWARD_WEIGHTS["time"]
+    hundred_steps = 100 * measures.REWARD_WEIGHTS["time"]
     assert goal[0] + hundred_steps > best_failure[0]
     assert goal[0] + hundred_steps > 0.0
     # Failing at once to save time must not pay either.
@@ -654,8 +669,8 @@ def test_proprioception_is_the_hand_its_lag_and_the_fingers():
     hand = np.array([0.01, 0.02, 0.03, 0.4, 0.5])
     state = make_state(hand=hand, target=hand * 1.1, fingers=0.012)
     expected = [1, 2, 3, 0.4, 0.5, 0.1, 0.2, 0.3, 0.04, 0.05, 1.2, 1.2]
-    np.testing.assert_allclose(task.proprio(state), [expected], atol=1e-12)
-    assert len(expected) == task.PROPRIO_SIZE
+    np.testing.assert_allclose(measures.proprio(state), [expected], atol=1e-12)
+    assert len(expected) == PROPRIO_SIZE
 
 
 def test_privileged_state_holds_what_insertion_needs():
@@ -665,17 +680,17 @@ def test_privileged_state_holds_what_insertion_needs():
         socket_mat_w=rotation("z", 0.1),
         socket_force=25.0,
     )
-    geom = task.geometry(state)
-    full = task.privileged(state, geom)
-    assert full.shape == (1, task.STATE_SIZE)
-    own = full[0, task.PROPRIO_SIZE :]
-    np.testing.assert_array_equal(full[:, : task.PROPRIO_SIZE], task.proprio(state))
+    geom = geometry(state)
+    full = measures.privileged(state, geom, sizes(state))
+    assert full.shape == (1, STATE_SIZE)
+    own = full[0, PROPRIO_SIZE:]
+    np.testing.assert_array_equal(full[:, :PROPRIO_SIZE], measures.proprio(state))
     np.testing.assert_allclose(own[:3], geom.in_hand[0] * [100, 100, 1])
     np.testing.assert_allclose(own[3:6], [geom.depth[0] * 100, *geom.tip[0] * 100])
     np.testing.assert_allclose(own[6:9], [geom.yaw[0], geom.pitch[0], geom.roll[0]])
     np.testing.assert_allclose(own[9:13], [SHOULDER_IN_HAND * 100, 0.0, 0.0, 0.1], atol=1e-12)
     np.testing.assert_allclose(own[13:15], [TRAVELS[2] * 100, 2.5])
-    assert own[15:].tolist() == [0.0, 0.0, 1.0, 0.0]
+    np.testing.assert_allclose(own[15:], np.array(CONNECTORS[CONNECTOR_NAMES[2]].sizes) * 100)
 
 
 # NumPy and torch -----------------------------------------------------------------------------
@@ -712,27 +727,29 @@ def test_torch_gives_the_same_results(dtype):
 
     for state in (numpy_state, near):
         torch_state = WorldState(**{name: to_torch(value) for name, value in vars(state).items()})
-        geom, torch_geom = task.geometry(state), task.geometry(torch_state)
+        geom, torch_geom = geometry(state), geometry(torch_state)
         for name, value in vars(geom).items():
             assert_same(getattr(torch_geom, name), value, name)
         # From here on the same geometry, so that no threshold is decided by rounding.
-        torch_geom = task.Geometry(**{name: to_torch(v) for name, v in vars(geom).items()})
-        success = task.is_success(state, geom, CLEARANCE)
-        failed = task.failure(state, geom)
-        assert_same(task.is_success(torch_state, torch_geom, CLEARANCE), success, "success")
-        assert_same(task.failure(torch_state, torch_geom), failed, "failure")
-        assert_same(task.proprio(torch_state), task.proprio(state), "proprio")
+        torch_geom = measures.Geometry(**{name: to_torch(v) for name, v in vars(geom).items()})
+        success = measures.is_success(state, geom, CLEARANCE)
+        failed = measures.failure(state, geom)
+        assert_same(measures.is_success(torch_state, torch_geom, CLEARANCE), success, "success")
+        assert_same(measures.failure(torch_state, torch_geom), failed, "failure")
+        assert_same(measures.proprio(torch_state), measures.proprio(state), "proprio")
         assert_same(
-            task.privileged(torch_state, torch_geom), task.privileged(state, geom), "privileged"
+            measures.privileged(torch_state, torch_geom, sizes(torch_state)),
+            measures.privileged(state, geom, sizes(state)),
+            "privileged",
         )
-        before = task.potentials(geom, CLEARANCE, LEAD_IN)
-        torch_before = task.potentials(torch_geom, CLEARANCE, LEAD_IN)
+        before = measures.potentials(geom, CLEARANCE, LEAD_IN)
+        torch_before = measures.potentials(torch_geom, CLEARANCE, LEAD_IN)
         for name, value in before.items():
             assert_same(torch_before[name], value, name)
         after = {name: value[::-1].copy() for name, value in before.items()}
         torch_after = {name: to_torch(value) for name, value in after.items()}
-        terms = task.dense_reward(before, after, success, failed > 0, state.socket_force)
-        torch_terms = task.dense_reward(
+        terms = measures.dense_reward(before, after, success, failed > 0, state.socket_force)
+        torch_terms = measures.dense_reward(
             torch_before,
             torch_after,
             to_torch(success),
@@ -743,8 +760,8 @@ def test_torch_gives_the_same_results(dtype):
             assert_same(torch_terms[name], value, name)
         action = rng.uniform(-2, 2, (count, 5))
         assert_same(
-            task.next_target(torch_state.target, torch_state.hand, to_torch(action)),
-            task.next_target(state.target, state.hand, action),
+            actions.next_target(torch_state.target, torch_state.hand, to_torch(action)),
+            actions.next_target(state.target, state.hand, action),
             "target",
         )
 
@@ -754,9 +771,9 @@ def test_torch_draws_the_same_initial_states(options):
     import torch
 
     numbers = uniforms(64)
-    config = VTInsertConfig()
-    one = task.initial_state(numbers, config, 256, options)
-    other = task.initial_state(torch.from_numpy(numbers), config, 256, options)
+    config = InsertionConfig()
+    one = initial_state(numbers, config, 256, options)
+    other = initial_state(torch.from_numpy(numbers), config, 256, options)
     for name, value in vars(one).items():
         tensor = getattr(other, name)
         assert isinstance(tensor, torch.Tensor)

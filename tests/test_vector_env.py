@@ -208,7 +208,7 @@ def test_bad_actions_and_sizes_are_refused():
     with pytest.raises(ValueError, match="unknown engine 'gpu'; choose one of cpu, warp"):
         make_vec(2, engine="gpu")
     with pytest.raises(
-        TypeError, match="unknown argument 'clearance'; VTInsert-v0 takes connector"
+        TypeError, match="got an unexpected keyword argument 'clearance'; it takes connectors"
     ):
         make_vec(2, clearance=3)
 

@@ -1,23 +1,20 @@
 """The Warp engine against the CPU engine, on Warp's CPU device and on CUDA where there is one."""
 
-from dataclasses import replace
-
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils import seeding
+from worlds import make_simulation
 
-from policies.evaluation.episodes import expert
-from vtenv.simulation import Simulation
-from vtenv.tasks.insertion import task
-from vtenv.tasks.insertion.config import MODALITIES, InitialStateRanges, VTInsertConfig
+from vtenv.rendering.renderers import DepthRenderer
+from vtenv.tasks.insertion.config import MODALITIES
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 from vtenv.tasks.insertion.domain import NUM_DOMAIN_UNIFORMS, draw_domain
-from vtenv.tasks.insertion.expert import expert_action
+from vtenv.tasks.insertion.env import VTInsertVectorEnv
 from vtenv.tasks.insertion.grasp_bank import BANK_SIZE
+from vtenv.tasks.insertion.initial import NUM_UNIFORMS, initial_state
+from vtenv.tasks.insertion.measures import FAILURES
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
-from vtenv.tasks.insertion.task import FAILURES
-from vtenv.vector_env import VTInsertVectorEnv
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("mujoco_warp")
@@ -33,12 +30,10 @@ WORLDS = 12
 @pytest.fixture(scope="module")
 def pair(warp_device):
     """The same worlds on both engines, noise off, in the same initial states."""
-    config = VTInsertConfig.from_settings(
-        modalities=("depth", "contact", "gel", "state"), depth_noise_mm=0.0
-    )
+    settings = {"modalities": ("depth", "contact", "gel", "state"), "depth_noise_mm": 0.0}
     simulations = (
-        Simulation(config, WORLDS),
-        Simulation(config, WORLDS, "warp", device=warp_device),
+        make_simulation(WORLDS, **settings),
+        make_simulation(WORLDS, "warp", engine_settings={"device": warp_device}, **settings),
     )
     yield simulations
     for simulation in simulations:
@@ -84,7 +79,7 @@ def test_an_expert_episode_is_the_same(pair):
     ended = [np.zeros(WORLDS, bool), np.zeros(WORLDS, bool)]
     for _ in range(40):
         # The CPU engine's actions drive both, so that only the physics differ.
-        action = expert_action(pair[0].state, pair[0].geometry)
+        action = pair[0].expert_action()
         results = [simulation.step(worlds, action) for simulation in pair]
         apart = ~(ended[0] | ended[1])
         rewards = [
@@ -118,8 +113,8 @@ def test_worlds_that_rest_stay_as_they_are(pair):
 
 
 def test_noise_follows_from_the_seed_and_changes_with_every_image():
-    config = VTInsertConfig.from_settings(modalities=("depth",), depth_dropout=0.5)
-    simulation = Simulation(config, WORLDS, "warp", device="cpu")
+    settings = {"modalities": ("depth",), "depth_dropout": 0.5}
+    simulation = make_simulation(WORLDS, "warp", engine_settings={"device": "cpu"}, **settings)
     worlds = np.arange(WORLDS)
 
     def images():
@@ -130,7 +125,8 @@ def test_noise_follows_from_the_seed_and_changes_with_every_image():
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])
     assert not np.array_equal(first[0], first[1])
-    true = np.stack([simulation.engine.render_depth(world) for world in worlds])[:, None]
+    exact = DepthRenderer(simulation.task)
+    true = np.stack([exact.render(simulation, world) for world in worlds])[:, None]
     error = (first[0] - true)[first[0] > 0] / (true[first[0] > 0] / 0.35) ** 2
     assert abs(error.mean()) < 2e-5
     assert error.std() == pytest.approx(1e-3, rel=0.02)
@@ -142,7 +138,9 @@ def test_overflow_is_reported(monkeypatch):
     from vtenv.engines import warp as module
 
     monkeypatch.setattr(module, "CONSTRAINTS_PER_WORLD", 6)
-    simulation = Simulation(VTInsertConfig(modalities=("state",)), 4, "warp", device="cpu")
+    simulation = make_simulation(
+        4, "warp", engine_settings={"device": "cpu"}, modalities=("state",)
+    )
     worlds = np.arange(4)
     simulation.reset(worlds, [np.random.default_rng(i) for i in worlds])
     with pytest.raises(module.BufferOverflowError, match="more contacts than there is room for"):
@@ -151,13 +149,12 @@ def test_overflow_is_reported(monkeypatch):
 
 
 def test_bad_arguments_say_what_is_allowed():
-    config = VTInsertConfig()
     with pytest.raises(ValueError, match="there is no device 'cuda:99'; choose one of cpu"):
-        Simulation(config, 1, "warp", device="cuda:99")
+        make_simulation(1, "warp", engine_settings={"device": "cuda:99"})
     with pytest.raises(ValueError, match="num_threads=2 is for engine='cpu'"):
-        Simulation(config, 1, "warp", num_threads=2)
+        make_simulation(1, "warp", engine_settings={"num_threads": 2})
     with pytest.raises(ValueError, match="is for engine='warp'; leave it out"):
-        Simulation(config, 1, "cpu", device="cuda:0")
+        make_simulation(1, "cpu", engine_settings={"device": "cuda:0"})
     with pytest.raises(ValueError, match="observations='jax' is not allowed; choose one of numpy"):
         VTInsertVectorEnv(1, engine="warp", observations="jax")
     with pytest.raises(ValueError, match="observations='torch' is for engine='warp'"):
@@ -314,17 +311,18 @@ def test_episodes_drawn_ahead_are_those_drawn_at_the_reset(modalities, randomiza
     def assert_begun(worlds):
         for world in worlds:
             generator = generators[world]
-            uniforms = generator.random((1, task.NUM_UNIFORMS))
-            initial = task.initial_state(uniforms, simulation.config, BANK_SIZE, {})
+            uniforms = generator.random((1, NUM_UNIFORMS))
+            initial = initial_state(uniforms, simulation.task.config, BANK_SIZE, {})
             assert simulation.state.connector[world] == initial.connector[0]
             for name in ("hand", "socket_pos_w"):
                 np.testing.assert_allclose(
                     getattr(simulation.state, name)[world], getattr(initial, name)[0], atol=1e-6
                 )
             if randomization is not None:
-                domain = draw_domain(generator.random((1, NUM_DOMAIN_UNIFORMS)), simulation.config)
+                config = simulation.task.config
+                domain = draw_domain(generator.random((1, NUM_DOMAIN_UNIFORMS)), config)
                 for name, value in vars(domain).items():
-                    np.testing.assert_array_equal(getattr(simulation.domain, name)[world], value[0])
+                    np.testing.assert_array_equal(simulation.domain[name][world], value[0])
             if "depth" in modalities:
                 seed = np.array(generator.bit_generator.random_raw(), np.uint64).view(np.int64)
                 assert simulation.engine._seeds[world] == int(seed)
@@ -348,7 +346,6 @@ def test_episodes_drawn_ahead_are_those_drawn_at_the_reset(modalities, randomiza
 def test_nothing_drawn_ahead_outlives_what_it_was_drawn_from():
     envs, _ = twins(modalities=("depth", "state"))
     kept = [generator.bit_generator.state for generator in envs[0].simulation.generators]
-    near = InitialStateRanges(hand_y_mm=(0.0, 1.0))
 
     def states(env):
         for generator, state in zip(env.simulation.generators, kept, strict=True):
@@ -360,7 +357,7 @@ def test_nothing_drawn_ahead_outlives_what_it_was_drawn_from():
         return {}
 
     def ranges(env):
-        env.simulation.config = replace(env.simulation.config, initial_state=near)
+        env.simulation.task = env.simulation.task.narrowed(0.2)
         return {}
 
     changes = [
@@ -446,7 +443,9 @@ def test_the_single_environment():
     observation, info = env.reset(seed=0)
     assert env.observation_space.contains(observation)
     assert info["connector"] in CONNECTOR_NAMES
-    observation, reward, terminated, _, info = env.step(expert(env.unwrapped.simulation)[0])
+    observation, reward, terminated, _, info = env.step(
+        host(env.unwrapped.simulation, {"a": env.unwrapped.simulation.expert_action()})["a"][0]
+    )
     assert env.observation_space.contains(observation)
     assert type(reward) is float and terminated is False and info["failure"] == ""
     env.close()

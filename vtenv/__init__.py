@@ -16,7 +16,7 @@ ENV_ID = "VTInsert-v0"
 
 gymnasium.register(
     ENV_ID,
-    entry_point="vtenv.env:VTInsertEnv",
-    vector_entry_point="vtenv.vector_env:VTInsertVectorEnv",
+    entry_point="vtenv.tasks.insertion.env:VTInsertEnv",
+    vector_entry_point="vtenv.tasks.insertion.env:VTInsertVectorEnv",
     max_episode_steps=100,
 )

@@ -1,8 +1,8 @@
-"""The single environment, `VTInsert-v0`."""
+"""The single environment of a task."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -11,193 +11,24 @@ from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
 from vtenv.rendering.renderers import RENDER_FPS, RENDER_MODES, make_renderer
-from vtenv.simulation import Simulation, action_space, named, observation_space
-from vtenv.tasks.insertion.config import VTInsertConfig
+from vtenv.simulation import Simulation, observation_space
+from vtenv.tasks import Task
 
 _WORLD = np.zeros(1, np.int64)
 
 
-class VTInsertEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], EzPickle):
-    """Insert a connector, held between two GelSight fingers, into its socket.
+class TaskEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], EzPickle):
+    """One world of a task; subclasses say which.
 
-    ## Description
-
-    A gantry carries a parallel gripper whose fingers are GelSight sensors. They hold a
-    connector by friction alone: it can slip, tilt and be dropped. Its socket stands ahead.
-    The task is to bring the plug's tip to the socket's mouth, align it, and push it in.
-
-    Neither sense is enough. The overhead depth camera rides with the gantry, so the image's
-    centre is the gripper's centre; it sees the socket, but the palm hides the plug from it.
-    The gel sees how the plug sits in the hand, but not the socket.
-
-    Four connectors share one scene: a 3.5 mm audio plug (`aux`), a 1 x 4 pin header (`pin`),
-    a USB-A plug (`usb`) and an M6 stud (`stud`). Each socket has its clearance on every side
-    and a chamfered mouth; together they capture a plug that is about a millimetre off.
-
-    Physics run at 500 Hz and control at 50 Hz, ten physics steps to a control step. World
-    axes: x ahead from the hand to the socket, y to the left, z up.
-
-    ## Action Space
-
-    The action space is a `Box(-1, 1, (5,), float32)`: the change of the hand's target. The
-    target stays within 6 mm and 0.15 rad of the hand, which bounds its force to 12 N, and
-    within the gantry's workspace. Actions beyond the bounds are clipped; an action that is not
-    finite raises a `ValueError`.
-
-    | Num | Action                                    | Control Min | Control Max | At 1 (unit)  |
-    |-----|-------------------------------------------|-------------|-------------|--------------|
-    | 0   | Target along x, ahead                     | -1          | 1           | 4 (mm)       |
-    | 1   | Target along y, to the left               | -1          | 1           | 3 (mm)       |
-    | 2   | Target along z, upwards                   | -1          | 1           | 2 (mm)       |
-    | 3   | Target yaw, to the left                   | -1          | 1           | 0.06 (rad)   |
-    | 4   | Target pitch, nose-down                   | -1          | 1           | 0.06 (rad)   |
-
-    ## Observation Space
-
-    The observation space is a `Dict` of the modalities asked for. S is `image_size` and C is
-    `contact_size`, 64 unless given. Every observation is a new array.
-
-    | Key       | Space                               | Observation (unit)                       |
-    |-----------|-------------------------------------|------------------------------------------|
-    | `depth`   | `Box(0.0, 1.0, (1, S, S), float32)` | Overhead planar depth (m); 0: no return  |
-    | `contact` | `Box(0, 1, (2, C, C), uint8)`       | Contact mask, left, right finger         |
-    | `gel`     | `Box(0.0, 6.0, (2, C, C), float32)` | Gel indentation, left, right finger (mm) |
-    | `proprio` | `Box(-30.0, 30.0, (12,), float32)`  | Proprioception, below                    |
-    | `state`   | `Box(-30.0, 30.0, (31,), float32)`  | The privileged state, below              |
-
-    The top of the depth image is ahead; it is 98 mm wide at the height of the socket's top. A
-    finger's image is what a camera behind its gel sees, 24 mm wide, the top up: ahead is left
-    in the left finger's image and right in the right finger's.
-
-    | Num   | `proprio` and `state`                                             | Unit     |
-    |-------|-------------------------------------------------------------------|----------|
-    | 0-2   | Hand x, y, z from its nominal place                               | cm       |
-    | 3-4   | Hand yaw, pitch                                                   | rad      |
-    | 5-7   | Target ahead of the hand: x, y, z                                 | cm       |
-    | 8-9   | Target ahead of the hand: yaw, pitch                              | rad      |
-    | 10-11 | Distance closed by the left and right finger                      | cm       |
-
-    | Num   | `state` alone                                                     | Unit     |
-    |-------|-------------------------------------------------------------------|----------|
-    | 12-13 | Plug x, z in the hand, from its nominal place                     | cm       |
-    | 14    | Plug pitch in the hand                                            | rad      |
-    | 15    | Depth of the tip past the socket's mouth                          | cm       |
-    | 16-17 | Tip across the socket's axis: y, z in the socket's frame          | cm       |
-    | 18-20 | Plug yaw, pitch, roll in the socket's frame                       | rad      |
-    | 21-23 | Socket's mouth in the hand's frame: x, y, z                       | cm       |
-    | 24    | Socket yaw in the hand's frame                                    | rad      |
-    | 25    | Travel of the plug                                                | cm       |
-    | 26    | Contact force between plug and socket                             | 10 N     |
-    | 27-30 | Connector, one-hot: aux, pin, usb, stud                           | 1        |
-
-    ## Rewards
-
-    The dense reward is the sum of these terms, each of them in `info` as `reward_<term>`. The
-    first four are *changes* of a potential over the step, so standing still, going in circles
-    and pushing against the socket's face earn nothing.
-
-    | Term        | Weight | What                                                              |
-    |-------------|--------|-------------------------------------------------------------------|
-    | `lateral`   | 1      | Change of 1 - tanh(distance of the tip from the axis / 5 mm)      |
-    | `angular`   | 0.5    | Change of 1 - tanh(angle between the axes / 0.2 rad)              |
-    | `approach`  | 1      | Change of 1 - tanh(distance of the tip before the mouth / 20 mm)  |
-    | `insertion` | 5      | Change of the part of the required depth reached, in the mouth    |
-    | `success`   | 5      | 1 on success                                                      |
-    | `failure`   | -2     | 1 on failure                                                      |
-    | `force`     | -0.01  | Contact force over 10 N, in units of 10 N, at most 5              |
-    | `time`      | -0.01  | 1                                                                 |
-
-    The sparse reward is 1 on success and 0 otherwise.
-
-    ## Starting State
-
-    The plug is held at rest, as one of 256 settled grasps of each connector, made on first use
-    and cached. Everything is drawn uniformly and independently:
-
-    | Field of `InitialStateRanges` | Default range  | What                                       |
-    |-------------------------------|----------------|--------------------------------------------|
-    | `in_hand_x_mm`                | -3 to 3        | Plug along the fingers                     |
-    | `in_hand_z_mm`                | -3 to 3        | Plug across the fingers                    |
-    | `in_hand_pitch_deg`           | -10 to 10      | Plug pitch between the fingers             |
-    | `hand_y_mm`                   | -2 to 2        | Hand sideways                              |
-    | `hand_z_mm`                   | -2 to 2        | Hand upwards                               |
-    | `hand_yaw_deg`                | -3 to 3        | Hand yaw                                   |
-    | `socket_x_mm`                 | 36 to 43       | Mouth ahead of the hand's nominal centre   |
-    | `socket_y_mm`                 | -12 to 12      | Mouth sideways                             |
-    | `socket_z_mm`                 | -2 to 2        | Mouth above the hand's nominal centre      |
-    | `socket_yaw_deg`              | -10 to 10      | Socket yaw                                 |
-
-    `reset(options=...)` fixes any of them for one episode, and the `connector`; fixing a part
-    of the grasp settles a new one, which takes about ten control steps.
-
-    ## Domain Randomization
-
-    Off unless asked for. With `domain_randomization=DomainRandomizationConfig()` each world
-    draws these at each of its resets, after its initial state, uniformly and independently;
-    `DomainRandomizationConfig.only(clearance_mm=(0.2, 0.8))` draws one of them alone. The
-    observation does not tell what was drawn; `simulation.domain` does.
-
-    | Field of `DomainRandomizationConfig` | Default range | Without | What                    |
-    |--------------------------------------|---------------|---------|-------------------------|
-    | `connector_friction`                 | 0.1 to 0.3    | 0.2     | Plug against socket     |
-    | `pad_friction`                       | 1 to 2        | 1.5     | Plug against gel        |
-    | `clearance_mm`                       | 0.3 to 0.6    | 0.4     | One of eight sockets    |
-    | `plug_mass_g`                        | 10 to 20      | 14      | Plug and a bit of cable |
-    | `gel_stiffness`                      | 0.8 to 1.25   | 1       | In parts of the usual   |
-    | `camera_shift_mm`                    | -1 to 1       | 0       | Along each world axis   |
-    | `camera_tilt_deg`                    | -0.5 to 0.5   | 0       | About each camera axis  |
-    | `depth_noise_mm`                     | 0.5 to 1.5    | 1       | As the argument         |
-
-    `clearance_mm` and `depth_noise_mm` take the place of the arguments of these names.
-
-    ## Episode End
-
-    The episode terminates on
-
-    1. success: at least 85% of the plug's travel is in the socket, the tip and the axis are
-       within what the clearance allows, and both fingers hold the plug;
-    2. failure, named in `info["failure"]`: `dropped` (no finger touches the plug), `slipped`
-       (the plug is over 12 mm along, 10 mm across or 0.6 rad off its place in the hand),
-       `force` (over 60 N between plug and socket), or `unstable` (MuJoCo warned).
-
-    It is truncated after 100 steps, two seconds.
-
-    `info` also holds `is_success`, `connector`, `insertion_depth` (m, past the mouth),
-    `lateral_error` (m), `angular_error` (rad) and `contact_force` (N).
-
-    ## Arguments
-
-    ```python
-    import gymnasium, vtenv
-    env = gymnasium.make("VTInsert-v0", connector="usb", clearance_mm=0.8)
-    ```
-
-    | Parameter | Type | Default | Description |
-    |---|---|---|---|
-    | `connector` | **str** | `"random"` | `aux`, `pin`, `usb`, `stud`, or drawn |
-    | `modalities` | **sequence** | the paper's three | What to observe: keys of the table above |
-    | `image_size` | **int** | `64` | Rows and columns of the depth image |
-    | `contact_size` | **int** | `64` | Rows and columns of a finger's images |
-    | `clearance_mm` | **float** | `0.4` | Room on each side of the plug, 0.1 to 2 |
-    | `lead_in_mm` | **float** | `1.0` | Width of the mouth's chamfer, 0 to 2 |
-    | `connector_scale` | **float** | `1.0` | Width of plugs' ends and their holes, 0.8 to 1.2 |
-    | `depth_noise_mm` | **float** | `1.0` | Deviation at 0.35 m; grows as distance squared |
-    | `depth_dropout` | **float** | `0.0` | Chance that a pixel on a depth edge reads 0 |
-    | `depth_quantization_mm` | **float** | `0.0` | Step to which depth is rounded |
-    | `reward` | **str** | `"dense"` | `dense` or `sparse` |
-    | `initial_state` | **InitialStateRanges** | `None` | Ranges; None for those above |
-    | `domain_randomization` | **DomainRandomizationConfig** | `None` | Ranges; None for none |
-    | `render_mode` | **str** | `None` | `rgb_array`, `human`, `depth_array`, `sensors` |
-    | `engine` | **str** | `"cpu"` | `cpu`, or `warp`: one GPU, for many worlds |
-    | `device` | **str** | `None` | Device of the Warp engine; None for `cuda:0` |
-
-    `gymnasium.make_vec` takes the same, and `num_threads`, `autoreset_mode` and
-    `max_episode_steps`; see `VTInsertVectorEnv`.
-
-    ## Version History
-
-    * v0: Initial version.
+    Args:
+        render_mode: One of `vtenv.rendering.renderers.RENDER_MODES`, or None.
+        engine: The physics engine, one of `vtenv.engines.ENGINE_NAMES`.
+        device: Device of the Warp engine; None for "cuda:0".
+        settings: Fields of the task's configuration.
     """
+
+    task_type: ClassVar[type[Any]]
+    """The task; a class with `config_type`, made from a configuration."""
 
     metadata = {"render_modes": list(RENDER_MODES), "render_fps": RENDER_FPS}  # noqa: RUF012
 
@@ -210,13 +41,13 @@ class VTInsertEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], E
         **settings: Any,
     ) -> None:
         EzPickle.__init__(self, render_mode=render_mode, engine=engine, device=device, **settings)
-        self.config = VTInsertConfig.from_settings(**settings)
+        task = make_task(self.task_type, settings)
         self.render_mode = render_mode
-        self._renderer = make_renderer(render_mode, self.config)
+        self._renderer = make_renderer(render_mode, task)
         threads = {"num_threads": 1} if engine == "cpu" else {}
-        self._simulation = Simulation(self.config, 1, engine, device=device, **threads)
-        self.observation_space = observation_space(self.config)  # type: ignore[assignment]
-        self.action_space = action_space()  # type: ignore[assignment]
+        self._simulation = Simulation(task, 1, engine, device=device, **threads)
+        self.observation_space = observation_space(task)  # type: ignore[assignment]
+        self.action_space = task.action_space  # type: ignore[assignment]
 
     @property
     def simulation(self) -> Simulation:
@@ -230,8 +61,7 @@ class VTInsertEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], E
 
         Args:
             seed: Seeds the environment's generator; None to go on with it.
-            options: Values of the initial state to fix for this episode: `connector`, or the
-                name of a field of `InitialStateRanges` with a number in its unit.
+            options: Values of the initial state to fix for this episode, as the task allows.
 
         Returns:
             The observation and the info.
@@ -249,7 +79,7 @@ class VTInsertEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], E
         """Advance by one control step of 20 ms.
 
         Args:
-            action: Change of the hand's target, shape (5,), clipped to [-1, 1].
+            action: In the action space, to which it is clipped.
 
         Returns:
             Observation, reward, terminated, truncated (always False: the `TimeLimit` wrapper
@@ -287,11 +117,22 @@ class VTInsertEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], E
 
     def _observe(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         simulation = self._simulation
-        observation, told = simulation.fetch(simulation.observe(_WORLD), simulation.info())
+        observation, fetched = simulation.fetch(simulation.observe(_WORLD), simulation.info())
         info = {
             name: value[0].item() if isinstance(value[0], np.generic) else value[0]
-            for name, value in named(told).items()
+            for name, value in simulation.decode(fetched).items()
         }
         if self.render_mode == "human":
             self.render()
         return {name: value[0] for name, value in observation.items()}, info
+
+
+def make_task(task_type: type[Any], settings: dict[str, Any]) -> Task:
+    """A task from an environment's keyword arguments.
+
+    Raises:
+        TypeError: If an argument is unknown; lists those there are.
+        ValueError: If a value is not allowed; says what is.
+    """
+    task: Task = task_type(task_type.config_type.from_settings(task_type.env_id, settings))
+    return task

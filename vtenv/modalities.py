@@ -14,6 +14,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from vtenv.sensing import DEPTH_SENSOR, GEL_SENSOR, Sensor
+from vtenv.sensing.pictures import ScalarPicture, mask_picture
 from vtenv.validation import require
 
 
@@ -29,8 +31,8 @@ class Modality:
         low: Least value.
         high: Greatest value.
         dtype: NumPy's name of its type.
-        sensor: Which of `vtenv.sensing.SENSORS` measures it; None for a vector, which the task
-            computes from the state.
+        sensor: What measures it; None for a vector, which the task computes from the state.
+        camera: Which of the task's cameras the sensor looks through: `overhead` or `gel`.
         size_setting: The environment's setting that gives an image's rows and columns; None for
             a vector.
         encoded_range: Values that an encoder maps to -1 and 1, clipping those beyond; None for
@@ -38,8 +40,8 @@ class Modality:
         missing_at_zero: Whether 0 stands for no measurement, which an encoder maps to 1.
         storage: How a data set stores it: "raw"; "bits" for flags; or the step, in its unit, of
             which it stores 16-bit multiples.
-        draw: Maps an image (C, H, W) to a picture (H, W, 3), uint8, of its channels side by side;
-            None for a vector.
+        draw: Maps one channel of an image, (H, W), to a picture (H, W, 3), uint8, RGB; None for a
+            vector.
     """
 
     key: str
@@ -49,7 +51,8 @@ class Modality:
     low: float
     high: float
     dtype: str = "float32"
-    sensor: str | None = None
+    sensor: Sensor | None = None
+    camera: str | None = None
     size_setting: str | None = None
     encoded_range: tuple[float, float] | None = None
     missing_at_zero: bool = False
@@ -98,3 +101,56 @@ def choose_modalities(
     )
     listed = {key: record for key, record in available.items() if key in keys}
     return tuple({**listed, **{m.key: m for m in own}}.values())
+
+
+DEPTH = Modality(
+    key="depth",
+    label="Overhead depth",
+    unit="m",
+    shape=(1,),
+    low=0.0,
+    high=1.0,
+    sensor=DEPTH_SENSOR,
+    camera="overhead",
+    size_setting="image_size",
+    encoded_range=(0.25, 0.45),
+    missing_at_zero=True,
+    storage=1e-5,
+    draw=ScalarPicture((0.44, 0.29), "viridis", missing=0.0),
+)
+"""Planar depth from overhead; 0 for no return."""
+
+GEL = Modality(
+    key="gel",
+    label="Gel indentation",
+    unit="mm",
+    shape=(2,),
+    low=0.0,
+    high=6.0,
+    sensor=GEL_SENSOR,
+    camera="gel",
+    size_setting="contact_size",
+    encoded_range=(0.0, 2.0),
+    draw=ScalarPicture((0.0, 1.5), "inferno"),
+)
+"""How deep the gel of the left and the right finger is pressed in."""
+
+CONTACT = Modality(
+    key="contact",
+    label="Contact mask",
+    unit="1",
+    shape=(2,),
+    low=0,
+    high=1,
+    dtype="uint8",
+    sensor=GEL_SENSOR,
+    camera="gel",
+    size_setting="contact_size",
+    encoded_range=(0.0, 1.0),
+    storage="bits",
+    draw=mask_picture,
+)
+"""Where the gel of the left and the right finger is touched."""
+
+IMAGE_MODALITIES = {modality.key: modality for modality in (DEPTH, CONTACT, GEL)}
+"""Images that every task has, by key."""

@@ -8,65 +8,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vtenv.engines import PreparingEngine
-from vtenv.state import InitialState
-from vtenv.tasks.insertion import task
-from vtenv.tasks.insertion.config import VTInsertConfig
-from vtenv.tasks.insertion.domain import NUM_DOMAIN_UNIFORMS, Domain, draw_domain
+from vtenv.tasks import Task
+from vtenv.world_model import Episodes
 
 
 def draw_episodes(
-    generators: Sequence[np.random.Generator],
-    config: VTInsertConfig,
-    bank_size: int,
-    options: Mapping[str, object],
-) -> tuple[InitialState, Domain | None]:
+    task: Task, generators: Sequence[np.random.Generator], options: Mapping[str, object]
+) -> Episodes:
     """Draw how episodes start, one from each generator.
 
-    A generator gives the numbers of the initial state first, then those of the domain if
-    domains are randomised.
-
     Args:
+        task: Says how.
         generators: N generators.
-        config: Connectors, ranges and domains to draw from.
-        bank_size: Number of settled grasps of each connector.
-        options: Values that are fixed rather than drawn, checked by `task.check_options`.
+        options: Values that are fixed rather than drawn, checked by `Task.check_options`.
     """
-    randomised = config.domain_randomization is not None
-    count = task.NUM_UNIFORMS + (NUM_DOMAIN_UNIFORMS if randomised else 0)
-    uniforms = np.stack([generator.random(count) for generator in generators])
-    initial = task.initial_state(uniforms[:, : task.NUM_UNIFORMS], config, bank_size, options)
-    domain = draw_domain(uniforms[:, task.NUM_UNIFORMS :], config) if randomised else None
-    return initial, domain
+    uniforms = np.stack([generator.random(task.num_uniforms) for generator in generators])
+    return task.draw(uniforms, options)
 
 
 class NextEpisodes:
-    """The next episodes of N worlds, drawn and made ready before they are needed.
+    """The next episodes of N worlds, drawn before they are needed.
 
     What was drawn ahead can be put back: the generator is as if it had never been asked. What
-    was drawn from another generator than a world has now, or with other ranges, is not used.
+    was drawn from another generator than a world has now, or for another task, is not used.
 
     Args:
-        engine: Makes them ready.
-        domain: Any domains of all worlds; None if none are randomised.
-
-    Attributes:
-        engine: As given.
+        num_worlds: Worlds.
     """
 
-    def __init__(self, engine: PreparingEngine, domain: Domain | None) -> None:
-        self.engine = engine
-        self._domain = domain
-        self._rows: NDArray[np.float32] | None = None
-        self._config: VTInsertConfig | None = None
-        self._drawn = np.zeros(engine.num_worlds, bool)
+    def __init__(self, num_worlds: int) -> None:
+        self._episodes: Episodes | None = None
+        self._task: Task | None = None
+        self._drawn = np.zeros(num_worlds, bool)
         self._before: dict[int, tuple[np.random.Generator, Any]] = {}
 
-    def draw(self, generators: Sequence[np.random.Generator], config: VTInsertConfig) -> None:
+    def draw(self, task: Task, generators: Sequence[np.random.Generator]) -> None:
         """Draw the next episode of every world that has none drawn, from its generator."""
-        if config is not self._config:
+        if task is not self._task:
             self.put_back()
-            self._config = config
+            self._task = task
         worlds = np.flatnonzero(~self._drawn)
         if not worlds.size:
             return
@@ -74,31 +54,25 @@ class NextEpisodes:
         chosen = [generators[world] for world in listed]
         for world, generator in zip(listed, chosen, strict=True):
             self._before[world] = generator, generator.bit_generator.state
-        initial, domain = draw_episodes(chosen, config, self.engine.bank_size, {})
-        rows = self.engine.prepare(initial, domain)
-        if self._rows is None:
-            self._rows = np.empty((len(self._drawn), rows.shape[1]), rows.dtype)
-        self._rows[worlds] = rows
-        if self._domain is not None and domain is not None:
-            self._domain = self._domain.replaced(worlds, domain)
+        episodes = draw_episodes(task, chosen, {})
+        if self._episodes is None:
+            self._episodes = episodes.empty(len(self._drawn))
+        self._episodes.write(worlds, episodes)
         self._drawn[worlds] = True
 
     def take(
-        self,
-        worlds: NDArray[np.int64],
-        generators: Sequence[np.random.Generator],
-        config: VTInsertConfig,
-    ) -> tuple[NDArray[np.float32], Domain | None] | None:
+        self, task: Task, worlds: NDArray[np.int64], generators: Sequence[np.random.Generator]
+    ) -> Episodes | None:
         """What was drawn for worlds, which then have none drawn.
 
         Returns:
-            Rows for `PreparingEngine.reset_prepared`, and the domains, a row each. None if one
-            of the worlds has none drawn that it may start; theirs are put back, then.
+            Their episodes, a row each. None if one of the worlds has none drawn that it may
+            start; theirs are put back, then.
         """
         listed = worlds.tolist()
         if (
-            self._rows is None
-            or config is not self._config
+            self._episodes is None
+            or task is not self._task
             or not self._drawn[worlds].all()
             or any(self._before[world][0] is not generators[world] for world in listed)
         ):
@@ -107,8 +81,7 @@ class NextEpisodes:
         for world in listed:
             del self._before[world]
         self._drawn[worlds] = False
-        domain = None if self._domain is None else self._domain.rows(worlds)
-        return self._rows[worlds], domain
+        return self._episodes.rows(worlds)
 
     def put_back(self, worlds: Sequence[int] | None = None) -> None:
         """Forget what was drawn for worlds, None for all, and set their generators back."""

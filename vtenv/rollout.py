@@ -8,7 +8,7 @@ from typing import Any
 
 from gymnasium.vector import VectorEnv
 
-from vtenv.state import Array
+from vtenv.arrays import Array
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def rollout(
     Yields:
         A transition for every step of all worlds.
     """
-    observation, info = envs.reset(seed=seed, options=options)
+    observation, info = envs.reset(seed=seed, options=options)  # type: ignore[arg-type]
     while True:
         action = act(observation, info)
         after, reward, terminated, truncated, told = envs.step(action)

@@ -1,4 +1,4 @@
-"""N worlds of the insertion task on one engine: what both environments are wired to."""
+"""N worlds of a task on an engine: what both environments are wired to."""
 
 from __future__ import annotations
 
@@ -13,61 +13,43 @@ from gymnasium import spaces
 from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
-from vtenv.engines import PreparingEngine, make_engine
+from vtenv.arrays import Array, namespace
+from vtenv.engines import make_engine
 from vtenv.next_episodes import NextEpisodes, draw_episodes
-from vtenv.sensing.images import MAX_DEPTH
-from vtenv.state import Array, WorldState, namespace
-from vtenv.tasks.insertion import task
-from vtenv.tasks.insertion.config import VTInsertConfig
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
-from vtenv.tasks.insertion.domain import NUM_DOMAIN_UNIFORMS, Domain, draw_domain
-from vtenv.tasks.insertion.scene import GEL_THICKNESS
-
-PROPRIO_LIMIT = 30.0
-"""Bound of every entry of `proprio` and `state`, in the entry's unit."""
+from vtenv.tasks import Evaluation, Task
 
 
-def observation_space(config: VTInsertConfig) -> spaces.Dict:
+def observation_space(task: Task) -> spaces.Dict:
     """The observation space of one world."""
-    image, contact = config.scene.image_size, config.scene.contact_size
-    gel_depth = GEL_THICKNESS * 1e3
-    limit = PROPRIO_LIMIT
-    every: dict[str, spaces.Space[Any]] = {
-        "depth": spaces.Box(0.0, MAX_DEPTH, (1, image, image), np.float32),
-        "contact": spaces.Box(0, 1, (2, contact, contact), np.uint8),
-        "gel": spaces.Box(0.0, gel_depth, (2, contact, contact), np.float32),
-        "proprio": spaces.Box(-limit, limit, (task.PROPRIO_SIZE,), np.float32),
-        "state": spaces.Box(-limit, limit, (task.STATE_SIZE,), np.float32),
-    }
-    return spaces.Dict({name: every[name] for name in config.modalities})
-
-
-def action_space() -> spaces.Box:
-    """The action space of one world."""
-    return spaces.Box(-1.0, 1.0, (len(task.ACTION_SCALE),), np.float32)
+    return spaces.Dict(
+        {
+            modality.key: modality.space(task.image_size(modality) if modality.is_image else None)
+            for modality in task.config.modalities
+        }
+    )
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What follows from the state of N worlds, and from their last step.
+class StepOutcome:
+    """What the last step of N worlds came to, and what follows from where it led.
 
     Attributes:
-        state: The worlds.
-        geometry: Where their plugs are.
-        potentials: How far along the task is, by term, (N,) each.
+        now: What the task makes of the worlds.
         success: Whether the last step ended in success, (N,), bool.
-        failure: Code into `task.FAILURES` of what it ended in, (N,), integer.
+        failure: Code into `Task.failures` of what it ended in, (N,), integer.
         terms: Weighted terms of its reward, by name, (N,) each.
         vectors: The observations that are vectors, by modality.
+        controls: Inputs of the driven actuators, (N, n).
+        joints: Positions of their joints, (N, n).
     """
 
-    state: WorldState
-    geometry: task.Geometry
-    potentials: dict[str, Array]
+    now: Evaluation
     success: Array
     failure: Array
     terms: dict[str, Array]
     vectors: dict[str, Array]
+    controls: Array
+    joints: Array
 
 
 @dataclass(frozen=True)
@@ -86,63 +68,69 @@ class StepResult:
 
 
 class Simulation:
-    """N worlds of the task: an engine, a generator for each world, rewards and observations.
+    """N worlds of a task: an engine, a generator for each world, rewards and observations.
 
     Everything about the worlds is in arrays of the engine's library, which are replaced and
     never changed; which worlds to act on is said on the host.
 
     Args:
-        config: The environment's settings.
+        task: What is asked, in which world.
         num_worlds: Worlds to simulate.
         engine: One of `vtenv.engines.ENGINE_NAMES`.
         engine_settings: Other arguments of `vtenv.engines.make_engine`.
 
     Attributes:
-        domain: The domains of the worlds' present episodes, on the host; those in the middle of
-            their ranges before the first. None unless the configuration randomises domains.
+        task: As given. May be replaced by one with the same world model, for the episodes that
+            start from then on.
     """
 
     def __init__(
-        self,
-        config: VTInsertConfig,
-        num_worlds: int = 1,
-        engine: str = "cpu",
-        **engine_settings: Any,
+        self, task: Task, num_worlds: int = 1, engine: str = "cpu", **engine_settings: Any
     ) -> None:
-        self.config = config
+        self.task = task
         self.num_worlds = num_worlds
-        self.engine = make_engine(engine, config, num_worlds, **engine_settings)
+        self.engine = make_engine(engine, task.world_model, num_worlds, **engine_settings)
+        self._arrays = self.engine.arrays
         self._generators: list[np.random.Generator] = [
             seeding.np_random()[0] for _ in range(num_worlds)
         ]
-        self.domain: Domain | None = None
-        self._clearances: Array | None = None
-        if config.domain_randomization is not None:
-            middle = np.full((num_worlds, NUM_DOMAIN_UNIFORMS), 0.5)
-            self.domain = draw_domain(middle, config)
-            self._clearances = self.engine.asarray(self.domain.clearance)
-        self._next: NextEpisodes | None = None
-        if isinstance(self.engine, PreparingEngine):
-            self._next = NextEpisodes(self.engine, self.domain)
-        self._clearance = config.scene.clearance_mm * 1e-3
-        self._lead_in = config.scene.lead_in_mm * 1e-3
+        # In the middle of their ranges before the first reset.
+        middle = task.draw(np.full((num_worlds, task.num_uniforms), 0.5), {})
+        self._present = {"parameters": middle.parameters, "domain": middle.domain}
+        self._parameters: dict[str, Array] = {}
+        self._upload_parameters()
+        self._next = NextEpisodes(num_worlds) if self.engine.device_is_ahead else None
         self.last_observation: dict[str, Array] = {}
-        self._xp = namespace(self.engine.state().hand)
-        record = self.engine.recorded
-        self._aim = record(self._aimed)
-        self._judge_reset = record(self._judged_reset)
-        self._judge_step = record(self._judged_step)
-        self._judged = self._judged_at_rest()
+        self._xp = namespace(self.engine.state().variant)
+        self._controls = self._arrays.capture(self._next_controls)
+        self._after_reset = self._arrays.capture(self._outcome_of_reset)
+        self._after_step = self._arrays.capture(self._outcome_of_step)
+        self._outcome = self._outcome_at_rest()
 
     @property
-    def state(self) -> WorldState:
-        """The state of the worlds."""
-        return self._judged.state
+    def evaluation(self) -> Evaluation:
+        """What the task makes of the worlds as they are."""
+        return self._outcome.now
 
     @property
-    def geometry(self) -> task.Geometry:
-        """Where the worlds' plugs are."""
-        return self._judged.geometry
+    def state(self) -> Any:
+        """The state of the worlds, as the task names its parts."""
+        return self._outcome.now.state
+
+    @property
+    def measures(self) -> Any:
+        """What the task computes from the state."""
+        return self._outcome.now.measures
+
+    @property
+    def domain(self) -> dict[str, NDArray[Any]]:
+        """What domain randomisation has drawn for the worlds' present episodes, copied."""
+        return {name: values.copy() for name, values in self._present["domain"].items()}
+
+    @property
+    def parameters(self) -> dict[str, NDArray[Any]]:
+        """What the task reads of the present episodes besides the state, copied to the host."""
+        return {name: values.copy() for name, values in self._present["parameters"].items()}
 
     @property
     def generators(self) -> list[np.random.Generator]:
@@ -167,56 +155,56 @@ class Simulation:
         Args:
             worlds: Worlds to reset, sorted.
             generators: New sources of randomness for them; None keeps those they have.
-            options: Values to fix, as `task.check_options` allows.
+            options: Values to fix, as `Task.check_options` allows.
 
         Raises:
             ValueError: If an option is not allowed; lists those that are.
         """
-        fixed = task.check_options(options, self.config.connectors)
+        fixed = self.task.check_options(options)
         if self._next is not None and (generators is not None or fixed):
             self._next.put_back(worlds.tolist())
         for world, generator in zip(worlds, generators or (), strict=False):
             self._generators[world] = generator
         self._start(worlds, fixed)
-        before = self._judged
-        self._judged = self._judge_reset(
-            before.success, before.failure, before.terms, self._clearances, self._mask(worlds)
+        before = self._outcome
+        self._outcome = self._after_reset(
+            before.success, before.failure, before.terms, self._parameters, self._mask(worlds)
         )
 
     def draw_ahead(self) -> None:
-        """Draw how the worlds' next episodes start, if the engine can make that ready.
+        """Draw how the worlds' next episodes start, where the device works meanwhile.
 
         For while the host waits for the device. Every world must have been observed since its
         reset: the noise of an episode is drawn before the next episode.
         """
         if self._next is not None:
-            self._next.draw(self._generators, self.config)
+            self._next.draw(self.task, self._generators)
 
     def step(self, worlds: NDArray[np.int64], actions: Array) -> StepResult:
         """Advance worlds by one control step.
 
         Args:
             worlds: Worlds to step, sorted.
-            actions: Actions of all worlds, (N, 5), clipped to [-1, 1]; of any library.
+            actions: Actions of all worlds, (N, A), clipped to the action space; of any library.
 
         Raises:
             ValueError: If an action has another shape, or is not finite. About a tensor this is
                 known later: its world stands still, and `StepResult.wait` raises.
         """
-        actions = self._check(worlds, actions)
-        before = self._judged
-        target, finite = self._aim(before.state.target, before.state.hand, actions)
+        actions = self._checked(worlds, actions)
+        before = self._outcome
+        controls, finite = self._controls(before.controls, before.joints, actions)
         if worlds.size:
-            self.engine.step(worlds, target)
-        self._judged, reward, terminated = self._judge_step(
-            before.potentials,
+            self.engine.step(worlds, controls)
+        self._outcome, reward, terminated = self._after_step(
+            before.now.potentials,
             before.success,
             before.failure,
             before.terms,
-            self._clearances,
+            self._parameters,
             self._mask(worlds),
         )
-        arriving = self.engine.send({"terminated": terminated, "finite": finite})
+        arriving = self._arrays.to_host({"terminated": terminated, "finite": finite})
 
         def wait() -> NDArray[np.bool_]:
             there = arriving()
@@ -229,47 +217,59 @@ class Simulation:
     def observe(self, worlds: NDArray[np.int64]) -> dict[str, Array]:
         """Observations of all worlds, new arrays; images of other worlds are the last ones."""
         images = self.engine.sense(worlds, self._generators)
-        known = {**self._judged.vectors, **images}
-        self.last_observation = {name: known[name] for name in self.config.modalities}
+        known = {**self._outcome.vectors, **images}
+        self.last_observation = {m.key: known[m.key] for m in self.task.config.modalities}
         return self.last_observation
 
     def info(self) -> dict[str, Array]:
         """What an environment's `info` tells, as new arrays over all worlds.
 
-        `connector` and `failure` are codes, int64, into `CONNECTOR_NAMES` and `task.FAILURES`.
+        Keys of `Task.code_names` are codes, int64.
         """
-        judged, state, geometry = self._judged, self.state, self.geometry
-        info = {
-            "is_success": judged.success,
-            "connector": state.connector,
-            "insertion_depth": geometry.depth,
-            "lateral_error": geometry.lateral,
-            "angular_error": geometry.angle,
-            "contact_force": state.socket_force,
-            "failure": judged.failure,
-        }
-        info |= {f"reward_{name}": term for name, term in judged.terms.items()}
-        return self.engine.copied(info)
+        outcome = self._outcome
+        info = {"is_success": outcome.success, **outcome.now.info, "failure": outcome.failure}
+        info |= {f"reward_{name}": term for name, term in outcome.terms.items()}
+        return self._arrays.copy(info)
+
+    def decode(self, info: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """An info on the host as Gymnasium's clients get it: names for codes, float64."""
+        names = self.task.code_names
+        decoded: dict[str, NDArray[Any]] = {}
+        for key, value in info.items():
+            if key in names:
+                decoded[key] = np.array(names[key], dtype=object)[value]
+            else:
+                is_flag = value.dtype == bool
+                decoded[key] = value if is_flag else value.astype(np.float64, copy=False)
+        return decoded
+
+    def expert_action(self) -> Array:
+        """What the task's scripted expert does, (N, A), in [-1, 1]."""
+        return self.task.expert_action(self._outcome.now, self._parameters)
+
+    def poses(self) -> Array:
+        """What probes read out, the columns of `Task.pose_labels`, (N, P)."""
+        return self.task.poses(self._outcome.now)
 
     def fetch(self, *groups: Mapping[str, Array]) -> tuple[dict[str, NDArray[Any]], ...]:
-        """Groups of arrays on the host, in as few copies as the engine can."""
+        """Groups of arrays on the host, in as few copies as the array backend can."""
         keyed = {(k, name): a for k, group in enumerate(groups) for name, a in group.items()}
-        there = self.engine.send(keyed)()
+        there = self._arrays.to_host(keyed)()
         return tuple({name: there[k, name] for name in group} for k, group in enumerate(groups))
 
-    def told(self, world: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    def last_of(self, world: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """The last observation and info of one world, on the host, for drawing them."""
         observation, info = self.fetch(
             {name: value[world] for name, value in self.last_observation.items()},
             {name: value[world : world + 1] for name, value in self.info().items()},
         )
-        return observation, {name: value[0] for name, value in named(info).items()}
+        return observation, {name: value[0] for name, value in self.decode(info).items()}
 
     def close(self) -> None:
         """Release the engine; may be called twice."""
         self.engine.close()
 
-    def _check(self, worlds: NDArray[np.int64], actions: Array) -> Array:
+    def _checked(self, worlds: NDArray[np.int64], actions: Array) -> Array:
         """Actions as an array of the engine's.
 
         Raises:
@@ -277,115 +277,130 @@ class Simulation:
         """
         if self._xp is np or not is_torch_array(actions):
             actions = np.asarray(actions, np.float64)
-        expected = (self.num_worlds, len(task.ACTION_SCALE))
+        expected = (self.num_worlds, *self.task.action_space.shape)
         if tuple(actions.shape) != expected:
             raise ValueError(f"actions have shape {tuple(actions.shape)}; expected {expected}")
         if isinstance(actions, np.ndarray):
             _refuse(worlds, actions, np.all(np.isfinite(actions), axis=-1))
-        return self.engine.asarray(actions)
+        return self._arrays.asarray(actions)
 
     def _start(self, worlds: NDArray[np.int64], options: Mapping[str, object]) -> None:
         """Put worlds into initial states: those drawn ahead, or else drawn now."""
         generators = self._generators
-        ahead = self._next
-        taken = None if ahead is None else ahead.take(worlds, generators, self.config)
-        if ahead is not None and taken is not None:
-            rows, domain = taken
-            ahead.engine.reset_prepared(worlds, rows)
-        else:
+        episodes = None
+        if self._next is not None:
+            episodes = self._next.take(self.task, worlds, generators)
+        if episodes is None:
             chosen = [generators[world] for world in worlds]
-            initial, domain = draw_episodes(chosen, self.config, self.engine.bank_size, options)
-            self.engine.reset(worlds, initial, domain)
-        if self.domain is not None and domain is not None:
-            self.domain = self.domain.replaced(worlds, domain)
-            self._clearances = self.engine.asarray(self.domain.clearance)
+            episodes = draw_episodes(self.task, chosen, options)
+        self.engine.reset(worlds, episodes.physics)
+        parameters = self._present["parameters"]
+        changed = any(
+            (parameters[name][worlds] != values).any()
+            for name, values in episodes.parameters.items()
+        )
+        for name, values in episodes.parameters.items():
+            parameters[name][worlds] = values
+        for name, values in episodes.domain.items():
+            self._present["domain"][name][worlds] = values
+        if changed:
+            self._upload_parameters()
 
-    # The functions that follow are recorded: what changes comes as an argument.
+    def _upload_parameters(self) -> None:
+        # Copies: what was uploaded may still be on its way when the next reset writes.
+        self._parameters = {
+            name: self._arrays.asarray(values.copy())
+            for name, values in self._present["parameters"].items()
+        }
 
-    def _aimed(self, target: Array, hand: Array, actions: Array) -> tuple[Array, Array]:
-        """Targets that actions lead to, and which actions are finite; the others do nothing."""
+    # The functions that follow are captured: what changes comes as an argument.
+
+    def _next_controls(self, controls: Array, joints: Array, actions: Array) -> tuple[Array, Array]:
+        """Controls that actions lead to, and which actions are finite; the others do nothing."""
         xp = self._xp
         finite = xp.all(xp.isfinite(actions), axis=-1)
         still = xp.where(finite[:, None], actions, xp.zeros_like(actions))
-        return task.next_target(target, hand, still), finite
+        return self.task.next_controls(controls, joints, still), finite
 
-    def _judged_reset(
+    def _outcome_of_reset(
         self,
         success: Array,
         failure: Array,
         terms: dict[str, Array],
-        clearances: Array | None,
+        parameters: dict[str, Array],
         reset: Array | None,
-    ) -> Judgement:
+    ) -> StepOutcome:
         """The worlds after those of a mask, None for all, were reset."""
-        clearance = self._clearance if clearances is None else clearances
-        state = self.engine.state()
-        geometry = task.geometry(state)
+        physics = self.engine.state()
+        now = self.task.evaluate(physics, parameters)
         merge, nothing = self._merge, self._xp.zeros_like
-        return Judgement(
-            state,
-            geometry,
-            task.potentials(geometry, clearance, self._lead_in),
+        driven = self.task.world_model.driven
+        return StepOutcome(
+            now,
             merge(success, nothing(success), reset),
             merge(failure, nothing(failure), reset),
             {name: merge(term, nothing(term), reset) for name, term in terms.items()},
-            self._vectors(state, geometry),
+            self.task.vectors(now, parameters),
+            physics.controls[driven],
+            physics.joints[driven],
         )
 
-    def _judged_step(
+    def _outcome_of_step(
         self,
         potentials: dict[str, Array],
         success: Array,
         failure: Array,
         terms: dict[str, Array],
-        clearances: Array | None,
+        parameters: dict[str, Array],
         moved: Array | None,
-    ) -> tuple[Judgement, Array, Array]:
+    ) -> tuple[StepOutcome, Array, Array]:
         """The worlds after those of a mask, None for all, moved; rewards, and who is done."""
-        clearance = self._clearance if clearances is None else clearances
         xp, merge = self._xp, self._merge
-        state = self.engine.state()
-        geometry = task.geometry(state)
-        reached = task.potentials(geometry, clearance, self._lead_in)
-        success = merge(success, task.is_success(state, geometry, clearance), moved)
-        code = task.failure(state, geometry)
-        failure = merge(failure, xp.where(success, xp.zeros_like(code), code), moved)
-        failed = failure > 0
-        if self.config.reward == "dense":
-            earned = task.dense_reward(potentials, reached, success, failed, state.socket_force)
-        else:
-            earned = {"success": xp.astype(success, state.socket_force.dtype)}
-        # Added term by term: NumPy's own sum may round differently for other numbers of worlds.
-        reward = functools.reduce(xp.add, earned.values())
-        terminated = success | failed
+        physics = self.engine.state()
+        now = self.task.evaluate(physics, parameters)
+        driven = self.task.world_model.driven
+        failed = now.failure > 0
+        earned, reward = self._reward(potentials, now)
+        terminated = now.success | failed
         if moved is not None:
             reward = xp.where(moved, reward, xp.zeros_like(reward))
             terminated = terminated & moved
-        terms = {name: merge(terms[name], earned[name], moved) for name in earned}
-        vectors = self._vectors(state, geometry)
-        judged = Judgement(state, geometry, reached, success, failure, terms, vectors)
-        return judged, reward, terminated
+        outcome = StepOutcome(
+            now,
+            merge(success, now.success, moved),
+            merge(failure, now.failure, moved),
+            {name: merge(terms[name], earned[name], moved) for name in earned},
+            self.task.vectors(now, parameters),
+            physics.controls[driven],
+            physics.joints[driven],
+        )
+        return outcome, reward, terminated
 
-    def _vectors(self, state: WorldState, geometry: task.Geometry) -> dict[str, Array]:
-        xp = self._xp
-        vectors: dict[str, Array] = {}
-        if "proprio" in self.config.modalities:
-            vectors["proprio"] = task.proprio(state)
-        if "state" in self.config.modalities:
-            vectors["state"] = task.privileged(state, geometry)
-        return {
-            name: xp.astype(xp.clip(values, -PROPRIO_LIMIT, PROPRIO_LIMIT), xp.float32)
-            for name, values in vectors.items()
-        }
+    def _reward(
+        self, potentials: dict[str, Array], now: Evaluation
+    ) -> tuple[dict[str, Array], Array]:
+        """Terms, and the reward that the settings make of them."""
+        kind = self.task.config.reward
+        if kind == "sparse":
+            reward = self._xp.astype(now.success, self._float)
+            return {"success": reward}, reward
+        terms = self.task.reward(potentials, now)
+        if callable(kind):
+            return terms, kind(terms)
+        # Added term by term: NumPy's own sum may round differently for other numbers of worlds.
+        return terms, functools.reduce(self._xp.add, terms.values())
 
-    def _judged_at_rest(self) -> Judgement:
+    def _outcome_at_rest(self) -> StepOutcome:
         """The worlds before their first reset."""
         state = self.engine.state()
-        nothing = self._xp.zeros_like(state.socket_force)
-        terms = task.REWARD_WEIGHTS if self.config.reward == "dense" else ("success",)
-        flags, codes = self._xp.zeros_like(state.stable), self._xp.zeros_like(state.connector)
-        terms_at_rest = dict.fromkeys(terms, nothing)
-        return self._judged_reset(flags, codes, terms_at_rest, self._clearances, None)
+        xp, numbers = self._xp, state.controls[self.task.world_model.driven][:, 0]
+        self._float = numbers.dtype
+        nothing = xp.zeros_like(numbers)
+        names = ("success",) if self.task.config.reward == "sparse" else self.task.reward_terms
+        flags, codes = xp.zeros_like(state.stable), xp.zeros_like(state.variant)
+        return self._outcome_of_reset(
+            flags, codes, dict.fromkeys(names, nothing), self._parameters, None
+        )
 
     def _mask(self, worlds: NDArray[np.int64]) -> Array | None:
         """Flags of the worlds, (N,); None for all."""
@@ -393,24 +408,11 @@ class Simulation:
             return None
         mask = np.zeros(self.num_worlds, bool)
         mask[worlds] = True
-        return self.engine.asarray(mask)
+        return self._arrays.asarray(mask)
 
     def _merge(self, old: Array, new: Array, worlds: Array | None) -> Array:
         """New values of the worlds of a mask, and old values of the others."""
         return new if worlds is None else self._xp.where(worlds, new, old)
-
-
-def named(info: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """`Simulation.info` as Gymnasium's clients get it: names for codes, numbers as float64."""
-    codes = {"connector": _NAMES, "failure": _FAILURES}
-    return {
-        name: codes[name][value]
-        if name in codes
-        else value
-        if value.dtype == bool
-        else value.astype(np.float64, copy=False)
-        for name, value in info.items()
-    }
 
 
 def _refuse(worlds: NDArray[np.int64], actions: Array, finite: NDArray[np.bool_]) -> None:
@@ -420,7 +422,3 @@ def _refuse(worlds: NDArray[np.int64], actions: Array, finite: NDArray[np.bool_]
         raise ValueError(
             f"the action {actions[int(bad[0])].tolist()} is not finite; send numbers in [-1, 1]"
         )
-
-
-_NAMES = np.array(CONNECTOR_NAMES, dtype=object)
-_FAILURES = np.array(task.FAILURES, dtype=object)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from numbers import Real
+
+import numpy as np
 
 Range = tuple[float, float]
 """Lower and upper bound, in the unit that the field's name ends with."""
@@ -19,11 +22,15 @@ def require(condition: bool, name: str, given: object, allowed: str) -> None:
         raise ValueError(f"{name}={given!r} is not allowed; {name} must be {allowed}")
 
 
-def is_number(value: object) -> bool:
-    """Whether a value is a finite number, and no flag."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return -math.inf < value < math.inf  # exact for integers too large for a float
+def as_number(value: object) -> float | None:
+    """A finite number, NumPy's included, as a float; None for anything else, flags included."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer too large for a float
+        return None
+    return number if math.isfinite(number) else None
 
 
 def checked_range(name: str, given: object, limits: Range) -> Range:
@@ -39,7 +46,8 @@ def checked_range(name: str, given: object, limits: Range) -> Range:
     """
     low, high = limits
     pair = tuple(given) if isinstance(given, Iterable) else ()
-    valid = len(pair) == 2 and all(map(is_number, pair)) and low <= pair[0] <= pair[1] <= high
+    numbers = [number for number in map(as_number, pair) if number is not None]
+    valid = len(pair) == len(numbers) == 2 and low <= numbers[0] <= numbers[1] <= high
     allowed = f"a pair (low, high) with {low:g} <= low <= high <= {high:g}"
     require(valid, name, given, allowed)
-    return float(pair[0]), float(pair[1])
+    return numbers[0], numbers[1]

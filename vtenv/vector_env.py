@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium.utils import seeding
@@ -11,11 +11,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from vtenv.env import VTInsertEnv
+from vtenv.arrays import Array
+from vtenv.env import TaskEnv, make_task
 from vtenv.rendering.renderers import RENDER_MODES, make_renderer
-from vtenv.simulation import Simulation, action_space, named, observation_space
-from vtenv.state import Array
-from vtenv.tasks.insertion.config import VTInsertConfig
+from vtenv.simulation import Simulation, observation_space
 
 OBSERVATION_KINDS = ("numpy", "torch")
 """What observations can be made of."""
@@ -23,8 +22,8 @@ OBSERVATION_KINDS = ("numpy", "torch")
 Observation = dict[str, Array]
 
 
-class VTInsertVectorEnv(VectorEnv[Observation, Array, Array]):
-    """N worlds of `VTInsert-v0` stepped together on one engine.
+class TaskVectorEnv(VectorEnv[Observation, Array, Array]):
+    """N worlds of a task stepped together on one engine; subclasses say which.
 
     `gymnasium.make_vec("VTInsert-v0", num_envs=16, vectorization_mode="vector_entry_point")`
     makes one. World i of a vector reset with seed s does exactly what a single environment
@@ -34,8 +33,8 @@ class VTInsertVectorEnv(VectorEnv[Observation, Array, Array]):
     observations, rewards, `terminated`, `truncated` and what is in `info` are new torch tensors on
     the device, and actions may be. Then, in `info`,
 
-    * `connector` and `failure` are int64 codes into `vtenv.CONNECTOR_NAMES` and
-      `vtenv.tasks.insertion.task.FAILURES`, and numbers are float32;
+    * names, such as `connector` and `failure`, are int64 codes into the task's `code_names`, and
+      numbers are float32;
     * a key's values mean something where its mask, the key after a `_`, is true: in
       `AutoresetMode.SAME_STEP`, `final_obs` is a dict of tensors of all worlds, of which those
       in `_final_obs` have finished.
@@ -49,11 +48,14 @@ class VTInsertVectorEnv(VectorEnv[Observation, Array, Array]):
         num_threads: Threads of the CPU engine; None for one a core.
         device: Device of the Warp engine; None for "cuda:0".
         observations: "numpy", or "torch" for tensors on the Warp engine's device.
-        render_mode: As `VTInsertEnv`.
-        settings: The other keyword arguments of `VTInsertEnv`.
+        render_mode: As `TaskEnv`.
+        settings: Fields of the task's configuration.
     """
 
-    metadata: dict[str, Any] = VTInsertEnv.metadata
+    task_type: ClassVar[type[Any]]
+    """As `TaskEnv.task_type`."""
+
+    metadata: dict[str, Any] = TaskEnv.metadata
 
     def __init__(
         self,
@@ -77,19 +79,19 @@ class VTInsertVectorEnv(VectorEnv[Observation, Array, Array]):
             raise ValueError(
                 "observations='torch' is for engine='warp'; leave it out, or choose that engine"
             )
-        self.config = VTInsertConfig.from_settings(**settings)
+        task = make_task(self.task_type, settings)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = {**VTInsertEnv.metadata, "autoreset_mode": self.autoreset_mode}
+        self.metadata = {**TaskEnv.metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = render_mode
         self.num_envs = num_envs
         self.max_episode_steps = max_episode_steps
-        self._renderer = make_renderer(render_mode, self.config)
+        self._renderer = make_renderer(render_mode, task)
         self._simulation = Simulation(
-            self.config, num_envs, engine, num_threads=num_threads, device=device
+            task, num_envs, engine, num_threads=num_threads, device=device
         )
         self._tensors = observations == "torch"
-        self.single_observation_space = observation_space(self.config)
-        self.single_action_space = action_space()
+        self.single_observation_space = observation_space(task)
+        self.single_action_space = task.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._every = np.arange(num_envs)
@@ -117,7 +119,7 @@ class VTInsertVectorEnv(VectorEnv[Observation, Array, Array]):
         Args:
             seed: World i gets `seed + i`, or the i-th seed of a sequence; None to go on with
                 the generators there are.
-            options: As `VTInsertEnv.reset`; and `reset_mask`, (N,), bool.
+            options: As `TaskEnv.reset`; and `reset_mask`, (N,), bool.
 
         Raises:
             ValueError: If an option or the number of seeds is not allowed.
@@ -140,17 +142,17 @@ class VTInsertVectorEnv(VectorEnv[Observation, Array, Array]):
         self._elapsed[worlds] = 0
         self._finished[worlds] = False
         observation = self._simulation.observe(worlds)
-        told = self._simulation.info()
+        numbers = self._simulation.info()
         self._show()
         if not self._tensors:
-            observation, told = self._simulation.fetch(observation, told)
-        return observation, self._info(told, self._mask(worlds))
+            observation, numbers = self._simulation.fetch(observation, numbers)
+        return observation, self._info(numbers, self._mask(worlds))
 
     def step(self, actions: Array) -> tuple[Observation, Array, Array, Array, dict[str, Any]]:
         """Advance all worlds by one control step of 20 ms.
 
         Args:
-            actions: Change of each hand's target, shape (N, 5), clipped to [-1, 1].
+            actions: Actions of all worlds, (N, ...), clipped to the action space.
 
         Raises:
             ValueError: If the actions have another shape or are not finite, or if a finished
@@ -187,19 +189,21 @@ class VTInsertVectorEnv(VectorEnv[Observation, Array, Array]):
             simulation.reset(done)
             self._elapsed[done] = 0
             observation = simulation.observe(done)
-        told = simulation.info()
+        numbers = simulation.info()
         self._show()
         if self._tensors:
-            info = self._info(told, self._mask(self._every)) | ended
-            truncated = simulation.engine.asarray(truncated)
+            info = self._info(numbers, self._mask(self._every)) | ended
+            truncated = simulation.engine.arrays.asarray(truncated)
             return observation, result.reward, result.terminated, truncated, info
-        observation, told, rest = simulation.fetch(observation, told, {"reward": result.reward})
+        observation, numbers, rest = simulation.fetch(
+            observation, numbers, {"reward": result.reward}
+        )
         reward = rest["reward"].astype(np.float64, copy=False)
-        info = self._info(told, self._mask(self._every)) | ended
+        info = self._info(numbers, self._mask(self._every)) | ended
         return observation, reward, terminated, truncated, info
 
     def render(self) -> tuple[Any, ...] | None:
-        """Render every world in the environment's `render_mode`, as `VTInsertEnv.render`."""
+        """Render every world in the environment's `render_mode`, as `TaskEnv.render`."""
         if self._renderer is None:
             raise ValueError(
                 "render() needs a render_mode; pass one of "
@@ -230,12 +234,12 @@ class VTInsertVectorEnv(VectorEnv[Observation, Array, Array]):
 
     def _ended(self, worlds: NDArray[np.int64], observation: Observation) -> dict[str, Any]:
         """What `AutoresetMode.SAME_STEP` tells of the episodes that have ended in `worlds`."""
-        told = self._simulation.info()
+        numbers = self._simulation.info()
         final: Any = observation
         if not self._tensors:
-            rows = self._simulation.engine.asarray(worlds)
+            rows = self._simulation.engine.arrays.asarray(worlds)
             last = {name: value[rows] for name, value in observation.items()}
-            last, told = self._simulation.fetch(last, told)
+            last, numbers = self._simulation.fetch(last, numbers)
             final = np.full(self.num_envs, None, dtype=object)
             for row, world in enumerate(worlds):
                 final[world] = {name: value[row] for name, value in last.items()}
@@ -243,16 +247,16 @@ class VTInsertVectorEnv(VectorEnv[Observation, Array, Array]):
         return {
             "final_obs": final,
             "_final_obs": mask,
-            "final_info": self._info(told, mask),
+            "final_info": self._info(numbers, mask),
             "_final_info": mask,
         }
 
-    def _info(self, told: Mapping[str, Array], mask: Array) -> dict[str, Any]:
+    def _info(self, numbers: Mapping[str, Array], mask: Array) -> dict[str, Any]:
         """Gymnasium's vector info of the worlds of a mask: an array and a mask for each key."""
         info: dict[str, Any] = {}
         if not self._tensors:
-            told = named(told)
-        for name, value in told.items():
+            numbers = self._simulation.decode(numbers)
+        for name, value in numbers.items():
             info[name], info[f"_{name}"] = value, mask
             if not self._tensors:
                 info[f"_{name}"] = mask.copy()
@@ -263,7 +267,7 @@ class VTInsertVectorEnv(VectorEnv[Observation, Array, Array]):
         """Flags of `worlds`, (N,), an array of the kind that the environment returns."""
         mask = np.zeros(self.num_envs, bool)
         mask[worlds] = True
-        return self._simulation.engine.asarray(mask) if self._tensors else mask
+        return self._simulation.engine.arrays.asarray(mask) if self._tensors else mask
 
     def _show(self) -> None:
         if self.render_mode == "human":

@@ -77,6 +77,17 @@ height, width = env.render().shape[:2]
 through = f" through {opengl_backend()}" if sys.argv[1] == "rgb_array" else ""
 print(f"{width} x {height}{through}")
 """
+_TRY_ENCODER_AFTER_PICTURE = """
+import gymnasium, vtenv
+env = gymnasium.make("VTInsert-v0", render_mode="rgb_array")
+env.reset(seed=0)
+env.render()
+from representation import EncodeObservation
+env = EncodeObservation(env, "resnet-pose")
+env.reset(seed=0)
+env.render()
+print("an encoder loaded after a picture was drawn")
+"""
 
 
 @dataclass(frozen=True)
@@ -154,6 +165,15 @@ def _try_for_real() -> tuple[Finding, list[Finding]]:
                 ("sensors", "see what the engine above says; this needs no OpenGL"),
             )
         ]
+        tries.append(
+            pool.submit(
+                _try,
+                "rgb_array, encoder",
+                _TRY_ENCODER_AFTER_PICTURE,
+                remedy="where rgb_array works: load the encoder before the first picture, and "
+                "report what this says",
+            )
+        )
         return engine.result(), [future.result() for future in tries]
 
 
@@ -181,7 +201,7 @@ def _try(
         return Finding(name, "ok", result.stdout.strip())
     if result.returncode < 0:
         return Finding(name, "broken", f"crashed with signal {-result.returncode}", remedy)
-    optional = back_end is not None or name == "rgb_array"
+    optional = back_end is not None or name.startswith("rgb_array")
     return Finding(name, "missing" if optional else "broken", _last_error(result.stderr), remedy)
 
 

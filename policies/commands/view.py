@@ -15,10 +15,10 @@ from policies.commands import CommandError, ConnectorName
 from policies.evaluation.episodes import expert
 from policies.films import film
 from policies.films.window import Window
-from vtenv.env import VTInsertEnv
 from vtenv.rendering.renderers import make_renderer
 from vtenv.tasks.insertion.config import VTInsertConfig
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.env import VTInsertEnv
 from vtenv.tasks.insertion.scene import SUBSTEPS, TIMESTEP
 
 _BINDINGS = (

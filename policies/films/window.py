@@ -17,10 +17,10 @@ import mujoco
 import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
-
-from vtenv.rendering.opengl import has_display
-from vtenv.rendering.renderers import PosedScene
 from vtenv.state import PhysicsState
+
+from vtenv.rendering.opengl import has_display, prepare_opengl
+from vtenv.rendering.renderers import PosedScene
 from vtenv.tasks.insertion.config import VTInsertConfig
 
 Columns = Sequence[tuple[str, str]]
@@ -60,6 +60,7 @@ class Window:
                 "a window needs a display, and there is none: neither DISPLAY nor WAYLAND_DISPLAY "
                 "is set. Run it on a desktop, or through ssh -X; `vtinsert demo` needs no display"
             )
+        prepare_opengl()
         # GLFW's Python binding warns of every error otherwise.
         self._error = "no reason given"
         glfw.set_error_callback(self._keep_error)

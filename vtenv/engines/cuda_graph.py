@@ -1,39 +1,20 @@
-"""Functions of tensors, replayed on a GPU as one recording instead of launched one by one."""
+"""CUDA graphs: functions of tensors captured once, and replayed with one launch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar, cast
 
 import torch
 
+from vtenv.arrays import leaves, rebuild
+
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
 
 
-def leaves(tree: Any) -> Iterator[torch.Tensor]:
-    """The tensors in nested dicts, tuples and dataclasses, in order; None holds none."""
-    if isinstance(tree, torch.Tensor):
-        yield tree
-    elif tree is not None:
-        for part in _parts(tree):
-            yield from leaves(part)
-
-
-def rebuild(tree: Any, tensors: Iterator[torch.Tensor]) -> Any:
-    """The same nest around other tensors."""
-    if isinstance(tree, torch.Tensor):
-        return next(tensors)
-    if tree is None:
-        return None
-    parts = [rebuild(part, tensors) for part in _parts(tree)]
-    if isinstance(tree, dict):
-        return dict(zip(tree, parts, strict=True))
-    return tuple(parts) if isinstance(tree, tuple) else type(tree)(*parts)
-
-
-def copied(tensors: Mapping[K, torch.Tensor]) -> dict[K, torch.Tensor]:
+def copy_tensors(tensors: Mapping[K, torch.Tensor]) -> dict[K, torch.Tensor]:
     """Copies of tensors of one shape, those of a dtype in one operation."""
     lists = by_dtype(tensors.values())
     copies = {dtype: iter(torch.stack(parts).unbind()) for dtype, parts in lists.items()}
@@ -46,16 +27,6 @@ def by_dtype(tensors: Iterable[torch.Tensor]) -> dict[torch.dtype, list[torch.Te
     for tensor in tensors:
         lists.setdefault(tensor.dtype, []).append(tensor)
     return lists
-
-
-def _parts(tree: Any) -> list[Any]:
-    if isinstance(tree, dict):
-        return list(tree.values())
-    if isinstance(tree, tuple):
-        return list(tree)
-    if is_dataclass(tree):
-        return [getattr(tree, field.name) for field in fields(tree)]
-    raise TypeError(f"a recording holds dicts, tuples and dataclasses of tensors, not {tree!r}")
 
 
 @dataclass(frozen=True)
@@ -89,11 +60,11 @@ class Packed:
         return rebuild(self.tree, (next(parts[dtype]).view(shape) for dtype, shape in self.layout))
 
 
-_Recording = tuple[torch.cuda.CUDAGraph, dict[torch.dtype, list[torch.Tensor]], Packed]
+_Graph = tuple[torch.cuda.CUDAGraph, dict[torch.dtype, list[torch.Tensor]], Packed]
 """A graph, its inputs, and its results."""
 
 
-def recorded(function: Callable[..., R], device: torch.device) -> Callable[..., R]:
+def capture_graph(function: Callable[..., R], device: torch.device) -> Callable[..., R]:
     """A function that runs as a CUDA graph: one launch, however many operations it has.
 
     Args:
@@ -103,18 +74,18 @@ def recorded(function: Callable[..., R], device: torch.device) -> Callable[..., 
         device: The CUDA device.
 
     Returns:
-        The same function, whose results are new tensors. It is recorded once for each set of
+        The same function, whose results are new tensors. It is captured once for each set of
         shapes, and of arguments that are None.
     """
-    recordings: dict[Hashable, _Recording] = {}
+    graphs: dict[Hashable, _Graph] = {}
 
     def call(*arguments: Any) -> R:
         key = _signature(arguments)
-        if key not in recordings:
-            results = function(*arguments)  # makes constants, which a recording may not
-            recordings[key] = _record(function, arguments, device)
+        if key not in graphs:
+            results = function(*arguments)  # makes constants, which a capture may not
+            graphs[key] = _capture(function, arguments, device)
             return results
-        graph, inputs, packed = recordings[key]
+        graph, inputs, packed = graphs[key]
         for dtype, values in by_dtype(leaves(arguments)).items():
             torch._foreach_copy_(inputs[dtype], values)  # one launch, not one for each
         graph.replay()
@@ -123,9 +94,9 @@ def recorded(function: Callable[..., R], device: torch.device) -> Callable[..., 
     return call
 
 
-def _record(
+def _capture(
     function: Callable[..., Any], arguments: tuple[Any, ...], device: torch.device
-) -> _Recording:
+) -> _Graph:
     inputs = [leaf.clone() for leaf in leaves(arguments)]
     graph = torch.cuda.CUDAGraph()
     with (
@@ -138,10 +109,13 @@ def _record(
 
 
 def _signature(tree: Any) -> Hashable:
-    """What a recording depends on: the nest, and its tensors' shapes and dtypes."""
+    """What a graph depends on: the nest, and its tensors' shapes and dtypes."""
     if isinstance(tree, torch.Tensor):
         return tree.shape, tree.dtype
     if tree is None:
         return None
     names = tuple(tree) if isinstance(tree, dict) else ()
-    return type(tree), names, tuple(map(_signature, _parts(tree)))
+    parts = tree.values() if isinstance(tree, dict) else tree
+    if is_dataclass(tree):
+        parts = [getattr(tree, field.name) for field in fields(tree)]
+    return type(tree), names, tuple(map(_signature, parts))

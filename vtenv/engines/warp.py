@@ -1,19 +1,17 @@
 """The GPU engine: MuJoCo Warp for physics, our kernels for the sensors, all on one device.
 
 Its arrays are torch tensors on that device, and its work is queued on torch's current stream:
-nothing waits for the device but `send`. Connectors are mixed by giving every world its own copy
-of the fields in which they differ.
+nothing waits for the device but `TorchBackend.to_host`.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import mujoco
 import mujoco_warp as mjw
@@ -22,18 +20,11 @@ import torch
 import warp as wp
 from numpy.typing import NDArray
 
-from vtenv.engines import warp_kernels as kernels
-from vtenv.engines.cuda_graph import copied, recorded
-from vtenv.sensing.images import CONTACT_THRESHOLD_MM, NOISE_SUM_DEVIATION
-from vtenv.sensing.raycast import Primitives
-from vtenv.state import Array, InitialState, PhysicsState, WorldState
-from vtenv.tasks.insertion import scene
-from vtenv.tasks.insertion.config import VTInsertConfig
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
-from vtenv.tasks.insertion.domain import Domain, clearances
-from vtenv.tasks.insertion.domain_fields import DOMAIN_FIELDS, DomainFields
-from vtenv.tasks.insertion.grasp_bank import BANK_SIZE, GraspBank
-from vtenv.tasks.insertion.placement import device_rows, padded
+from vtenv.engines.torch_arrays import TorchBackend
+from vtenv.modalities import Modality
+from vtenv.sensing import sensor_passes
+from vtenv.sensing.warp import Poses, WarpSensor
+from vtenv.world_model import Frame, InitialPhysics, PhysicsState, Snapshot, WorldModel
 
 CONTACTS_PER_WORLD = 48
 """Room for contacts, as a mean over worlds; 9 were seen, and 30 with plugs pressed home."""
@@ -57,30 +48,13 @@ _PHYSICS_BYTES = 96 << 10
 _PAIR_BYTES = 14 << 10
 """Memory of a convex pair: 7 KiB in each of two graphs."""
 
-_PER_WORLD_FIELDS = (
-    "geom_size",
-    "geom_pos",
-    "geom_quat",
-    "geom_aabb",
-    "geom_rbound",
-    "body_mass",
-    "body_subtreemass",
-    "body_inertia",
-    "body_ipos",
-    "body_iquat",
-    "body_invweight0",
-    "dof_invweight0",
-)
-"""Fields of the model in which connectors differ."""
-
-_GEL_DEPTH_MM = scene.GEL_THICKNESS * 1e3
+_OF_NO_CONSEQUENCE = ("names", "paths", "dof_length", "geom_rgba", "site_pos")
+"""Fields of the model in which variants may differ: names, the length by which sleeping is decided
+(nothing sleeps), and what neither physics nor our sensors read."""
 _SEED_STEP = -0x61C8864680B583EB  # 2^64 over the golden ratio, as a signed number
 
 _log = logging.getLogger(__name__)
 wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)  # no line for every kernel it loads
-
-Key = TypeVar("Key", bound=Hashable)
-R = TypeVar("R")
 
 
 class BufferOverflowError(RuntimeError):
@@ -88,18 +62,19 @@ class BufferOverflowError(RuntimeError):
 
 
 class WarpEngine:
-    """N worlds on one device; implements `PreparingEngine`.
+    """N worlds on one device; implements `Engine`.
 
     A world's noise is drawn from its generator when it is first sensed after a reset, and
     follows from there on the device: the same seeds give the same noise here, and other noise
-    than on the CPU engine.
+    than on the CPU engine. Variants are mixed by giving every world its own copy of the fields in
+    which they differ.
 
     On Warp's CPU device the same calls give the same bits. On a GPU they do not: MuJoCo Warp
     adds up in the order in which threads come, and its switch for another order,
     `opt.deterministic`, does not yet order contacts.
 
     Args:
-        config: The environment's settings.
+        world_model: What to simulate.
         num_worlds: Worlds to simulate.
         device: A CUDA device, such as "cuda:0", or "cpu", which is for tests: slow.
 
@@ -108,7 +83,9 @@ class WarpEngine:
             memory for as many worlds.
     """
 
-    def __init__(self, config: VTInsertConfig, num_worlds: int, device: str = "cuda:0") -> None:
+    device_is_ahead = True
+
+    def __init__(self, world_model: WorldModel, num_worlds: int, device: str = "cuda:0") -> None:
         if num_worlds < 1:
             raise ValueError(f"num_worlds={num_worlds} is not allowed; it must be at least 1")
         wp.init()
@@ -120,78 +97,23 @@ class WarpEngine:
         self._torch_device = torch.device(wp.device_to_torch(self._device))
         self._tell_of_compilation()
         self.num_worlds = num_worlds
-        self.bank_size = BANK_SIZE
-        self._config = config
-        self._check_memory()
-        self._bank = GraspBank.load(config)
-        self._new_seed = np.ones(num_worlds, bool)
-        self._graphs: dict[str, Any] = {}
-
-        levels = clearances(config)
-        self._num_levels = len(levels)
-        models = scene.build_models(config.scene, CONNECTOR_NAMES, levels)
-        self._domain_fields = DomainFields(models)
-        self._bodies = self.asarray(
-            np.array([models[0].body(name).id for name in ("hand", "plug", "socket")])
+        self.arrays = TorchBackend(
+            self._torch_device, self._count_overflows, self._tell_of_overflow
         )
-        fovy = math.radians(models[0].cam_fovy[scene.OVERHEAD_CAMERA])
-        self._extents = (math.tan(fovy / 2), scene.GEL_SIZE / 2)
+        self._world_model = world_model
+        self._check_memory()
+        self._fresh = np.ones(num_worlds, bool)
+        """Worlds that were not sensed since their reset."""
+        self._graphs: dict[str, Any] = {}
+        self._joints = world_model.joint_slices()
+        self._actuators = world_model.actuator_slices()
+        self._readings = world_model.sensor_slices()
+        bodies = world_model.body_ids()
+        self._bodies = self.arrays.asarray(np.array(list(bodies.values())))
         with self._memory_explained(), wp.ScopedDevice(self._device):
-            self._make_physics(models)
-            self._make_sensors(models)
-        self._place = self.recorded(self._placed)
-
-    def asarray(self, values: Array) -> torch.Tensor:
-        """Values on the device, float64 as float32; does not wait for the device."""
-        if not isinstance(values, torch.Tensor):
-            values = torch.from_numpy(np.require(values, requirements=["C", "W"]))
-        if values.dtype == torch.float64:
-            values = values.to(torch.float32)
-        if self._device.is_cuda and not values.is_cuda:
-            values = values.pin_memory()
-        return values.to(self._torch_device, non_blocking=True)
-
-    def copied(self, arrays: Mapping[Key, Array]) -> dict[Key, Array]:
-        """Copies of tensors of one shape, those of a dtype in one operation."""
-        return copied(arrays)
-
-    def send(self, arrays: Mapping[Key, Array]) -> Callable[[], dict[Key, NDArray[Any]]]:
-        """Start to copy tensors to the host: images each, numbers in one block.
-
-        Returns:
-            Waits for them, and returns them as NumPy arrays.
-
-        Raises:
-            BufferOverflowError: From the returned function, if many worlds have had more contacts
-                than there is room for since they were reset. Of few it warns, and their episodes
-                end as unstable.
-        """
-        numbers = {name: array for name, array in arrays.items() if array.ndim < 4}
-        overflow = ((self._overflow & _NO_ROOM) != 0).sum()
-        parts = [*numbers.values(), overflow]
-        block = torch.cat([part.reshape(-1).to(torch.float32) for part in parts])
-        host = self._to_host(block)
-        images = {name: self._to_host(a) for name, a in arrays.items() if name not in numbers}
-        arrived = torch.cuda.Event() if self._device.is_cuda else None
-        if arrived is not None:
-            arrived.record(torch.cuda.current_stream(self._torch_device))
-
-        def wait() -> dict[Key, NDArray[Any]]:
-            if arrived is not None:
-                arrived.synchronize()
-            *sent, overflown = torch.split(host, [part.numel() for part in parts])
-            if overflown > 0:
-                self._tell_of_overflow(int(overflown))
-            there: dict[Key, NDArray[Any]] = {}
-            for name, array in arrays.items():
-                if name in numbers:
-                    part = sent.pop(0).to(array.dtype, copy=True)
-                    there[name] = part.reshape(array.shape).numpy()
-                else:
-                    there[name] = images[name].numpy()
-            return there
-
-        return wait
+            self._make_physics()
+            self._make_sensors()
+        self._place = self.arrays.capture(self._placed)
 
     def _tell_of_compilation(self) -> None:
         """Say that it takes a while if no kernel was compiled for such a device before."""
@@ -200,8 +122,15 @@ class WarpEngine:
         if not any(cache.glob(f"wp_mujoco_warp*/*.{kind}*")):
             _log.warning("compiling kernels for %s: about two minutes, once", self._device.alias)
 
+    def _count_overflows(self) -> torch.Tensor:
+        return ((self._overflow & _NO_ROOM) != 0).sum()
+
     def _tell_of_overflow(self, worlds: int) -> None:
-        """Warn of worlds that had more contacts than there is room for; many are an error."""
+        """Warn of worlds that had more contacts than there is room for.
+
+        Raises:
+            BufferOverflowError: If they are many; the episodes of few end as unstable.
+        """
         text = (
             f"{worlds} of {self.num_worlds} worlds had more contacts than there is room for; raise "
             "CONTACTS_PER_WORLD, CONVEX_PAIRS_PER_WORLD or CONSTRAINTS_PER_WORLD in "
@@ -211,36 +140,27 @@ class WarpEngine:
             raise BufferOverflowError(text)
         warnings.warn(f"{text}. Their episodes end as unstable", stacklevel=2)
 
-    def recorded(self, function: Callable[..., R]) -> Callable[..., R]:
-        """The function as a CUDA graph; on Warp's CPU device the function as it is."""
-        return recorded(function, self._torch_device) if self._device.is_cuda else function
-
-    def reset(
-        self, worlds: NDArray[np.int64], initial: InitialState, domain: Domain | None = None
-    ) -> None:
-        """Put worlds into their initial states, one row of `initial` and `domain` each."""
-        self.reset_prepared(worlds, self.prepare(initial, domain))
-
-    def prepare(self, initial: InitialState, domain: Domain | None) -> NDArray[np.float32]:
-        """The part of `reset` that is the host's: a row for each initial state."""
-        return device_rows(initial, self._bank, self._num_levels, self._domain_fields, domain)
-
-    def reset_prepared(self, worlds: NDArray[np.int64], rows: NDArray[np.float32]) -> None:
-        """Put worlds into initial states that were prepared, one row each."""
-        listed = np.column_stack([worlds.astype(np.float32), rows])
-        self._place(self.asarray(listed[padded(len(worlds), self.num_worlds)]))
-        self._new_seed[worlds] = True
+    def reset(self, worlds: NDArray[np.int64], initial: InitialPhysics) -> None:
+        """Put worlds into their initial states, one row each."""
+        parts: list[NDArray[Any]] = [worlds, initial.variant, initial.qpos, initial.ctrl]
+        parts += [initial.mocap_pos, initial.mocap_quat]
+        parts += [initial.fields[name] for name in self._world_model.own_fields]
+        parts += [initial.noise[name] for name in self._noise]
+        rows = np.column_stack([part.reshape(len(worlds), -1) for part in parts])
+        padding = padded(len(worlds), self.num_worlds)
+        self._place(self.arrays.asarray(rows.astype(np.float32)[padding]))
+        self._fresh[worlds] = True
         self._run("poses", self._pose)
 
-    def step(self, worlds: NDArray[np.int64], target: torch.Tensor) -> None:
-        """Advance worlds by one control step, driving their hands to `target`, (N, 5)."""
-        moving = (self._ctrl, self._qpos, self._qvel, self._warmstart, self._sensors)
+    def step(self, worlds: NDArray[np.int64], controls: torch.Tensor) -> None:
+        """Advance worlds by one control step with these inputs of the driven actuators."""
+        moving = (self._ctrl, self._qpos, self._qvel, self._warmstart, self._sensordata)
         kept: list[torch.Tensor] = []
         if len(worlds) < self.num_worlds:
-            others = self.asarray(np.setdiff1d(np.arange(self.num_worlds), worlds))
+            others = self.arrays.asarray(np.setdiff1d(np.arange(self.num_worlds), worlds))
             kept = [field[others] for field in moving]
-        self._ctrl[:, scene.HAND_CTRL] = target
-        for _ in range(scene.SUBSTEPS - 1):
+        self._ctrl[:, self._actuators[self._world_model.driven]] = controls
+        for _ in range(self._world_model.substeps - 1):
             self._run("substep", self._substep)
         self._run("last substep", self._last_substep)
         if kept:
@@ -248,15 +168,15 @@ class WarpEngine:
                 field[others] = rows
             self._run("poses", self._pose)
 
-    def state(self) -> WorldState:
+    def state(self) -> PhysicsState:
         """The state of all worlds, in tensors of its own."""
-        n = self.num_worlds
+        n, bodies = self.num_worlds, self._world_model.bodies
         parts = [
             self._qpos,
-            self._ctrl[:, scene.HAND_CTRL],
+            self._ctrl,
             self._xpos.index_select(1, self._bodies).reshape(n, -1),
             self._xmat.index_select(1, self._bodies).reshape(n, -1),
-            self._sensors,
+            self._sensordata,
         ]
         block = torch.cat(parts, dim=-1)
         finite = torch.isfinite(block).all(dim=-1)
@@ -264,21 +184,14 @@ class WarpEngine:
         # A world that went wrong ends its episode, and spoils no sum.
         block = torch.where(finite[:, None], block, 0.0)
         widths = [part.shape[-1] for part in parts]
-        qpos, target, xpos, xmat, sensors = torch.split(block, widths, dim=-1)
-        pos, mat = xpos.reshape(n, 3, 3), xmat.reshape(n, 3, 3, 3)
-        return WorldState(
-            connector=self._connectors.clone(),
-            hand=qpos[:, scene.HAND_QPOS],
-            target=target,
-            fingers=qpos[:, scene.FINGER_QPOS],
-            hand_pos_w=pos[:, 0],
-            hand_mat_w=mat[:, 0],
-            plug_pos_w=pos[:, 1],
-            plug_mat_w=mat[:, 1],
-            socket_pos_w=pos[:, 2],
-            socket_mat_w=mat[:, 2],
-            socket_force=torch.linalg.vector_norm(sensors[:, scene.SOCKET_FORCE], dim=-1),
-            touching=sensors[:, scene.GEL_CONTACTS] > 0,
+        qpos, ctrl, xpos, xmat, readings = torch.split(block, widths, dim=-1)
+        pos, mat = xpos.reshape(n, -1, 3), xmat.reshape(n, -1, 3, 3)
+        return PhysicsState(
+            variant=self._variant.clone(),
+            joints={group: qpos[:, part] for group, part in self._joints.items()},
+            controls={group: ctrl[:, part] for group, part in self._actuators.items()},
+            frames={name: Frame(pos[:, i], mat[:, i]) for i, name in enumerate(bodies)},
+            readings={group: readings[:, part] for group, part in self._readings.items()},
             stable=finite & complete,
         )
 
@@ -286,7 +199,7 @@ class WarpEngine:
         self, worlds: NDArray[np.int64], generators: Sequence[np.random.Generator]
     ) -> dict[str, torch.Tensor]:
         """Sensor images of all worlds, new tensors; other worlds' are those last sensed."""
-        if not self._images:
+        if not self._sensors:
             return {}
         index, name = self._every, "sense"
         if len(worlds) < self.num_worlds:
@@ -294,64 +207,54 @@ class WarpEngine:
             if len(rows) not in self._some:
                 self._some[len(rows)] = torch.zeros_like(self._every[: len(rows)])
             index = self._some[len(rows)]
-            index.copy_(self.asarray(worlds[rows]))
+            index.copy_(self.arrays.asarray(worlds[rows]))
             name = f"sense {len(rows)}"
-        if "depth" in self._images:
-            self._draw_noise(worlds, index, generators)
-        self._run(name, lambda: self._sense(index))
-        return {
-            name: wp.to_torch(self._images[name]).clone()
-            for name in self._images
-            if name in self._config.modalities
-        }
+        self._draw_noise(worlds, index, generators)
+        self._run(name, lambda: self._measure(index))
+        images: dict[str, Any] = {}
+        for sensor in self._sensors:
+            images |= sensor.images
+        return {key: wp.to_torch(image).clone() for key, image in images.items()}
 
-    def render_depth(self, world: int) -> NDArray[np.float32]:
-        """Noise-free overhead depth of one world, (H, W), float32, [m]."""
-        size = self._config.scene.image_size
-        with self._queue():
-            image = wp.empty((1, 1, size, size), dtype=float)
-            self._cast_depth(self.asarray(np.array([world])), self.asarray(np.array([0])), image)
-        return wp.to_torch(image)[0, 0].cpu().numpy()
-
-    def physics(self, world: int) -> PhysicsState:
+    def snapshot(self, world: int) -> Snapshot:
         """The state of one world, for drawing it."""
-        qpos, pos, quat = (
-            field[world].cpu().numpy().astype(np.float64)
-            for field in (self._qpos, self._mocap_pos, self._mocap_quat)
+        fields = (
+            self._qpos,
+            self._mocap_pos,
+            self._mocap_quat,
+            wp.to_torch(self._d.cam_xpos),
+            wp.to_torch(self._d.cam_xmat).reshape(self.num_worlds, -1, 9),
         )
-        return PhysicsState(int(self._connectors[world]), qpos, pos, quat)
+        values = (field[world].cpu().numpy().astype(np.float64) for field in fields)
+        return Snapshot(int(self._variant[world]), *values)
 
     def close(self) -> None:
-        """Release the recorded graphs; may be called twice."""
+        """Release the captured graphs; may be called twice."""
         self._graphs.clear()
 
     def _placed(self, rows: torch.Tensor) -> tuple[()]:
         """Write initial states, some of them twice.
 
-        A row is a world and its row of `device_rows`.
+        A row is a world, its variant, and its values of what `reset` lists.
         """
-        index, connector, variant = (rows[:, k].to(torch.int64) for k in range(3))
-        self._connectors[index] = connector
+        index, variant = (rows[:, k].to(torch.int64) for k in range(2))
+        self._variant[index] = variant
         for name, table in self._tables.items():
             self._fields[name][index] = table[variant]
-        fields = [self._qpos, self._ctrl, self._mocap_pos[:, 0], self._mocap_quat[:, 0]]
-        if self._config.domain_randomization is not None:
-            fields += [*(self._fields[name] for name in DOMAIN_FIELDS), self._noise_mm]
+        fields = [self._qpos, self._ctrl, self._mocap_pos, self._mocap_quat]
+        fields += [self._fields[name] for name in self._world_model.own_fields]
+        fields += self._noise.values()
         widths = [field[0].numel() for field in fields]
-        for field, part in zip(fields, torch.split(rows[:, 3:], widths, dim=-1), strict=True):
+        for field, part in zip(fields, torch.split(rows[:, 2:], widths, dim=-1), strict=True):
             field[index] = part.reshape(-1, *field.shape[1:])
-        for field in (self._qvel, self._warmstart, self._sensors, self._overflow):
+        for field in (self._qvel, self._warmstart, self._sensordata, self._overflow):
             field.index_fill_(0, index, 0)
-        self._sensors[:, scene.GEL_CONTACTS].index_fill_(0, index, 1.0)
+        for group, reading in self._world_model.rest_readings.items():
+            self._sensordata[:, self._readings[group]].index_fill_(0, index, reading)
         return ()
 
-    def _to_host(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Start to copy a tensor to the host, where memory once locked is used again."""
-        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=self._device.is_cuda)
-        return host.copy_(tensor, non_blocking=True)
-
-    def _make_physics(self, models: list[mujoco.MjModel]) -> None:
-        n = self.num_worlds
+    def _make_physics(self) -> None:
+        n, models = self.num_worlds, self._world_model.models
         data = mujoco.MjData(models[0])
         mujoco.mj_forward(models[0], data)
         self._m = mjw.put_model(models[0])
@@ -369,8 +272,8 @@ class WarpEngine:
         )
         self._tables: dict[str, torch.Tensor] = {}
         self._fields: dict[str, torch.Tensor] = {}
-        randomised = DOMAIN_FIELDS if self._config.domain_randomization is not None else ()
-        for name in dict.fromkeys((*_PER_WORLD_FIELDS, *randomised)):
+        own_fields = self._world_model.own_fields
+        for name in dict.fromkeys((*_fields_that_differ(models, self._m), *own_fields)):
             shared = getattr(self._m, name)
             table = np.stack([getattr(m, name) for m in models]).astype(np.float32)
             shape = (*shared.shape[1:], *getattr(shared.dtype, "_shape_", ()))
@@ -378,46 +281,32 @@ class WarpEngine:
             own: Any = wp.array(rows, dtype=shared.dtype)
             setattr(self._m, name, own)
             self._fields[name] = wp.to_torch(own)
-            if name not in randomised:  # what is comes whole with the domain
-                self._tables[name] = self.asarray(table.reshape(len(models), *shape))
+            if name not in own_fields:  # those come whole with each reset
+                self._tables[name] = self.arrays.asarray(table.reshape(len(models), *shape))
         d = self._d
         self._qpos, self._qvel, self._ctrl = map(wp.to_torch, (d.qpos, d.qvel, d.ctrl))
-        self._warmstart, self._sensors = map(wp.to_torch, (d.qacc_warmstart, d.sensordata))
+        self._warmstart, self._sensordata = map(wp.to_torch, (d.qacc_warmstart, d.sensordata))
         self._mocap_pos, self._mocap_quat = map(wp.to_torch, (d.mocap_pos, d.mocap_quat))
         self._xpos, self._xmat = map(wp.to_torch, (d.xpos, d.xmat))
         self._overflow = wp.to_torch(d.overflow)
 
-    def _make_sensors(self, models: list[mujoco.MjModel]) -> None:
-        n, wanted = self.num_worlds, self._config.modalities
-        groups = ((scene.SCENE_GROUP, scene.PLUG_GROUP), (scene.PLUG_GROUP,))
-        kinds = models[:: self._num_levels]  # what is seen does not depend on the clearance
-        seen = [Primitives.from_models(kinds, g) for g in groups]
-        self._seen: list[tuple[Any, ...]] = [
-            (
-                wp.array(p.ids, dtype=int),
-                wp.array(p.types, dtype=int),
-                wp.array(p.used, dtype=wp.bool),
-            )
-            for p in seen
-        ]
-        self._views = [
-            (wp.zeros(shape, dtype=kernels.View), wp.zeros(shape, dtype=wp.vec4i))
-            for shape in ((n, cameras, len(p.ids)) for cameras, p in zip((1, 2), seen, strict=True))
-        ]
-        image, contact = self._config.scene.image_size, self._config.scene.contact_size
-        self._images: dict[str, Any] = {}
-        if "depth" in wanted:
-            self._images["depth"] = wp.zeros((n, 1, image, image), dtype=float)
-            self._images["true depth"] = wp.zeros((n, 1, image, image), dtype=float)
-        if "contact" in wanted or "gel" in wanted:
-            self._images["contact"] = wp.zeros((n, 2, contact, contact), dtype=wp.uint8)
-            gel = (n, 2, contact, contact) if "gel" in wanted else (1, 1, 1, 1)
-            self._images["gel"] = wp.zeros(gel, dtype=float)
-        self._every = self.asarray(np.arange(n))
+    def _make_sensors(self) -> None:
+        n, d = self.num_worlds, self._d
+        self._every = self.arrays.asarray(np.arange(n))
         self._some: dict[int, torch.Tensor] = {}  # lists of worlds, by length, which stay in place
-        self._connectors = torch.zeros(n, dtype=torch.int64, device=self._torch_device)
+        self._variant = torch.zeros(n, dtype=torch.int64, device=self._torch_device)
         self._seeds = torch.zeros(n, dtype=torch.int64, device=self._torch_device)
-        self._noise_mm = self.asarray(np.full(n, self._config.depth_noise.noise_mm))
+        poses = Poses(
+            self._variant, self._m.geom_size, d.geom_xpos, d.geom_xmat, d.cam_xpos, d.cam_xmat
+        )
+        self._sensors: list[WarpSensor] = [
+            sensor.implementation("warp")(self._world_model, camera, keys, poses, self._seeds)
+            for sensor, camera, keys in sensor_passes(self._world_model.modalities)
+        ]
+        self._noise: dict[str, torch.Tensor] = {}
+        for sensor in self._sensors:
+            self._noise |= sensor.noise
+        self._noisy = any(sensor.is_noisy for sensor in self._sensors)
 
     @contextmanager
     def _queue(self) -> Iterator[Any]:
@@ -430,7 +319,7 @@ class WarpEngine:
             yield stream
 
     def _run(self, name: str, work: Callable[[], None]) -> None:
-        """Do `work` on the device; recorded as a CUDA graph the first time."""
+        """Do `work` on the device; captured as a CUDA graph the first time."""
         with self._memory_explained():
             if not self._device.is_cuda:
                 with wp.ScopedDevice(self._device):
@@ -439,13 +328,13 @@ class WarpEngine:
                 with self._queue() as stream:
                     wp.capture_launch(self._graphs[name], stream)
             else:
-                self._graphs[name] = self._record(work)
+                self._graphs[name] = self._capture(work)
 
-    def _record(self, work: Callable[[], None]) -> Any:
-        """Do `work`, and record it: on Warp's own stream, as torch's default one may not."""
+    def _capture(self, work: Callable[[], None]) -> Any:
+        """Do `work`, and capture it: on Warp's own stream, as torch's default one may not."""
         torch.cuda.synchronize(self._torch_device)
         with wp.ScopedDevice(self._device):
-            work()  # compiles what the recording may not
+            work()  # compiles what the capture may not
             with wp.ScopedCapture() as capture:
                 work()
             wp.synchronize_device()
@@ -474,89 +363,24 @@ class WarpEngine:
         generators: Sequence[np.random.Generator],
     ) -> None:
         """Seeds of the worlds' next images."""
+        if not self._noisy:
+            return
         if len(worlds) == self.num_worlds:
             self._seeds += _SEED_STEP
         else:
             self._seeds[index] += _SEED_STEP
-        fresh = worlds[self._new_seed[worlds]]
+        fresh = worlds[self._fresh[worlds]]
         if fresh.size:
             drawn = [generators[world].bit_generator.random_raw() for world in fresh]
             seeds = np.array(drawn, np.uint64).view(np.int64)
-            rows, values = self.asarray(np.stack([fresh, seeds]))
+            rows, values = self.arrays.asarray(np.stack([fresh, seeds]))
             self._seeds[rows] = values
-            self._new_seed[fresh] = False
+            self._fresh[fresh] = False
 
-    def _sense(self, worlds: torch.Tensor) -> None:
+    def _measure(self, worlds: torch.Tensor) -> None:
         """Fill the images of `worlds`."""
-        noise, images = self._config.depth_noise, self._images
-        image, contact = self._config.scene.image_size, self._config.scene.contact_size
-        listed = wp.from_torch(worlds)
-        if "depth" in images:
-            self._cast_depth(worlds, worlds, images["true depth"])
-            wp.launch(
-                kernels.add_noise,
-                dim=(len(worlds), image, image),
-                inputs=[
-                    listed,
-                    images["true depth"],
-                    wp.from_torch(self._seeds, dtype=wp.uint64),
-                    wp.from_torch(self._noise_mm),
-                    1e-3 / scene.CAMERA_HEIGHT**2 / NOISE_SUM_DEVIATION,
-                    noise.dropout,
-                    noise.quantization_mm * 1e-3,
-                ],
-                outputs=[images["depth"]],
-            )
-        if "contact" in images:
-            self._prepare_views(worlds, 1, scene.GEL_CAMERAS.start, False, contact)
-            wp.launch(
-                kernels.cast_gel,
-                dim=(len(worlds), 2, contact, contact),
-                inputs=[
-                    listed,
-                    *self._views[1],
-                    _GEL_DEPTH_MM,
-                    CONTACT_THRESHOLD_MM,
-                    "gel" in self._config.modalities,
-                ],
-                outputs=[images["gel"], images["contact"]],
-            )
-
-    def _cast_depth(self, worlds: torch.Tensor, rows: torch.Tensor, image: Any) -> None:
-        """Fill rows of `image` with the noise-free overhead depth of `worlds`."""
-        size = self._config.scene.image_size
-        self._prepare_views(worlds, 0, scene.OVERHEAD_CAMERA, True, size)
-        wp.launch(
-            kernels.cast_depth,
-            dim=(len(worlds), size, size),
-            inputs=[wp.from_torch(rows), *self._views[0]],
-            outputs=[image],
-        )
-
-    def _prepare_views(
-        self, worlds: torch.Tensor, kind: int, camera: int, perspective: bool, size: int
-    ) -> None:
-        d = self._d
-        wp.launch(
-            kernels.prepare_views,
-            dim=(len(worlds), *self._views[kind][0].shape[1:]),
-            inputs=[
-                wp.from_torch(worlds),
-                *self._seen[kind],
-                wp.from_torch(self._connectors),
-                self._m.geom_size,
-                d.geom_xpos,
-                d.geom_xmat,
-                d.cam_xpos,
-                d.cam_xmat,
-                camera,
-                self._extents[kind],
-                perspective,
-                size,
-                size,
-            ],
-            outputs=list(self._views[kind]),
-        )
+        for sensor in self._sensors:
+            sensor.measure(worlds)
 
     def _check_memory(self) -> None:
         """Refuse more worlds than the device has room for.
@@ -566,12 +390,11 @@ class WarpEngine:
         """
         if not self._device.is_cuda:
             return
-        size, wanted = self._config.scene, self._config.modalities
-        depth, gel = 4 * size.image_size**2, 2 * size.contact_size**2
-        # Each image the engine's, the environment's, and those of the step before.
-        images = {"depth": 4 * depth, "contact": 3 * gel, "gel": 12 * gel}
         each = _PHYSICS_BYTES + CONVEX_PAIRS_PER_WORLD * _PAIR_BYTES
-        each += sum(images.get(name, 0) for name in wanted)
+        # Each image the engine's, the environment's, and those of the step before; depth without
+        # noise besides.
+        for modality in self._world_model.modalities:
+            each += 4 * _image_bytes(modality, self._world_model)
         free = self._device.free_memory
         if self.num_worlds * each > free:
             raise ValueError(
@@ -593,3 +416,48 @@ class WarpEngine:
                 f"{self._device.alias} ran out of memory for {self.num_worlds} worlds; make fewer, "
                 "with smaller images or fewer modalities, or free what else is on the device"
             ) from error
+
+
+def padded(count: int, most: int) -> NDArray[np.int64]:
+    """Rows 0 to `count`, and the first again up to one of few lengths, each captured once.
+
+    Args:
+        count: Rows.
+        most: The largest length.
+    """
+    length = min(max(16, 1 << (count - 1).bit_length()), most)
+    rows = np.arange(length)
+    rows[count:] = 0
+    return rows
+
+
+def _fields_that_differ(models: list[mujoco.MjModel], model: Any) -> list[str]:
+    """Fields of MuJoCo Warp's model in which variants differ.
+
+    Raises:
+        ValueError: If they differ in one that MuJoCo Warp does not keep for each world.
+    """
+    names = []
+    for name in dir(models[0]):
+        first = getattr(models[0], name)
+        if not isinstance(first, np.ndarray) or name in _OF_NO_CONSEQUENCE:
+            continue
+        if all(np.array_equal(first, getattr(other, name)) for other in models[1:]):
+            continue
+        own = getattr(model, name, None)
+        if own is None:
+            continue  # made use of by the compiler alone
+        if own.shape[0] != 1 or own.ndim < 2:
+            raise ValueError(
+                f"variants differ in {name}, which is the same in all worlds of MuJoCo Warp; make "
+                "them alike in it, or use engine='cpu'"
+            )
+        names.append(name)
+    return names
+
+
+def _image_bytes(modality: Modality, world_model: WorldModel) -> int:
+    if modality.camera is None:
+        return 0
+    rows, columns = world_model.cameras[modality.camera].size
+    return int(np.prod(modality.shape)) * rows * columns * np.dtype(modality.dtype).itemsize

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtenv.grasps.images import FINGER_HALF_WIDTH, TABLE_HALF_EXTENT
-from vtenv.grasps.resting import lying_connectors, pose_in_si
+from vtenv.grasps.resting import pose_in_si, resting_connectors
 from vtenv.jit import jit
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 
@@ -86,7 +86,7 @@ def place_clutter(
     Raises:
         RuntimeError: If there is no room for so many.
     """
-    grown = lying_connectors().half_size + CLUTTER_GAP / 2
+    grown = resting_connectors().half_size + CLUTTER_GAP / 2
     gripper = [0.0, 0.0, 0.0, FINGER_HALF_WIDTH + CLUTTER_GAP / 2, FINGER_REACH + CLUTTER_GAP / 2]
     laid = np.empty((len(pose), number), np.int64)
     laid_pose = np.empty((len(pose), number, 3), np.float32)

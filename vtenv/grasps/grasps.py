@@ -8,7 +8,8 @@ an imprint of it.
 
 The overhead image is centred on the gripper, +x up and +y to the left, and its camera is as high as
 the environment's. The gripper itself is not in it: the image is taken before the grasp. The gels'
-images are the environment's. See `lying` for how connectors lie, `grasp_images` for how pads press.
+images are the environment's. See `vtenv.grasps.resting` for how connectors rest,
+`vtenv.grasps.images` for how pads press.
 
 Source: Bronars and Sunil, section C, "Dataset"; figure 3.
 """
@@ -27,9 +28,10 @@ from numpy.typing import NDArray
 
 from vtenv.engines.cpu import available_cores
 from vtenv.grasps.clutter import MAX_CLUTTER, place_clutter
+from vtenv.grasps.depth_noise import DepthNoiseConfig
 from vtenv.grasps.images import contact_masks, is_grasp, overhead_depth
-from vtenv.tasks.insertion.config import DepthNoiseConfig
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.validation import require
 
 SPLITS = ("train", "heldout")
 """The closed set of splits."""
@@ -53,11 +55,6 @@ _TRIALS = 4096
 
 Columns = dict[str, NDArray[Any]]
 """Arrays of equal length by name."""
-
-
-def _require(condition: bool, name: str, given: object, allowed: str) -> None:
-    if not condition:
-        raise ValueError(f"{name}={given!r} is not allowed; {name} must be {allowed}")
 
 
 def _is_whole(value: object) -> bool:
@@ -93,20 +90,20 @@ class GraspConfig:
         for name in ("image_size", "contact_size"):
             given = getattr(self, name)
             pixels = "a whole number of pixels from 8 to 512"
-            _require(_is_whole(given) and 8 <= given <= 512, name, given, pixels)
+            require(_is_whole(given) and 8 <= given <= 512, name, given, pixels)
         objects = f"a whole number of objects from 0 to {MAX_CLUTTER}"
         valid = _is_whole(self.clutter) and 0 <= self.clutter <= MAX_CLUTTER
-        _require(valid, "clutter", self.clutter, objects)
+        require(valid, "clutter", self.clutter, objects)
         kinds = len(CONNECTOR_NAMES)
         each = f"a whole number of grasps that {kinds} connectors can share, from {kinds} up"
         valid = _is_whole(self.grasps) and self.grasps >= kinds and self.grasps % kinds == 0
-        _require(valid, "grasps", self.grasps, each)
+        require(valid, "grasps", self.grasps, each)
         if self.heldout is not None:
             valid = _is_whole(self.heldout) and self.heldout % kinds == 0
             valid = valid and kinds <= self.heldout <= self.grasps
-            _require(valid, "heldout", self.heldout, f"{each} to grasps={self.grasps}, or None")
+            require(valid, "heldout", self.heldout, f"{each} to grasps={self.grasps}, or None")
         valid = isinstance(self.depth_noise, DepthNoiseConfig)
-        _require(valid, "depth_noise", self.depth_noise, "a DepthNoiseConfig")
+        require(valid, "depth_noise", self.depth_noise, "a DepthNoiseConfig")
 
 
 class Configurations(NamedTuple):
@@ -134,7 +131,7 @@ def num_grasps(config: GraspConfig, split: str) -> int:
     Raises:
         ValueError: If there is no such split; lists those there are.
     """
-    _require(split in SPLITS, "split", split, f"one of {', '.join(SPLITS)}")
+    require(split in SPLITS, "split", split, f"one of {', '.join(SPLITS)}")
     if split == "train":
         return config.grasps
     if config.heldout is not None:
@@ -172,10 +169,10 @@ def grasp_blocks(
         ValueError: If an argument is not allowed.
     """
     num_grasps(config, split)
-    _require(_is_whole(seed) and seed >= 0, "seed", seed, "a whole number from 0")
-    _require(_is_whole(block) and block >= 1, "block", block, "a whole number from 1")
+    require(_is_whole(seed) and seed >= 0, "seed", seed, "a whole number from 0")
+    require(_is_whole(block) and block >= 1, "block", block, "a whole number from 1")
     valid = num_threads is None or (_is_whole(num_threads) and num_threads >= 1)
-    _require(valid, "num_threads", num_threads, "a whole number from 1, or None")
+    require(valid, "num_threads", num_threads, "a whole number from 1, or None")
     return _blocks(config, split, seed, block, num_threads or available_cores())
 
 

@@ -2,7 +2,7 @@
 
 The gripper stands with its fingertips on the table and closes along its y axis; each pad moves
 until it touches, and then by `INDENTATION` more, while the connector stays where it is. Frame and
-poses are those of `lying`.
+poses are those of `vtenv.grasps.resting`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from vtenv.grasps.resting import AXIS_HEIGHT, extents, lying_connectors, pose_in_si
-from vtenv.sensing.images import depth_images, gel_images
+from vtenv.grasps.depth_noise import DepthNoiseConfig
+from vtenv.grasps.resting import AXIS_HEIGHT, extents, pose_in_si, resting_connectors
+from vtenv.sensing.images import CONTACT_THRESHOLD_MM, depth_images, gel_images
 from vtenv.sensing.raycast import cast_depth
-from vtenv.tasks.insertion.config import DepthNoiseConfig
-from vtenv.tasks.insertion.connectors import quat_from_axes
+from vtenv.tasks.insertion.connectors import FINGER_OPEN
+from vtenv.tasks.insertion.primitives import quat_from_axes
 from vtenv.tasks.insertion.scene import (
     CAMERA_HEIGHT,
-    FINGER_OPEN,
     GEL_SIZE,
     GEL_THICKNESS,
     HAND_HEIGHT,
@@ -60,7 +60,7 @@ def _placed(
     connector: NDArray[np.int64], pose: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Positions, (N, K, G, 3), and orientations, (N, K, G, 3, 3), of connectors' geoms."""
-    shapes = lying_connectors()
+    shapes = resting_connectors()
     x, y, angle = np.moveaxis(pose_in_si(pose), -1, 0)
     turn = np.zeros((*connector.shape, 1, 3, 3))
     turn[..., 0, 0, 0] = turn[..., 0, 1, 1] = np.cos(angle)
@@ -83,7 +83,7 @@ def _cast(
     overhead: bool,
 ) -> NDArray[np.float32]:
     """Depth of (N, K) connectors, on the table if seen from `overhead`, (N, C, size, size)."""
-    shapes = lying_connectors()
+    shapes = resting_connectors()
     count, number = connector.shape
     types = np.tile(shapes.types, number)
     sizes = shapes.sizes[connector].reshape(count, -1, 3)
@@ -100,7 +100,7 @@ def _cast(
     out = np.empty((count, camera_pos.shape[1], size, size), np.float32)
     cast_depth(
         rows, rows, geoms, types, sizes, used, pos, mat,
-        camera_pos, camera_mat, extent, overhead, out,
+        camera_pos, camera_mat, extent, extent, overhead, out,
     )  # fmt: skip
     return out
 
@@ -128,7 +128,10 @@ def contact_masks(
     mats = np.tile(_GEL_MATS, (count, 1, 1))
     distance = _cast(connector[:, None], pose[:, None], eyes, mats, size, overhead=False)
     contact = np.empty(distance.shape, np.uint8)
-    gel_images(np.arange(count), distance, distance, contact)  # the indentation is not kept
+    thickness, threshold = np.float32(GEL_THICKNESS * 1e3), np.float32(CONTACT_THRESHOLD_MM)
+    every = np.arange(count)
+    # The indentation is not kept.
+    gel_images(every, distance, thickness, threshold, distance, contact)
     return contact
 
 
@@ -158,7 +161,8 @@ def overhead_depth(
     seen = np.empty_like(true)
     depth_images(
         np.arange(count), true[:, 0], noise_seeds,
-        np.full(count, noise.noise_mm), noise.dropout, noise.quantization_mm, seen[:, 0],
+        np.full(count, noise.noise_mm), np.float32(CAMERA_HEIGHT), noise.dropout,
+        noise.quantization_mm, seen[:, 0],
     )  # fmt: skip
     return seen
 

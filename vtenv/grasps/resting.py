@@ -3,7 +3,7 @@
 A connector lies level on a stand that is no wider than itself, and that neither camera nor gel
 sees: without one, fingertips would meet the table before their gels' middle meets the connector.
 
-Frame of a lying connector: its origin on the table below the middle of its length, +x towards its
+Frame of a resting connector: its origin on the table below the middle of its length, +x towards its
 tip, +z up. A *pose* is x [mm], y [mm] and angle [degrees] of that frame in the gripper's, whose
 origin lies on the table below the gripper's centre; angles are about the vertical, from +x,
 counter-clockwise as seen from above.
@@ -20,20 +20,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vtenv.jit import jit
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS, SLOTS, Primitive
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS
+from vtenv.tasks.insertion.primitives import Primitive
+from vtenv.tasks.insertion.scene import GEOM_TYPES, slots
 
 AXIS_HEIGHT = 0.013
 """Height of every connector's axis above the table, in [m]: that of the gripper's centre when its
 fingertips are on the table, so that imprints lie across the middle of the gel, as they do in the
 environment."""
-_TYPES = {
-    "box": int(mujoco.mjtGeom.mjGEOM_BOX),
-    "capsule": int(mujoco.mjtGeom.mjGEOM_CAPSULE),
-    "cylinder": int(mujoco.mjtGeom.mjGEOM_CYLINDER),
-}
 
 
-class Lying(NamedTuple):
+class RestingConnectors(NamedTuple):
     """What the camera and the gels see of each connector.
 
     Attributes:
@@ -60,12 +57,12 @@ class Lying(NamedTuple):
 
 
 @functools.cache
-def lying_connectors() -> Lying:
+def resting_connectors() -> RestingConnectors:
     """The connectors, in the order of their ids."""
-    slots = [s for s in SLOTS if s.owner == "plug" and s.visible]
-    kinds, places = len(CONNECTOR_NAMES), sum(slot.number for slot in slots)
-    shapes = Lying(
-        types=np.array([_TYPES[slot.geom_type] for slot in slots for _ in range(slot.number)]),
+    seen = [slot for slot in slots(tuple(CONNECTORS.values())) if slot.role in ("body", "insert")]
+    kinds, places = len(CONNECTOR_NAMES), sum(slot.number for slot in seen)
+    shapes = RestingConnectors(
+        types=np.array([int(GEOM_TYPES[slot.kind]) for slot in seen for _ in range(slot.number)]),
         sizes=np.zeros((kinds, places, 3), np.float32),
         used=np.zeros((kinds, places), np.bool_),
         pos=np.zeros((kinds, places, 3)),
@@ -78,16 +75,17 @@ def lying_connectors() -> Lying:
         length, width, _ = connector.body_size
         middle = np.array([(connector.travel - length) / 2, 0.0, -AXIS_HEIGHT])
         shapes.half_size[kind] = (connector.travel + length) / 2, width / 2
-        place = 0
-        for slot in slots:
-            for offset, primitive in enumerate(connector.plug.get(slot.role, [])):
-                _add(shapes, kind, place + offset, slot.geom_type, primitive, middle)
+        plug, place = {"body": connector.body, "insert": connector.insert()}, 0
+        for slot in seen:
+            primitives = [part for part in plug[slot.role] if part.kind == slot.kind]
+            for offset, primitive in enumerate(primitives):
+                _add(shapes, kind, place + offset, primitive, middle)
             place += slot.number
     return shapes
 
 
 def _add(
-    shapes: Lying, kind: int, place: int, geom_type: str, primitive: Primitive, origin: ArrayLike
+    shapes: RestingConnectors, kind: int, place: int, primitive: Primitive, origin: ArrayLike
 ) -> None:
     flat = np.empty(9)
     mujoco.mju_quat2Mat(flat, np.array(primitive.quat))
@@ -98,27 +96,27 @@ def _add(
     shapes.pos[kind, place], shapes.mat[kind, place] = pos, mat
 
     along = mat[:2, 2]  # of a capsule or cylinder, as seen from above
-    if geom_type == "box":
+    if primitive.kind == "box":
         half = np.array(primitive.size[:2])
         axes = mat[:2, :2].T
         lies_flat = abs(mat[2, 2]) > 1 - 1e-9
     else:
         radius, half_length = primitive.size
         upright = np.hypot(*along) < 1e-9
-        lies_flat = abs(mat[2, 2]) < 1e-9 or (upright and geom_type == "capsule")
+        lies_flat = abs(mat[2, 2]) < 1e-9 or (upright and primitive.kind == "capsule")
         half = np.array([half_length, radius])
         axes = np.array([along, [-along[1], along[0]]])
-        if geom_type == "capsule":
+        if primitive.kind == "capsule":
             for end, sign in enumerate((1.0, -1.0)):
                 centre = pos[:2] + sign * half_length * along
                 shapes.discs[kind, 2 * place + end] = *centre, radius
     if not lies_flat:
         raise ValueError(
-            f"the {geom_type} at {primitive.pos} of {CONNECTOR_NAMES[kind]!r} is tilted; a "
+            f"the {primitive.kind} at {primitive.pos} of {CONNECTOR_NAMES[kind]!r} is tilted; a "
             "connector's outline takes boxes that are level, and capsules and cylinders that "
             "are level or upright"
         )
-    if geom_type == "box" or np.hypot(*along) > 1e-9:
+    if primitive.kind == "box" or np.hypot(*along) > 1e-9:
         signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
         shapes.corners[kind, place] = pos[:2] + (signs * half) @ axes
 
@@ -196,7 +194,7 @@ def extents(
     Returns:
         Two arrays, (N,).
     """
-    shapes = lying_connectors()
+    shapes = resting_connectors()
     out = np.empty((len(pose), 2))
     _outline_extents(shapes.corners, shapes.discs, connector, pose_in_si(pose), half_width, out)
     return out[:, 0], out[:, 1]

@@ -17,17 +17,14 @@ from numpy.typing import NDArray
 from vtenv.rendering.parts import Part, hand_parts, plug_parts, socket_parts
 from vtenv.rendering.surfaces import Surface, merge
 from vtenv.tasks.insertion import scene
-from vtenv.tasks.insertion.config import SceneConfig
-from vtenv.tasks.insertion.connectors import get_connector
+from vtenv.tasks.insertion.connectors import Connector
 
 _FLOOR_HALF_SIZE = 2.0
 """Half the side of the floor, in [m]."""
-_HAND = "hand"
-"""Prefix of the geoms that every connector is seen with."""
 _HIDDEN_GROUP = 5
 """Geom group of the connectors that are not shown."""
 
-_MATERIALS: dict[str, dict[str, Any]] = {
+MATERIALS: dict[str, dict[str, Any]] = {
     "floor": {"texture": "floor", "specular": 0.0, "shininess": 0.0},
     "shell": {"rgba": (0.90, 0.91, 0.92, 1), "specular": 0.35, "shininess": 0.4},
     "graphite": {"rgba": (0.22, 0.23, 0.25, 1), "specular": 0.35, "shininess": 0.35},
@@ -69,28 +66,31 @@ _MATERIALS: dict[str, dict[str, Any]] = {
 }
 
 
-def build_render_spec(config: SceneConfig, connectors: Sequence[str]) -> mujoco.MjSpec:
+def build_render_spec(config: scene.SceneConfig, connectors: Sequence[Connector]) -> mujoco.MjSpec:
     """Describe the scene as people see it, with all of some connectors at once.
 
     Args:
         config: What the scene is built from.
-        connectors: Some of `CONNECTOR_NAMES`. `show_connector` chooses the one that is seen.
+        connectors: The connectors in play. `show_connector` chooses the one that is seen.
 
     Returns:
         A specification whose model has the joints and the mocap body of `scene.build_spec`'s.
     """
     spec = scene.build_spec(config, connectors[0])
     clearance, lead_in = config.clearance_mm * 1e-3, config.lead_in_mm * 1e-3
-    sets = {_HAND: list(hand_parts(spec))}
-    for name in connectors:
-        chosen = get_connector(name, config.connector_scale)
-        sets[name] = [*plug_parts(chosen), *socket_parts(spec, chosen, clearance, lead_in)]
+    scale = config.connector_scale
+    sets = {"": list(hand_parts(spec))}
+    for connector in connectors:
+        sets[connector.name] = [
+            *plug_parts(connector, scale),
+            *socket_parts(spec, connector, clearance, lead_in, scale),
+        ]
     for geom in list(spec.geoms):
         if geom.parent.name in ("plug", "socket"):
             spec.delete(geom)  # each connector has its own
         else:
             geom.group = scene.COLLIDER_GROUP
-    _add_look(spec)
+    _add_style(spec)
     for prefix, parts in sets.items():
         for (body, material), group in groupby(sorted(parts, key=_key), key=_key):
             surface = merge([part.surface for part in group])
@@ -98,12 +98,12 @@ def build_render_spec(config: SceneConfig, connectors: Sequence[str]) -> mujoco.
     return spec
 
 
-def show_connector(model: mujoco.MjModel, connector: str) -> None:
+def show_connector(model: mujoco.MjModel, name: str) -> None:
     """Show one of the connectors of a render model, and hide the others."""
     for index in range(model.ngeom):
         prefix, slash, _ = model.geom(index).name.partition("/")
-        if slash and prefix != _HAND:
-            shown = prefix == connector
+        if prefix and slash:
+            shown = prefix == name
             model.geom_group[index] = scene.DECOR_GROUP if shown else _HIDDEN_GROUP
 
 
@@ -137,7 +137,7 @@ def _add_mesh(spec: mujoco.MjSpec, name: str, body: str, material: str, surface:
 
 
 # --- light and colour -------------------------------------------------------------------------
-def _add_look(spec: mujoco.MjSpec) -> None:
+def _add_style(spec: mujoco.MjSpec) -> None:
     """Lights, floor, materials and the quality of the picture."""
     visual = spec.visual
     visual.quality.shadowsize = 1024
@@ -170,10 +170,10 @@ def _add_look(spec: mujoco.MjSpec) -> None:
             nchannel=3,
         )
         texture.data = np.clip(image, 0, 255).astype(np.uint8).tobytes()
-    for name, look in _MATERIALS.items():
-        look = dict(look)
-        image_name = look.pop("texture", None)
-        material = spec.add_material(name=name, **look)
+    for name, style in MATERIALS.items():
+        style = dict(style)
+        image_name = style.pop("texture", None)
+        material = spec.add_material(name=name, **style)
         if image_name:
             material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = image_name
     spec.worldbody.add_geom(

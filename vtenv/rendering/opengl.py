@@ -6,13 +6,17 @@ Loads no OpenGL until a `Canvas` or a `Window` is made.
 from __future__ import annotations
 
 import atexit
+import contextlib
+import ctypes
 import importlib
+import importlib.util
 import math
 import os
 import sys
 import threading
 import warnings
 import weakref
+from pathlib import Path
 from typing import Any
 
 import mujoco
@@ -32,6 +36,9 @@ _HOW_TO_GET = {
 }
 """What to do about each library that cannot be used."""
 
+_opened_in: int | None = None
+"""Id of the process in which OpenGL was opened, if it was."""
+
 
 class Canvas:
     """An OpenGL context that draws one model off screen.
@@ -46,6 +53,7 @@ class Canvas:
 
     Raises:
         DependencyNotInstalled: If OpenGL cannot be used; says what to install.
+        RuntimeError: If the process was forked from one that has used OpenGL; says what to do.
     """
 
     def __init__(self, model: mujoco.MjModel, size: tuple[int, int], samples: int) -> None:
@@ -61,7 +69,12 @@ class Canvas:
         self._at_exit = _CloseAtExit(self)
 
     def draw(self, data: mujoco.MjData, camera: mujoco.MjvCamera) -> NDArray[np.uint8]:
-        """Draw the model as `data` poses it."""
+        """Draw the model as `data` poses it.
+
+        Raises:
+            RuntimeError: If the process was forked since the canvas was made; says what to do.
+        """
+        _check_process()
         visuals = self._visuals
         mujoco.mjv_updateScene(
             self._model,
@@ -121,16 +134,19 @@ class Window:
 
     Raises:
         DependencyNotInstalled: If no window can be opened; says what to do.
+        RuntimeError: If the process was forked from one that has used OpenGL; says what to do.
     """
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         self._threads: set[threading.Thread] | None = None
+        prepare_opengl()
         if sys.platform.startswith("linux"):
             _check_window()
         viewer = importlib.import_module("mujoco.viewer")
         others = set(threading.enumerate())
         self.handle = viewer.launch_passive(model, data, show_left_ui=False, show_right_ui=False)
         self._threads = set(threading.enumerate()) - others
+        _mark_process()
         self._at_exit = _CloseAtExit(self)
 
     def close(self) -> None:
@@ -243,6 +259,48 @@ def opengl_backend() -> str:
     return "cgl" if sys.platform == "darwin" else "glfw"
 
 
+def prepare_opengl() -> None:
+    """Make the process ready for OpenGL; to be called before any of it is loaded.
+
+    Mesa loads its driver, and with it the system's LLVM, with `RTLD_GLOBAL`. Triton, which PyTorch
+    imports, contains another LLVM whose symbols are exported: loaded after Mesa's driver, it binds
+    to the driver's LLVM and crashes. So its library is loaded first, which binds it to its own and
+    costs about 0.05 s; a later `import triton` reuses it. No Python package is imported.
+
+    Raises:
+        RuntimeError: If the process was forked from one that has used OpenGL; says what to do.
+    """
+    _check_process()
+    if sys.platform.startswith("linux"):
+        triton = importlib.util.find_spec("triton")
+        for folder in (triton and triton.submodule_search_locations) or ():
+            with contextlib.suppress(OSError):  # `import triton` would say what is wrong with it
+                ctypes.CDLL(str(Path(folder, "_C", "libtriton.so")))
+
+
+def _mark_process() -> None:
+    """Note that this process has used OpenGL."""
+    global _opened_in
+    _opened_in = os.getpid()
+
+
+def _check_process() -> None:
+    """Refuse a process that was forked from one that has used OpenGL.
+
+    A fork does not copy the driver's threads, so drawing would wait for them forever.
+
+    Raises:
+        RuntimeError: If it is one; says what to do.
+    """
+    if _opened_in not in (None, os.getpid()):
+        raise RuntimeError(
+            "OpenGL cannot draw in this process, which was forked from one that had already used "
+            'it. Start workers with "spawn" instead of "fork": AsyncVectorEnv(..., '
+            'context="spawn"), SubprocVecEnv(..., start_method="spawn"); or start them before the '
+            f"first picture. {_WITHOUT_OPENGL}"
+        )
+
+
 def _open_context(model: mujoco.MjModel) -> tuple[Any, Any]:
     """Make an OpenGL context, and in it MuJoCo's for a model.
 
@@ -251,8 +309,10 @@ def _open_context(model: mujoco.MjModel) -> tuple[Any, Any]:
 
     Raises:
         DependencyNotInstalled: If OpenGL cannot be used; says what to install.
+        RuntimeError: If the process was forked from one that has used OpenGL; says what to do.
     """
     backend = opengl_backend()
+    prepare_opengl()
     size = model.vis.global_.offwidth, model.vis.global_.offheight
     with warnings.catch_warnings(record=True) as reported:  # how GLFW says what is wrong
         warnings.simplefilter("always")
@@ -269,4 +329,5 @@ def _open_context(model: mujoco.MjModel) -> tuple[Any, Any]:
                 'render_mode="rgb_array" draws with OpenGL, which cannot be used here through '
                 f"{backend.upper()}: {cause}. {_HOW_TO_GET[backend]} {_WITHOUT_OPENGL}"
             ) from error
+    _mark_process()
     return gl, context

@@ -5,16 +5,15 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vtenv.tasks.insertion.connectors import CONNECTORS
-from vtenv.tasks.insertion.scene import CAMERA_HEIGHT, HAND_HEIGHT
-from vtenv.tasks.insertion.task import MAX_SOCKET_FORCE, SUCCESS_FRACTION
+from vtenv.modalities import Modality
+from vtenv.sensing.pictures import ScalarPicture
 
 PANEL_SIZE = (640, 480)
 """Width and height of the panel, in pixels."""
@@ -42,12 +41,6 @@ _SCALE_WIDTH = 40
 _MIN_BOX = (70, 35)
 """Least width and height that numbers are drawn in, in pixels."""
 
-_DEPTH_RANGE = (CAMERA_HEIGHT - 0.06, CAMERA_HEIGHT + HAND_HEIGHT + 0.01)
-"""Depth drawn from the first to the last colour, in [m]: above the palm to below the table."""
-_GEL_RANGE = (0.0, 1.5)
-"""Indentation drawn from the first to the last colour, in [mm]."""
-_NO_RETURN: Color = (0, 0, 0)
-"""Colour of pixels that the depth camera lost."""
 _VECTOR_SCALES = (1, 2, 5, 10, 20, 50)
 """What a full bar of a vector may stand for."""
 _LARGEST_TERM = 5.0
@@ -65,30 +58,70 @@ class _Box(NamedTuple):
     bottom: int
 
 
+@dataclass(frozen=True)
+class PanelBar:
+    """A number of a task.
+
+    Attributes:
+        label: What it is.
+        text: It, with its unit.
+        part: The filled part of its bar, 0 to 1; clipped.
+        mark: A part of the bar that is marked.
+        is_goal: Whether it shows how far along the task is.
+    """
+
+    label: str
+    text: str
+    part: float
+    mark: float | None = None
+    is_goal: bool = False
+
+
+@dataclass(frozen=True)
+class PanelText:
+    """What the panel says of a world's task.
+
+    Attributes:
+        title: What stands at the top.
+        success: What stands beside it after success.
+        bars: The task's numbers, at most four.
+    """
+
+    title: str
+    success: str
+    bars: tuple[PanelBar, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class _Figure:
-    """A title over one or two square images, and a colour scale beside them.
+    """A title over images side by side, and a colour scale beside them.
 
     Attributes:
         title: What the images show.
         images: Of any size, uint8, RGB.
         captions: A word on each image.
-        scale: Colour map and labels of its lower and upper end, or None.
+        scale: What the colours mean, or None.
     """
 
     title: str
     images: Sequence[Image]
     captions: Sequence[str]
-    scale: tuple[int, str, str] | None = None
+    scale: ScalarPicture | None = None
 
 
-def draw_panel(observation: Mapping[str, Any], info: Mapping[str, Any]) -> Image:
+def draw_panel(
+    observation: Mapping[str, Any],
+    info: Mapping[str, Any],
+    modalities: Sequence[Modality],
+    text: PanelText,
+) -> Image:
     """Draw what the policy saw, and the task's numbers below it.
 
     Args:
-        observation: One world's observation, any of the modalities. Images may be of any
-            size; modalities that are absent are left out, and the others take their room.
+        observation: One world's observation. Images may be of any size.
         info: The same world's info.
+        modalities: Its modalities; what is absent is left out, and the others take its room.
+        text: What the task says of it.
 
     Returns:
         An image, (480, 640, 3), uint8, RGB; the same for the same input.
@@ -96,31 +129,26 @@ def draw_panel(observation: Mapping[str, Any], info: Mapping[str, Any]) -> Image
     width, height = PANEL_SIZE
     image = np.empty((height, width, 3), np.uint8)
     image[:] = _BACKGROUND
-    _draw_header(image, info)
-    vectors = {
-        name: np.asarray(observation[name], np.float64)
-        for name in ("proprio", "state")
-        if name in observation
-    }
-    cells, box = _layout(_figures(observation), bool(vectors))
+    _draw_header(image, info, text)
+    shown = [modality for modality in modalities if modality.key in observation]
+    vectors = {m.key: np.asarray(observation[m.key], np.float64) for m in shown if not m.is_image}
+    cells, box = _layout(_figures(observation, shown), bool(vectors))
     for figure, x, y, tile in cells:
         _draw_figure(image, figure, x, y, tile)
     if vectors and box.right - box.left >= _MIN_BOX[0] and box.bottom - box.top >= _MIN_BOX[1]:
         _draw_vectors(image, vectors, box)
     image[_RULE, _MARGIN : width - _MARGIN] = _TRACK
-    _draw_task(image, info, _MARGIN, _NUMBERS_TOP)
+    _draw_task(image, info, text, _MARGIN, _NUMBERS_TOP)
     _draw_reward(image, info, _MARGIN + 316, width - _MARGIN, _NUMBERS_TOP)
     return image
 
 
 # --- header -----------------------------------------------------------------------------------
-def _draw_header(image: Image, info: Mapping[str, Any]) -> None:
-    connector = str(info.get("connector", ""))
-    label = CONNECTORS[connector].label if connector in CONNECTORS else connector
-    _write(image, label, (_MARGIN, 31), 18, weight=600)
+def _draw_header(image: Image, info: Mapping[str, Any], words: PanelText) -> None:
+    _write(image, words.title, (_MARGIN, 31), 18, weight=600)
     failure = str(info.get("failure", ""))
     if info.get("is_success", False):
-        text, color = "inserted", _GREEN
+        text, color = words.success, _GREEN
     elif failure:
         text, color = f"failed: {failure}", _RED
     else:
@@ -132,42 +160,18 @@ def _draw_header(image: Image, info: Mapping[str, Any]) -> None:
 
 
 # --- images -----------------------------------------------------------------------------------
-def _figures(observation: Mapping[str, Any]) -> list[_Figure]:
+def _figures(observation: Mapping[str, Any], modalities: Sequence[Modality]) -> list[_Figure]:
     figures = []
-    if "depth" in observation:
-        depth = np.asarray(observation["depth"])[0]
-        near, far = _DEPTH_RANGE
-        # From far to near, so that what stands out is bright.
-        colored = _colored(depth, (far, near), cv2.COLORMAP_VIRIDIS)
-        colored[depth <= 0] = _NO_RETURN
-        scale = (cv2.COLORMAP_VIRIDIS, f"{far:.2f}", f"{near:.2f}")
-        figures.append(_Figure("Overhead depth, m", [colored], [""], scale))
-    sides = ("left", "right")
-    if "gel" in observation:
-        gel = [
-            _colored(finger, _GEL_RANGE, cv2.COLORMAP_INFERNO)
-            for finger in np.asarray(observation["gel"])
-        ]
-        low, high = (f"{value:.1f}" for value in _GEL_RANGE)
-        scale = (cv2.COLORMAP_INFERNO, low, high)
-        figures.append(_Figure("Gel indentation, mm", gel, sides, scale))
-    if "contact" in observation:
-        masks = []
-        for finger in np.asarray(observation["contact"]):
-            mask = np.empty((*finger.shape, 3), np.uint8)
-            mask[:] = _TRACK
-            mask[finger > 0] = _TEXT
-            masks.append(mask)
-        figures.append(_Figure("Contact mask", masks, sides))
+    for modality in modalities:
+        if modality.draw is None:
+            continue
+        channels = np.asarray(observation[modality.key])
+        captions = ("left", "right") if len(channels) == 2 else [""] * len(channels)
+        unit = "" if modality.unit == "1" else f", {modality.unit}"
+        scale = modality.draw if isinstance(modality.draw, ScalarPicture) else None
+        images = [modality.draw(channel) for channel in channels]
+        figures.append(_Figure(f"{modality.label}{unit}", images, captions, scale))
     return figures
-
-
-def _colored(values: NDArray[Any], limits: tuple[float, float], colormap: int) -> Image:
-    """An image of scalars in colours."""
-    low, high = limits
-    level = np.clip(np.nan_to_num((values - low) / (high - low)), 0.0, 1.0) * 255
-    blue_first = cv2.applyColorMap(level.round().astype(np.uint8), colormap)
-    return np.ascontiguousarray(blue_first[..., ::-1], np.uint8)
 
 
 def _layout(
@@ -227,11 +231,11 @@ def _draw_figure(image: Image, figure: _Figure, x: int, y: int, tile: int) -> No
         _write(image, caption, (x + 6, top + tile - 7), 12, _TEXT, outlined=True)
         x += tile + _GAP
     if figure.scale is not None:
-        colormap, low, high = figure.scale
-        ramp = np.linspace(1, 0, tile)[:, None]
-        image[top : top + tile, x : x + 7] = _colored(ramp, (0.0, 1.0), colormap)
-        _write(image, high, (x + 11, top + 9), 11, _MUTED)
-        _write(image, low, (x + 11, top + tile), 11, _MUTED)
+        first, last = figure.scale.limits
+        ramp = np.linspace(last, first, tile)[:, None]
+        image[top : top + tile, x : x + 7] = replace(figure.scale, missing=None)(ramp)
+        _write(image, f"{last:.3g}", (x + 11, top + 9), 11, _MUTED)
+        _write(image, f"{first:.3g}", (x + 11, top + tile), 11, _MUTED)
 
 
 def _draw_vectors(image: Image, vectors: Mapping[str, NDArray[np.float64]], box: _Box) -> None:
@@ -257,54 +261,25 @@ def _draw_vectors(image: Image, vectors: Mapping[str, NDArray[np.float64]], box:
 
 
 # --- numbers ----------------------------------------------------------------------------------
-class _Quantity(NamedTuple):
-    """A number of the task: its label, key in `info`, unit, and the value of a full bar."""
-
-    label: str
-    key: str
-    text: str
-    factor: float
-    full: float
-
-
-_QUANTITIES = (
-    _Quantity("Lateral error", "lateral_error", "{:.2f} mm", 1e3, 10.0),
-    _Quantity("Angular error", "angular_error", "{:.2f}\u00b0", 180 / math.pi, 20.0),
-    _Quantity("Contact force", "contact_force", "{:.1f} N", 1.0, MAX_SOCKET_FORCE),
-)
-
-
-def _draw_task(image: Image, info: Mapping[str, Any], x: int, y: int) -> None:
-    """Insertion depth, with a mark where it counts as inserted, errors and force."""
+def _draw_task(image: Image, info: Mapping[str, Any], words: PanelText, x: int, y: int) -> None:
+    """The task's numbers, each with a bar."""
     _write(image, "Task", (x, y + 11), 13, _MUTED)
     y += _TITLE + 4
-    connector = CONNECTORS.get(str(info.get("connector", "")))
-    if connector is not None and "insertion_depth" in info:
-        travel = connector.travel * 1e3
-        text = f"{{:.1f}} / {travel:.1f} mm"
-        depth = _Quantity("Insertion depth", "insertion_depth", text, 1e3, travel)
-        color = _GREEN if info.get("is_success", False) else _BLUE
-        _draw_quantity(image, depth, info, x, y, color)
-        mark = x + round(SUCCESS_FRACTION * _BAR_WIDTH)
-        image[y + 17 : y + 28, mark : mark + 2] = _TEXT
-    y += 38
-    for quantity in _QUANTITIES:
-        if quantity.key in info:
-            _draw_quantity(image, quantity, info, x, y, _AMBER)
-        y += 38
-
-
-def _draw_quantity(
-    image: Image, quantity: _Quantity, info: Mapping[str, Any], x: int, y: int, color: Color
-) -> None:
-    value = float(info[quantity.key]) * quantity.factor
     right = x + _BAR_WIDTH
-    _write(image, quantity.label, (x, y + 12), 13)
-    text = quantity.text.format(value).replace("-", _MINUS)
-    _write(image, text, (right, y + 12), 13, weight=600, align="right")
-    image[y + 20 : y + 25, x:right] = _TRACK
-    end = x + round(_part(value, quantity.full) * _BAR_WIDTH)
-    image[y + 20 : y + 25, x:end] = color
+    for bar in words.bars:
+        color = _AMBER
+        if bar.is_goal:
+            color = _GREEN if info.get("is_success", False) else _BLUE
+        _write(image, bar.label, (x, y + 12), 13)
+        text = bar.text.replace("-", _MINUS)
+        _write(image, text, (right, y + 12), 13, weight=600, align="right")
+        image[y + 20 : y + 25, x:right] = _TRACK
+        end = x + round(_part(bar.part, 1.0) * _BAR_WIDTH)
+        image[y + 20 : y + 25, x:end] = color
+        if bar.mark is not None:
+            mark = x + round(bar.mark * _BAR_WIDTH)
+            image[y + 17 : y + 28, mark : mark + 2] = _TEXT
+        y += 38
 
 
 def _draw_reward(image: Image, info: Mapping[str, Any], x: int, right: int, y: int) -> None:

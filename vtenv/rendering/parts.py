@@ -1,4 +1,4 @@
-"""The shapes that people see, finer than the physics' primitives but of the same dimensions.
+"""The shapes that people see, generated from the geoms of the scene and a connector's primitives.
 
 The near finger and the near half of the socket are glass, and the far half is cut along the
 plug's axis, so that the insertion is seen.
@@ -7,37 +7,37 @@ plug's axis, so that the insertion is seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from vtenv.rendering.surfaces import (
-    Opening,
     Surface,
     box_edges,
-    extrude,
+    flat,
     revolve,
-    rounded_rectangle,
-    section,
     slab,
-    thread,
+    solid,
     tube,
     turn,
 )
-from vtenv.tasks.insertion.connectors import (
-    BACK_GAP,
+from vtenv.tasks.insertion.connectors import BACK_GAP, Connector
+from vtenv.tasks.insertion.primitives import (
     CHAMFER_SLOPE,
     HOUSING_HALF_SIZE,
-    Connector,
+    Primitive,
+    bounds,
 )
 
 _EDGE = 0.00012
 """Half the width of the lines along the edges of glass, in [m]."""
-_COLLARS = {"aux": "gold", "pin": "black_plastic", "usb": "steel", "stud": "steel"}
-"""What the rim of each connector's socket is made of."""
+_RIM = 0.0016
+"""Width of the rim around a socket's mouth, in [m]."""
+_WIRES = ("red_wire", "yellow_wire", "green_wire", "blue_wire")
+"""Materials of the wires of a plug whose body has several parts, in turn."""
 
 
 class Part(NamedTuple):
@@ -48,7 +48,6 @@ class Part(NamedTuple):
     surface: Surface
 
 
-# --- hand -------------------------------------------------------------------------------------
 def hand_parts(spec: mujoco.MjSpec) -> Iterator[Part]:
     """Palm and fingers, around the geoms of the scene; the near finger is of glass."""
     palm = spec.geom("palm")
@@ -85,10 +84,26 @@ def _along(surface: Surface, axis: Sequence[float], at: NDArray[np.float64]) -> 
     return surface.placed(np.column_stack([x, y, np.cross(x, y)]), at)
 
 
-# --- plugs ------------------------------------------------------------------------------------
-def plug_parts(connector: Connector) -> Iterator[Part]:
-    """The plug, its cable, and what it is inserted with, in the plug's frame."""
-    yield from _PLUGS[connector.name](connector)
+def plug_parts(connector: Connector, scale: float) -> Iterator[Part]:
+    """The plug and its cable, in the plug's frame."""
+    for primitive in connector.body:
+        yield Part("plug", connector.style.body, _solid(primitive, 0.0012))
+    for primitive in connector.insert(scale):
+        yield Part("plug", connector.style.insert, _solid(primitive, 0.0003))
+    radius, back = connector.style.cable, -connector.body_size[0]
+    if radius and len(connector.body) > 1:
+        for index, primitive in enumerate(connector.body):
+            wire = _cable(back + 0.001, radius, primitive.pos[2])
+            yield Part("plug", _WIRES[index % len(_WIRES)], wire)
+    elif radius:
+        yield Part("plug", connector.style.body, _strain_relief(back + 0.0005, 0.010, 1.9 * radius))
+        yield Part("plug", connector.style.body, _cable(back - 0.009, radius))
+
+
+def _solid(primitive: Primitive, edge: float) -> Surface:
+    mat = np.empty(9)
+    mujoco.mju_quat2Mat(mat, np.array(primitive.quat))
+    return solid(primitive.kind, primitive.size, edge).placed(mat.reshape(3, 3), primitive.pos)
 
 
 def _cable(start: float, radius: float, z: float = 0.0) -> Surface:
@@ -98,8 +113,8 @@ def _cable(start: float, radius: float, z: float = 0.0) -> Surface:
     return tube(path, radius)
 
 
-def _boot(end: float, length: float, radius: float) -> Surface:
-    """Ribbed strain relief that ends inside the body at `end`."""
+def _strain_relief(end: float, length: float, radius: float) -> Surface:
+    """Ribbed sleeve of a cable that ends inside the body at `end`."""
     profile = [(end - length, radius * 0.72)]
     pitch = length / 4.6
     for k in range(4):
@@ -109,142 +124,71 @@ def _boot(end: float, length: float, radius: float) -> Surface:
     return revolve([*profile, (end, radius)])
 
 
-def _aux_plug(connector: Connector) -> Iterator[Part]:
-    length, diameter, _ = connector.body_size
-    body, travel = diameter / 2, connector.travel
-    barrel = [
-        (-length, body * 0.80),
-        (-length + 0.0005, body * 0.90),
-        (-length + 0.0040, body * 0.98),
-        (-length + 0.0041, body * 0.93),
-        (-length + 0.0047, body * 0.93),
-        (-length + 0.0048, body),
-        (-0.0009, body),
-        (-0.0003, body * 0.95),
-        (0.0, body * 0.86),
-    ]
-    yield Part("plug", "black_plastic", revolve(barrel))
-    yield Part("plug", "black_plastic", _boot(-length + 0.0005, 0.010, 0.0030))
-    yield Part("plug", "black_plastic", _cable(-length - 0.009, 0.0016))
-    (insert,) = connector.plug["insert_capsules"]
-    radius = insert.size[0]
-    # Sleeve, ring and tip, with the neck that the jack's spring holds.
-    yield Part("plug", "gold", revolve([(-0.0005, radius), (travel - 0.0092, radius)]))
-    yield Part("plug", "gold", revolve([(travel - 0.0084, radius), (travel - 0.0054, radius)]))
-    tip = [(0.0046, 1), (0.0036, 1), (0.0030, 0.68), (0.0026, 0.64), (0.0019, 0.92)]
-    tip += [(0.0014, 0.92), (0.0004, 0.40), (0.0, 0.12)]
-    yield Part("plug", "gold", revolve([(travel - x, radius * r) for x, r in tip]))
-    insulation = [(travel - 0.0094, radius * 0.97), (travel - 0.0044, radius * 0.97)]
-    yield Part("plug", "black_plastic", revolve(insulation))
+def outline(
+    primitives: Sequence[Primitive], angles: ArrayLike, margin: float
+) -> NDArray[np.float64]:
+    """Distance from the axis to the convex outline of primitives seen along x, grown by a margin.
 
-
-def _pin_plug(connector: Connector) -> Iterator[Part]:
-    length, width, height = connector.body_size
-    ribs, posts = connector.plug["body_boxes"], connector.plug["insert_capsules"]
-    wires = ("red_wire", "yellow_wire", "green_wire", "blue_wire")
-    half = height / len(posts) / 2
-    for rib, post, wire in zip(ribs, posts, wires, strict=True):
-        z, post_z, side = rib.pos[2], post.pos[2], post.size[0]
-        housing = slab((length / 2, width / 2, half - 0.00006), (-length / 2, 0, z), 0.0003)
-        yield Part("plug", "black_plastic", housing)
-        window = slab((0.0014, 0.00004, 0.00035), (-0.0045, -width / 2, z), 0.00003)
-        yield Part("plug", "gold", window)
-        square = rounded_rectangle(side, side, side * 0.15, 1)
-        stations = ((-0.002, 1.0), (connector.travel - 0.0009, 1.0), (connector.travel, 0.35))
-        shape = extrude([(x, square * scale + [0, post_z]) for x, scale in stations])
-        yield Part("plug", "gold", shape)
-        yield Part("plug", wire, _cable(-length + 0.001, 0.0007, z))
-
-
-def _usb_plug(connector: Connector) -> Iterator[Part]:
-    length, width, height = connector.body_size
-    body = slab((length / 2, width / 2, height / 2), (-length / 2, 0, 0), 0.0012, 0.0018)
-    yield Part("plug", "white_plastic", body)
-    yield Part("plug", "white_plastic", _boot(-length + 0.0005, 0.0105, 0.0033))
-    yield Part("plug", "white_plastic", _cable(-length - 0.009, 0.0019))
-    (shell,) = connector.plug["insert_box"]
-    _, half_y, half_z = shell.size
-    start, end = -0.0005, connector.travel
-    shape = slab(((end - start) / 2, half_y, half_z), ((end + start) / 2, 0, 0), 0.0006, 0.0005)
-    yield Part("plug", "steel", shape)
-    for z in (half_z, -half_z):
-        for y in (-0.0025, 0.0025):
-            hole = slab((0.00115, 0.00115, 0.00006), (0.0062, y, z), 0.00004)
-            yield Part("plug", "black_plastic", hole)
-    seam = slab((end / 2 - 0.0005, 0.00008, 0.00004), (end / 2, 0, -half_z), 0.00003)
-    yield Part("plug", "black_plastic", seam)
-
-
-def _stud_plug(connector: Connector) -> Iterator[Part]:
-    length, diameter, _ = connector.body_size
-    radius = diameter / 2
-    bevel = radius * 0.14
-    shank = [(-length, radius - bevel), (-length + bevel, radius), (-bevel, radius)]
-    shank += [(0.0, radius - bevel)]
-    yield Part("plug", "dark_steel", revolve(shank))
-    (insert,) = connector.plug["insert_capsules"]
-    major, pitch = insert.size[0], 0.001  # M6, ISO 261
-    spiral = thread(-0.0005, connector.travel, major, major - 0.61 * pitch, pitch)
-    yield Part("plug", "steel", spiral)
-
-
-_PLUGS: dict[str, Callable[[Connector], Iterator[Part]]] = {
-    "aux": _aux_plug,
-    "pin": _pin_plug,
-    "usb": _usb_plug,
-    "stud": _stud_plug,
-}
-
-
-# --- socket -----------------------------------------------------------------------------------
-def opening(connector: Connector, clearance: float) -> Opening:
-    """Outline of a socket's hole behind its lead-in: what is inserted, and the clearance."""
-    if "insert_box" in connector.plug:
-        _, half_y, half_z = connector.plug["insert_box"][0].size
-        return Opening(half_y + clearance, half_z + clearance)
-    inserts = connector.plug["insert_capsules"]
-    half_y, half_z = (max(abs(p.pos[a]) + p.size[0] for p in inserts) for a in (1, 2))
-    return Opening(half_y + clearance, half_z + clearance, round=len(inserts) == 1)
+    Args:
+        primitives: The primitives, around the axis.
+        angles: About the axis, from +y towards +z, (A,), in [rad].
+        margin: By how much it is grown, in [m]; corners become round.
+    """
+    turns = np.arange(72) * 2 * math.pi / 72
+    normals = np.column_stack([np.zeros(72), np.cos(turns), np.sin(turns)])
+    reach = np.max([primitive.support(normals) for primitive in primitives], axis=0) + margin
+    along = np.cos(np.asarray(angles)[:, None] - turns)
+    return np.where(along > 1e-6, reach / np.maximum(along, 1e-6), np.inf).min(axis=1)
 
 
 def socket_parts(
-    spec: mujoco.MjSpec, connector: Connector, clearance: float, lead_in: float
+    spec: mujoco.MjSpec, connector: Connector, clearance: float, lead_in: float, scale: float
 ) -> Iterator[Part]:
-    """The housing around its hole, its near half of glass."""
-    hole = opening(connector, clearance)
-    mouth = hole.grown(lead_in)
-    collar = mouth.grown(0.0016)
+    """The housing around a hole of the insert's outline, its near half of glass."""
+    insert = connector.insert(scale)
     depth = connector.travel + BACK_GAP
     chamfer = min(CHAMFER_SLOPE * lead_in, depth / 2)
     half_x, half_y, half_z = HOUSING_HALF_SIZE
-    end, edge = 2 * half_x, 0.0010
-    outside, point = Opening(half_y, half_z), Opening(1e-6, 1e-6, hole.round)
-    bevel = [(edge, 0.0), (edge * 0.3, edge * 0.3), (0.0, edge)]
-    shell = [(0.0, collar)]
-    shell += [(x, outside.grown(-inset)) for x, inset in reversed(bevel)]
-    shell += [(end - x, outside.grown(-inset)) for x, inset in bevel]
-    shell += [(end, point)]
-    bore = [(depth, point), (depth, hole), (chamfer, hole)]
-    if lead_in > 0:
-        bore.append((0.0, mouth))
-    quarter = math.pi / 2
-    for near, start, stop in ((False, -quarter, quarter), (True, quarter, 3 * quarter)):
-        for profile, material in (
-            (shell, "block"),
-            ([(0.0, mouth), (0.0, collar)], _COLLARS[connector.name]),
-            (bore, "bore"),
+    end, quarter = 2 * half_x, math.pi / 2
+    corner = math.atan2(half_z, half_y)
+    for near in (False, True):
+        middle = 2 * quarter if near else 0.0
+        angles = np.sort([*np.linspace(-quarter, quarter, 73), -corner, corner]) + middle
+        hole, mouth, rim = (
+            outline(insert, angles, margin)
+            for margin in (clearance, clearance + lead_in, clearance + lead_in + _RIM)
+        )
+        cos, sin = np.abs(np.cos(angles)), np.abs(np.sin(angles))
+        side = np.minimum(half_y / np.maximum(cos, 1e-9), half_z / np.maximum(sin, 1e-9))
+        point = np.full(len(angles), 1e-6)
+        for material, profile in (
+            ("block", [(0.0, rim), (0.0, side), (end, side), (end, point)]),
+            (connector.style.insert, [(0.0, mouth), (0.0, rim)]),
+            ("bore", [(depth, point), (depth, hole), (chamfer, hole), (0.0, mouth)]),
         ):
-            yield Part("socket", "glass" if near else material, turn(profile, start, stop))
-    lower = [(x, outline.half_z) for x, outline in reversed(bore)] + [(end, 1e-6)]
-    upper = [(x, outline.half_z) for x, outline in shell[1:-1]]
-    yield Part("socket", "cut", section(lower, upper))
+            yield Part("socket", "glass" if near else material, turn(profile, angles))
+    sections = []
+    for sign, angle in ((1, quarter), (-1, -quarter)):
+        hole, mouth = (outline(insert, [angle], m)[0] for m in (clearance, clearance + lead_in))
+        for a, b, low, high in (
+            (0.0, chamfer, mouth, hole),
+            (chamfer, depth, hole, hole),
+            (depth, end, 0.0, 0.0),
+        ):
+            corners = [(a, 0, low), (b, 0, high), (b, 0, half_z), (a, 0, half_z)]
+            sections.append([(x, y, sign * z) for x, y, z in corners][::sign])
+    yield Part("socket", "cut", flat(sections))
     near_half = (half_x, half_y / 2, half_z)
     yield Part("socket", "glass_edge", box_edges(near_half, (half_x, -half_y / 2, 0), _EDGE))
 
-    for divider in connector.socket(clearance, lead_in).get("dividers", []):
-        radius, width = divider.size[0], mouth.half_y / 2
-        shape = slab((depth / 2, width, radius), (depth / 2, width, divider.pos[2]), radius * 0.9)
-        yield Part("socket", "black_plastic", shape)
+    for wall in connector.shape(clearance, lead_in, scale).walls:
+        low, high = bounds([wall])
+        y, z = wall.pos[1:]
+        if low[0] < depth / 2 and math.hypot(y, z) < outline(insert, [math.atan2(z, y)], 0.0)[0]:
+            low[1] = 0.0  # what divides the hole, cut as its housing is
+            size = ((high - low) / 2).tolist()
+            divider = slab(size, ((high + low) / 2).tolist(), 0.9 * min(size))
+            yield Part("socket", "black_plastic", divider)
     stand = spec.geom("pedestal")
     height = 0.04
     column = slab((stand.size[0], stand.size[1], height), (half_x, 0, -half_z - height), 0.001)

@@ -13,14 +13,12 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from vtenv.rendering.decor import build_render_spec, show_connector
 from vtenv.rendering.opengl import Canvas, Window, has_display, opengl_backend
 from vtenv.rendering.panel import draw_panel
+from vtenv.sensing.cpu import Poses, RayCamera
 from vtenv.simulation import Simulation
-from vtenv.state import PhysicsState
-from vtenv.tasks.insertion.config import VTInsertConfig
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
-from vtenv.tasks.insertion.scene import SUBSTEPS, TIMESTEP
+from vtenv.tasks import Task
+from vtenv.world_model import Snapshot
 
 __all__ = [
     "IMAGE_SIZE",
@@ -39,7 +37,7 @@ __all__ = [
 
 RENDER_MODES = ("rgb_array", "human", "depth_array", "sensors")
 """The closed set of render modes."""
-RENDER_FPS = round(1 / (TIMESTEP * SUBSTEPS))
+RENDER_FPS = 50
 """Pictures a second of real time: one a control step."""
 
 IMAGE_SIZE = (640, 480)
@@ -66,12 +64,12 @@ class Renderer(Protocol):
         """Release windows and memory; may be called twice."""
 
 
-def make_renderer(render_mode: str | None, config: VTInsertConfig) -> Renderer | None:
+def make_renderer(render_mode: str | None, task: Task) -> Renderer | None:
     """Make the renderer of a mode; loads no OpenGL.
 
     Args:
         render_mode: One of `RENDER_MODES`, or None for no renderer.
-        config: The settings of the environment to draw.
+        task: The task whose worlds to draw.
 
     Raises:
         ValueError: If there is no such mode; lists those there are.
@@ -84,18 +82,43 @@ def make_renderer(render_mode: str | None, config: VTInsertConfig) -> Renderer |
             f"{', '.join(RENDER_MODES)}, or None"
         )
     if render_mode == "rgb_array":
-        return PictureRenderer(config)
+        return PictureRenderer(task)
     if render_mode == "human":
-        return WindowRenderer(config)
-    return DepthRenderer() if render_mode == "depth_array" else PanelRenderer()
+        return WindowRenderer(task)
+    return DepthRenderer(task) if render_mode == "depth_array" else PanelRenderer()
 
 
 class DepthRenderer:
-    """What the overhead camera would see without noise, (H, W), float32, [m]."""
+    """What the overhead camera would see without noise, (H, W), float32, [m].
+
+    Args:
+        task: The task whose worlds to draw.
+    """
+
+    def __init__(self, task: Task) -> None:
+        models = task.world_model.models
+        self._models = models
+        self._data = [mujoco.MjData(model) for model in models]
+        self._task = task
 
     def render(self, simulation: Simulation, world: int) -> NDArray[np.float32]:
         """Cast the overhead camera's rays."""
-        return np.asarray(simulation.engine.render_depth(world), np.float32)
+        state = simulation.engine.snapshot(world)
+        model, data = self._models[state.variant], self._data[state.variant]
+        data.qpos[:] = state.qpos
+        data.mocap_pos[:], data.mocap_quat[:] = state.mocap_pos, state.mocap_quat
+        mujoco.mj_kinematics(model, data)
+        poses = Poses(
+            np.array([state.variant]),
+            data.geom_xpos[None],
+            data.geom_xmat[None],
+            state.cam_pos[None],
+            state.cam_mat[None],
+        )
+        rays = RayCamera(self._task.world_model, "overhead", poses)
+        image = np.empty(rays.shape, np.float32)
+        rays.cast(np.zeros(1, np.int64), image)
+        return image[0, 0]
 
     def close(self) -> None:
         """Hold nothing, release nothing."""
@@ -106,9 +129,9 @@ class PanelRenderer:
 
     def render(self, simulation: Simulation, world: int) -> NDArray[np.uint8]:
         """Draw the panel of the last observation."""
-        return draw_panel(
-            *simulation.told(world),
-        )
+        observation, info = simulation.last_of(world)
+        task = simulation.task
+        return draw_panel(observation, info, task.config.modalities, task.panel(info))
 
     def close(self) -> None:
         """Hold nothing, release nothing."""
@@ -122,16 +145,17 @@ class PosedScene:
         data: Its data; poses only.
     """
 
-    def __init__(self, config: VTInsertConfig) -> None:
-        self.model = build_render_spec(config.scene, config.connectors).compile()
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self.model = task.render_spec().compile()
         self.data = mujoco.MjData(self.model)
         self._shown = -1
 
-    def pose(self, state: PhysicsState) -> None:
-        """Take over a world's connector and poses."""
-        if state.connector != self._shown:
-            show_connector(self.model, CONNECTOR_NAMES[state.connector])
-            self._shown = state.connector
+    def pose(self, state: Snapshot) -> None:
+        """Take over a world's variant and poses."""
+        if state.variant != self._shown:
+            self._task.show_variant(self.model, state.variant)
+            self._shown = state.variant
         self.data.qpos[:] = state.qpos
         self.data.mocap_pos[:] = state.mocap_pos
         self.data.mocap_quat[:] = state.mocap_quat
@@ -151,18 +175,18 @@ class PictureRenderer:
     """Third-person pictures, (H, W, 3), uint8, drawn off screen.
 
     Args:
-        config: The settings of the environment to draw.
+        task: The task whose worlds to draw.
         size: Width and height of a picture, in pixels.
         samples: Pictures averaged into one; more make smoother edges and softer shadows.
     """
 
     def __init__(
         self,
-        config: VTInsertConfig,
+        task: Task,
         size: tuple[int, int] = IMAGE_SIZE,
         samples: int = _SAMPLES,
     ) -> None:
-        self._config = config
+        self._task = task
         self._size = size
         self._samples = samples
         self._scene: PosedScene | None = None
@@ -173,11 +197,12 @@ class PictureRenderer:
 
         Raises:
             DependencyNotInstalled: If OpenGL cannot be used; says what to install.
+            RuntimeError: If the process was forked from one that has drawn; says what to do.
         """
         if self._scene is None or self._canvas is None:
-            self._scene = PosedScene(self._config)
+            self._scene = PosedScene(self._task)
             self._canvas = Canvas(self._scene.model, self._size, self._samples)
-        self._scene.pose(simulation.engine.physics(world))
+        self._scene.pose(simulation.engine.snapshot(world))
         camera = mujoco.MjvCamera()
         self._scene.frame(camera)
         return self._canvas.draw(self._scene.data, camera)
@@ -193,11 +218,11 @@ class WindowRenderer:
     """MuJoCo's interactive viewer, in real time.
 
     Args:
-        config: The settings of the environment to draw.
+        task: The task whose worlds to draw.
     """
 
-    def __init__(self, config: VTInsertConfig) -> None:
-        self._config = config
+    def __init__(self, task: Task) -> None:
+        self._task = task
         self._scene: PosedScene | None = None
         self._window: Window | None = None
         self._due = 0.0
@@ -207,10 +232,11 @@ class WindowRenderer:
 
         Raises:
             DependencyNotInstalled: If there is no display; says what to do.
+            RuntimeError: If the process was forked from one that has drawn; says what to do.
         """
-        state = simulation.engine.physics(world)
+        state = simulation.engine.snapshot(world)
         if self._scene is None:
-            self._scene = PosedScene(self._config)
+            self._scene = PosedScene(self._task)
             self._scene.model.vis.quality.shadowsize = _WINDOW_SHADOWS
             self._scene.pose(state)
             self._window = Window(self._scene.model, self._scene.data)

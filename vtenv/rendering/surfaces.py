@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise, product
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -150,29 +150,6 @@ def revolve(profile: Sequence[tuple[float, float]], segments: int = 32) -> Surfa
     return loft(rings)
 
 
-def thread(
-    start: float, end: float, major: float, minor: float, pitch: float, segments: int = 24
-) -> Surface:
-    """Right-handed V thread about the x axis, running out in a chamfer at its end.
-
-    Args:
-        start: Where the thread starts along x.
-        end: Where it ends.
-        major: Radius of the crests.
-        minor: Radius of the roots.
-        pitch: Advance of one turn.
-        segments: Points of one turn.
-    """
-    x = np.linspace(start, end, round((end - start) / pitch * 10))
-    angle = np.arange(segments) * 2 * math.pi / segments
-    phase = (x[:, None] / pitch - angle / (2 * math.pi)) % 1.0
-    height = np.clip(np.abs(phase - 0.5) * 2.5 - 0.25, 0.0, 1.0)  # flat crests and roots
-    chamfer = minor * 0.93 + (end - x)[:, None]
-    radius = np.minimum(minor + (major - minor) * height, chamfer)
-    along = np.broadcast_to(x[:, None], radius.shape)
-    return loft(np.stack([along, radius * np.cos(angle), radius * np.sin(angle)], axis=-1))
-
-
 def extrude(stations: Sequence[tuple[float, Points]]) -> Surface:
     """Skin over contours of as many points each, at ascending positions along x."""
     return loft([np.column_stack([np.full(len(c), x), c]) for x, c in stations])
@@ -248,79 +225,48 @@ def tube(path: ArrayLike, radius: float, segments: int = 12) -> Surface:
     return loft(path[:, None] + radius * (cos * side[:, None] + sin * up[:, None]))
 
 
-class Opening(NamedTuple):
-    """Outline around an axis: a circle of radius `half_y`, or a rectangle."""
-
-    half_y: float
-    half_z: float
-    round: bool = False
-
-    def grown(self, margin: float) -> Opening:
-        """The outline, wider by `margin` on each side."""
-        return Opening(self.half_y + margin, self.half_z + margin, self.round)
-
-    def corners(self) -> Points:
-        """Angles of its corners about the axis, from +y towards +z."""
-        angle = math.atan2(self.half_z, self.half_y)
-        return np.array([] if self.round else [angle, math.pi - angle, -angle, angle - math.pi])
-
-    def radius(self, angle: Points) -> Points:
-        """Distance of the outline from the axis at each angle."""
-        if self.round:
-            return np.full(angle.shape, self.half_y)
-        cos, sin = np.abs(np.cos(angle)), np.abs(np.sin(angle))
-        return np.minimum(self.half_y / np.maximum(cos, 1e-9), self.half_z / np.maximum(sin, 1e-9))
-
-
-Station = tuple[float, Opening]
-"""Position along x and the outline there."""
-
-
-def turn(stations: Sequence[Station], start: float, end: float) -> Surface:
-    """Skin over the outlines at stations along x, over a range of angles about the axis.
+def turn(stations: Sequence[tuple[float, Points]], angles: Points) -> Surface:
+    """Skin over outlines at stations along x, over a range of angles about the axis.
 
     The skin faces left of the way its profile goes in the plane of x and the radius: outwards
     where that goes along +x, to the axis where it goes back.
 
     Args:
-        stations: The profile.
-        start: First angle, in [rad], from +y towards +z.
-        end: Last angle.
+        stations: Positions along x, and distances from the axis there at each angle, (A,).
+        angles: Ascending, (A,), in [rad], from +y towards +z.
     """
-    corners = np.concatenate([outline.corners() for _, outline in stations])
-    corners = start + (corners - start) % (2 * math.pi)
-    angles = np.concatenate([np.linspace(start, end, 25), corners[corners < end]])
-    angles = np.unique(np.round(angles, 9))
     circle = np.column_stack([np.cos(angles), np.sin(angles)])
-    rings = []
-    for x, outline in stations:
-        contour = circle * outline.radius(angles)[:, None]
-        rings.append(np.column_stack([np.full(len(angles), x), contour]))
+    rings = [
+        np.column_stack([np.full(len(angles), x), circle * np.reshape(radius, (-1, 1))])
+        for x, radius in stations
+    ]
     return loft(rings, closed=False, caps=False)
 
 
-def section(lower: Sequence[tuple[float, float]], upper: Sequence[tuple[float, float]]) -> Surface:
-    """Flat face in the plane of x and z, seen from -y, on both sides of the axis.
+def flat(corners: ArrayLike) -> Surface:
+    """Quadrilaterals, (Q, 4, 3), in the plane of x and z; texture coordinates are those in [cm]."""
+    points = np.asarray(corners, np.float64).reshape(-1, 3)
+    first = np.arange(0, len(points), 4)
+    faces = np.concatenate([first[:, None] + [0, 1, 2], first[:, None] + [0, 2, 3]])
+    return shade(points, faces, points[:, [0, 2]] * 100)
+
+
+def solid(kind: str, size: Sequence[float], edge: float) -> Surface:
+    """A primitive in its own frame, its edges rounded.
 
     Args:
-        lower: Its inner edge: positions along x, ascending, and distances from the axis there.
-        upper: Its outer edge.
-
-    Returns:
-        The face; its texture coordinates are x and z in [cm].
+        kind: "box", "capsule" or "cylinder".
+        size: As of `vtenv.tasks.insertion.primitives.Primitive`.
+        edge: Radius of its edges, in [m], at most.
     """
-    low, high = np.asarray(lower), np.asarray(upper)
-    x = np.unique(np.concatenate([low[:, 0], high[:, 0]]))
-    points: list[tuple[float, float, float]] = []
-    faces = []
-    for a, b in pairwise(x):
-        # The piece of the inner edge between a and b: at its steps x alone does not tell.
-        k = np.searchsorted(low[:, 0], (a + b) / 2)
-        l0, l1 = np.interp([a, b], low[k - 1 : k + 1, 0], low[k - 1 : k + 1, 1])
-        h0, h1 = np.interp([a, b], high[:, 0], high[:, 1])
-        for sign in (1, -1):
-            n = len(points)
-            points += [(a, 0, sign * l0), (b, 0, sign * l1), (b, 0, sign * h1), (a, 0, sign * h0)]
-            faces += [[n, n + 1, n + 2][::sign], [n, n + 2, n + 3][::sign]]
-    array = np.asarray(points)
-    return shade(array, faces, array[:, [0, 2]] * 100)
+    edge = min(edge, 0.45 * min(size))
+    if kind == "box":
+        return slab(size, edge=edge)
+    radius, half = size
+    edge = radius if kind == "capsule" else edge
+    start = half if kind == "capsule" else half - edge
+    turns = np.linspace(0.0, math.pi / 2, 7)
+    end = [(start + edge * math.sin(t), radius - edge * (1 - math.cos(t)) + 1e-7) for t in turns]
+    along_z = np.roll(np.eye(3), 1, axis=1)
+    profile = [*((-x, r) for x, r in reversed(end)), *end]
+    return revolve(profile).placed(along_z, (0.0, 0.0, 0.0))

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtenv.jit import jit
-from vtenv.tasks.insertion.scene import CAMERA_HEIGHT, GEL_THICKNESS
 
 CONTACT_THRESHOLD_MM = 0.05
 """Indentation from which the gel counts as touched, in [mm]."""
@@ -20,9 +19,6 @@ DEPTH_EDGE = 0.005
 NOISE_SUM_MEAN, NOISE_SUM_DEVIATION = 131070, 37837.2
 """Mean and standard deviation of the sum of four uniform 16-bit numbers."""
 
-_GEL_THICKNESS_MM = np.float32(GEL_THICKNESS * 1e3)
-_THRESHOLD_MM = np.float32(CONTACT_THRESHOLD_MM)
-_NOISE_DISTANCE = np.float32(CAMERA_HEIGHT)
 _ZERO, _ONE, _MAX_DEPTH = np.float32(0.0), np.float32(1.0), np.float32(MAX_DEPTH)
 _EDGE = np.float32(DEPTH_EDGE)
 _SUM_MEAN, _SUM_SCALE = np.int64(NOISE_SUM_MEAN), np.float32(1 / NOISE_SUM_DEVIATION)
@@ -32,6 +28,8 @@ _SUM_MEAN, _SUM_SCALE = np.int64(NOISE_SUM_MEAN), np.float32(1 / NOISE_SUM_DEVIA
 def gel_images(
     worlds: NDArray[np.int64],
     distance: NDArray[np.float32],
+    thickness_mm: np.float32,
+    threshold_mm: np.float32,
     gel: NDArray[np.float32],
     contact: NDArray[np.uint8],
 ) -> None:
@@ -41,6 +39,8 @@ def gel_images(
         worlds: Which worlds to do, int64.
         distance: Planar depth from the back of the gel, (N, 2, H, W), float32, [m];
             infinity for nothing.
+        thickness_mm: Thickness of the gel, float32, [mm]; no indentation is deeper.
+        threshold_mm: Indentation from which the gel counts as touched, float32, [mm].
         gel: Filled with the indentation, (N, 2, H, W), float32, [mm], from 0 to the gel's
             thickness.
         contact: Filled with the mask, (N, 2, H, W), uint8.
@@ -54,10 +54,10 @@ def gel_images(
             for row in range(height):
                 for column in range(width):
                     seen = distance[world, finger, row, column]
-                    pressed = _GEL_THICKNESS_MM - seen * np.float32(1e3)
-                    pressed = min(max(pressed, _ZERO), _GEL_THICKNESS_MM)
+                    pressed = thickness_mm - seen * np.float32(1e3)
+                    pressed = min(max(pressed, _ZERO), thickness_mm)
                     gel[world, finger, row, column] = pressed
-                    contact[world, finger, row, column] = pressed > _THRESHOLD_MM
+                    contact[world, finger, row, column] = pressed > threshold_mm
 
 
 @jit()
@@ -79,6 +79,7 @@ def depth_images(
     depth: NDArray[np.float32],
     seeds: NDArray[np.uint64],
     noise_mm: NDArray[np.float64],
+    noise_distance: np.float32,
     dropout: float,
     quantization_mm: float,
     out: NDArray[np.float32],
@@ -92,9 +93,13 @@ def depth_images(
         worlds: Which worlds to do, int64.
         depth: True planar depth, (N, H, W), float32, [m]; infinity where nothing is hit.
         seeds: Seed of each world's noise, (N,), uint64.
-        noise_mm: As in `DepthNoiseConfig`, for each world, (N,), float64.
-        dropout: As in `DepthNoiseConfig`.
-        quantization_mm: As in `DepthNoiseConfig`.
+        noise_mm: Standard deviation of each pixel's noise at `noise_distance`, for each world,
+            (N,), float64; it grows with the square of the distance, as in stereo and
+            structured-light cameras.
+        noise_distance: float32, [m].
+        dropout: Probability that a pixel on a depth edge (a step of over `DEPTH_EDGE` to one of
+            its four neighbours) is lost and reads 0, 0 to 1.
+        quantization_mm: Step to which depth is rounded; 0 for none.
         out: Filled with the images, (N, H, W), float32, [m], within [0, `MAX_DEPTH`]; 0 where
             there is no return.
     """
@@ -103,7 +108,7 @@ def depth_images(
     for world in worlds:
         true, image, seed = depth[world], out[world], seeds[world]
         scale = np.float32(noise_mm[world] * 1e-3)
-        scale = scale / (_NOISE_DISTANCE * _NOISE_DISTANCE) * _SUM_SCALE
+        scale = scale / (noise_distance * noise_distance) * _SUM_SCALE
         for row in range(height):
             for column in range(width):
                 z = true[row, column]

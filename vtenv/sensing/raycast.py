@@ -85,7 +85,8 @@ def _bounds(
     half: NDArray[np.float64],
     camera_pos: NDArray[np.float64],
     camera_mat: NDArray[np.float64],
-    extent: float,
+    extent_u: float,
+    extent_v: float,
     perspective: bool,
 ) -> tuple[float, float, float, float]:
     """Rectangle [-1, 1]^2 of the image that a geom's oriented box covers; all if unsure."""
@@ -99,14 +100,14 @@ def _bounds(
         d2 = pos[2] + mat[6] * x + mat[7] * y + mat[8] * z - camera_pos[2]
         u = camera_mat[0] * d0 + camera_mat[3] * d1 + camera_mat[6] * d2
         v = camera_mat[1] * d0 + camera_mat[4] * d1 + camera_mat[7] * d2
-        scale = extent
+        scale_u, scale_v = extent_u, extent_v
         if perspective:
             depth = -(camera_mat[2] * d0 + camera_mat[5] * d1 + camera_mat[8] * d2)
             if depth < 1e-6:
                 return -1.0, 1.0, -1.0, 1.0
-            scale = extent * depth
-        low_u, high_u = min(low_u, u / scale), max(high_u, u / scale)
-        low_v, high_v = min(low_v, v / scale), max(high_v, v / scale)
+            scale_u, scale_v = extent_u * depth, extent_v * depth
+        low_u, high_u = min(low_u, u / scale_u), max(high_u, u / scale_u)
+        low_v, high_v = min(low_v, v / scale_v), max(high_v, v / scale_v)
     return low_u, high_u, low_v, high_v
 
 
@@ -241,7 +242,8 @@ def cast_depth(
     geom_mat: NDArray[np.float64],
     camera_pos: NDArray[np.float64],
     camera_mat: NDArray[np.float64],
-    extent: float,
+    extent_u: float,
+    extent_v: float,
     perspective: bool,
     out: NDArray[np.float32],
 ) -> None:
@@ -258,7 +260,8 @@ def cast_depth(
         geom_mat: Orientations of all geoms, shape (N, ngeom, 9), float64.
         camera_pos: Positions of C cameras, shape (N, C, 3), float64, [m].
         camera_mat: Orientations of the cameras, shape (N, C, 9), float64.
-        extent: Half the image's side: a tangent if `perspective`, else in [m].
+        extent_u: Half the image's width: a tangent if `perspective`, else in [m].
+        extent_v: Half the image's height, likewise.
         perspective: Whether rays start at one point or run in parallel.
         out: Depth images, shape (N, C, H, W), float32, [m].
     """
@@ -286,7 +289,7 @@ def cast_depth(
                         half[0] = half[1] = size[0]
                         half[2] = size[1] + (size[0] if kind == _CAPSULE else 0.0)
                     low_u, high_u, low_v, high_v = _bounds(
-                        pos, mat, half, eye, eye_mat, extent, perspective
+                        pos, mat, half, eye, eye_mat, extent_u, extent_v, perspective
                     )
                     rows = _pixel_range(-high_v, -low_v, height)
                     columns = _pixel_range(low_u, high_u, width)
@@ -302,7 +305,7 @@ def cast_depth(
                         for k in range(3):
                             product += mat[3 * k + i] * eye_mat[3 * k + j]
                         relative[i, j] = product
-                    by_u[i], by_v[i] = relative[i, 0] * extent, relative[i, 1] * extent
+                    by_u[i], by_v[i] = relative[i, 0] * extent_u, relative[i, 1] * extent_v
                     way[i] = -relative[i, 2]
                 if perspective:
                     _draw(kind, size, origin, zero, zero, way, by_u, by_v, rows, columns, image)

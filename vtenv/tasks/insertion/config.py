@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self, TypeVar
 
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+import numpy as np
+
+from vtenv.arrays import Array
+from vtenv.modalities import IMAGE_MODALITIES, Modality, choose_modalities
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, Connector, get_connectors
+from vtenv.tasks.insertion.modalities import PROPRIO, STATE
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
-from vtenv.validation import Range, checked_range, is_number, require
-
-MODALITIES = ("depth", "contact", "gel", "proprio", "state")
-"""The closed set of modalities, in the order they appear in an observation."""
+from vtenv.validation import Range, as_number, checked_range, require
 
 REWARDS = ("dense", "sparse")
-"""The closed set of reward functions."""
+"""Reward functions by name; a callable is one's own."""
+
+Reward = str | Callable[[Mapping[str, Array]], Array]
+"""A name of `REWARDS`, or a function of the terms of the dense reward, weighted, (N,) each."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -75,209 +83,167 @@ _LIMITS: dict[str, Range] = {
 }
 
 
-@dataclass(frozen=True)
-class SceneConfig:
-    """What the simulated scene is built from.
-
-    Raises:
-        ValueError: If a value is out of its range; names the value and the range.
-    """
-
-    clearance_mm: float = 0.4
-    """Room between plug and socket on each side, 0.1 to 2."""
-    lead_in_mm: float = 1.0
-    """Width of the chamfer around the socket's mouth, 0 to 2."""
-    image_size: int = 64
-    """Rows and columns of the overhead depth image, 8 to 512."""
-    contact_size: int = 64
-    """Rows and columns of each finger's gel and contact images, 8 to 512."""
-    connector_scale: float = 1.0
-    """Size of what is inserted, and of its hole, across the axis; 0.8 to 1.2 of the standard's.
-    Lengths, the held body, the clearance and the lead-in stay."""
-
-    def __post_init__(self) -> None:
-        for name, low, high, unit in (
-            ("clearance_mm", 0.1, 2.0, "a number of millimetres"),
-            ("lead_in_mm", 0.0, 2.0, "a number of millimetres"),
-            ("connector_scale", 0.8, 1.2, "a number"),
-        ):
-            given = getattr(self, name)
-            valid = is_number(given) and low <= given <= high
-            require(valid, name, given, f"{unit} from {low:g} to {high:g}")
-            object.__setattr__(self, name, float(given))
-        for name in ("image_size", "contact_size"):
-            given = getattr(self, name)
-            require(
-                isinstance(given, int) and not isinstance(given, bool) and 8 <= given <= 512,
-                name,
-                given,
-                "a whole number of pixels from 8 to 512",
-            )
+MODALITIES = {**IMAGE_MODALITIES, PROPRIO.key: PROPRIO, STATE.key: STATE}
+"""What can be observed, by key, in the order of an observation."""
 
 
 @dataclass(frozen=True)
-class DepthNoiseConfig:
-    """Noise of the overhead depth camera; every part is off at zero.
-
-    Attributes:
-        noise_mm: Standard deviation of zero-mean Gaussian noise of each pixel at 0.35 m, the
-            distance of the hand; it grows with the square of the distance, as in stereo and
-            structured-light cameras.
-        dropout: Probability that a pixel on a depth edge (a step of over 5 mm to one of its
-            four neighbours) is lost and reads 0, 0 to 1.
-        quantization_mm: Step to which depth is rounded.
-    """
-
-    noise_mm: float = 1.0
-    dropout: float = 0.0
-    quantization_mm: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, argument, high, unit in (
-            ("noise_mm", "depth_noise_mm", 50.0, "a number of millimetres"),
-            ("dropout", "depth_dropout", 1.0, "a probability"),
-            ("quantization_mm", "depth_quantization_mm", 50.0, "a number of millimetres"),
-        ):
-            given = getattr(self, name)
-            require(
-                is_number(given) and 0 <= given <= high, argument, given, f"{unit}, 0 to {high:g}"
-            )
-            object.__setattr__(self, name, float(given))
-
-
-@dataclass(frozen=True)
-class VTInsertConfig:
-    """The environment's settings: the keyword arguments of `VTInsert-v0`, checked.
+class HeldPlugConfig:
+    """Settings of a world in which a hand holds a plug before a socket.
 
     Raises:
         ValueError: If a value is not allowed; names it and what is allowed.
     """
 
-    connector: str = "random"
-    modalities: tuple[str, ...] = ("depth", "contact", "proprio")
-    scene: SceneConfig = field(default_factory=SceneConfig)
-    depth_noise: DepthNoiseConfig = field(default_factory=DepthNoiseConfig)
-    reward: str = "dense"
-    initial_state: InitialStateRanges = field(default_factory=InitialStateRanges)
+    connectors: tuple[Connector, ...] = CONNECTOR_NAMES  # type: ignore[assignment] # made below
+    """Connectors that an episode may draw: names of `vtenv.CONNECTOR_NAMES`,
+    `Connector`s, or mappings as `Connector.to_dict` returns."""
+    modalities: tuple[Modality, ...] = ("depth", "contact", "proprio")  # type: ignore[assignment]
+    """What to observe: keys of the task's table, or `Modality` records."""
+    image_size: tuple[int, int] = 64  # type: ignore[assignment] # made a pair below
+    """Rows and columns of the overhead depth image, 8 to 512; one number for both."""
+    contact_size: tuple[int, int] = 64  # type: ignore[assignment]
+    """Rows and columns of each finger's gel and contact images, 8 to 512; one number for both."""
+    clearance_mm: float = 0.4
+    """Room between plug and socket on each side, 0.1 to 2."""
+    lead_in_mm: float = 1.0
+    """Width of the chamfer around the socket's mouth, 0 to 2."""
+    connector_scale: float = 1.0
+    """Size of what is inserted, and of its hole, across the axis; 0.8 to 1.2 of the standard's.
+    Lengths, the held body, the clearance and the lead-in stay."""
+    depth_noise_mm: float = 1.0
+    """Standard deviation of the depth camera's noise at 0.35 m, 0 to 50; it grows with the square
+    of the distance."""
+    depth_dropout: float = 0.0
+    """Probability that a pixel on a depth edge is lost and reads 0, 0 to 1."""
+    depth_quantization_mm: float = 0.0
+    """Step to which depth is rounded, 0 to 50; 0 for none."""
+    reward: Reward = "dense"
+    """`dense`, `sparse`, or a function of the dense reward's terms."""
+    initial_state: InitialStateRanges = None  # type: ignore[assignment] # made below
+    """Ranges of the initial state, or a mapping; None for the default ranges."""
     domain_randomization: DomainRandomizationConfig | None = None
+    """Ranges of domain randomisation, or a mapping; None for none."""
 
     def __post_init__(self) -> None:
-        choices = ("random", *CONNECTOR_NAMES)
+        put = object.__setattr__
+        put(self, "connectors", get_connectors(self.connectors))
+        put(self, "modalities", choose_modalities(self.modalities, self.available_modalities()))
+        for name in ("image_size", "contact_size"):
+            put(self, name, _size(name, getattr(self, name)))
+        for name, (low, high, unit) in _NUMBERS.items():
+            given = getattr(self, name)
+            number = as_number(given)
+            require(
+                number is not None and low <= number <= high,
+                name,
+                given,
+                f"{unit} from {low:g} to {high:g}",
+            )
+            put(self, name, number)
         require(
-            isinstance(self.connector, str) and self.connector in choices,
-            "connector",
-            self.connector,
-            f"one of {', '.join(choices)}",
-        )
-        given = self.modalities
-        given = (given,) if isinstance(given, str) else given
-        given = tuple(given) if isinstance(given, Iterable) else ()
-        require(
-            bool(given)
-            and all(isinstance(name, str) for name in given)
-            and set(given) <= set(MODALITIES)
-            and len(set(given)) == len(given),
-            "modalities",
-            self.modalities,
-            f"one or more of {', '.join(MODALITIES)}, each once",
-        )
-        object.__setattr__(self, "modalities", tuple(m for m in MODALITIES if m in given))
-        require(
-            isinstance(self.reward, str) and self.reward in REWARDS,
+            callable(self.reward) or (isinstance(self.reward, str) and self.reward in REWARDS),
             "reward",
             self.reward,
-            f"one of {', '.join(REWARDS)}",
+            f"one of {', '.join(REWARDS)}, or a function of the terms",
         )
-        require(
-            isinstance(self.initial_state, InitialStateRanges),
-            "initial_state",
-            self.initial_state,
-            "an InitialStateRanges (or None for the default ranges)",
-        )
-        require(
-            isinstance(self.domain_randomization, DomainRandomizationConfig | None),
-            "domain_randomization",
-            self.domain_randomization,
-            "a DomainRandomizationConfig (or None for none)",
-        )
-
-    @property
-    def connectors(self) -> tuple[str, ...]:
-        """The connectors an episode may draw."""
-        return CONNECTOR_NAMES if self.connector == "random" else (self.connector,)
+        ranges = InitialStateRanges() if self.initial_state is None else self.initial_state
+        put(self, "initial_state", made("initial_state", ranges, InitialStateRanges))
+        if self.domain_randomization is not None:
+            domain = self.domain_randomization
+            put(
+                self,
+                "domain_randomization",
+                made("domain_randomization", domain, DomainRandomizationConfig),
+            )
 
     @classmethod
-    def from_settings(
-        cls,
-        *,
-        connector: str = "random",
-        modalities: Iterable[str] = ("depth", "contact", "proprio"),
-        image_size: int | None = None,
-        contact_size: int | None = None,
-        clearance_mm: float = 0.4,
-        lead_in_mm: float = 1.0,
-        connector_scale: float = 1.0,
-        depth_noise_mm: float | None = None,
-        depth_dropout: float | None = None,
-        depth_quantization_mm: float | None = None,
-        reward: str = "dense",
-        initial_state: InitialStateRanges | None = None,
-        domain_randomization: DomainRandomizationConfig | None = None,
-        **unknown: object,
-    ) -> VTInsertConfig:
-        """Make a configuration from the environment's keyword arguments.
+    def available_modalities(cls) -> Mapping[str, Modality]:
+        """What can be observed, by key."""
+        return MODALITIES
+
+    @classmethod
+    def from_settings(cls, name: str, settings: Mapping[str, Any]) -> Self:
+        """Make a configuration from an environment's keyword arguments.
+
+        Args:
+            name: The environment's id, for errors.
+            settings: Fields of this class by name; None is as good as leaving one out.
 
         Raises:
             TypeError: If an argument is unknown; lists those there are.
             ValueError: If a value is not allowed, or is for a sensor that is not asked for.
         """
+        allowed = [field.name for field in fields(cls)]
+        unknown = [key for key in settings if key not in allowed]
         if unknown:
             raise TypeError(
-                f"unknown argument {sorted(unknown)[0]!r}; VTInsert-v0 takes {', '.join(SETTINGS)}"
+                f"{name} got an unexpected keyword argument {unknown[0]!r}; it takes "
+                f"{', '.join(allowed)}"
             )
-        given: dict[str, dict[str, object]] = {
-            "depth": {
-                "image_size": image_size,
-                "depth_noise_mm": depth_noise_mm,
-                "depth_dropout": depth_dropout,
-                "depth_quantization_mm": depth_quantization_mm,
-            },
-            "contact or gel": {"contact_size": contact_size},
-        }
-        config = cls(
-            connector=connector,
-            modalities=modalities,  # type: ignore[arg-type] # checked there
-            scene=SceneConfig(
-                clearance_mm=clearance_mm,
-                lead_in_mm=lead_in_mm,
-                image_size=64 if image_size is None else image_size,
-                contact_size=64 if contact_size is None else contact_size,
-                connector_scale=connector_scale,
-            ),
-            depth_noise=DepthNoiseConfig(
-                noise_mm=1.0 if depth_noise_mm is None else depth_noise_mm,
-                dropout=0.0 if depth_dropout is None else depth_dropout,
-                quantization_mm=0.0 if depth_quantization_mm is None else depth_quantization_mm,
-            ),
-            reward=reward,
-            initial_state=InitialStateRanges() if initial_state is None else initial_state,
-            domain_randomization=domain_randomization,
-        )
-        for sensors, arguments in given.items():
-            if set(sensors.split(" or ")) & set(config.modalities):
-                continue
-            for name, value in arguments.items():
-                if value is not None:
-                    raise ValueError(
-                        f"{name}={value!r} is for a sensor that is not among "
-                        f"modalities={config.modalities}; add {sensors} or leave {name} out"
-                    )
+        given = {key: value for key, value in settings.items() if value is not None}
+        config = cls(**given)
+        cameras = {modality.camera for modality in config.modalities}
+        for key, camera in SENSOR_SETTINGS.items():
+            if key in given and camera not in cameras:
+                keys = [m.key for m in cls.available_modalities().values() if m.camera == camera]
+                raise ValueError(
+                    f"{key}={given[key]!r} is for a sensor that is not among modalities="
+                    f"{tuple(m.key for m in config.modalities)}; add {' or '.join(keys)}, or "
+                    f"leave {key} out"
+                )
         return config
 
 
-SETTINGS = tuple(
-    name
-    for name, parameter in inspect.signature(VTInsertConfig.from_settings).parameters.items()
-    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-)
-"""The keyword arguments that `VTInsertConfig.from_settings` takes."""
+SENSOR_SETTINGS = {
+    "image_size": "overhead",
+    "depth_noise_mm": "overhead",
+    "depth_dropout": "overhead",
+    "depth_quantization_mm": "overhead",
+    "contact_size": "gel",
+}
+"""Settings of sensors, and the camera of each."""
+
+_NUMBERS = {
+    "clearance_mm": (0.1, 2.0, "a number of millimetres"),
+    "lead_in_mm": (0.0, 2.0, "a number of millimetres"),
+    "connector_scale": (0.8, 1.2, "a number"),
+    "depth_noise_mm": (0.0, 50.0, "a number of millimetres"),
+    "depth_dropout": (0.0, 1.0, "a probability"),
+    "depth_quantization_mm": (0.0, 50.0, "a number of millimetres"),
+}
+
+
+@dataclass(frozen=True)
+class InsertionConfig(HeldPlugConfig):
+    """The settings of `VTInsert-v0`."""
+
+
+def made(name: str, given: object, kind: type[T]) -> T:
+    """A configuration object, from itself or from a mapping of its fields.
+
+    Raises:
+        ValueError: If it is neither, or a field is unknown; names what is allowed.
+    """
+    if isinstance(given, kind):
+        return given
+    allowed = inspect.signature(kind).parameters
+    require(
+        isinstance(given, Mapping) and set(given) <= set(allowed),
+        name,
+        given,
+        f"a {kind.__name__}, or a mapping of {', '.join(allowed)}",
+    )
+    return kind(**given)  # type: ignore[arg-type]
+
+
+def _size(name: str, given: object) -> tuple[int, int]:
+    pair = tuple(given) if isinstance(given, tuple | list) else (given, given)
+    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in pair)
+    require(
+        len(pair) == 2 and whole and all(8 <= n <= 512 for n in pair),
+        name,
+        given,
+        "a whole number of pixels from 8 to 512, or a pair of rows and columns",
+    )
+    return int(pair[0]), int(pair[1])

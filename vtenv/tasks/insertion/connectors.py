@@ -1,345 +1,501 @@
-"""The four connectors as data, and the primitives of each plug and socket.
+"""Connectors as data: what is held, what is inserted, and the hole that it goes into.
 
-All connectors fill the same *slots* (`SLOTS`: so many geoms of each type, in one order), so
-that worlds with different connectors share one memory layout and step in one batch; slots a
-connector does not need stay empty.
-
-Frames: a plug's origin is its shoulder, the plane between the grasped body and the inserted
-part, +x towards the tip. A socket's origin is the centre of its mouth, +x into the hole. A
-fully inserted plug has the frame of its socket.
+Anyone can make a `Connector`; those in `CONNECTORS` come with the environment. Frames and
+primitives are those of `vtenv.tasks.insertion.primitives`.
 """
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import mujoco
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
-CONNECTOR_NAMES = ("aux", "pin", "usb", "stud")
-"""The closed set of connectors, in the order of their integer ids (the paper's order)."""
+from vtenv.tasks.insertion.primitives import (
+    ALONG_Y,
+    HOUSING_HALF_SIZE,
+    Primitive,
+    bounds,
+    box,
+    capsule,
+    cylinder,
+    face_plates,
+    flat_wall,
+    rectangular_hole,
+)
+from vtenv.validation import as_number
 
 SHOULDER_IN_HAND = 0.0165
 """Distance of a centred plug's shoulder ahead of the hand's centre, in [m]: far enough beyond
 the gel (12 mm) that a plug held 3 mm back and 10 degrees tilted still goes in."""
-
-HOUSING_HALF_SIZE = (0.012, 0.024, 0.012)
-"""Half-extents of the block that carries the socket, in [m]: depth, width, height. Wider than
-the palm, so that the overhead camera sees its flanks when the hand covers the mouth."""
-
+FINGER_OPEN = 0.020
+"""Distance of each pad's face from the hand's centre plane when fully open, in [m]."""
 PLUG_MASS = 0.014
 """Mass of a plug and the first centimetres of its cable, in [kg]."""
-
 BACK_GAP = 0.0005
 """Room behind the tip of a fully inserted plug, in [m]."""
 
+MAX_TRAVEL = 0.016
+"""Longest inserted part, in [m]: the housing is 24 mm deep, and a longer plug, held 3 mm ahead,
+would start inside the nearest socket, 36 mm ahead of the hand."""
+MIN_BODY_LENGTH = 0.0085
+"""Shortest held body, in [m]: it reaches 4 mm between the pads."""
+MAX_BODY_WIDTH = 2 * (FINGER_OPEN - 0.0005)
+"""Widest held body, in [m]: what the open fingers leave room for."""
+MAX_BODY_HEIGHT = 0.032
+"""Highest held body, in [m]: the palm is 24 mm above the hand's centre."""
+
 _RING_SECTORS = 12
 """Boxes around a round hole; it is 3.5% wider across its corners than across its flats."""
-
-CHAMFER_SLOPE = 1.5
-"""Chamfer depth over chamfer width. 34 degrees from the axis: far outside the friction cone
-(11 degrees at a friction of 0.2), so plugs slide in rather than wedge."""
-
 _MIN_DIVIDER = 0.0003
 """Dividers between pin holes thinner than this, in [m], are left out. The end walls still
 hold the clearance, and so thin a sheet would be tunnelled through."""
+_HOUSING = box(0.0, 2 * HOUSING_HALF_SIZE[0], *HOUSING_HALF_SIZE[1:])
+_TOLERANCE = 1e-6
+"""Rounding, in [m], that the bounds of primitives are compared with."""
+
+SIZE_NAMES = ("inserted_width", "inserted_height", "held_width", "held_height")
+"""What `Connector.sizes` returns, in its order."""
 
 
-class Primitive(NamedTuple):
-    """One convex primitive in its owner's frame: `size` as MuJoCo's `geom_size`, in [m]."""
-
-    size: tuple[float, ...]
-    pos: tuple[float, float, float]
-    quat: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0)
+class ConnectorError(ValueError):
+    """A connector that cannot be used; names it, what is wrong with it, and what is allowed."""
 
 
-class Slot(NamedTuple):
-    """Places for `number` geoms of one type in every connector's plug or socket."""
+class Profile(Protocol):
+    """The cross-section that a plug's inserted part and its hole share.
 
-    owner: str  # "plug" or "socket"
-    role: str  # key of `Connector.plug` or of the socket's dictionary
-    geom_type: str  # "box", "capsule" or "cylinder"
-    number: int
-    collides: bool
-    visible: bool  # to the sensors
+    Any hashable object with these two methods is one; primitives in [m].
+    """
+
+    def insert(self, travel: float, scale: float) -> Sequence[Primitive]:
+        """What is inserted: from inside the held body (x < 0) to its tip at x = `travel`.
+
+        Args:
+            travel: Length from shoulder to tip, in [m].
+            scale: Size across the axis, in parts of the standard's.
+        """
+
+    def hole(
+        self, depth: float, clearance: float, lead_in: float, scale: float
+    ) -> Sequence[Primitive]:
+        """What surrounds the hole, the housing's face around its mouth included.
+
+        Args:
+            depth: Depth of the hole, in [m].
+            clearance: Room between insert and hole on each side, in [m].
+            lead_in: Width of the chamfer at the mouth, in [m].
+            scale: As in `insert`.
+        """
 
 
-SLOTS = (
-    # What the gel pads press on: the convex hull of the body. The gel bridges the grooves of a
-    # ribbed body, so the hull carries the load and the ribs make the imprint.
-    Slot("plug", "grip_box", "box", 1, collides=True, visible=False),
-    Slot("plug", "grip_capsule", "capsule", 1, collides=True, visible=False),
-    Slot("plug", "body_boxes", "box", 4, collides=False, visible=True),
-    Slot("plug", "body_cylinder", "cylinder", 1, collides=False, visible=True),
-    Slot("plug", "insert_box", "box", 1, collides=True, visible=True),
-    Slot("plug", "insert_capsules", "capsule", 4, collides=True, visible=True),
-    Slot("socket", "walls", "box", 3 * _RING_SECTORS - 3, collides=True, visible=False),
-    Slot("socket", "dividers", "capsule", 3, collides=True, visible=False),
-)
-"""Every plug's and socket's geoms, in model order."""
+@dataclass(frozen=True)
+class RectangularProfile:
+    """A rectangle, its tip rounded.
 
-Shape = dict[str, list[Primitive]]
-"""Primitives by the role of their slot."""
+    Attributes:
+        width: Along y, in [m].
+        height: Along z, in [m].
+        nose: Radius of the tip's edges, in [m].
+    """
+
+    width: float
+    height: float
+    nose: float
+
+    def insert(self, travel: float, scale: float) -> list[Primitive]:
+        """A box with a rim of capsules."""
+        half_y, half_z = self.width / 2 * scale, self.height / 2 * scale
+        nose = self.nose * scale
+        rim_x, rim_y, rim_z = travel - nose, half_y - nose, half_z - nose
+        return [
+            box(-0.001, rim_x, half_y, half_z),
+            *(Primitive("capsule", (nose, rim_y), (rim_x, 0, z), ALONG_Y) for z in (rim_z, -rim_z)),
+            *(Primitive("capsule", (nose, rim_z), (rim_x, y, 0)) for y in (rim_y, -rim_y)),
+        ]
+
+    def hole(self, depth: float, clearance: float, lead_in: float, scale: float) -> list[Primitive]:
+        """Four walls."""
+        half_y, half_z = (side / 2 * scale + clearance for side in (self.width, self.height))
+        return rectangular_hole(half_y, half_z, depth, lead_in)
+
+
+@dataclass(frozen=True)
+class RoundProfile:
+    """A circle, its tip a hemisphere; `radius` in [m]."""
+
+    radius: float
+
+    def insert(self, travel: float, scale: float) -> list[Primitive]:
+        """A capsule."""
+        radius = self.radius * scale
+        return [capsule(-2 * radius, travel, radius)]
+
+    def hole(self, depth: float, clearance: float, lead_in: float, scale: float) -> list[Primitive]:
+        """A ring of flat walls that touch the circle."""
+        radius = self.radius * scale + clearance
+        mouth = radius + lead_in
+        walls = face_plates(mouth, mouth, depth)
+        corner = mouth * 0.5  # fills the plates' square corners outside the octagon
+        for angle in np.arange(4) * math.pi / 2 + math.pi / 4:
+            y, z = (mouth + corner / 2) * math.cos(angle), (mouth + corner / 2) * math.sin(angle)
+            quat = (math.cos(angle / 2), math.sin(angle / 2), 0.0, 0.0)
+            size = (depth / 2, corner / 2, mouth * 0.45)
+            walls.append(Primitive("box", size, (depth / 2, y, z), quat))
+        half_width = (mouth + 0.001) * math.tan(math.pi / _RING_SECTORS)
+        for angle in np.arange(_RING_SECTORS) * 2 * math.pi / _RING_SECTORS:
+            walls += flat_wall(radius, float(angle), half_width, depth, lead_in)
+        return walls
+
+
+@dataclass(frozen=True)
+class PinRowProfile:
+    """Round pins in a row along z.
+
+    Attributes:
+        count: Pins.
+        pitch: Distance between their axes, in [m].
+        radius: Of a pin, in [m].
+    """
+
+    count: int
+    pitch: float
+    radius: float
+
+    @property
+    def rows(self) -> NDArray[np.float64]:
+        """Heights of the pins' axes, (count,), [m]."""
+        return (np.arange(self.count) - (self.count - 1) / 2) * self.pitch
+
+    def insert(self, travel: float, scale: float) -> list[Primitive]:
+        """A capsule for each pin."""
+        rows = (self.rows * scale).tolist()
+        return [capsule(-0.002, travel, self.radius * scale, z=z) for z in rows]
+
+    def hole(self, depth: float, clearance: float, lead_in: float, scale: float) -> list[Primitive]:
+        """A slot for all pins, with dividers where the pitch leaves room for them."""
+        rows = self.rows * scale
+        half_y = self.radius * scale + clearance
+        half_z = float(rows[-1]) + half_y
+        walls = rectangular_hole(half_y, half_z, depth, lead_in)
+        half_divider = self.pitch * scale / 2 - half_y
+        if half_divider * 2 < _MIN_DIVIDER:
+            return walls
+        # A divider's nose is round: the widest lead-in that the pitch leaves room for.
+        middles = ((rows[1:] + rows[:-1]) / 2).tolist()
+        half_width, nose = half_y + lead_in, half_divider
+        walls += [box(nose, depth, half_width, half_divider, z=z) for z in middles]
+        size = (half_divider, half_width)
+        return walls + [Primitive("capsule", size, (nose, 0.0, z), ALONG_Y) for z in middles]
+
+
+def _within(inner: Iterable[Primitive], outer: Primitive) -> bool:
+    """Whether primitives lie in an axis-aligned box."""
+    (low, high), (least, most) = bounds(inner), bounds([outer])
+    return bool((low >= least - _TOLERANCE).all() and (high <= most + _TOLERANCE).all())
+
+
+class Style(NamedTuple):
+    """What a connector looks like in pictures for people.
+
+    Attributes:
+        body: Material of what is held, a name in `vtenv.rendering.decor.MATERIALS`.
+        insert: Material of what is inserted, and of the rim of its hole.
+        cable: Radius of the cable that leaves the body, in [m]; 0 for none.
+    """
+
+    body: str = "black_plastic"
+    insert: str = "steel"
+    cable: float = 0.0016
+
+
+_PLAIN = Style()
+
+
+class Shape(NamedTuple):
+    """The primitives of a connector at one fit, by role."""
+
+    grip: tuple[Primitive, ...]
+    body: tuple[Primitive, ...]
+    insert: tuple[Primitive, ...]
+    walls: tuple[Primitive, ...]
 
 
 @dataclass(frozen=True)
 class Connector:
-    """A connector: what is grasped, what is inserted, and the hole it goes into.
+    """A connector: frozen, hashable and picklable data.
 
     Attributes:
-        name: One of `CONNECTOR_NAMES`.
-        label: What people call it.
-        source: Where the dimensions come from.
+        name: Letters, digits, "_", "-" and ".", a letter first.
         travel: Length of the inserted part, from shoulder to tip, in [m].
-        body_size: Length, width (along y, between the fingers) and height of the grasped
-            body, in [m].
+        body_size: Length, width (along y, between the fingers) and height of the held body, in
+            [m].
+        profile: Makes the inserted part and its hole.
+        body: What is seen and felt of the held body; empty for a box of `body_size`.
+        grip: Convex hull of the body, on which the gel pads press; empty for a box of
+            `body_size`. The gel bridges the grooves of a ribbed body, so the hull carries the
+            load and the ribs make the imprint.
         mass: Mass of the plug and the first centimetres of its cable, in [kg].
-        plug: The plug's primitives by slot.
-        socket: Function of (clearance, lead_in), both in [m] per side, giving the socket's
-            primitives by slot.
+        label: What people call it; empty for its name.
+        source: Where the dimensions come from.
+        style: What it looks like.
+
+    Raises:
+        ConnectorError: If it cannot be held, reached or inserted; says what is wrong and why.
     """
 
     name: str
-    label: str
-    source: str
     travel: float
     body_size: tuple[float, float, float]
-    mass: float
-    plug: Shape
-    socket: Callable[[float, float], Shape]
+    profile: Profile
+    body: tuple[Primitive, ...] = ()
+    grip: tuple[Primitive, ...] = ()
+    mass: float = PLUG_MASS
+    label: str = ""
+    source: str = ""
+    style: Style = _PLAIN
 
-    @property
-    def id(self) -> int:
-        """Index in `CONNECTOR_NAMES`."""
-        return CONNECTOR_NAMES.index(self.name)
+    def __post_init__(self) -> None:
+        valid = isinstance(self.name, str) and re.fullmatch(r"[A-Za-z][\w.-]*", self.name)
+        if not valid:
+            raise ConnectorError(
+                f"name={self.name!r} is not allowed; a connector's name has letters, digits, '_', "
+                "'-' and '.', a letter first"
+            )
+        put = object.__setattr__
+        size = tuple(self.body_size) if isinstance(self.body_size, Iterable) else ()
+        self._require(len(size) == 3, "body_size", "length, width and height, in [m]")
+        numbers = [as_number(number) for number in (self.travel, self.mass, *size)]
+        positive = [number for number in numbers if number is not None and number > 0]
+        if len(positive) < len(numbers):
+            self._refuse("travel, mass and body_size must be positive numbers, in [m] and [kg]")
+        put(self, "travel", positive[0])
+        put(self, "mass", positive[1])
+        put(self, "body_size", tuple(positive[2:]))
+        self._require(
+            0.001 <= self.travel <= MAX_TRAVEL,
+            "travel",
+            f"from 0.001 to {MAX_TRAVEL} m: the housing is {2 * HOUSING_HALF_SIZE[0]} m deep, and "
+            "a longer plug would start inside the nearest socket",
+        )
+        length, width, height = self.body_size
+        self._require(
+            length >= MIN_BODY_LENGTH,
+            "body_size",
+            f"at least {MIN_BODY_LENGTH} m long: a shorter body is not within the hand's reach",
+        )
+        self._require(
+            width <= MAX_BODY_WIDTH,
+            "body_size",
+            f"at most {MAX_BODY_WIDTH} m wide: the fingers open no farther",
+        )
+        self._require(
+            height <= MAX_BODY_HEIGHT,
+            "body_size",
+            f"at most {MAX_BODY_HEIGHT} m high: the palm is above it",
+        )
+        try:
+            hash(self.profile)
+        except TypeError:
+            self._refuse(f"profile={self.profile!r} cannot be hashed; make it a frozen dataclass")
+        block = box(-length, 0.0, width / 2, height / 2)
+        for role in ("body", "grip"):
+            given = tuple(Primitive(*part) for part in getattr(self, role)) or (block,)
+            put(self, role, given)
+            self._check_primitives(role, given)
+            if not _within(given, block):
+                self._refuse(
+                    f"{role} reaches beyond body_size={self.body_size}, which spans x from -length "
+                    "to 0, and y and z evenly about the axis; or make body_size larger"
+                )
+        if np.ptp(bounds(self.grip)[:, 1]) < width - 2 * _TOLERANCE:
+            self._refuse(f"grip is narrower than the body, {width} m, that the fingers close on")
+        shape = self.shape(0.0004, 0.001)
+        self._check_primitives("insert", shape.insert)
+        self._check_primitives("walls", shape.walls)
+        low, high = bounds(shape.insert)
+        if abs(high[0] - self.travel) > 1e-5 or low[0] > 0:
+            self._refuse(
+                f"insert reaches from x={low[0]:.6g} to {high[0]:.6g} m; it must begin at the "
+                f"shoulder or behind it (x <= 0) and end at travel={self.travel} m"
+            )
+        if not (low[1:] < 0).all() or not (high[1:] > 0).all():
+            self._refuse("insert does not surround its axis, y = z = 0, on which the mouth lies")
+
+    def _refuse(self, why: str) -> None:
+        raise ConnectorError(f"connector {self.name!r}: {why}")
+
+    def _require(self, condition: bool, field: str, allowed: str) -> None:
+        if not condition:
+            self._refuse(f"{field}={getattr(self, field)!r} is not allowed; it must be {allowed}")
+
+    def _check_primitives(self, role: str, primitives: Sequence[Primitive]) -> None:
+        if not primitives:
+            self._refuse(f"{role} has no primitives")
+        for index, primitive in enumerate(primitives):
+            wrong = (
+                primitive.check()
+                if isinstance(primitive, Primitive)
+                else f"{primitive!r} is not a Primitive"
+            )
+            if wrong is not None:
+                self._refuse(f"{role}[{index}] is not allowed; {wrong}")
+            if role == "walls" and not _within([primitive], _HOUSING):
+                self._refuse(
+                    f"walls[{index}], a {primitive.kind}, reaches out of the housing, where nobody "
+                    f"would see it; the housing spans x from 0 to {2 * HOUSING_HALF_SIZE[0]} m, y "
+                    f"to {HOUSING_HALF_SIZE[1]} and z to {HOUSING_HALF_SIZE[2]} m on both sides"
+                )
+
+    def insert(self, scale: float = 1.0) -> tuple[Primitive, ...]:
+        """The inserted part; see `shape`."""
+        return tuple(self.profile.insert(self.travel, scale))
+
+    def shape(self, clearance: float, lead_in: float, scale: float = 1.0) -> Shape:
+        """The primitives of plug and hole.
+
+        Args:
+            clearance: Room between insert and hole on each side, in [m].
+            lead_in: Width of the chamfer at the mouth, in [m].
+            scale: Size of what is inserted and of its hole, across the axis, in parts of the
+                standard's. Lengths stay, so that a plug reaches as far ahead of the hand; so
+                does the held body, and with it how a settled grasp holds and feels.
+        """
+        walls = self.profile.hole(self.travel + BACK_GAP, clearance, lead_in, scale)
+        return Shape(self.grip, self.body, self.insert(scale), tuple(walls))
+
+    def sizes(self, scale: float = 1.0) -> tuple[float, float, float, float]:
+        """Width and height of what is inserted and of what is held, as `SIZE_NAMES`, in [m]."""
+        width, height = np.ptp(bounds(self.insert(scale))[:, 1:], axis=0).tolist()
+        return (width, height, *self.body_size[1:])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The connector as JSON values; `from_mapping` is its inverse.
+
+        Raises:
+            ConnectorError: If its profile is not one of the built-in classes.
+        """
+        kind = next((kind for kind, cls in PROFILES.items() if type(self.profile) is cls), None)
+        if kind is None:
+            self._refuse(
+                f"a {type(self.profile).__name__} cannot be written as JSON; of profiles, "
+                f"{', '.join(cls.__name__ for cls in PROFILES.values())} can"
+            )
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return values | {
+            "body_size": list(self.body_size),
+            "profile": {"kind": kind, **vars(self.profile)},
+            "body": [primitive._asdict() for primitive in self.body],
+            "grip": [primitive._asdict() for primitive in self.grip],
+            "style": self.style._asdict(),
+        }
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Connector:
+        """Make a connector from what `to_dict` returns.
+
+        Raises:
+            ConnectorError: If a key or value is not allowed; says which, and what is.
+        """
+        given = dict(values)
+        try:
+            profile = dict(given.pop("profile"))
+            kind = profile.pop("kind")
+            parts = {
+                role: tuple(
+                    Primitive(
+                        **{
+                            key: tuple(value) if isinstance(value, list) else value
+                            for key, value in part.items()
+                        }
+                    )
+                    for part in given.pop(role, ())
+                )
+                for role in ("body", "grip")
+            }
+            style = Style(**given.pop("style", {}))
+            return cls(**given, **parts, style=style, profile=PROFILES[kind](**profile))
+        except (KeyError, TypeError, AttributeError) as error:
+            fields = ", ".join(field.name for field in dataclasses.fields(cls))
+            raise ConnectorError(
+                f"{values!r} describes no connector ({error!r}); a mapping has {fields}, and its "
+                f"profile a kind, one of {', '.join(PROFILES)}, and what that takes"
+            ) from error
 
 
-def get_connector(name: str, scale: float = 1.0) -> Connector:
-    """Return the connector called `name`.
+PROFILES: dict[str, type] = {
+    "rectangular": RectangularProfile,
+    "round": RoundProfile,
+    "pin_row": PinRowProfile,
+}
+"""Profiles that survive JSON, by the name of their kind there."""
+
+
+def get_connectors(
+    given: str | Connector | Mapping[str, Any] | Iterable[str | Connector | Mapping[str, Any]],
+) -> tuple[Connector, ...]:
+    """The connectors that are meant, in the order given.
 
     Args:
-        name: One of `CONNECTOR_NAMES`.
-        scale: Size of what is inserted and of its hole, across the axis, in parts of the
-            standard's. Lengths stay, so that a plug reaches as far ahead of the hand; so does
-            the held body, and with it how a settled grasp holds and feels.
+        given: One or several of: a name in `CONNECTORS`, a `Connector`, a mapping as
+            `Connector.to_dict` returns.
 
     Raises:
-        ValueError: If there is no such connector; lists those there are.
+        ConnectorError: If one is none of these, there is none, or a name comes twice.
     """
-    if name not in CONNECTORS:
-        raise ValueError(f"unknown connector {name!r}; choose one of {', '.join(CONNECTOR_NAMES)}")
-    return _connectors(scale)[name]
+    if isinstance(given, str | Connector | Mapping):
+        given = (given,)
+    items = tuple(given) if isinstance(given, Iterable) else (given,)
+    chosen: list[Connector] = []
+    for item in items:
+        if isinstance(item, Connector):
+            chosen.append(item)
+        elif isinstance(item, Mapping):
+            chosen.append(Connector.from_mapping(item))
+        elif isinstance(item, str) and item in CONNECTORS:
+            chosen.append(CONNECTORS[item])
+        else:
+            raise ConnectorError(
+                f"unknown connector {item!r}; choose of {', '.join(CONNECTORS)}, or make a "
+                "Connector of your own"
+            )
+    names = [connector.name for connector in chosen]
+    if not names or len(set(names)) < len(names):
+        raise ConnectorError(
+            f"connectors={tuple(names)} is not allowed; give one or more, each with a name of its "
+            "own"
+        )
+    return tuple(chosen)
 
 
-def _box(
-    start: float, end: float, half_y: float, half_z: float, *, y: float = 0.0, z: float = 0.0
-) -> Primitive:
-    """Axis-aligned box from `start` to `end` along x."""
-    return Primitive(((end - start) / 2, half_y, half_z), ((start + end) / 2, y, z))
-
-
-def _along_x(
-    kind: str, radius: float, start: float, end: float, *, y: float = 0.0, z: float = 0.0
-) -> Primitive:
-    """Capsule or cylinder along x that reaches exactly from `start` to `end`."""
-    half = (end - start) / 2 - (radius if kind == "capsule" else 0.0)
-    s = math.sqrt(0.5)
-    return Primitive((radius, half), ((start + end) / 2, y, z), (s, 0.0, s, 0.0))
-
-
-def _point(vector: np.ndarray) -> tuple[float, float, float]:
-    x, y, z = vector.tolist()
-    return x, y, z
-
-
-def quat_from_axes(x: ArrayLike, y: ArrayLike, z: ArrayLike) -> tuple[float, ...]:
-    """Quaternion (wxyz) of the right-handed frame with these unit axes."""
-    quat = np.empty(4)
-    mujoco.mju_mat2Quat(quat, np.column_stack([x, y, z]).astype(np.float64).ravel())
-    return tuple(quat.tolist())
-
-
-def _wall(
-    distance: float, angle: float, half_width: float, depth: float, lead_in: float
-) -> list[Primitive]:
-    """One flat inner wall of a hole: a straight box, and the chamfer before it.
-
-    The profile in the plane of the hole's axis (x) and the wall's outward direction (r) runs
-    from (0, distance + lead_in) down to (chamfer depth, distance) and then straight to
-    `depth`. The face around the mouth is the frame's.
-
-    Args:
-        distance: Distance of the straight wall from the hole's axis, in [m].
-        angle: Direction of the wall seen from the axis, about x from +y towards +z, in [rad].
-        half_width: Half the wall's width, in [m].
-        depth: Depth of the hole, in [m].
-        lead_in: Width of the chamfer at the mouth, in [m].
-    """
-    axis = np.array([1.0, 0.0, 0.0])
-    outward = np.array([0.0, math.cos(angle), math.sin(angle)])
-    along = np.cross(axis, outward)
-    chamfer = min(CHAMFER_SLOPE * lead_in, depth / 2)
-    half_thickness = max(lead_in, 0.002) / 2
-
-    centre = axis * (chamfer + depth) / 2 + outward * (distance + half_thickness)
-    size = ((depth - chamfer) / 2, half_thickness, half_width)
-    walls = [Primitive(size, _point(centre), quat_from_axes(axis, outward, along))]
-    if lead_in > 0:
-        length = math.hypot(chamfer, lead_in)
-        slope = (axis * chamfer - outward * lead_in) / length
-        normal = np.cross(along, slope)  # into the wall
-        half_height = chamfer * lead_in / length / 2  # fills the profile's triangle
-        middle = axis * chamfer / 2 + outward * (distance + lead_in / 2)
-        size = (length / 2, half_height, half_width)
-        quat = quat_from_axes(slope, normal, along)
-        walls.append(Primitive(size, _point(middle + normal * half_height), quat))
-    return walls
-
-
-def _frame(half_y: float, half_z: float, depth: float) -> list[Primitive]:
-    """The housing around a rectangular opening: four boxes with the face, and the back."""
-    half_x, width, height = HOUSING_HALF_SIZE
-    side_y, side_z = (width - half_y) / 2, (height - half_z) / 2
-    bottom = 2 * half_x
-    return [
-        _box(0, bottom, side_y, height, y=half_y + side_y),
-        _box(0, bottom, side_y, height, y=-half_y - side_y),
-        _box(0, bottom, half_y, side_z, z=half_z + side_z),
-        _box(0, bottom, half_y, side_z, z=-half_z - side_z),
-        _box(depth, bottom, half_y, half_z),
-    ]
-
-
-def _rectangular_hole(half_y: float, half_z: float, travel: float, lead_in: float) -> Shape:
-    """A rectangular hole of the given half-extents, clearance included."""
-    depth = travel + BACK_GAP
-    walls = _frame(half_y + lead_in, half_z + lead_in, depth)
-    for angle, distance, across in (
-        (0.0, half_y, half_z),
-        (math.pi, half_y, half_z),
-        (math.pi / 2, half_z, half_y),
-        (-math.pi / 2, half_z, half_y),
-    ):
-        walls += _wall(distance, angle, across + lead_in, depth, lead_in)
-    return {"walls": walls}
-
-
-def _round_hole(radius: float, travel: float, lead_in: float) -> Shape:
-    """A round hole as a ring of boxes: flats at `radius`, clearance included."""
-    depth = travel + BACK_GAP
-    mouth = radius + lead_in
-    walls = _frame(mouth, mouth, depth)
-    corner = mouth * 0.5  # fills the frame's square corners outside the octagon
-    for angle in np.arange(4) * math.pi / 2 + math.pi / 4:
-        y, z = (mouth + corner / 2) * math.cos(angle), (mouth + corner / 2) * math.sin(angle)
-        quat = (math.cos(angle / 2), math.sin(angle / 2), 0.0, 0.0)
-        size = (depth / 2, corner / 2, mouth * 0.45)
-        walls.append(Primitive(size, (depth / 2, y, z), quat))
-    half_width = (mouth + 0.001) * math.tan(math.pi / _RING_SECTORS)
-    for angle in np.arange(_RING_SECTORS) * 2 * math.pi / _RING_SECTORS:
-        walls += _wall(radius, float(angle), half_width, depth, lead_in)
-    return {"walls": walls}
-
-
-# --- USB-A ------------------------------------------------------------------------------------
-_USB_SHELL = (0.0120, 0.0045)
-_USB_TRAVEL = 0.01175
-_USB_NOSE = 0.0010
-
-
-def _usb_plug(scale: float) -> Shape:
-    half_y, half_z = (side / 2 * scale for side in _USB_SHELL)
-    nose = _USB_NOSE * scale
-    rim_x, rim_y, rim_z = _USB_TRAVEL - nose, half_y - nose, half_z - nose
-    s = math.sqrt(0.5)
-    rim = [Primitive((nose, rim_y), (rim_x, 0.0, z), (s, s, 0.0, 0.0)) for z in (rim_z, -rim_z)]
-    rim += [Primitive((nose, rim_z), (rim_x, y, 0.0)) for y in (rim_y, -rim_y)]
-    body = _box(-0.020, 0.0, 0.008, 0.004)
-    shell = _box(-0.001, rim_x, half_y, half_z)
+def _round_body(length: float, radius: float) -> dict[str, Any]:
+    """A round held body: its size, what is seen of it, and what is gripped."""
     return {
-        "grip_box": [body],
-        "body_boxes": [body],
-        "insert_box": [shell],
-        "insert_capsules": rim,
+        "body_size": (length, 2 * radius, 2 * radius),
+        "body": (cylinder(-length, 0.0, radius),),
+        "grip": (capsule(-length, 0.0, radius),),
     }
 
 
-def _usb_socket(scale: float, clearance: float, lead_in: float) -> Shape:
-    half_y, half_z = (side / 2 * scale + clearance for side in _USB_SHELL)
-    return _rectangular_hole(half_y, half_z, _USB_TRAVEL, lead_in)
+_HEADER = PinRowProfile(count=4, pitch=0.00254, radius=0.000635 / 2)
 
-
-# --- pin header -------------------------------------------------------------------------------
-_PIN_COUNT = 4
-_PIN_PITCH = 0.00254
-_PIN_RADIUS = 0.000635 / 2
-_PIN_TRAVEL = 0.00584
-_PIN_BODY = (0.0140, 0.00254, _PIN_COUNT * _PIN_PITCH)
-_PIN_ROWS = (np.arange(_PIN_COUNT) - (_PIN_COUNT - 1) / 2) * _PIN_PITCH
-
-
-def _pin_plug(scale: float) -> Shape:
-    length, width, height = _PIN_BODY
-    radius, rows = _PIN_RADIUS * scale, _PIN_ROWS * scale
-    return {
-        "grip_box": [_box(-length, 0.0, width / 2, height / 2)],
-        "body_boxes": [_box(-length, 0.0, width / 2, 0.00085, z=float(z)) for z in _PIN_ROWS],
-        "insert_capsules": [
-            _along_x("capsule", radius, -0.002, _PIN_TRAVEL, z=float(z)) for z in rows
-        ],
-    }
-
-
-def _pin_socket(scale: float, clearance: float, lead_in: float) -> Shape:
-    rows = _PIN_ROWS * scale
-    half_y = _PIN_RADIUS * scale + clearance
-    half_z = float(rows[-1]) + half_y
-    shape = _rectangular_hole(half_y, half_z, _PIN_TRAVEL, lead_in)
-    half_divider = _PIN_PITCH * scale / 2 - half_y
-    if half_divider * 2 < _MIN_DIVIDER:
-        return shape
-    # A divider's nose is round: the widest lead-in that the pitch leaves room for.
-    depth = _PIN_TRAVEL + BACK_GAP
-    middles = (rows[1:] + rows[:-1]) / 2
-    shape["walls"] += [
-        _box(half_divider, depth, half_y + lead_in, half_divider, z=float(z)) for z in middles
-    ]
-    s = math.sqrt(0.5)
-    shape["dividers"] = [
-        Primitive((half_divider, half_y + lead_in), (half_divider, 0.0, float(z)), (s, s, 0.0, 0.0))
-        for z in middles
-    ]
-    return shape
-
-
-# --- round connectors -------------------------------------------------------------------------
-def _round_plug(insert_radius: float, travel: float, body_radius: float, length: float) -> Shape:
-    return {
-        "grip_capsule": [_along_x("capsule", body_radius, -length, 0.0)],
-        "body_cylinder": [_along_x("cylinder", body_radius, -length, 0.0)],
-        "insert_capsules": [_along_x("capsule", insert_radius, -2 * insert_radius, travel)],
-    }
-
-
-@functools.cache
-def _connectors(scale: float) -> dict[str, Connector]:
-    """The connectors by name, in the order of `CONNECTOR_NAMES`, at a scale."""
-    connectors = (
+CONNECTORS = {
+    connector.name: connector
+    for connector in (
         Connector(
             name="aux",
             label="3.5 mm audio plug",
             source="3.5 mm three-pole plug, diameter 3.5 mm, length 14.0 mm: IEC 60603-11 and "
             "JEITA RC-5325A. Moulded barrel, 9 mm across and 18 mm long: typical.",
             travel=0.0140,
-            body_size=(0.018, 0.009, 0.009),
-            mass=PLUG_MASS,
-            plug=_round_plug(0.00175 * scale, 0.0140, 0.0045, 0.018),
-            socket=lambda c, lead: _round_hole(0.00175 * scale + c, 0.0140, lead),
+            profile=RoundProfile(0.00175),
+            style=Style(insert="gold"),
+            **_round_body(0.018, 0.0045),
         ),
         Connector(
             name="pin",
@@ -347,22 +503,21 @@ def _connectors(scale: float) -> dict[str, Connector]:
             source="1 x 4 header: 0.635 mm (0.025 in) square posts on a 2.54 mm grid, mating "
             "length 5.84 mm: Samtec TSW series. Crimp housing 14.0 mm long, 2.54 mm a "
             "position: typical of 2.54 mm wire housings.",
-            travel=_PIN_TRAVEL,
-            body_size=_PIN_BODY,
-            mass=PLUG_MASS,
-            plug=_pin_plug(scale),
-            socket=functools.partial(_pin_socket, scale),
+            travel=0.00584,
+            body_size=(0.0140, 0.00254, _HEADER.count * _HEADER.pitch),
+            body=tuple(box(-0.0140, 0.0, 0.00254 / 2, 0.00085, z=z) for z in _HEADER.rows.tolist()),
+            profile=_HEADER,
+            style=Style(insert="gold", cable=0.0007),
         ),
         Connector(
             name="usb",
             label="USB-A plug",
             source="USB-A plug, shell 12.0 x 4.5 mm, 11.75 mm long, overmould at most 16 x 8 "
             "mm: USB 2.0 specification, section 6.5. Overmould 20 mm long: typical.",
-            travel=_USB_TRAVEL,
+            travel=0.01175,
             body_size=(0.020, 0.016, 0.008),
-            mass=PLUG_MASS,
-            plug=_usb_plug(scale),
-            socket=functools.partial(_usb_socket, scale),
+            profile=RectangularProfile(0.0120, 0.0045, nose=0.0010),
+            style=Style(body="white_plastic"),
         ),
         Connector(
             name="stud",
@@ -370,14 +525,13 @@ def _connectors(scale: float) -> dict[str, Connector]:
             source="M6 thread, major diameter 6.0 mm: ISO 261; 12 mm long: ISO 888, in a plain "
             "clearance hole as ISO 273. Shank 8 mm across and 20 mm long: ours.",
             travel=0.0120,
-            body_size=(0.020, 0.008, 0.008),
-            mass=PLUG_MASS,
-            plug=_round_plug(0.0030 * scale, 0.0120, 0.0040, 0.020),
-            socket=lambda c, lead: _round_hole(0.0030 * scale + c, 0.0120, lead),
+            profile=RoundProfile(0.0030),
+            style=Style(body="dark_steel", cable=0.0),
+            **_round_body(0.020, 0.0040),
         ),
     )
-    return {connector.name: connector for connector in connectors}
+}
+"""The connectors that come with the environment, by name, in the paper's order."""
 
-
-CONNECTORS = _connectors(1.0)
-"""The connectors by name, in the order of `CONNECTOR_NAMES`."""
+CONNECTOR_NAMES = tuple(CONNECTORS)
+"""Their names."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vtenv.tasks.insertion.config import VTInsertConfig
+from vtenv.tasks.insertion.config import HeldPlugConfig
 from vtenv.tasks.insertion.connectors import PLUG_MASS
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 from vtenv.tasks.insertion.scene import CONNECTOR_FRICTION, PAD_FRICTION
@@ -36,7 +36,7 @@ class Domain:
         gel_stiffness: Stiffness of the gel pads, in parts of the nominal, (N,).
         camera_shift: Shift of the overhead camera in the world's axes, (N, 3), [m].
         camera_tilt: Its rotation vector in its own axes, right, up, backwards, (N, 3), [rad].
-        depth_noise_mm: As `noise_mm` of `DepthNoiseConfig`, (N,).
+        depth_noise_mm: As the setting of that name, (N,).
     """
 
     connector_friction: NDArray[np.float64]
@@ -49,31 +49,19 @@ class Domain:
     camera_tilt: NDArray[np.float64]
     depth_noise_mm: NDArray[np.float64]
 
-    def rows(self, worlds: NDArray[np.int64]) -> Domain:
-        """The domains of `worlds`, one row each."""
-        return Domain(**{field.name: getattr(self, field.name)[worlds] for field in fields(self)})
 
-    def replaced(self, worlds: NDArray[np.int64], domain: Domain) -> Domain:
-        """Domains of all worlds, with new ones for `worlds`, one row of `domain` each."""
-        merged = {}
-        for field in fields(self):
-            merged[field.name] = getattr(self, field.name).copy()
-            merged[field.name][worlds] = getattr(domain, field.name)
-        return Domain(**merged)
-
-
-def clearances(config: VTInsertConfig) -> tuple[float, ...]:
+def clearances(config: HeldPlugConfig) -> tuple[float, ...]:
     """The clearances that sockets may have, in [mm]: one, or `CLEARANCE_LEVELS`."""
     ranges = config.domain_randomization
     if ranges is None or ranges.clearance_mm is None:
-        return (config.scene.clearance_mm,)
+        return (config.clearance_mm,)
     low, high = ranges.clearance_mm
     if low == high:
         return (low,)
     return tuple(np.linspace(low, high, CLEARANCE_LEVELS).tolist())
 
 
-def draw_domain(uniforms: NDArray[np.float64], config: VTInsertConfig) -> Domain:
+def draw_domain(uniforms: NDArray[np.float64], config: HeldPlugConfig) -> Domain:
     """Map uniform random numbers to domains.
 
     Args:
@@ -88,7 +76,7 @@ def draw_domain(uniforms: NDArray[np.float64], config: VTInsertConfig) -> Domain
         "gel_stiffness": 1.0,
         "camera_shift_mm": 0.0,
         "camera_tilt_deg": 0.0,
-        "depth_noise_mm": config.depth_noise.noise_mm,
+        "depth_noise_mm": config.depth_noise_mm,
     }
     levels = np.array(clearances(config))
     column, values = 0, {}

@@ -6,8 +6,10 @@ and backs off to try again when it is not. Needs no memory, and runs on arrays o
 
 from __future__ import annotations
 
-from vtenv.state import Array, WorldState, constant, namespace
-from vtenv.tasks.insertion.task import ACTION_SCALE, Geometry
+from vtenv.arrays import Array, constant, namespace
+from vtenv.tasks.insertion.actions import ACTION_SCALE
+from vtenv.tasks.insertion.measures import Geometry
+from vtenv.tasks.insertion.state import WorldState
 
 _ALIGNED_LATERAL, _ALIGNED_ANGLE = 0.001, 0.06
 """Error of the tip [m] and the axis [rad] at which the expert goes in."""
@@ -17,7 +19,7 @@ _GAIN = 0.5
 """Part of an error corrected in one step."""
 _ENTRY_STEP = 0.002
 """Way forward in one step while going in, in [m]: half of what it could, which keeps the
-forces on entry well under `task.MAX_SOCKET_FORCE`."""
+forces on entry well under `measures.MAX_SOCKET_FORCE`."""
 
 
 def expert_action(state: WorldState, geom: Geometry) -> Array:
@@ -25,7 +27,7 @@ def expert_action(state: WorldState, geom: Geometry) -> Array:
 
     Args:
         state: The worlds.
-        geom: Their `vtenv.tasks.insertion.task.geometry`.
+        geom: Their `vtenv.tasks.insertion.measures.geometry`.
 
     Returns:
         Actions in [-1, 1], (N, 5).

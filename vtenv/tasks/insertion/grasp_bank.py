@@ -6,14 +6,17 @@ and the plug hangs in them under gravity.
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import json
 import logging
 import math
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -24,8 +27,14 @@ from platformdirs import user_cache_path
 
 from vtenv.atomic_write import atomic_write
 from vtenv.tasks.insertion import scene
-from vtenv.tasks.insertion.config import InitialStateRanges, SceneConfig, VTInsertConfig
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS, SHOULDER_IN_HAND
+from vtenv.tasks.insertion.config import HeldPlugConfig, InitialStateRanges
+from vtenv.tasks.insertion.connectors import (
+    CONNECTOR_NAMES,
+    FINGER_OPEN,
+    SHOULDER_IN_HAND,
+    Connector,
+)
+from vtenv.validation import Range
 
 BANK_SIZE = 256
 """Grasps of each connector."""
@@ -43,6 +52,8 @@ _MAX_SHIFT = 0.002
 """Distance, in [m], by which closing may move a plug."""
 _MAX_SPEED = 0.2
 """Speed (m/s or rad/s) under which a grasp counts as settled."""
+_REACH = 0.03
+"""Distance of a held plug's shoulder from the hand's centre, in [m], at most."""
 
 _logger = logging.getLogger(__name__)
 
@@ -52,27 +63,32 @@ class GraspBank:
     """Settled grasps for the grasps that an environment draws, whatever its domains.
 
     Attributes:
+        connectors: The K connectors in play.
         stiffnesses: Stiffnesses of the gel, ascending, (S,).
-        grasps: Grasps by stiffness and connector, (S, 4, `BANK_SIZE`, `GRASP_SIZE`).
+        grasps: Grasps by stiffness and connector, (S, K, `BANK_SIZE`, `GRASP_SIZE`).
         scale: Scale of the connectors. A plug presses into the gel by what is grasped and, deep
             in, by what is inserted, which reaches into it.
     """
 
+    connectors: tuple[Connector, ...]
     stiffnesses: NDArray[np.float64]
     grasps: NDArray[np.float64]
     scale: float
 
     @classmethod
-    def load(cls, config: VTInsertConfig, num_threads: int = 1) -> GraspBank:
+    def load(cls, config: HeldPlugConfig, num_threads: int = 1) -> GraspBank:
         """The bank of an environment, from the cache or made now."""
-        ranges = config.domain_randomization
-        low, high = (ranges and ranges.gel_stiffness) or (1.0, 1.0)
+        domains = config.domain_randomization
+        low, high = (domains and domains.gel_stiffness) or (1.0, 1.0)
         below = max(s for s in GEL_STIFFNESSES if s <= low)
         above = min(s for s in GEL_STIFFNESSES if s >= high)
         stiffnesses = [s for s in GEL_STIFFNESSES if below <= s <= above]
-        scale = config.scene.connector_scale
-        banks = [load_bank(config.initial_state, num_threads, scale, s) for s in stiffnesses]
-        return cls(np.array(stiffnesses), np.stack(banks), scale)
+        ranges, scale = config.initial_state, config.connector_scale
+        grasps = [
+            [load_bank(c, ranges, num_threads, scale, s) for c in config.connectors]
+            for s in stiffnesses
+        ]
+        return cls(config.connectors, np.array(stiffnesses), np.array(grasps), scale)
 
     def take(
         self,
@@ -83,7 +99,7 @@ class GraspBank:
         """Grasps of the bank, at any stiffness within its own.
 
         Args:
-            connector: Index in `CONNECTOR_NAMES`, (N,).
+            connector: Index in `connectors`, (N,).
             grasp: Index of a grasp of that connector, (N,).
             stiffness: Stiffness of the gel, in parts of the nominal, (N,).
 
@@ -104,18 +120,22 @@ class GraspBank:
         in_hand: NDArray[np.float64],
         stiffness: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """Settle other grasps, as `settle_grasps`, each at its own stiffness of the gel."""
+        """Settle other grasps, as `settle_grasps`, each at its own stiffness of the gel.
+
+        Args:
+            connector: Index in `connectors`, (N,).
+            in_hand: As in `settle_grasps`.
+            stiffness: Stiffness of the gel, in parts of the nominal, (N,).
+        """
         grasps = np.empty((len(connector), GRASP_SIZE))
-        for value in np.unique(stiffness):
-            rows = stiffness == value
-            grasps[rows] = settle_grasps(
-                connector[rows], in_hand[rows], 1, self.scale, float(value)
-            )
+        for kind, value in sorted(set(zip(connector.tolist(), stiffness.tolist(), strict=True))):
+            rows = (connector == kind) & (stiffness == value)
+            grasps[rows] = settle_grasps(self.connectors[kind], in_hand[rows], 1, self.scale, value)
         return grasps
 
 
 def settle_grasps(
-    connector: NDArray[np.int64],
+    connector: Connector,
     in_hand: NDArray[np.float64],
     num_threads: int = 1,
     scale: float = 1.0,
@@ -124,10 +144,10 @@ def settle_grasps(
     """Close the fingers on plugs placed in the hand and let them settle.
 
     Args:
-        connector: Index in `CONNECTOR_NAMES`, (N,).
+        connector: The connector.
         in_hand: Plug x [m], z [m] and pitch [rad] in the hand, from its nominal place, (N, 3).
         num_threads: Threads to use.
-        scale: Scale of the connectors, as `SceneConfig.connector_scale`.
+        scale: Scale of what is inserted, as in `Connector.shape`.
         stiffness: Stiffness of the gel, in parts of the nominal.
 
     Returns:
@@ -136,13 +156,17 @@ def settle_grasps(
     Raises:
         RuntimeError: If one does not come to rest; names its connector and placement.
     """
-    models = _models(scale, stiffness)
-    weightless = _models(scale, stiffness, gravity=False)
-    batch = Batch(models[0], len(connector), num_threads)
-    batch.set_models([weightless[c] for c in connector])
+    # Grasps depend on neither the fit nor the sizes of images.
+    (model,) = scene.build_models(scene.SceneConfig(connector_scale=scale), (connector,))
+    for side in ("left", "right"):
+        model.geom(f"gel_{side}").solref[0] /= math.sqrt(stiffness)
+    weightless = copy.copy(model)
+    weightless.opt.gravity[:] = 0.0
+    batch = Batch(model, len(in_hand), num_threads)
+    batch.set_models(weightless)
     batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE)
-    width = np.array([CONNECTORS[name].body_size[1] for name in CONNECTOR_NAMES])[connector]
-    batch.qpos[:, scene.FINGER_QPOS] = (scene.FINGER_OPEN - width / 2 - _GAP)[:, None]
+    width = connector.body_size[1]
+    batch.qpos[:, scene.FINGER_QPOS] = FINGER_OPEN - width / 2 - _GAP
     x, z, pitch = in_hand.T
     # Placed by its shoulder, turned about it.
     zero = np.zeros_like(x)
@@ -154,7 +178,7 @@ def settle_grasps(
     batch.mocap_pos[:] = [1.0, 0.0, scene.HAND_HEIGHT]  # the socket, out of the way
     batch.ctrl[:, scene.FINGER_CTRL] = scene.GRIP_FORCE
     batch.step(nstep=_CLOSE_STEPS)
-    batch.set_models([models[c] for c in connector])
+    batch.set_models(model)
     batch.step(nstep=_HANG_STEPS)
 
     moving = np.abs(batch.qvel).max(axis=1) > _MAX_SPEED
@@ -163,7 +187,7 @@ def settle_grasps(
     if bad.size:
         i = int(bad[0])
         raise RuntimeError(
-            f"the grasp of {CONNECTOR_NAMES[connector[i]]!r} at x={x[i] * 1e3:.2f} mm, "
+            f"the grasp of {connector.name!r} at x={x[i] * 1e3:.2f} mm, "
             f"z={z[i] * 1e3:.2f} mm, pitch={np.degrees(pitch[i]):.1f} degrees does not settle; "
             "place the plug nearer to the middle of the fingers"
         )
@@ -175,94 +199,103 @@ def settle_grasps(
     return grasps
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def load_bank(
-    ranges: InitialStateRanges, num_threads: int = 1, scale: float = 1.0, stiffness: float = 1.0
+    connector: Connector,
+    ranges: InitialStateRanges,
+    num_threads: int = 1,
+    scale: float = 1.0,
+    stiffness: float = 1.0,
 ) -> NDArray[np.float64]:
-    """The settled grasps for these in-hand ranges, from the cache or made now.
+    """A connector's settled grasps for these in-hand ranges, from the cache or made now.
 
-    The cache's key covers everything a grasp depends on: the compiled scene of every
-    connector, MuJoCo's version, the ranges and the bank's size. A file is written whole or
-    not at all, by one process at a time.
+    The cache's key covers everything a grasp depends on: the connector's compiled scene,
+    MuJoCo's version, the ranges and the bank's size. A file is written whole or not at all, by
+    one process at a time. A connector's grasps do not depend on which others are in play.
 
     Args:
+        connector: The connector.
         ranges: The ranges.
         num_threads: Threads to use if it is made.
         scale: As in `settle_grasps`.
         stiffness: As in `settle_grasps`.
 
     Returns:
-        Grasps by connector, (4, `BANK_SIZE`, `GRASP_SIZE`), read-only.
+        The grasps, (`BANK_SIZE`, `GRASP_SIZE`), read-only.
     """
     in_hand = [
         (name, getattr(ranges, name)) for name in ranges.names() if name.startswith("in_hand_")
     ]
-    bounds = [pair for _, pair in in_hand]
-    path = user_cache_path("vtinsert") / f"grasps-{_key(in_hand, scale, stiffness)}.npz"
+    placements = _draw(connector.name, [pair for _, pair in in_hand])
+    key = _key(connector, in_hand, scale, stiffness)
+    path = user_cache_path("vtinsert") / f"grasps-{connector.name}-{key}.npz"
     bank = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             bank = _read(path)
             if bank is None:
-                bank = _make_bank(bounds, num_threads, scale, stiffness)
+                bank = settle_grasps(connector, placements, num_threads, scale, stiffness)
                 _write(path, bank)
     except OSError as error:
         _logger.warning("grasps are not cached, and take seconds to settle again: %s", error)
         if bank is None:
-            bank = _make_bank(bounds, num_threads, scale, stiffness)
+            bank = settle_grasps(connector, placements, num_threads, scale, stiffness)
     bank.flags.writeable = False
     return bank
 
 
-def _models(scale: float, stiffness: float, gravity: bool = True) -> list[mujoco.MjModel]:
-    """The scene's models by connector; grasps depend on neither clearance nor image sizes."""
-    models = scene.build_models(SceneConfig(connector_scale=scale), CONNECTOR_NAMES)
-    for model in models:
-        model.opt.gravity[:] *= gravity
-        for side in ("left", "right"):
-            model.geom(f"gel_{side}").solref[0] /= math.sqrt(stiffness)
-    return models
-
-
-def _key(in_hand: list[tuple[str, tuple[float, float]]], scale: float, stiffness: float) -> str:
-    specs = []
-    for name in CONNECTOR_NAMES:
-        spec = scene.build_spec(SceneConfig(connector_scale=scale), name)
-        spec.compile()
-        specs.append(spec.to_xml())
+def _key(
+    connector: Connector, in_hand: list[tuple[str, Range]], scale: float, stiffness: float
+) -> str:
+    spec = scene.build_spec(scene.SceneConfig(connector_scale=scale), connector)
+    spec.compile()
     settings = [_CLOSE_STEPS, _HANG_STEPS, _GAP, BANK_SIZE, scene.GRIP_FORCE, stiffness]
-    text = json.dumps([mujoco.__version__, specs, in_hand, settings])
+    text = json.dumps([mujoco.__version__, spec.to_xml(), in_hand, settings])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _make_bank(
-    bounds: list[tuple[float, float]], num_threads: int, scale: float, stiffness: float
-) -> NDArray[np.float64]:
-    generator = np.random.default_rng(0)
-    count = len(CONNECTOR_NAMES) * BANK_SIZE
+def _draw(name: str, bounds: list[Range]) -> NDArray[np.float64]:
+    """Where a connector's plugs are placed in the hand, (`BANK_SIZE`, 3), in SI.
+
+    Each connector has a part of one sequence of random numbers for itself.
+    """
+    built_in = name in CONNECTOR_NAMES
+    part = CONNECTOR_NAMES.index(name) if built_in else 4096 + zlib.crc32(name.encode())
+    bits = np.random.PCG64(np.random.SeedSequence(0))
+    bits.advance(part * BANK_SIZE * len(bounds))
     low, high = np.array(bounds).T
-    in_hand = generator.uniform(low, high, (count, 3)) * [1e-3, 1e-3, np.pi / 180]
-    connector = np.repeat(np.arange(len(CONNECTOR_NAMES)), BANK_SIZE)
-    grasps = settle_grasps(connector, in_hand, num_threads, scale, stiffness)
-    return grasps.reshape(len(CONNECTOR_NAMES), BANK_SIZE, GRASP_SIZE)
+    in_hand = np.random.Generator(bits).uniform(low, high, (BANK_SIZE, len(bounds)))
+    return in_hand * [1e-3, 1e-3, np.pi / 180]
 
 
 def _read(path: Path) -> NDArray[np.float64] | None:
     """The bank in `path`; None if there is none, or not a whole one."""
+    if not path.is_file():  # nor wait for somebody to write to a pipe
+        if path.exists():
+            _logger.warning("%s is not a regular file and is made again", path)
+        return None
     try:
         with path.open("rb") as stream:  # np.load leaves its own open on a damaged file
             bank = np.load(stream, allow_pickle=False)["grasps"]
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
         _logger.warning("%s is damaged and is made again: %s", path, error)
         return None
-    shape = (len(CONNECTOR_NAMES), BANK_SIZE, GRASP_SIZE)
-    if bank.shape == shape and np.isfinite(bank).all():
+    if _is_bank(bank):
         return bank
-    _logger.warning("%s is not a bank of shape %s and is made again", path, shape)
+    _logger.warning("%s does not hold %d grasps within the hand and is made again", path, BANK_SIZE)
     return None
+
+
+def _is_bank(bank: NDArray[Any]) -> bool:
+    """Whether an array can hold settled grasps: finite, within the hand, with rotations."""
+    if bank.shape != (BANK_SIZE, GRASP_SIZE) or bank.dtype != np.float64:
+        return False
+    fingers, place, quat = bank[:, :2], bank[:, 2:5], bank[:, 5:]
+    closed = (fingers >= 0.0) & (fingers <= FINGER_OPEN)
+    rotation = np.abs(np.linalg.norm(quat, axis=1) - 1.0) < 1e-6
+    # NaN compares as false.
+    return bool(closed.all() and (np.abs(place) < _REACH).all() and rotation.all())
 
 
 def _write(path: Path, bank: NDArray[np.float64]) -> None:

@@ -7,11 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vtenv.state import InitialState
 from vtenv.tasks.insertion import scene
 from vtenv.tasks.insertion.domain import Domain
-from vtenv.tasks.insertion.domain_fields import DOMAIN_FIELDS, DomainFields
 from vtenv.tasks.insertion.grasp_bank import GraspBank
+from vtenv.tasks.insertion.initial import InitialState
 
 
 class Placement(NamedTuple):
@@ -63,49 +62,6 @@ def place(initial: InitialState, bank: GraspBank, domain: Domain | None = None) 
     ctrl[:, scene.HAND_CTRL] = initial.hand
     upright = np.broadcast_to([1.0, 0.0, 0.0, 0.0], (len(yaw), 4))
     return Placement(qpos, ctrl, initial.socket_pos_w, _turn(initial.socket_yaw, upright))
-
-
-def device_rows(
-    initial: InitialState,
-    bank: GraspBank,
-    num_levels: int,
-    domain_fields: DomainFields,
-    domain: Domain | None = None,
-) -> NDArray[np.float32]:
-    """What a device is sent of N initial states.
-
-    Args:
-        initial: The states, as in `place`.
-        bank: Settled grasps.
-        num_levels: Models of each connector, one for each clearance.
-        domain_fields: Fields of the model that depend on the domain.
-        domain: The worlds' domains; None where nothing is randomised.
-
-    Returns:
-        A row each: connector, model, `Placement`, and where there is a domain its
-        `DOMAIN_FIELDS` and its noise of the depth image in [mm].
-    """
-    variant = initial.connector * num_levels
-    parts = [*place(initial, bank, domain)]
-    if domain is not None:
-        variant = variant + domain.clearance_level
-        changed = domain_fields.rows(variant, domain)
-        parts += [changed[name].reshape(len(variant), -1) for name in DOMAIN_FIELDS]
-        parts.append(domain.depth_noise_mm[:, None])
-    return np.column_stack([initial.connector, variant, *parts]).astype(np.float32)
-
-
-def padded(count: int, most: int) -> NDArray[np.int64]:
-    """Rows 0 to `count`, and the first again up to one of few lengths, each recorded once.
-
-    Args:
-        count: Rows.
-        most: The largest length.
-    """
-    length = min(max(16, 1 << (count - 1).bit_length()), most)
-    rows = np.arange(length)
-    rows[count:] = 0
-    return rows
 
 
 def _turn(yaw: NDArray[np.float64], quat: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vtenv.state import Array
+from vtenv.arrays import Array
 
 NEAR_DEPTH_MM = (-5.0, 3.0)
 """Depth of the tip past the mouth within which it is near, in [mm]."""

@@ -9,22 +9,27 @@ nominal centre. The hand's frame has the same axes at zero yaw and pitch.
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import math
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
 
-from vtenv.tasks.insertion.config import SceneConfig
 from vtenv.tasks.insertion.connectors import (
-    HOUSING_HALF_SIZE,
+    FINGER_OPEN,
     SHOULDER_IN_HAND,
-    SLOTS,
     Connector,
-    Primitive,
+    ConnectorError,
     Shape,
-    get_connector,
+)
+from vtenv.tasks.insertion.primitives import (
+    HOUSING_HALF_SIZE,
+    KINDS,
+    Primitive,
     quat_from_axes,
 )
 
@@ -48,8 +53,6 @@ VIEW_HALF_EXTENT = 0.049
 """Half the side of the overhead view at the height of the housing's top, in [m]: the farthest
 mouth and 5 mm of its housing, so 1.5 mm a pixel at 64 pixels."""
 
-FINGER_OPEN = 0.020
-"""Distance of each pad's face from the hand's centre plane when fully open, in [m]."""
 _PALM_HALF_SIZE = (0.029, 0.014, 0.010)
 """Long enough to hide the longest plug from the overhead camera; narrower than the housing."""
 _PALM_HEIGHT = 0.034
@@ -74,16 +77,76 @@ _GEL = {
     "condim": 4,
     "priority": 1,
 }
-_TYPES = {
+GEOM_TYPES = {
     "box": mujoco.mjtGeom.mjGEOM_BOX,
     "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
     "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
 }
+"""MuJoCo's types of the kinds of primitive."""
+
+
+class Slots(NamedTuple):
+    """Places for geoms of one role and kind in every plug or socket of a batch."""
+
+    owner: str  # "plug" or "socket"
+    role: str  # a field of `Shape`
+    kind: str  # of `Primitive`
+    number: int
+
+
 _EMPTY = {
-    "plug": Primitive((1e-4, 1e-4, 1e-4), (-0.001, 0.0, 0.0)),
-    "socket": Primitive((1e-4, 1e-4, 1e-4), (2 * HOUSING_HALF_SIZE[0] - 0.001, 0.0, 0.0)),
+    "plug": ((1e-4, 1e-4, 1e-4), (-0.001, 0.0, 0.0)),
+    "socket": ((1e-4, 1e-4, 1e-4), (2 * HOUSING_HALF_SIZE[0] - 0.001, 0.0, 0.0)),
 }
-"""Unused slots: tiny, and deep inside their owner where nothing can touch them."""
+"""Size and place of unused slots: tiny, and deep inside their owner, where nothing touches them."""
+_OWNERS = {"grip": "plug", "body": "plug", "insert": "plug", "walls": "socket"}
+"""Roles in model order, and the bodies that they belong to."""
+_COLLIDING, _VISIBLE = ("grip", "insert", "walls"), ("body", "insert")
+"""Roles that touch other bodies, and those that the sensors see."""
+_WIDEST_FITS = ((0.0001, 0.002), (0.002, 0.002), (0.0001, 0.0), (0.002, 0.0))
+"""Clearances and lead-ins, in [m], at the limits: some hole there has the most primitives."""
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """What the scene is built from; an environment's configuration validates it.
+
+    Pixels are square, and the longer side of an image spans the whole of what its sensor sees.
+
+    Attributes:
+        clearance_mm: Room between plug and socket on each side.
+        lead_in_mm: Width of the chamfer around the socket's mouth.
+        connector_scale: Size of what is inserted, as in `Connector.shape`.
+        image_size: Rows and columns of the overhead depth image.
+        contact_size: Rows and columns of each finger's gel and contact images.
+    """
+
+    clearance_mm: float = 0.4
+    lead_in_mm: float = 1.0
+    connector_scale: float = 1.0
+    image_size: tuple[int, int] = (64, 64)
+    contact_size: tuple[int, int] = (64, 64)
+
+
+@functools.lru_cache(maxsize=64)
+def slots(connectors: tuple[Connector, ...]) -> tuple[Slots, ...]:
+    """Geoms that a world needs to hold any of some connectors, in model order.
+
+    Worlds with different connectors share one memory layout and step in one batch: for each role
+    and kind, the layout has as many geoms as the most demanding of the connectors in play.
+    """
+    most: Counter[tuple[str, str]] = Counter()
+    for connector in connectors:
+        for fit in _WIDEST_FITS:
+            shape = connector.shape(*fit)
+            for role in _OWNERS:
+                most |= Counter((role, part.kind) for part in getattr(shape, role))
+    return tuple(
+        Slots(owner, role, kind, most[role, kind])
+        for role, owner in _OWNERS.items()
+        for kind in KINDS
+        if most[role, kind]
+    )
 
 
 def plug_mass_properties(connector: Connector) -> tuple[float, np.ndarray, np.ndarray]:
@@ -94,21 +157,29 @@ def plug_mass_properties(connector: Connector) -> tuple[float, np.ndarray, np.nd
     return connector.mass, np.array([-length / 2, 0.0, 0.0]), inertia
 
 
-def build_spec(config: SceneConfig, connector: str) -> mujoco.MjSpec:
+def build_spec(
+    config: SceneConfig,
+    connector: Connector,
+    in_play: Sequence[Connector] = (),
+    clearance_mm: float | None = None,
+) -> mujoco.MjSpec:
     """Describe the scene with one connector.
-
-    Specs of all connectors compile to models of the same sizes and layout.
 
     Args:
         config: What the scene is built from.
-        connector: One of `CONNECTOR_NAMES`.
+        connector: The connector.
+        in_play: Connectors whose scenes compile to models of the same sizes and layout; none for
+            this connector alone.
+        clearance_mm: Clearance in the place of the configuration's.
 
     Returns:
         The specification, ready to compile or to decorate.
     """
-    chosen = get_connector(connector, config.connector_scale)
+    clearance_mm = config.clearance_mm if clearance_mm is None else clearance_mm
+    shape = connector.shape(clearance_mm * 1e-3, config.lead_in_mm * 1e-3, config.connector_scale)
+    layout = slots(tuple(in_play) or (connector,))
     spec = mujoco.MjSpec()
-    spec.modelname = f"vtinsert_{connector}"
+    spec.modelname = f"vtinsert_{connector.name}"
     spec.compiler.degree = False
     option = spec.option
     option.timestep = TIMESTEP
@@ -128,53 +199,107 @@ def build_spec(config: SceneConfig, connector: str) -> mujoco.MjSpec:
         group=SCENE_GROUP,
         **_RIGID,
     )
-    _add_socket(spec, chosen.socket(config.clearance_mm * 1e-3, config.lead_in_mm * 1e-3))
+    _add_socket(spec, connector, shape, layout)
     _add_hand(spec, config)
-    _add_plug(spec, chosen)
+    _add_plug(spec, connector, shape, layout)
     _add_contact_sensors(spec)
     return spec
 
 
 def build_models(
-    config: SceneConfig, connectors: Sequence[str], clearances_mm: Sequence[float] = ()
+    config: SceneConfig, connectors: Sequence[Connector], clearances_mm: Sequence[float] = ()
 ) -> list[mujoco.MjModel]:
     """Compile one model for each connector, or one for each of its clearances.
 
+    Args:
+        config: What the scene is built from.
+        connectors: The connectors in play.
+        clearances_mm: Clearances in the place of the configuration's.
+
     Returns:
-        The models: all those of the first connector, then those of the next.
+        The models, of one layout: all those of the first connector, then those of the next.
+
+    Raises:
+        ConnectorError: If a plug does not fit into its own hole; names what is in the way.
     """
-    configs = [dataclasses.replace(config, clearance_mm=c) for c in clearances_mm] or [config]
-    specs = [build_spec(c, name) for name in connectors for c in configs]
-    for spec in specs:
-        spec.modelname = "vtinsert"  # of one length, too: one model can be written over another
-    return [spec.compile() for spec in specs]
+    models = []
+    for connector in connectors:
+        for clearance_mm in clearances_mm or (config.clearance_mm,):
+            spec = build_spec(config, connector, connectors, clearance_mm)
+            spec.modelname = "vtinsert"  # of one length, too: models are written over another
+            model = spec.compile()
+            check_fit(model, connector)
+            models.append(model)
+    return models
 
 
-def _fill_slots(body: mujoco.MjsBody, owner: str, shape: Shape) -> None:
+def check_fit(model: mujoco.MjModel, connector: Connector) -> None:
+    """Refuse a plug that touches its hole while it goes straight in along the axis.
+
+    Args:
+        model: A scene of the connector.
+        connector: The connector.
+
+    Raises:
+        ConnectorError: If it does; names the primitives that meet, and where.
+    """
+    data = mujoco.MjData(model)
+    away = (0.3, 0.0, 0.0)  # from the hand
+    data.mocap_pos[0] = away
+    plug, socket = model.body("plug").id, model.body("socket").id
+    for depth in np.linspace(0.0, connector.travel - 1e-5, 12):  # 10 um before the shoulder
+        data.qpos[PLUG_POS] = [away[0] + depth - connector.travel, *away[1:]]
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_collision(model, data)
+        for geoms in data.contact.geom:
+            if sorted(model.geom_bodyid[geoms]) == sorted((plug, socket)):
+                names = " meets ".join(model.geom(geom).name for geom in geoms)
+                raise ConnectorError(
+                    f"connector {connector.name!r} does not fit its own hole: {names} with the "
+                    f"tip {depth * 1e3:.1f} mm in, straight on the axis; make the hole wider than "
+                    "what is inserted by the clearance on every side"
+                )
+
+
+def _fill_slots(
+    body: mujoco.MjsBody,
+    owner: str,
+    connector: Connector,
+    shape: Shape,
+    layout: tuple[Slots, ...],
+) -> None:
     """Give `body` the geoms of all of its slots, empty ones where `shape` has no primitive."""
-    for slot in (s for s in SLOTS if s.owner == owner):
-        primitives = shape.get(slot.role, [])
+    for slot in (s for s in layout if s.owner == owner):
+        primitives = [part for part in getattr(shape, slot.role) if part.kind == slot.kind]
         if len(primitives) > slot.number:
-            raise ValueError(f"{len(primitives)} primitives for the {slot.number} of {slot}")
+            raise ConnectorError(
+                f"connector {connector.name!r} has {len(primitives)} {slot.kind} primitives of "
+                f"role {slot.role} and room for {slot.number}, the most at the limits of clearance "
+                "and lead-in of the connectors in play"
+            )
         for index in range(slot.number):
             used = index < len(primitives)
-            primitive = primitives[index] if used else _EMPTY[owner]
+            empty = Primitive(slot.kind, *_EMPTY[owner])
+            primitive = primitives[index] if used else empty
+            collides = _PLUG if slot.role in _COLLIDING else 0
             body.add_geom(
-                name=f"{slot.role}_{index}",
-                type=_TYPES[slot.geom_type],
+                name=f"{slot.role}_{slot.kind}_{index}",
+                type=GEOM_TYPES[slot.kind],
                 size=np.resize([*primitive.size, 0.0, 0.0], 3),
                 pos=primitive.pos,
                 quat=primitive.quat,
                 mass=0.0,
-                contype=_PLUG if slot.collides and owner == "plug" else 0,
-                conaffinity=_PLUG if slot.collides and owner == "socket" else 0,
-                group=PLUG_GROUP if slot.visible else COLLIDER_GROUP,
+                contype=collides if owner == "plug" else 0,
+                conaffinity=collides if owner == "socket" else 0,
+                group=PLUG_GROUP if slot.role in _VISIBLE else COLLIDER_GROUP,
                 rgba=[0.5, 0.5, 0.5, 1.0 if used else 0.0],
                 **_RIGID,
             )
 
 
-def _add_socket(spec: mujoco.MjSpec, shape: Shape) -> None:
+def _add_socket(
+    spec: mujoco.MjSpec, connector: Connector, shape: Shape, layout: tuple[Slots, ...]
+) -> None:
     """The socket on its pedestal, a mocap body posed at each reset."""
     socket = spec.worldbody.add_body(name="socket", mocap=True, pos=[0.04, 0, HAND_HEIGHT])
     half_x, _, half_z = HOUSING_HALF_SIZE
@@ -198,7 +323,7 @@ def _add_socket(spec: mujoco.MjSpec, shape: Shape) -> None:
         conaffinity=0,
         group=SCENE_GROUP,
     )
-    _fill_slots(socket, "socket", shape)
+    _fill_slots(socket, "socket", connector, shape, layout)
 
 
 def _add_hand(spec: mujoco.MjSpec, config: SceneConfig) -> None:
@@ -209,12 +334,13 @@ def _add_hand(spec: mujoco.MjSpec, config: SceneConfig) -> None:
     gantry.add_joint(name="hand_x", type=joint.mjJNT_SLIDE, axis=[1, 0, 0])
     gantry.add_joint(name="hand_y", type=joint.mjJNT_SLIDE, axis=[0, 1, 0])
     top = CAMERA_HEIGHT - HOUSING_HALF_SIZE[2]
+    resolution, upright = _resolution(config.image_size)
     gantry.add_camera(
         name="overhead",
         pos=[0, 0, HAND_HEIGHT + CAMERA_HEIGHT],
         quat=_camera_quat(right=[0, -1, 0], up=[1, 0, 0]),
-        fovy=math.degrees(2 * math.atan(VIEW_HALF_EXTENT / top)),
-        resolution=[config.image_size] * 2,
+        fovy=math.degrees(2 * math.atan(VIEW_HALF_EXTENT * upright / top)),
+        resolution=resolution,
     )
 
     hand = gantry.add_body(name="hand", pos=[0, 0, HAND_HEIGHT], gravcomp=1.0)
@@ -282,22 +408,25 @@ def _add_finger(hand: mujoco.MjsBody, side: str, sign: float, config: SceneConfi
         conaffinity=0,
         group=SCENE_GROUP,
     )
+    resolution, upright = _resolution(config.contact_size)
     camera = finger.add_camera(
         name=f"gel_{side}",
         pos=[0, sign * GEL_THICKNESS, 0],
         quat=_camera_quat(right=[-sign, 0, 0], up=[0, 0, 1]),
-        fovy=GEL_SIZE,
-        resolution=[config.contact_size] * 2,
+        fovy=GEL_SIZE * upright,
+        resolution=resolution,
     )
     camera.proj = mujoco.mjtProjection.mjPROJ_ORTHOGRAPHIC
 
 
-def _add_plug(spec: mujoco.MjSpec, connector: Connector) -> None:
+def _add_plug(
+    spec: mujoco.MjSpec, connector: Connector, shape: Shape, layout: tuple[Slots, ...]
+) -> None:
     """The plug, free to move: only friction holds it in the hand."""
     plug = spec.worldbody.add_body(name="plug", pos=[SHOULDER_IN_HAND, 0, HAND_HEIGHT])
     plug.add_freejoint(name="plug")
     _set_inertia(plug, *plug_mass_properties(connector))
-    _fill_slots(plug, "plug", connector.plug)
+    _fill_slots(plug, "plug", connector, shape, layout)
     plug.add_site(name="tip", pos=[connector.travel, 0, 0], group=COLLIDER_GROUP)
 
 
@@ -329,6 +458,12 @@ def _add_contact_sensors(spec: mujoco.MjSpec) -> None:
 def _set_inertia(body: mujoco.MjsBody, mass: float, centre: object, inertia: object) -> None:
     body.mass, body.ipos, body.inertia = mass, centre, inertia
     body.explicitinertial = True
+
+
+def _resolution(size: tuple[int, int]) -> tuple[list[int], float]:
+    """Columns and rows of a camera's image, and its height in parts of its longer side."""
+    rows, columns = (size, size) if isinstance(size, int) else size
+    return [columns, rows], rows / max(rows, columns)
 
 
 def _camera_quat(right: list[float], up: list[float]) -> tuple[float, ...]:

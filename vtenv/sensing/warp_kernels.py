@@ -45,14 +45,15 @@ def prepare_views(
     ids: wp.array(dtype=int),
     types: wp.array(dtype=int),
     used: wp.array2d(dtype=wp.bool),
-    connector: wp.array(dtype=wp.int64),
+    variant: wp.array(dtype=wp.int64),
     geom_size: wp.array2d(dtype=wp.vec3),
     geom_pos: wp.array2d(dtype=wp.vec3),
     geom_mat: wp.array2d(dtype=wp.mat33),
     camera_pos: wp.array2d(dtype=wp.vec3),
     camera_mat: wp.array2d(dtype=wp.mat33),
     first_camera: int,
-    extent: float,
+    extent_u: float,
+    extent_v: float,
     perspective: bool,
     height: int,
     width: int,
@@ -73,8 +74,8 @@ def prepare_views(
     view.size = size
     view.origin = wp.transpose(mat) * offset
     relative = wp.transpose(mat) * eye_mat
-    across = wp.vec3(relative[0, 0], relative[1, 0], relative[2, 0]) * extent
-    upward = wp.vec3(relative[0, 1], relative[1, 1], relative[2, 1]) * extent
+    across = wp.vec3(relative[0, 0], relative[1, 0], relative[2, 0]) * extent_u
+    upward = wp.vec3(relative[0, 1], relative[1, 1], relative[2, 1]) * extent_v
     view.way = -wp.vec3(relative[0, 2], relative[1, 2], relative[2, 2])
     if perspective:
         view.way_u = across
@@ -102,15 +103,15 @@ def prepare_views(
             y = wp.where((corner & 2) != 0, half[1], -half[1])
             z = wp.where((corner & 4) != 0, half[2], -half[2])
             seen = wp.transpose(eye_mat) * (mat * wp.vec3(x, y, z) - offset)
-            scale = extent
+            away = 1.0
             if perspective:
-                scale = extent * wp.max(-seen[2], 1.0e-6)
-            low_u = wp.min(low_u, seen[0] / scale)
-            high_u = wp.max(high_u, seen[0] / scale)
-            low_v = wp.min(low_v, seen[1] / scale)
-            high_v = wp.max(high_v, seen[1] / scale)
+                away = wp.max(-seen[2], 1.0e-6)
+            low_u = wp.min(low_u, seen[0] / (extent_u * away))
+            high_u = wp.max(high_u, seen[0] / (extent_u * away))
+            low_v = wp.min(low_v, seen[1] / (extent_v * away))
+            high_v = wp.max(high_v, seen[1] / (extent_v * away))
     rectangle = wp.vec4i(0, 0, 0, 0)
-    if used[int(connector[world]), index]:
+    if used[int(variant[world]), index]:
         rectangle = wp.vec4i(
             int(wp.ceil((1.0 - high_v) * 0.5 * float(height) - 0.501)),
             int(wp.floor((1.0 - low_v) * 0.5 * float(height) - 0.499)) + 1,

@@ -1,0 +1,211 @@
+"""The world in which a hand holds a plug before a socket, without what is asked of it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, ClassVar, Self
+
+import mujoco
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from vtenv.arrays import Array, constant, namespace
+from vtenv.engines.cpu import available_cores
+from vtenv.modalities import Modality
+from vtenv.rendering.decor import build_render_spec, show_connector
+from vtenv.sensing.images import CONTACT_THRESHOLD_MM
+from vtenv.tasks.insertion import scene
+from vtenv.tasks.insertion.actions import ACTION_SCALE, next_target
+from vtenv.tasks.insertion.config import HeldPlugConfig
+from vtenv.tasks.insertion.domain import (
+    NUM_DOMAIN_UNIFORMS,
+    Domain,
+    clearances,
+    draw_domain,
+)
+from vtenv.tasks.insertion.domain_fields import DOMAIN_FIELDS, DomainFields
+from vtenv.tasks.insertion.grasp_bank import BANK_SIZE, GraspBank
+from vtenv.tasks.insertion.initial import NUM_UNIFORMS, check_options, initial_state
+from vtenv.tasks.insertion.modalities import VECTOR_LIMIT
+from vtenv.tasks.insertion.placement import place
+from vtenv.tasks.insertion.state import WorldState, world_state
+from vtenv.validation import Range
+from vtenv.world_model import Camera, Episodes, InitialPhysics, PhysicsState, WorldModel
+
+_CURRICULUM_PREFIXES = ("hand_", "socket_")
+"""Fields that a curriculum narrows. Where the plug sits in the hand it leaves: grasps are drawn
+from those that are settled."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeldPlugTask:
+    """The part of a `Task` that is the world's: models, initial states, hand and looks.
+
+    Args:
+        config: The settings.
+    """
+
+    config: HeldPlugConfig
+
+    config_type: ClassVar[type[HeldPlugConfig]] = HeldPlugConfig
+
+    @property
+    def modalities(self) -> Mapping[str, Modality]:
+        """What can be observed, by key."""
+        return self.config.available_modalities()
+
+    @functools.cached_property
+    def action_space(self) -> spaces.Box:
+        """Change of the hand's target: x, y, z, yaw, pitch."""
+        return spaces.Box(-1.0, 1.0, (len(ACTION_SCALE),), np.float32)
+
+    @property
+    def connector_names(self) -> tuple[str, ...]:
+        """Names of the connectors in play."""
+        return tuple(connector.name for connector in self.config.connectors)
+
+    @property
+    def num_uniforms(self) -> int:
+        """Random numbers that the start of an episode takes."""
+        randomised = self.config.domain_randomization is not None
+        return NUM_UNIFORMS + (NUM_DOMAIN_UNIFORMS if randomised else 0)
+
+    @functools.cached_property
+    def world_model(self) -> WorldModel:
+        """The models: of each connector one for every clearance."""
+        config = self.config
+        settings = scene.SceneConfig(
+            config.clearance_mm,
+            config.lead_in_mm,
+            config.connector_scale,
+            config.image_size,
+            config.contact_size,
+        )
+        noise = {
+            "noise_distance": scene.CAMERA_HEIGHT,
+            "dropout": config.depth_dropout,
+            "quantization_mm": config.depth_quantization_mm,
+        }
+        gel = {
+            "thickness_mm": scene.GEL_THICKNESS * 1e3,
+            "threshold_mm": CONTACT_THRESHOLD_MM,
+        }
+        overhead = (scene.SCENE_GROUP, scene.PLUG_GROUP)
+        sides = ("gel_left", "gel_right")
+        return WorldModel(
+            models=scene.build_models(settings, config.connectors, self._clearances),
+            substeps=scene.SUBSTEPS,
+            joints={"hand": scene.HAND_JOINTS, "fingers": scene.FINGER_JOINTS},
+            actuators={"hand": scene.HAND_JOINTS},
+            driven="hand",
+            bodies=("hand", "plug", "socket"),
+            sensors={"socket_force": ("socket_force",), "gel_contacts": sides},
+            rest_readings={"gel_contacts": 1.0},
+            own_fields=() if config.domain_randomization is None else DOMAIN_FIELDS,
+            cameras={
+                "overhead": Camera(("overhead",), overhead, config.image_size, noise),
+                "gel": Camera(sides, (scene.PLUG_GROUP,), config.contact_size, gel),
+            },
+            modalities=config.modalities,
+        )
+
+    def image_size(self, modality: Modality) -> tuple[int, int]:
+        """Rows and columns of an image."""
+        size: tuple[int, int] = getattr(self.config, str(modality.size_setting))
+        return size
+
+    def narrowed(self, scale: float) -> Self:
+        """The task with socket and hand nearer to the middle of their ranges."""
+
+        def about_middle(bounds: Range) -> Range:
+            middle, half = sum(bounds) / 2, (bounds[1] - bounds[0]) / 2
+            return middle - scale * half, middle + scale * half
+
+        ranges = self.config.initial_state
+        changed = {
+            field.name: about_middle(getattr(ranges, field.name))
+            for field in fields(ranges)
+            if field.name.startswith(_CURRICULUM_PREFIXES)
+        }
+        config = replace(self.config, initial_state=replace(ranges, **changed))
+        task = replace(self, config=config)
+        for made_once in ("world_model", "_bank", "_domain_fields"):
+            if made_once in self.__dict__:
+                task.__dict__[made_once] = self.__dict__[made_once]
+        return task
+
+    def check_options(self, options: Mapping[str, object] | None) -> dict[str, object]:
+        """A copy of what `reset(options=...)` fixes: `connector`, fields of the ranges."""
+        return check_options(options, self.connector_names)
+
+    def draw(self, uniforms: NDArray[np.float64], options: Mapping[str, object]) -> Episodes:
+        """Map uniform random numbers to initial states, and then to domains."""
+        config, levels = self.config, self._clearances
+        initial = initial_state(uniforms[:, :NUM_UNIFORMS], config, BANK_SIZE, options)
+        variant = initial.connector * len(levels)
+        clearance = np.full(len(uniforms), levels[0] * 1e-3)
+        noise_mm = np.full(len(uniforms), config.depth_noise_mm)
+        drawn: Domain | None = None
+        own_fields: dict[str, NDArray[np.float64]] = {}
+        if config.domain_randomization is not None:
+            first = NUM_UNIFORMS
+            drawn = draw_domain(uniforms[:, first : first + NUM_DOMAIN_UNIFORMS], config)
+            variant = variant + drawn.clearance_level
+            clearance, noise_mm = drawn.clearance, drawn.depth_noise_mm
+            own_fields = self._domain_fields.rows(variant, drawn)
+        placed = place(initial, self._bank, drawn)
+        physics = InitialPhysics(
+            variant=variant,
+            qpos=placed.qpos,
+            ctrl=placed.ctrl,
+            mocap_pos=placed.socket_pos[:, None],
+            mocap_quat=placed.socket_quat[:, None],
+            fields=own_fields,
+            noise={"depth_noise_mm": noise_mm},
+        )
+        return Episodes(physics, {"clearance": clearance}, {} if drawn is None else asdict(drawn))
+
+    def next_controls(self, controls: Array, joints: Array, actions: Array) -> Array:
+        """Move the hand's target by an action; keep it on its leash and in the workspace."""
+        return next_target(controls, joints, actions)
+
+    def view(self, physics: PhysicsState) -> WorldState:
+        """The state of the worlds, with the scene's own names."""
+        return world_state(physics, len(self._clearances))
+
+    def bounded(self, vectors: Mapping[str, Array]) -> dict[str, Array]:
+        """Vectors as they are observed: float32, within their spaces."""
+        bounded = {}
+        for key, values in vectors.items():
+            xp = namespace(values)
+            bounded[key] = xp.astype(xp.clip(values, -VECTOR_LIMIT, VECTOR_LIMIT), xp.float32)
+        return bounded
+
+    def of_connectors(self, numbers: tuple[Any, ...], state: WorldState) -> Array:
+        """Numbers of each connector in play, of the worlds' connectors, (N, ...)."""
+        return constant(numbers, state.hand)[state.connector]
+
+    def render_spec(self) -> mujoco.MjSpec:
+        """The scene as people see it, with all connectors in play."""
+        config = self.config
+        settings = scene.SceneConfig(config.clearance_mm, config.lead_in_mm, config.connector_scale)
+        return build_render_spec(settings, config.connectors)
+
+    def show_variant(self, model: mujoco.MjModel, variant: int) -> None:
+        """Show a variant's connector, and hide the others."""
+        show_connector(model, self.connector_names[variant // len(self._clearances)])
+
+    @functools.cached_property
+    def _clearances(self) -> tuple[float, ...]:
+        return clearances(self.config)
+
+    @functools.cached_property
+    def _bank(self) -> GraspBank:
+        return GraspBank.load(self.config, available_cores())
+
+    @functools.cached_property
+    def _domain_fields(self) -> DomainFields:
+        return DomainFields(self.world_model.models)
