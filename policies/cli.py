@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from policies.commands import CommandError
+from vtenv.interruption import end_as_interrupted
 
 COMMANDS = {
     "demo": "Watch a learned policy insert all four connectors: a table and a video.",
@@ -35,18 +36,22 @@ _DESCRIPTION = (
 )
 
 
-def load_command(name: str) -> Callable[..., int]:
+def load_command(name: str, arguments: Sequence[str] = ()) -> Callable[..., int]:
     """Import the function behind a command.
 
     Args:
         name: One of `COMMANDS`.
+        arguments: What it will be given.
 
     Returns:
         The function; it returns the exit code.
     """
-    command: Callable[..., int] = getattr(
-        importlib.import_module(f"policies.commands.{name}"), name
-    )
+    module = importlib.import_module(f"policies.commands.{name}")
+    if hasattr(module, "configured"):
+        # Its options' defaults follow from other options, such as the name of a preset.
+        configured: Callable[..., int] = module.configured(arguments)
+        return configured
+    command: Callable[..., int] = getattr(module, name)
     return command
 
 
@@ -58,16 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 for success, 2 for an error that the user can put right, 130 when
-        interrupted.
+        interrupted: by Ctrl-C, SIGTERM or SIGHUP.
     """
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        code: int = tyro.extras.subcommand_cli_from_dict(
-            {name: _command(name, given) for name in COMMANDS},
-            prog="vtinsert",
-            description=_DESCRIPTION,
-            args=given,
-        )
+        with end_as_interrupted():
+            code: int = tyro.extras.subcommand_cli_from_dict(
+                {name: _command(name, given) for name in COMMANDS},
+                prog="vtinsert",
+                description=_DESCRIPTION,
+                args=given,
+            )
     except CommandError as error:
         print(f"vtinsert {given[0]}: {error}", file=sys.stderr)
         return 2
@@ -92,7 +98,7 @@ def _flush() -> None:
 def _command(name: str, given: Sequence[str]) -> Callable[..., int]:
     """The function behind a command, or one with its summary where it is not asked for."""
     if given[0] == name:
-        return load_command(name)
+        return load_command(name, given[1:])
 
     def summary() -> int:
         raise AssertionError(f"{name} was not loaded")

@@ -24,8 +24,8 @@ from policies.representations import (
     make_representation,
 )
 from representation.bundled import bundled_encoders
-from representation.encoder import VisuotactileEncoder
 from representation.tensor_file import write_tensors
+from representation.timm_encoder import VisuotactileEncoder
 from vtenv.atomic_write import atomic_write
 from vtenv.json_document import read_json
 

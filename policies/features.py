@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from policies.representations import Representation
 from policies.vec_env import VTInsertVecEnv
-from representation.encoder import EncoderConfig
-from representation.preprocessing import normalise_contact, normalise_depth
+from representation.encoder_config import EncoderConfig
+from representation.preprocessing import normalise
 from vtenv.collection.experience import BehaviourMixture, Behaviours
 
 NET_ARCH = (512, 256)
@@ -83,7 +83,7 @@ class VisuotactileCNN(BaseFeaturesExtractor):
         self.depth = _tower(shapes["depth"])
         self.contact = _tower(shapes["contact"])
         self.proprio = Standardize(proprio, "proprio")
-        self._depth_range_m = EncoderConfig().depth_range_m
+        self._ranges = EncoderConfig().ranges
 
     def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Features, (B, 128 + 128 + P).
@@ -93,8 +93,8 @@ class VisuotactileCNN(BaseFeaturesExtractor):
                 (B, P).
         """
         parts = [
-            self.depth(normalise_depth(observations["depth"], self._depth_range_m)),
-            self.contact(normalise_contact(observations["contact"])),
+            self.depth(normalise(observations["depth"], self._ranges["depth"])),
+            self.contact(normalise(observations["contact"], self._ranges["contact"])),
             self.proprio(observations["proprio"]),
         ]
         return torch.cat(parts, dim=1)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import re
-import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,15 +15,13 @@ from rich.markup import escape
 from rich.table import Table
 from torch import nn
 
-from policies import machine
 from policies.commands import CommandError
 from policies.commands.probe import ProbeOptions
-from policies.progress import progress_bar
 from representation.bundled import bundled_encoders
 from representation.data.dataset import Dataset, DatasetError
-from representation.encoder import EncoderConfig, VisuotactileEncoder
+from representation.encoder_config import EncoderConfig
 from representation.encoder_files import EncoderFileError
-from representation.pretraining.run_folder import RunFolderError, load_objective
+from representation.pretraining.run_folder import load_objective
 from representation.probes.audit import audit
 from representation.probes.embed import Progress, untrained
 from representation.probes.measurements import (
@@ -47,7 +43,11 @@ from representation.probes.tables import (
     recall_table,
 )
 from representation.probes.targets import ProbeTargets
+from representation.timm_encoder import VisuotactileEncoder
+from vtenv import provenance
 from vtenv.atomic_write import atomic_write
+from vtenv.progress import progress_bar
+from vtenv.run_folder import RunFolderError
 
 _RANDOM = "random:"
 _DPI = 130
@@ -81,7 +81,7 @@ def probe_encoders(options: ProbeOptions) -> int:
         subjects = [_load(name, dataset, options) for name in options.encoder]
     except (DatasetError, EncoderFileError, RunFolderError) as error:
         raise CommandError(str(error)) from None
-    targets = ProbeTargets(dataset.labels, **dataset.probes)
+    targets = ProbeTargets.of(dataset)
     folders = folders_of(options.output, options.encoder)
     reports: list[AuditReport] = []
     with _bar() as progress:
@@ -167,13 +167,9 @@ def _is_run(folder: Path) -> bool:
 
 
 def _untrained(backbone: str, dataset: Dataset, seed: int) -> VisuotactileEncoder:
-    depth, contact = (dataset.columns.get(name) for name in ("depth", "contact"))
     config = EncoderConfig()
-    if depth is not None:
-        config = replace(config, image_size=depth.shape[-1])
-    if contact is not None:
-        fingers, _, size = contact.shape
-        config = replace(config, num_fingers=fingers, contact_size=size)
+    found = {key: dataset.columns[key].shape for key in config.keys if key in dataset.columns}
+    config = config.with_images({**config.images, **found})
     try:
         return untrained(replace(config, backbone=backbone), seed)
     except ValueError as error:
@@ -210,12 +206,8 @@ def _writing(folder: Path) -> Iterator[None]:
 
 def _write(report: AuditReport, folder: Path, dataset: Dataset) -> None:
     """The measurements, the report with how it was made, and pictures."""
-    made = {
-        "command": shlex.join(["vtinsert", *sys.argv[1:]]),
+    made = provenance.record() | {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": machine.commit(),
-        "hardware": machine.hardware(),
-        "versions": machine.versions(),
         "data": {
             "folder": str(dataset.folder),
             "kind": dataset.kind,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from policies.select_observation import SelectObservation
 from representation.backbone import PretrainedWeightsError
 from representation.bundled import bundled_encoders, encoders_folder
-from representation.encoder import MODALITIES, OBSERVATION_KEYS, EncoderConfig, VisuotactileEncoder
+from representation.encoder_config import SENSES, EncoderConfig
 from representation.encoder_files import CONFIG_FILE, read_config
-from representation.runtime import FrozenEncoder
+from representation.timm_encoder import VisuotactileEncoder
 from representation.wrappers.encode import ObservationEncoder, VectorEncodeObservation
+from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.simulation import observation_space
 from vtenv.tasks.insertion.config import VTInsertConfig
 from vtenv.vector_env import VTInsertVectorEnv
@@ -88,13 +89,14 @@ class Representation:
             )
         wanted: dict[str, Any] = {"modalities": self.modalities}
         if self.encoder is not None:
-            for modality in self.encoder.config.modalities:
-                argument = {"vision": "image_size", "touch": "contact_size"}[modality]
-                size = self.encoder.config.size(modality)
+            for key, (_, rows, columns) in self.encoder.image_shapes.items():
+                argument = IMAGE_MODALITIES[key].size_setting
+                assert argument is not None
+                size = rows if rows == columns else (rows, columns)
                 if settings.get(argument) not in (None, size):
                     raise ValueError(
                         f"{argument}={settings[argument]} does not fit the representation "
-                        f"{self.name!r}, whose encoder takes {size} x {size} pixels; leave "
+                        f"{self.name!r}, whose encoder takes {rows} x {columns} pixels; leave "
                         f"{argument} out, or take an encoder for that size"
                     )
                 wanted[argument] = size
@@ -181,7 +183,7 @@ class Representation:
     def _transform(self) -> ObservationEncoder:
         assert self.encoder is not None
         raw = observation_space(VTInsertConfig.from_settings(**self.environment_settings({})))
-        return ObservationEncoder(raw, FrozenEncoder(self.encoder), ("proprio",), flat=True)
+        return ObservationEncoder(raw, self.encoder, flat=True)
 
 
 def make_representation(name: str) -> Representation:
@@ -209,7 +211,7 @@ def make_representation(name: str) -> Representation:
 def split_part(name: str) -> tuple[str, str]:
     """A representation's encoder, and which part of it: "vision", "touch", or "" for all."""
     encoder, colon, part = name.rpartition(":")
-    return (encoder, part) if colon and part in MODALITIES else (name, "")
+    return (encoder, part) if colon and part in SENSES else (name, "")
 
 
 def encoder_representation(name: str, encoder: VisuotactileEncoder) -> Representation:
@@ -222,9 +224,8 @@ def encoder_representation(name: str, encoder: VisuotactileEncoder) -> Represent
     Raises:
         ValueError: If it does not fit the environment; says why.
     """
-    keys = tuple(OBSERVATION_KEYS[modality] for modality in encoder.config.modalities)
     try:
-        return Representation(name, (*keys, "proprio"), encoder)
+        return Representation(name, (*encoder.keys, "proprio"), encoder)
     except ValueError as error:
         raise ValueError(f"the encoder {name!r} does not fit VTInsert-v0: {error}") from error
 
@@ -234,9 +235,9 @@ def encoder_digest(encoder: VisuotactileEncoder) -> str:
     defaults = EncoderConfig()
     # Only what differs from the defaults, so that a field that is new changes no digest.
     config = {
-        field.name: value
-        for field in fields(encoder.config)
-        if (value := getattr(encoder.config, field.name)) != getattr(defaults, field.name)
+        name: value
+        for name, value in asdict(encoder.config).items()
+        if value != asdict(defaults)[name]
     }
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name, value in sorted(encoder.state_dict().items()):

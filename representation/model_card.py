@@ -28,6 +28,7 @@ def write_card(
     seed: int | None = None,
     license_name: str = "mit",
     notes: str = "",
+    name: str = "",
 ) -> Path:
     """Write the model card of a saved encoder, in the format of the Hugging Face Hub.
 
@@ -44,6 +45,7 @@ def write_card(
         seed: The seed, if one was given.
         license_name: Licence of the weights, as the Hub names it.
         notes: Anything a user must know.
+        name: What the encoder is called; the folder's name unless given.
 
     Returns:
         The file.
@@ -56,6 +58,7 @@ def write_card(
         raise FileNotFoundError(
             f"{folder} holds no {CONFIG_FILE}: call encoder.save_pretrained({str(folder)!r}) first"
         )
+    name = name or folder.resolve().name
     config: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     facts = {"Data": data, "Objective": objective, "Hardware": hardware, "Commit": f"`{commit}`"}
     if seed is not None:
@@ -68,7 +71,7 @@ def write_card(
         "tags: [robotics, timm, visuotactile]",
         "---",
         "",
-        f"# {folder.resolve().name}",
+        f"# {name}",
         "",
         "A visuotactile encoder of VTInsert: an overhead depth image and GelSight contact masks to "
         "one embedding.",
@@ -76,7 +79,7 @@ def write_card(
         "```python",
         "from representation import VisuotactileEncoder",
         "",
-        f'encoder = VisuotactileEncoder.from_pretrained("{folder.resolve().name}")',
+        f'encoder = VisuotactileEncoder.from_pretrained("{name}")',
         "```",
         "",
         *_table("How it was made", facts),

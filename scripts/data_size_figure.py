@@ -19,7 +19,7 @@ from representation.probes.measurements import (
 from representation.probes.tables import cell
 from representation.probes.targets import CLASS
 from representation.probes.variables import title
-from vtenv.tasks.insertion.probe_targets import BOUNDS, REGIONS
+from vtenv.tasks.insertion.probe_targets import BOUNDS
 
 VARIABLES = ("hand_x_mm", "hand_z_mm", "hand_pitch_deg", "socket_y_mm", "socket_yaw_deg")
 """Pose variables that are shown."""
@@ -93,7 +93,7 @@ def estimate(result: Mapping[str, Any], variable: str) -> Measurement | None:
         The error or the accuracy; None if nothing was measured.
     """
     rows = measurements_from(result["audit"]["measurements"])
-    near = next(iter(REGIONS))
+    near = "near"
     of = {"subject": ENCODER, "part": FUSED, "variable": variable, "region": near}
     return only(rows, **of, fitted_on=near) or only(rows, **of, fitted_on=ALL)
 

@@ -136,7 +136,7 @@ def tables(text: str) -> dict[tuple[str, str], dict[str, list[str]]]:
 def probe_report(name: str, error: float) -> str:
     """What `vtinsert probe` writes of an encoder; each part has an error of its own."""
     rows: list[Measurement] = []
-    of = {"fitted_on": "near_contact", "region": "near_contact"}
+    of = {"fitted_on": "near", "region": "near"}
     for i, part in enumerate(("vision", "touch", "fused")):
         for subject, j in (("encoder", 0), ("untrained encoder", 10)):
             value = error + i + j
@@ -154,7 +154,7 @@ def probe_report(name: str, error: float) -> str:
         variables=("hand_z_mm",),
         circular=(),
         classes=CONNECTOR_NAMES,
-        regions={"near_contact": "near contact", "all": "all rows"},
+        regions={"near": "near", "all": "all rows"},
         bounds={"hand_z_mm": 0.1, "socket_y_mm": 0.3},
         seed=0,
         train_rows={"all": 10},

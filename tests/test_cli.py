@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 import vtenv
-from policies import cli, machine
+from policies import cli
 from policies.commands import ConnectorName
+from vtenv import provenance
 from vtenv.atomic_write import atomic_write
 
 
@@ -165,7 +166,7 @@ def test_the_page_of_commands_names_options_that_there_are():
 def test_doctor_names_versions_and_finds_that_the_environment_runs(capsys):
     assert cli.main(["doctor"]) == 0
     shown = capsys.readouterr().out
-    for name, version in machine.versions().items():
+    for name, version in provenance.versions().items():
         assert name in shown
         assert version in shown
     for name in (
@@ -181,14 +182,14 @@ def test_doctor_names_versions_and_finds_that_the_environment_runs(capsys):
 
 def test_doctor_says_which_extra_to_install(monkeypatch):
     doctor = importlib.import_module("policies.commands.doctor")
-    needed = machine.Requirement("no-such-distribution", "1.0", "warp")
-    monkeypatch.setattr(machine, "requirements", lambda: [needed])
+    needed = provenance.Requirement("no-such-distribution", "1.0", "warp")
+    monkeypatch.setattr(provenance, "requirements", lambda: [needed])
     (found,) = doctor._check_extras()
     assert (found.status, found.remedy) == ("missing", "uv sync --extra warp")
 
 
 def test_requirements_are_those_of_the_project():
-    by_name = {needed.name: needed for needed in machine.requirements()}
+    by_name = {needed.name: needed for needed in provenance.requirements()}
     assert by_name["mujoco"].satisfied
     assert by_name["mujoco"].extra == ""
     assert by_name["mujoco-warp"].extra == "warp"
@@ -196,7 +197,7 @@ def test_requirements_are_those_of_the_project():
 
 @pytest.mark.parametrize(("minimum", "satisfied"), [("", True), ("0.1", True), ("99.0.1", False)])
 def test_a_version_that_is_too_old_does_not_satisfy(minimum, satisfied):
-    assert machine.Requirement("mujoco", minimum, "").satisfied is satisfied
+    assert provenance.Requirement("mujoco", minimum, "").satisfied is satisfied
 
 
 def test_a_file_is_whole_or_not_there(tmp_path):

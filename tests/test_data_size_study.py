@@ -21,12 +21,12 @@ def result(preset: str, pairs: int, error: float):
         Measurement(
             *("mine", "encoder", "accuracy" if name == "connector" else "error", mean, "fused"),
             variable=name,
-            fitted_on="near_contact",
+            fitted_on="near",
             region=region,
             low=mean - 0.01,
             high=mean + 0.01,
         ).to_dict()
-        for region, mean in (("all", 9.0), ("near_contact", error))
+        for region, mean in (("all", 9.0), ("near", error))
         for name in (*VARIABLES, "connector")
     ]
     steps = 1000 if pairs else None

@@ -87,7 +87,11 @@ def damaged(saved, tmp_path):
 @pytest.fixture
 def tiny(tmp_path):
     """Folder of a small encoder."""
-    config = EncoderConfig(backbone="test_resnet", image_size=32, contact_size=32, embedding_dim=8)
+    config = EncoderConfig(
+        backbone="test_resnet",
+        images={"depth": (1, 32, 32), "contact": (2, 32, 32)},
+        embedding_dim=8,
+    )
     folder = tmp_path / "tiny"
     VisuotactileEncoder(config).save_pretrained(folder)
     return folder

@@ -146,7 +146,11 @@ def test_every_size_of_image_fits():
 
 
 def test_an_encoder_is_the_same_to_the_bit_after_training_through_it():
-    config = EncoderConfig(backbone="test_resnet", image_size=32, contact_size=32, embedding_dim=8)
+    config = EncoderConfig(
+        backbone="test_resnet",
+        images={"depth": (1, 32, 32), "contact": (2, 32, 32)},
+        embedding_dim=8,
+    )
     encoder = VisuotactileEncoder(config).eval()
     representation = encoder_representation("tiny", encoder)
     envs = representation.make(2, num_threads=1, max_episode_steps=10)

@@ -19,10 +19,15 @@ from representation.probes.embed import untrained
 from representation.probes.measurements import distinct, only, select
 from representation.probes.report import AuditReport
 from representation.probes.tables import page
-from vtenv.tasks.insertion.probe_targets import probe_targets, region_flags
+from vtenv.collection.experience import column_codes, make_task
 
 SIZE = 16
-CONFIG = EncoderConfig(backbone="test_vit", image_size=SIZE, contact_size=SIZE, embedding_dim=8)
+TASK = make_task("VTInsert-v0")
+CONFIG = EncoderConfig(
+    backbone="test_vit",
+    images={"depth": (1, SIZE, SIZE), "contact": (2, SIZE, SIZE)},
+    embedding_dim=8,
+)
 FILES = {
     *("measurements.csv", "report.json", "report.md", "tsne.csv"),
     *("audit.png", "confusion.png", "tsne.png"),
@@ -44,15 +49,20 @@ def rows(count: int, seed: int) -> dict[str, np.ndarray]:
         "lateral_mm": generator.uniform(0, 4, count).astype(np.float32),
         "contact_force_n": generator.exponential(1.0, count).astype(np.float32),
     }
-    return columns | region_flags(columns)
+    near, jammed = TASK.regions(columns).values()
+    return columns | {"region": near.astype(np.int64) + jammed}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "experience"
-    probes = probe_targets(clearance_mm=0.2)
     with DatasetWriter(
-        folder, kind="experience", settings={}, labels=POSE_LABELS, probes=probes
+        folder,
+        kind="experience",
+        settings={"task": TASK.env_id, "seed": 0, "clearance_mm": 0.2, "lead_in_mm": 1.0},
+        labels=TASK.pose_labels,
+        codes=column_codes(TASK),
+        modalities=TASK.modalities,
     ) as writer:
         writer.append("train", rows(120, 0))
         writer.append("heldout", rows(60, 1))
@@ -76,7 +86,7 @@ def test_an_untrained_encoder_is_probed(data, tmp_path, capsys) -> None:
     arguments = ["probe", "random:test_vit", "--data", str(data), "--output", str(output)]
     assert cli.main([*arguments, "--rows", "100"]) == 0
     shown = capsys.readouterr().out
-    for text in ("hand z mm", "Gate", "near contact", "fail", "among", str(output)):
+    for text in ("hand z mm", "Gate", "near", "fail", "among", str(output)):
         assert text in shown
     assert max(map(len, shown.splitlines())) <= 80 or str(output) in max(
         shown.splitlines(), key=len

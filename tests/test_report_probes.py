@@ -21,9 +21,9 @@ from policies.report.page import page
 from policies.report.probes import Probed, ProbeFileError, probes
 from policies.report.study import read_study
 from policies.representations import make_representation
-from representation.encoder import VisuotactileEncoder
 from representation.model_card import write_card
 from representation.probes.measurements import Measurement
+from representation.timm_encoder import VisuotactileEncoder
 
 NAMES = ("state", "resnet-pose", "resnet-pose:touch", "random")
 

@@ -18,10 +18,15 @@ from policies.representations import (
     make_representation,
 )
 from representation import EncoderConfig, VisuotactileEncoder
+from representation.encoder_config import ImageRange
 from vtenv.tasks.insertion.config import VTInsertConfig
 from vtenv.vector_env import VTInsertVectorEnv
 
-TINY = {"backbone": "test_resnet", "image_size": 32, "contact_size": 32, "embedding_dim": 8}
+TINY = {
+    "backbone": "test_resnet",
+    "images": {"depth": (1, 32, 32), "contact": (2, 32, 32)},
+    "embedding_dim": 8,
+}
 
 
 def make_encoder(**changes) -> VisuotactileEncoder:
@@ -129,8 +134,8 @@ def test_a_part_that_an_encoder_does_not_have(tmp_path):
     attentive.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"no tower for vision alone.*cross_attention.*concat"):
         make_representation(f"{tmp_path}:vision")
-    with pytest.raises(ValueError, match="modality must be 'touch'"):
-        make_encoder(modalities=("touch",)).tower("vision")
+    with pytest.raises(ValueError, match="sense must be 'contact' or 'touch'"):
+        make_encoder(images={"contact": (2, 32, 32)}).tower("vision")
 
 
 def test_a_tower_is_a_copy():
@@ -141,7 +146,7 @@ def test_a_tower_is_a_copy():
         for value in tower.parameters():
             value.zero_()
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
-    assert encoder.config.modalities == ("vision", "touch") and encoder.embedding_size == 16
+    assert encoder.keys == ("depth", "contact") and encoder.embedding_size == 16
 
 
 def test_settings_that_do_not_fit_are_refused_before_anything_is_simulated(tiny):
@@ -161,7 +166,10 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_simulated(tiny)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_fingers": 1}, "contact has 2 channels, but the encoder takes 1"),
+        (
+            {"images": {"depth": (1, 32, 32), "contact": (1, 32, 32)}},
+            "contact has 2 channels, but the encoder takes 1",
+        ),
         ({"image_size": 640}, "image_size=640 is not allowed"),
     ],
 )
@@ -197,7 +205,8 @@ def test_the_digest_is_of_weights_and_configuration():
     digest = encoder_digest(encoder)
     assert digest == encoder_digest(copy.deepcopy(encoder).train())
     farther = copy.deepcopy(encoder)
-    farther.config = EncoderConfig(**TINY, depth_range_m=(0.25, 0.5))
+    depth = ImageRange(0.0, 1.0, (0.25, 0.5), missing_at_zero=True)
+    farther.config = EncoderConfig(**TINY, ranges={"depth": depth})
     trained = copy.deepcopy(encoder)
     statistic = next(value for name, value in trained.named_buffers() if "running_mean" in name)
     statistic[0] += 1e-6

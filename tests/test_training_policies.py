@@ -23,7 +23,8 @@ from policies.learners.run_files import RunFiles
 from policies.learners.training import RunError, TrainConfig, TrainError, train
 from policies.representations import make_representation
 from policies.vec_env import VTInsertVecEnv
-from representation.encoder import EncoderConfig, VisuotactileEncoder
+from representation.encoder_config import EncoderConfig
+from representation.timm_encoder import VisuotactileEncoder
 from vtenv.tasks.insertion.config import InitialStateRanges
 
 USB = {"connector": "usb", "clearance_mm": 0.8}
@@ -222,7 +223,11 @@ def test_weights_that_are_not_finite_end_training(tmp_path):
 
 
 def test_training_leaves_the_encoder_as_it_was(tmp_path):
-    config = EncoderConfig(backbone="test_resnet", embedding_dim=8, image_size=32, contact_size=32)
+    config = EncoderConfig(
+        backbone="test_resnet",
+        embedding_dim=8,
+        images={"depth": (1, 32, 32), "contact": (2, 32, 32)},
+    )
     encoder = VisuotactileEncoder(config)
     encoder.save_pretrained(tmp_path / "encoder")
     before = load_file(tmp_path / "encoder" / "model.safetensors")

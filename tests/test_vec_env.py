@@ -30,7 +30,11 @@ TOLD = {
 
 @pytest.fixture(scope="module")
 def tiny() -> Representation:
-    config = EncoderConfig(backbone="test_resnet", image_size=32, contact_size=32, embedding_dim=8)
+    config = EncoderConfig(
+        backbone="test_resnet",
+        images={"depth": (1, 32, 32), "contact": (2, 32, 32)},
+        embedding_dim=8,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return encoder_representation("tiny", VisuotactileEncoder(config).eval())

@@ -19,8 +19,9 @@ from policies.benchmarks.device_clock import SENSING, STEPPING
 from policies.benchmarks.first_step import WORLDS, FirstStepError, first_step
 from policies.benchmarks.gpu_speed import REST, TORCH, SizeSpeed, measure_size
 from policies.commands import CommandError
-from policies.progress import progress_bar
-from representation.encoder import EncoderConfig, VisuotactileEncoder
+from representation.encoder_config import EncoderConfig
+from representation.timm_encoder import VisuotactileEncoder
+from vtenv.progress import progress_bar
 
 
 def measure(
@@ -100,7 +101,10 @@ def _load_encoders(
     try:
         for name in names:
             if timm.is_model(name):
-                config = EncoderConfig(name, image_size=image_size, contact_size=contact_size)
+                sizes = {"depth": image_size, "contact": contact_size}
+                shapes = EncoderConfig().images
+                images = {key: (shapes[key][0], size, size) for key, size in sizes.items()}
+                config = EncoderConfig(name, images=images)
                 encoders[name] = VisuotactileEncoder(config)
             else:
                 encoders[Path(name).name] = VisuotactileEncoder.from_pretrained(name)

@@ -18,7 +18,7 @@ import torch
 from gymnasium.vector import VectorEnv
 
 from policies.benchmarks.device_clock import ENOUGH_S, DeviceClock, StepProbe
-from representation.encoder import VisuotactileEncoder
+from representation.timm_encoder import VisuotactileEncoder
 from representation.wrappers.encode import VectorEncodeObservation
 from vtenv.engines import Engine
 from vtenv.simulation import Simulation

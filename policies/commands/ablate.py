@@ -15,7 +15,6 @@ from gymnasium.error import DependencyNotInstalled
 from rich.console import Console
 from rich.markup import escape
 
-from policies import machine
 from policies.ablation.executors import (
     Executor,
     ExecutorError,
@@ -27,6 +26,7 @@ from policies.ablation.folder import Ablation, read_json_or_yaml
 from policies.ablation.grid import AblationConfig, AblationError
 from policies.ablation.run import Standing, run_grid, train_config
 from policies.commands import CommandError, ConnectorName
+from vtenv import provenance
 
 PRESETS = Path(__file__).parents[1] / "ablation" / "grids"
 """Folder of the grids that come with the package."""
@@ -108,7 +108,7 @@ def ablate(
     with _errors():
         config = _config(ablation, _asked(given))
         devices = visible_devices() if executor == "local" else []
-        cores = machine.cores()
+        cores = provenance.cores()
         workers = workers or _workers(config, cores, len(devices))
         threads = threads or max(1, cores // workers)
         _check(ablation, config, threads)
@@ -133,9 +133,9 @@ def ablate(
 def _made() -> dict[str, Any]:
     return {
         "command": shlex.join(["vtinsert", *sys.argv[1:]]),
-        "commit": machine.commit(),
-        "versions": machine.versions(),
-        "hardware": machine.hardware(),
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
+        "hardware": provenance.hardware(),
     }
 
 

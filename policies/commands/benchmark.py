@@ -19,11 +19,11 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from policies import machine
 from policies.benchmarks import speed
 from policies.commands import CommandError
-from policies.progress import progress_bar
+from vtenv import provenance
 from vtenv.atomic_write import atomic_write
+from vtenv.progress import progress_bar
 from vtenv.tasks.insertion.config import VTInsertConfig
 
 _WARM_UP_STEPS = 5
@@ -105,7 +105,7 @@ def benchmark(
     except ValueError as error:
         raise CommandError(str(error)) from None
 
-    found, load = machine.hardware(), machine.load()
+    found, load = provenance.hardware(), provenance.load()
     if engine == "warp":
         gpu_benchmark = _gpu_benchmark()
         report = _origin(found, load) | gpu_benchmark.measure(
@@ -167,10 +167,10 @@ def _origin(found: dict[str, Any], load: float | None) -> dict[str, Any]:
     return {
         "command": shlex.join(["vtinsert", *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": machine.commit(),
+        "commit": provenance.commit(),
         "hardware": found,
         "load_before": load,
-        "versions": machine.versions(),
+        "versions": provenance.versions(),
     }
 
 
@@ -221,7 +221,7 @@ def _measure_encoders(
     try:
         with progress_bar() as progress:
             for name, encoder in encode_speed.candidates(names):
-                size = encoder.config.image_size
+                size = next(iter(encoder.image_shapes.values()))[1]
                 task = progress.add_task(f"{name}, {size} px", total=repetitions)
                 timings += encode_speed.measure(
                     name,

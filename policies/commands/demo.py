@@ -18,8 +18,8 @@ from policies.evaluation.players import EXPERT, Player, load_player
 from policies.films import film
 from policies.films.filmed_player import for_film
 from policies.films.video import write_video
-from policies.progress import progress_bar
 from vtenv.atomic_write import atomic_write
+from vtenv.progress import progress_bar
 from vtenv.tasks.insertion.connectors import CONNECTORS
 from vtenv.tasks.insertion.task import SUCCESS_FRACTION
 

@@ -18,7 +18,6 @@ from gymnasium.error import DependencyNotInstalled
 from rich.console import Console
 from rich.table import Table
 
-from policies import machine
 from policies.commands import CommandError, ConnectorName
 from policies.environment_settings import settings_to_json
 from policies.evaluation.conditions import SUITES, Condition, condition
@@ -35,8 +34,9 @@ from policies.evaluation.summary import (
     to_markdown,
 )
 from policies.films.side_by_side import film_pairs
-from policies.progress import progress_bar
+from vtenv import provenance
 from vtenv.atomic_write import atomic_write
+from vtenv.progress import progress_bar
 
 Records = Mapping[str, Sequence[EpisodeRecord]]
 
@@ -177,9 +177,9 @@ def _write_summary(
     document = {
         "command": command,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": machine.commit(),
-        "hardware": machine.hardware(),
-        "versions": machine.versions(),
+        "commit": provenance.commit(),
+        "hardware": provenance.hardware(),
+        "versions": provenance.versions(),
         "policy": player.name,
         **player.told,
         **asked,

@@ -23,9 +23,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from policies import machine
 from policies.learners.train_config import TrainConfig
-from vtenv.atomic_write import atomic_write
+from vtenv import provenance
+from vtenv.atomic_write import atomic_folder, atomic_write
 from vtenv.json_document import read_json
 
 FORMAT, VERSION = "vtinsert-training", 1
@@ -76,9 +76,9 @@ class RunFiles:
             "encoder_digest": digest,
             "command": command,
             "resume": resume,
-            "commit": machine.commit() or "not of a checkout",
-            "versions": machine.versions(),
-            "hardware": machine.hardware(),
+            "commit": provenance.commit() or "not of a checkout",
+            "versions": provenance.versions(),
+            "hardware": provenance.hardware(),
         }
         self._write_json(self._config, document)
 
@@ -140,7 +140,7 @@ class RunFiles:
             The folder.
         """
         path = self._checkpoints / f"{step:012d}"
-        with whole_folder(path) as temporary:
+        with atomic_folder(path) as temporary:
             yield temporary
         for other in self._checkpoints.iterdir():
             if other != path:
@@ -158,29 +158,3 @@ class RunFiles:
     def _write_json(path: Path, document: Mapping[str, Any]) -> None:
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(dict(document), indent=2) + "\n", encoding="utf-8")
-
-
-@contextlib.contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Write a folder through a temporary one beside it, which takes its name at the end.
-
-    Args:
-        path: The folder to write.
-
-    Yields:
-        Where to write, an empty folder. If the block raises, `path` is left as it was.
-    """
-    writing, replaced = (path.with_name(f".{path.name}-{part}") for part in ("writing", "replaced"))
-    if replaced.exists() and not path.exists():
-        replaced.replace(path)  # an earlier writer was killed between the two renamings
-    for leftover in (writing, replaced):
-        shutil.rmtree(leftover, ignore_errors=True)
-    writing.mkdir(parents=True)
-    try:
-        yield writing
-        if path.exists():
-            path.replace(replaced)
-        writing.replace(path)
-    finally:
-        for leftover in (writing, replaced):
-            shutil.rmtree(leftover, ignore_errors=True)

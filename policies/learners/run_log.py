@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from policies.learners.run_files import RunFiles
-from policies.progress import progress_bar
+from vtenv.progress import progress_bar
 
 Row = dict[str, float]
 

@@ -24,7 +24,6 @@ from policies.evaluation.wilson import wilson
 from policies.features import calibrate
 from policies.films.side_by_side import film_pairs
 from policies.hyperparameters import merge, preset
-from policies.interruption import Interruption
 from policies.learners.algorithms import ALGORITHMS, DISTILLATION, make_model
 from policies.learners.callbacks import BetweenRollouts, WarmUpCritic
 from policies.learners.checkpoint import MODEL, load_checkpoint, save_checkpoint, save_model
@@ -34,12 +33,14 @@ from policies.learners.dagger import Dagger, DistillationError
 from policies.learners.dagger_config import DaggerConfig, DaggerRound
 from policies.learners.rating import RESULT_SEED, SELECTION_SEED, Rating
 from policies.learners.record_episodes import EpisodeMeans, RecordEpisodes
-from policies.learners.run_files import RunError, RunFiles, whole_folder
+from policies.learners.run_files import RunError, RunFiles
 from policies.learners.run_log import Row, RunLog
 from policies.learners.train_config import CRITIC_WARMUP, TrainConfig
 from policies.learners.warm_start import check_start, start_from
 from policies.representations import Representation, make_representation
 from policies.vec_env import VTInsertVecEnv
+from vtenv.atomic_write import atomic_folder
+from vtenv.interruption import Interruption
 from vtenv.simulation import Simulation
 
 __all__ = ["RunError", "TrainConfig", "TrainError", "TrainResult", "train"]
@@ -364,7 +365,7 @@ class _Training:
         found = (rated["success"], rated["inserted_fraction"])
         if found > self.best:
             self.best = found
-            with whole_folder(self.files.best) as folder:
+            with atomic_folder(self.files.best) as folder:
                 self._save_policy(folder, rated)
                 save_model(folder / MODEL, self.model)
 
@@ -400,7 +401,7 @@ class _Training:
         """Write the last policy, judge the best one and write the result."""
         config, files, log = self.config, self.files, self.log
         last = log.evaluations[-1]
-        with whole_folder(files.policy) as folder:
+        with atomic_folder(files.policy) as folder:
             self._save_policy(folder, last)
         save_model(files.model, self.model)
         policy = load_policy(files.best, representation=self.representation)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from policies import machine
 from policies.report.costs import encoding_costs
 from policies.report.numbers import duration, percent, spoken_list, steps, success
 from policies.report.palette import ORACLE, Look, looks
@@ -15,6 +14,7 @@ from policies.report.probes import Probes, probes
 from policies.report.study import Study, Unfinished, read_study
 from policies.report.summary import Row, Section, sections
 from policies.report.tables import NAME, Entry, Table
+from vtenv.provenance import DISTRIBUTION, commit, version
 
 _LISTED = 4
 """As many representations are named one by one; of more, the last are "the others"."""
@@ -150,8 +150,8 @@ def provenance(document: Document) -> dict[str, str]:
             [str(seed) for seed in sorted({cell.seed for cell in study.cells})]
         ),
         "Final evaluation": _plain(study.grid.get("evaluation", {})),
-        "Report": f"VTInsert {machine.version(machine.DISTRIBUTION) or 'of no release'}, commit "
-        f"{machine.commit() or 'unknown'}; bootstrap seed 0",
+        "Report": f"VTInsert {version(DISTRIBUTION) or 'of no release'}, commit "
+        f"{commit() or 'unknown'}; bootstrap seed 0",
     }
     return {name: text for name, text in facts.items() if text}
 

@@ -13,14 +13,14 @@ from representation.objectives.objective import Objective, ObjectiveOutput, requ
 from vtenv import CONNECTOR_NAMES
 
 if TYPE_CHECKING:
-    from representation.encoder import VisuotactileEncoder
+    from representation.timm_encoder import VisuotactileEncoder
 
 
 class Classification(Objective):
     """Cross-entropy of one linear layer on the embedding.
 
     With fusion "concat" the embedding is the backbones' features side by side; with a single
-    modality it is that one's, the paper's ablation.
+    sense it is that one's, the paper's ablation.
 
     Args:
         encoder: For its sizes.
@@ -44,16 +44,7 @@ class Classification(Objective):
         batch: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
     ) -> ObjectiveOutput:
-        """The loss; the metric is `accuracy`.
-
-        Args:
-            encoder: The encoder to train.
-            batch: With `connector`, (B,), int64, the class.
-            generator: Not used.
-
-        Returns:
-            The loss and its metrics.
-        """
+        """The loss; the metric is `accuracy`."""
         logits, labels = self.logits(encoder, batch), batch["connector"]
         accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()
         return ObjectiveOutput(cross_entropy(logits, labels), {"accuracy": accuracy})

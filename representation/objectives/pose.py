@@ -13,7 +13,7 @@ from representation.objectives.objective import Objective, ObjectiveOutput
 from vtenv.tasks.insertion.pose_labels import POSE_LABELS
 
 if TYPE_CHECKING:
-    from representation.encoder import VisuotactileEncoder
+    from representation.timm_encoder import VisuotactileEncoder
 
 POSE_MEAN = (0.0, 0.0, 0.0, 30.0, 0.0, 0.0, 0.0)
 POSE_STD = (1.7, 1.7, 5.8, 12.0, 7.0, 2.0, 6.0)
@@ -79,16 +79,7 @@ class PoseRegression(Objective):
         batch: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
     ) -> ObjectiveOutput:
-        """The loss; metrics are mean absolute errors by label, in its unit.
-
-        Args:
-            encoder: The encoder to train.
-            batch: With `pose`, (B, 7), float32, in the units of `POSE_LABELS`.
-            generator: Not used.
-
-        Returns:
-            The loss and its metrics.
-        """
+        """The loss; metrics are mean absolute errors by label, in its unit."""
         standardised = self.head(encoder(batch))
         loss = mse_loss(standardised, (batch["pose"] - self.mean) / self.std)
         errors = (standardised.detach() * self.std + self.mean - batch["pose"]).abs().mean(dim=0)

@@ -16,12 +16,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, silhouette_score
 from torch import Tensor, nn
 
-from representation.encoder import (
-    MODALITIES,
-    OBSERVATION_KEYS,
-    EncoderConfig,
-    VisuotactileEncoder,
-)
+from representation.encoder_config import EncoderConfig
 from representation.probes.classes import ClassProbe
 from representation.probes.clusters import cluster_agreement
 from representation.probes.embed import (
@@ -67,13 +62,16 @@ from representation.probes.shared_space import (
     uniformity,
 )
 from representation.probes.split import ProbeError, SplitLike, choose_rows
-from representation.probes.targets import CLASS, EPISODE, POSE, ProbeTargets
+from representation.probes.targets import CLASS, EPISODE, POSE, REGION, ProbeTargets
 from representation.probes.tsne import tsne
 from representation.probes.variables import PoseVariables, unit
+from representation.timm_encoder import VisuotactileEncoder
 
 LARGEST_POOL = 1000
 """Moments among which a partner is sought, if there are as many."""
 
+_PAIR = ("vision", "touch")
+"""The senses that are compared with each other."""
 _VALIDATION_PART = 0.2
 _MIN_FIT_ROWS = 200
 _MIN_ROWS_BY_NUMBER = 4
@@ -108,7 +106,7 @@ def audit(
 
     Probes are fitted on rows of `train` and measured on rows of `heldout`. Splits have the columns
     that the encoder perceives with, such as `depth`; `pose`; and, for what is measured with them,
-    `connector`, `episode` and the flags of the regions.
+    `connector`, `episode` and `region`.
 
     Args:
         encoder: The encoder, which is left as it is; None for the baselines alone.
@@ -138,7 +136,7 @@ def audit(
         raise ProbeError("there is nothing to probe: give an encoder, or baselines=True")
     config = EncoderConfig() if encoder is None else encoder.config
     senses = _senses(encoder, train)
-    keys = [OBSERVATION_KEYS[sense] for sense in senses]
+    keys = [key for of in senses.values() for key in of]
     for split, title in ((train, "training"), (heldout, "held-out")):
         _require_columns(split, title, keys)
     if device is None:
@@ -158,7 +156,7 @@ def audit(
     if baselines:
         if encoder is not None:
             embedders[UNTRAINED] = encoder_embedder(_prepared(untrained(config, seed), device))
-        embedders[PIXELS] = pixel_embedder(senses, config.depth_range_m)
+        embedders[PIXELS] = pixel_embedder(senses, config.ranges)
     if batch_size is None:
         batch_size = _BATCH_SIZE if device.type == "cpu" else _DEVICE_BATCH_SIZE
     with session.timed("embedding"):
@@ -186,7 +184,7 @@ def audit(
     return AuditReport(
         name=name if encoder is not None else "no encoder",
         config={} if encoder is None else dataclasses.asdict(config),
-        senses=senses,
+        senses=tuple(senses),
         embedding_size=size,
         variables=session.variables.names,
         circular=session.variables.circular_names,
@@ -231,7 +229,7 @@ class _Rows:
         cls, split: SplitLike, limit: int, targets: ProbeTargets, generator: np.random.Generator
     ) -> _Rows:
         numbers = choose_rows(len(split), limit, generator)
-        wanted = (POSE, CLASS, EPISODE, *targets.regions)
+        wanted = (POSE, CLASS, EPISODE, REGION)
         read = split.read(numbers, [name for name in wanted if name in split.columns])
         columns = {name: _to_numpy(value) for name, value in read.items()}
         if columns[POSE].shape[1] != len(targets.variables):
@@ -239,7 +237,7 @@ class _Rows:
                 f"the data's pose has {columns[POSE].shape[1]} columns, but "
                 f"{len(targets.variables)} labels are given: {', '.join(targets.variables)}"
             )
-        regions = {name: columns[name] for name in targets.regions if name in columns}
+        regions = _region_masks(columns.get(REGION), targets.regions)
         regions[ALL] = np.ones(len(numbers), bool)
         episode = columns.get(EPISODE, numbers)
         return cls(split, numbers, columns[POSE], columns.get(CLASS), episode, regions)
@@ -277,7 +275,9 @@ class _Session:
         self._validation = _validation(fitted.episode, generator)
         self._generator = generator
         known = set(fitted.regions) & set(held.regions)
-        self.titles = {r: t for r, t in targets.regions.items() if r in known} | {ALL: "all rows"}
+        names = [*targets.regions[1:], *targets.regions[:1]]
+        self.titles = {name: name.replace("_", " ") for name in names if name in known}
+        self.titles[ALL] = "all rows"
         self._decides = next(iter(self.titles))
         asked = set(targets.bounds) - {CLASS} <= set(targets.variables)
         self.bounds = dict(targets.bounds) if asked and self._decides != ALL else {}
@@ -459,7 +459,7 @@ class _Session:
 
     def _share(self, vectors: Embedded, held: Embedded, objective: nn.Module | None) -> Embedded:
         """Held-out unit vectors of both senses in one space; empty for a single sense."""
-        if not set(MODALITIES) <= set(held):
+        if not set(_PAIR) <= set(held):
             self.notes.append(
                 "The encoder has a single sense: retrieval, alignment and uniformity need two and "
                 "are left out."
@@ -469,8 +469,8 @@ class _Session:
         if heads is not None:
             self.shared_space = PROJECTED
             return project(heads, held)
-        self.shared_space = MAPPED.format(*MODALITIES)
-        return ridge_map(vectors, held, MODALITIES, self._validation)
+        self.shared_space = MAPPED.format(*_PAIR)
+        return ridge_map(vectors, held, _PAIR, self._validation)
 
     def _retrieve(self, shared: Embedded) -> None:
         for region in dict.fromkeys((ALL, self._decides)):
@@ -480,7 +480,7 @@ class _Session:
                 self.notes.append(f"{len(rows)} held-out rows ({region}) are too few to retrieve.")
                 continue
             order = self._generator.permutation(rows)
-            for query, key in (MODALITIES, MODALITIES[::-1]):
+            for query, key in (_PAIR, _PAIR[::-1]):
                 recall = pooled_recall(shared[query], shared[key], RANKS, pool, order)
                 of = {"part": query, "against": key, "region": region}
                 used = len(rows) // pool * pool
@@ -490,11 +490,11 @@ class _Session:
                 self._add(ENCODER, POOL, pool, **of, unit="rows")
 
     def _spread(self, shared: Embedded) -> None:
-        vision, touch = MODALITIES
+        vision, touch = _PAIR
         value = alignment(shared[vision], shared[touch])
         self._add(ENCODER, ALIGNMENT, value, part=vision, against=touch, region=ALL)
         sample = self._sample(_CLUSTERED_ROWS)
-        for sense in MODALITIES:
+        for sense in _PAIR:
             value = uniformity(shared[sense][sample])
             self._add(ENCODER, UNIFORMITY, value, part=sense, region=ALL, rows=len(sample))
 
@@ -539,13 +539,26 @@ class _Session:
                 ]
 
 
-def _senses(encoder: VisuotactileEncoder | None, split: SplitLike) -> tuple[str, ...]:
+def _senses(encoder: VisuotactileEncoder | None, split: SplitLike) -> dict[str, tuple[str, ...]]:
+    """Observation keys of each sense."""
     if encoder is not None:
-        return encoder.config.modalities
-    found = tuple(sense for sense in MODALITIES if OBSERVATION_KEYS[sense] in split.columns)
+        return encoder.config.senses
+    of = EncoderConfig().senses
+    found = {sense: keys for sense, keys in of.items() if set(keys) <= set(split.columns)}
     if not found:
-        raise ProbeError("the data has neither depth nor contact: there is nothing to probe")
+        known = ", ".join(key for keys in of.values() for key in keys)
+        raise ProbeError(f"the data has none of {known}: there is nothing to probe")
     return found
+
+
+def _region_masks(
+    codes: NDArray[np.int64] | None, names: Sequence[str]
+) -> dict[str, NDArray[np.bool_]]:
+    """Rows of each region: one within the other, and those elsewhere."""
+    if codes is None or not names:
+        return {}
+    masks = {name: codes >= number for number, name in enumerate(names)}
+    return masks | {names[0]: codes == 0}
 
 
 def _require_columns(split: SplitLike, title: str, keys: Sequence[str]) -> None:

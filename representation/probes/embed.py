@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from representation.encoder import OBSERVATION_KEYS, EncoderConfig, VisuotactileEncoder
-from representation.preprocessing import normalise_contact, normalise_depth
+from representation.encoder_config import EncoderConfig, ImageRange
+from representation.preprocessing import normalise
 from representation.probes.measurements import FUSED
 from representation.probes.split import SplitLike
+from representation.timm_encoder import VisuotactileEncoder
 
 Embedder = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 """A batch of observations to vectors by part, (B, D_part): each sense's, where there are several,
@@ -38,36 +39,34 @@ def encoder_embedder(encoder: VisuotactileEncoder) -> Embedder:
 
     def embed(observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
         encoded = encoder.encode(encoder.preprocess(observation))
+        parts = encoder.by_sense(encoded)
         fused = {FUSED: encoder.fuse(encoded)}
-        if len(encoded) < 2:
-            return fused
-        if encoder.fusion is not None:
-            encoded = {sense: tokens.mean(dim=1) for sense, tokens in encoded.items()}
-        return encoded | fused
+        return parts | fused if len(parts) > 1 else fused
 
     return embed
 
 
-def pixel_embedder(senses: Sequence[str], depth_range_m: tuple[float, float]) -> Embedder:
+def pixel_embedder(
+    senses: Mapping[str, Sequence[str]], ranges: Mapping[str, ImageRange]
+) -> Embedder:
     """Raw pixels: each image averaged down to 16 x 16.
 
     Args:
-        senses: "vision", "touch" or both.
-        depth_range_m: Near and far end of the depths that are told apart.
+        senses: Observation keys of each sense.
+        ranges: How each image is normalised, by key.
     """
 
     def embed(observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        parts = {}
-        for sense in senses:
-            image = observation[OBSERVATION_KEYS[sense]]
-            if sense == "vision":
-                image = normalise_depth(image, depth_range_m)
-            else:
-                image = normalise_contact(image)
-            rows, columns = (min(_PIXELS, side) for side in image.shape[-2:])
-            parts[sense] = adaptive_avg_pool2d(image, (rows, columns)).flatten(1)
+        parts = {
+            sense: torch.cat([pooled(observation[key], ranges[key]) for key in keys], dim=1)
+            for sense, keys in senses.items()
+        }
         fused = {FUSED: torch.cat(list(parts.values()), dim=1)}
         return parts | fused if len(parts) > 1 else fused
+
+    def pooled(image: Tensor, by: ImageRange) -> Tensor:
+        rows, columns = (min(_PIXELS, side) for side in image.shape[-2:])
+        return adaptive_avg_pool2d(normalise(image, by), (rows, columns)).flatten(1)
 
     return embed
 

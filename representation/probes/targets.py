@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-POSE, CLASS, EPISODE = "pose", "connector", "episode"
-"""Columns of a data set that probes read: labels, class and episode of each row."""
+from representation.data.dataset import Dataset
+from vtenv.collection.experience import make_task
+
+POSE, CLASS, EPISODE, REGION = "pose", "connector", "episode", "region"
+"""Columns of a data set that probes read: labels, class, episode and region of each row."""
 
 
 @dataclass(frozen=True)
 class ProbeTargets:
-    """What can be asked of a data set. A task knows it, and `vtinsert dataset` writes it down.
+    """What can be asked of a data set.
 
     Attributes:
         variables: Names of the columns of `pose`; the unit is the last word ("mm", "deg").
         classes: Names of the classes, by number.
-        regions: Columns of flags that tell rows apart, and what people call them; the first
-            decides.
+        regions: Names of the regions, by number: elsewhere, then one within the other; the widest
+            of these decides.
         bounds: What an encoder should reach where it decides: the largest mean absolute error by
             variable, and the least accuracy as "connector".
         capture_range: How far off the plug may be and the task still succeeds without a
@@ -26,10 +30,20 @@ class ProbeTargets:
 
     variables: tuple[str, ...]
     classes: tuple[str, ...] = ()
-    regions: Mapping[str, str] = field(default_factory=dict)
+    regions: tuple[str, ...] = ()
     bounds: Mapping[str, float] = field(default_factory=dict)
     capture_range: Mapping[str, float] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "variables", tuple(self.variables))
-        object.__setattr__(self, "classes", tuple(self.classes))
+    @classmethod
+    def of(cls, dataset: Dataset) -> ProbeTargets:
+        """What a data set says of itself, and the task that it is of, if it is of one."""
+        codes, settings = dataset.codes, dataset.settings
+        targets = cls(dataset.labels, codes.get(CLASS, ()), codes.get(REGION, ()))
+        if "task" not in settings:
+            return targets
+        fields = dataclasses.fields(type(make_task(settings["task"]).config))
+        known = {f.name: settings[f.name] for f in fields if f.name in settings}
+        task = make_task(settings["task"], **known)
+        return dataclasses.replace(
+            targets, bounds=task.probe_bounds, capture_range=task.capture_range()
+        )

@@ -10,9 +10,10 @@ from representation import EncoderConfig, VisuotactileEncoder
 from representation.objectives.pose import POSE_LABELS
 from representation.probes.split import ArraySplit
 from representation.probes.targets import ProbeTargets
-from vtenv.tasks.insertion.probe_targets import probe_targets, region_flags
+from vtenv.collection.experience import make_task
 
 SIZE = 32
+TASK = make_task("VTInsert-v0")
 
 
 @pytest.fixture
@@ -22,8 +23,7 @@ def make_encoder() -> Callable[..., VisuotactileEncoder]:
     def make(seed: int = 0, **changes: object) -> VisuotactileEncoder:
         settings = {
             "backbone": "test_vit",
-            "image_size": SIZE,
-            "contact_size": SIZE,
+            "images": {"depth": (1, SIZE, SIZE), "contact": (2, SIZE, SIZE)},
             "embedding_dim": 16,
         }
         with torch.random.fork_rng(devices=[]):
@@ -69,13 +69,20 @@ def columns(count: int, seed: int) -> dict[str, np.ndarray]:
         "lateral_mm": generator.uniform(0, 5.5, count).astype(np.float32),
         "contact_force_n": generator.exponential(1.0, count).astype(np.float32),
     }
-    return rows | region_flags(rows)
+    near, jammed = TASK.regions(rows).values()
+    return rows | {"region": near.astype(np.int64) + jammed}
 
 
 @pytest.fixture(scope="session")
 def targets() -> ProbeTargets:
     """What the task asks of its data."""
-    return ProbeTargets(POSE_LABELS, **probe_targets(clearance_mm=0.4))
+    return ProbeTargets(
+        TASK.pose_labels,
+        TASK.code_names["connector"],
+        ("elsewhere", "near", "jammed"),
+        TASK.probe_bounds,
+        TASK.capture_range(),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -26,8 +26,12 @@ from representation.probes.split import ArraySplit, ProbeError, choose_rows
 from representation.probes.tables import comparison_table, page
 from representation.probes.targets import ProbeTargets
 
-CONFIG = EncoderConfig(backbone="test_vit", image_size=32, contact_size=32, embedding_dim=16)
-EVERYWHERE, NEAR = ("all", "all"), ("near_contact", "near_contact")
+CONFIG = EncoderConfig(
+    backbone="test_vit",
+    images={"depth": (1, 32, 32), "contact": (2, 32, 32)},
+    embedding_dim=16,
+)
+EVERYWHERE, NEAR = ("all", "all"), ("near", "near")
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +57,14 @@ def test_each_sense_holds_what_it_can_sense(report) -> None:
 
 
 def test_every_region_is_measured_and_counted(report) -> None:
-    assert list(report.heldout_rows) == ["near_contact", "jammed", "free_space", "all"]
+    assert list(report.heldout_rows) == ["near", "jammed", "elsewhere", "all"]
     for region, rows in report.heldout_rows.items():
         error = report.answer("socket_y_mm", (region, "all"))
         assert error.rows == rows > 0
         assert error.low <= error.value <= error.high
     assert report.views[0] == NEAR
-    assert report.answer("socket_y_mm", NEAR).rows == report.heldout_rows["near_contact"]
-    assert report.answer("socket_y_mm", ("all", "near_contact")) is None
+    assert report.answer("socket_y_mm", NEAR).rows == report.heldout_rows["near"]
+    assert report.answer("socket_y_mm", ("all", "near")) is None
 
 
 def test_confusion_counts_every_row(report) -> None:
@@ -106,7 +110,7 @@ def test_the_gate_holds_the_embedding_against_its_bounds(report, targets) -> Non
     assert not report.passed
     for variable, found in report.gate.items():
         assert found.bound == targets.bounds[variable]
-        assert (found.part, found.region) == ("fused", "near_contact")
+        assert (found.part, found.region) == ("fused", "near")
     rows = tuple(
         replace(m, value=m.bound) if m.bound is not None else m for m in report.measurements
     )
@@ -124,7 +128,13 @@ def test_a_bound_is_the_most_of_an_error_and_the_least_of_an_accuracy() -> None:
 
 def test_a_page_shows_the_gate_and_every_table(report) -> None:
     text = page(report)
-    for words in ("## Gate", "**fail**", "jammed on the face", "hand z mm", "raw pixels, fused"):
+    for words in (
+        "## Gate",
+        "**fail**",
+        "probes fitted on rows near",
+        "hand z mm",
+        "raw pixels, fused",
+    ):
         assert words in text
     for words in ("## Connector", "## Across the senses", "## Clusters", "at least 99%"):
         assert words in text
@@ -169,7 +179,7 @@ def test_projection_heads_lead_to_the_shared_space(make_encoder, splits, targets
 
 
 def test_a_single_sense_is_not_compared_with_itself(make_encoder, splits, targets) -> None:
-    encoder = make_encoder(modalities=("touch",))
+    encoder = make_encoder(images={"contact": (2, 32, 32)})
     found = audit(encoder, *splits, targets, rows=100, pictures=20)
     assert found.shared_space == ""
     assert not select(found.measurements, measure=("pool", "alignment"))
@@ -252,7 +262,12 @@ def test_what_is_missing_is_said(make_encoder, splits, targets, missing, says) -
 
 def test_what_does_not_fit_is_said(make_encoder, splits, targets) -> None:
     with pytest.raises(ValueError, match=r"32, 32.*takes.*48, 48"):
-        audit(make_encoder(image_size=48), *splits, targets, rows=40)
+        audit(
+            make_encoder(images={"depth": (1, 48, 48), "contact": (2, 32, 32)}),
+            *splits,
+            targets,
+            rows=40,
+        )
     with pytest.raises(ProbeError, match="7 columns, but 2 labels"):
         audit(make_encoder(), *splits, ProbeTargets(("a_mm", "b_mm")))
     with pytest.raises(ProbeError, match=r"class 3, but the data set names 2: aux, pin"):
