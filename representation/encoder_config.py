@@ -9,7 +9,7 @@ from typing import Any, Self
 from gymnasium import spaces
 
 from vtenv.modalities import IMAGE_MODALITIES, Modality
-from vtenv.validation import is_number, require
+from vtenv.validation import as_number, require
 
 SENSES: dict[str, tuple[str, ...]] = {"vision": ("depth",), "touch": ("contact", "gel")}
 """Names for sets of observation keys. An image of one's own is a sense of its own, named by its
@@ -47,17 +47,17 @@ class ImageRange:
     """Whether 0 stands for no measurement, which becomes 1."""
 
     def __post_init__(self) -> None:
-        pair = self.encoded_range
-        valid = isinstance(pair, Iterable) and len(pair := tuple(pair)) == 2
-        require(
-            valid and all(map(is_number, pair)) and pair[0] < pair[1],
-            "encoded_range",
-            self.encoded_range,
-            "a pair (low, high) with low < high",
-        )
-        object.__setattr__(self, "encoded_range", (float(pair[0]), float(pair[1])))
-        bounds = (self.low, self.high)
-        require(all(map(is_number, bounds)), "(low, high)", bounds, "two finite numbers")
+        given = self.encoded_range
+        numbers = [as_number(value) for value in given] if isinstance(given, Iterable) else []
+        match numbers:
+            case [float(low), float(high)] if low < high:
+                object.__setattr__(self, "encoded_range", (low, high))
+            case _:
+                require(False, "encoded_range", given, "a pair (low, high) with low < high")
+        for name in ("low", "high"):
+            number = as_number(getattr(self, name))
+            require(number is not None, name, getattr(self, name), "a finite number")
+            object.__setattr__(self, name, number)
 
     @classmethod
     def of(cls, key: str, given: ImageRange | Modality | Mapping[str, Any]) -> ImageRange:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from representation.objectives.objective import Objective, ObjectiveOutput, require_positive
-from vtenv import CONNECTOR_NAMES
 
 if TYPE_CHECKING:
     from representation.timm_encoder import VisuotactileEncoder
@@ -24,16 +23,14 @@ class Classification(Objective):
 
     Args:
         encoder: For its sizes.
-        num_classes: Number of classes.
+        num_classes: Number of classes; `VTInsert-v0` has four connectors by default.
 
     Source: the paper, section C, "Classification network", and figure 4.
     """
 
     keys = ("connector",)
 
-    def __init__(
-        self, encoder: VisuotactileEncoder, *, num_classes: int = len(CONNECTOR_NAMES)
-    ) -> None:
+    def __init__(self, encoder: VisuotactileEncoder, *, num_classes: int = 4) -> None:
         super().__init__()
         require_positive(num_classes=num_classes)
         self.classifier = nn.Linear(encoder.embedding_size, num_classes)

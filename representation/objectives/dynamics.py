@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 TERMS = ("inverse", "contact", "alignment")
 """The closed set of this objective's terms."""
 
-ACTION_SIZE = 5
-"""Numbers in an action of `VTInsert-v0`."""
-
 
 class Dynamics(Objective):
     """Self-supervision from acting: three small heads on the embeddings of two moments.
@@ -47,6 +44,7 @@ class Dynamics(Objective):
         terms: Those to sum.
         hidden_dim: Width of the heads' hidden layer.
         contact_grid: Cells along a side of the predicted masks.
+        action_size: Numbers in an action.
         fingers: Masks that are predicted; None for the encoder's, and 2 if it reads none.
 
     Raises:
@@ -67,6 +65,7 @@ class Dynamics(Objective):
         terms: Sequence[str] = TERMS,
         hidden_dim: int = 256,
         contact_grid: int = 8,
+        action_size: int = 5,
         fingers: int | None = None,
     ) -> None:
         super().__init__()
@@ -76,15 +75,15 @@ class Dynamics(Objective):
             )
         if "alignment" in terms:
             require_senses(encoder, "dynamics")
-        require_positive(hidden_dim=hidden_dim, contact_grid=contact_grid)
+        require_positive(hidden_dim=hidden_dim, contact_grid=contact_grid, action_size=action_size)
         self.terms = tuple(term for term in TERMS if term in terms)
         self.contact_grid = contact_grid
         if fingers is None:
             fingers = encoder.config.images.get("contact", (2,))[0]
         size, cells = encoder.embedding_size, fingers * contact_grid**2
         shapes = {
-            "inverse": (2 * size, ACTION_SIZE),
-            "contact": (size + ACTION_SIZE, cells),
+            "inverse": (2 * size, action_size),
+            "contact": (size + action_size, cells),
             "alignment": (size, 1),
         }
         self.heads = nn.ModuleDict(

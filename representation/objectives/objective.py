@@ -31,8 +31,8 @@ class Objective(nn.Module, ABC):
 
     An objective is constructed with the encoder, for its sizes, and does not hold it. A batch
     maps names to tensors with a leading axis B: the encoder's images by key, (B, C, H, W), as the
-    environment observes them; `connector` (B,), int64; `pose` (B, 7), float32, in the units of
-    `pose.POSE_LABELS`; `action` (B, 5), float32; and the images one control step later, as
+    environment observes them; `connector` (B,), int64; `pose` (B, P), float32; `action`
+    (B, A), float32; and the images one control step later, as
     `next_KEY`.
     """
 

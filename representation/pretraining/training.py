@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
+from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
@@ -270,14 +271,20 @@ def evaluate_objective(
     objective.eval()
     device = next(encoder.parameters()).device
     generator = torch.Generator(device).manual_seed(_EVALUATION_SEED)
-    means = _Means()
+    rows, total = 0, torch.zeros((), device=device)
     with fabric.autocast() if fabric else contextlib.nullcontext():
         for batch in source.epoch(0):
             output = objective(encoder, batch, generator)
-            means.add({"loss": output.loss, **output.metrics}, len(next(iter(batch.values()))))
+            values = {"loss": output.loss, **output.metrics}
+            count = len(next(iter(batch.values())))
+            total = total + count * torch.stack([value.float() for value in values.values()])
+            rows += count
     for module, mode in modes:
         module.train(mode)
-    return means.compute(fabric)
+    means = total / rows
+    if fabric is not None and fabric.world_size > 1:
+        means = cast(Tensor, fabric.all_reduce(means, reduce_op="mean"))
+    return dict(zip(values, means.tolist(), strict=True))
 
 
 class _Learner(nn.Module):
@@ -293,28 +300,6 @@ class _Learner(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         output = self.objective(self.encoder, batch, generator)
         return output.loss, output.metrics
-
-
-class _Means:
-    """Means of scalars over samples, summed where they are."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._weight = 0.0
-
-    def add(self, values: Mapping[str, Tensor], weight: float) -> None:
-        for name, value in values.items():
-            weighted = value.detach().float() * weight
-            self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
-        self._weight += weight
-
-    def compute(self, fabric: Fabric | None = None) -> dict[str, float]:
-        if not self._sums:
-            return {}
-        means = torch.stack([value / self._weight for value in self._sums.values()])
-        if fabric is not None and fabric.world_size > 1:
-            means = cast(Tensor, fabric.all_reduce(means, reduce_op="mean"))
-        return dict(zip(self._sums, means.tolist(), strict=True))
 
 
 class _Training:
@@ -344,7 +329,7 @@ class _Training:
         if cuda if config.channels_last is None else config.channels_last:
             self.learner.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(
-            _parameter_groups(self.learner, config.weight_decay),
+            param_groups_weight_decay(self.learner, config.weight_decay),
             lr=config.learning_rate,
             fused=cuda,
         )
@@ -668,14 +653,6 @@ def _require_same(config: PretrainConfig, run: PretrainFolder) -> None:
             f"{run.path} was begun with another {', '.join(changed)}; resume with the "
             "configuration that it holds, or choose another folder"
         )
-
-
-def _parameter_groups(learner: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    weights = [value for value in learner.parameters() if value.requires_grad]
-    return [
-        {"params": [w for w in weights if w.ndim > 1], "weight_decay": weight_decay},
-        {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
-    ]
 
 
 def _seed(*parts: int) -> int:
