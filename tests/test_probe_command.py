@@ -76,6 +76,7 @@ def save_run(folder: Path) -> None:
 
     encoder = untrained(CONFIG, 0)
     config = PretrainConfig(encoder=CONFIG, objective="infonce")
+    folder.mkdir()
     run = PretrainFolder(folder)
     run.begin(config, TrainingData(), {}, {})
     run.write_weights(encoder, build_objective("infonce", encoder), {})
@@ -160,7 +161,9 @@ def test_what_is_wrong_is_said_in_one_line(data, arguments, expected, capsys, tm
 def test_images_of_another_size_are_named_with_both_sizes(data, tmp_path, capsys) -> None:
     from dataclasses import replace
 
-    untrained(replace(CONFIG, image_size=32), 0).save_pretrained(tmp_path / "saved")
+    untrained(
+        replace(CONFIG, images={"depth": (1, 32, 32), "contact": (2, SIZE, SIZE)}), 0
+    ).save_pretrained(tmp_path / "saved")
     assert cli.main(["probe", str(tmp_path / "saved"), "--data", str(data)]) == 2
     shown = capsys.readouterr().err.splitlines()[-1]
     assert "16, 16" in shown

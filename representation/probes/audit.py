@@ -557,7 +557,7 @@ def _region_masks(
     """Rows of each region: one within the other, and those elsewhere."""
     if codes is None or not names:
         return {}
-    masks = {name: codes >= number for number, name in enumerate(names)}
+    masks = {name: codes >= number for number, name in enumerate(names[1:], start=1)}
     return masks | {names[0]: codes == 0}
 
 

@@ -283,7 +283,10 @@ def test_embedding_does_not_depend_on_the_batch(make_encoder, splits, batch_size
     encoder = make_encoder().eval()
     rows = np.array([3, 5, 8, 200, 4])
     embedded = embed_rows(
-        {"encoder": encoder_embedder(encoder), "pixels": pixel_embedder(("vision",), (0.25, 0.45))},
+        {
+            "encoder": encoder_embedder(encoder),
+            "pixels": pixel_embedder({"vision": ("depth",)}, encoder.config.ranges),
+        },
         splits[0],
         rows,
         keys=("depth", "contact"),
