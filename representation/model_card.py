@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from representation.encoder_files import CONFIG_FILE
+from representation.probes.measurements import Measurement, measurements_from
+from representation.probes.tables import bound_of, cell
+from representation.probes.variables import title
 
-CARD_FILE = "README.md"
+CARD_FILE, PROBES_FILE = "README.md", "probes.json"
 
 _PAGE = """\
 ---
@@ -43,7 +46,7 @@ The command that makes it again:
 
 {metrics}
 
-## Configuration
+{probes}## Configuration
 
 {configuration}
 """
@@ -57,6 +60,7 @@ def write_card(
     command: str,
     commit: str,
     metrics: Mapping[str, float | str],
+    probes: Sequence[Measurement] = (),
     hardware: str = "",
     seed: int | None = None,
     license_name: str = "mit",
@@ -71,7 +75,9 @@ def write_card(
         objective: What it was trained for.
         command: The command that makes it again.
         commit: Commit of this repository that the command ran at.
-        metrics: What was measured, unit in the name.
+        metrics: What was measured in training, unit in the name.
+        probes: What the encoder is probed to know, one region and part; also written beside the
+            card as `probes.json`, which programs read.
         hardware: What it was trained on.
         seed: The seed, if one was given.
         license_name: Licence of the weights, as the Hub names it.
@@ -95,18 +101,49 @@ def write_card(
     if seed is not None:
         facts["Seed"] = str(seed)
     fields = {n: f"`{json.dumps(v)}`" for n, v in config.items() if n not in ("format", "version")}
-    name = folder.resolve().name
+    answers = {_question(row): _answer(row) for row in probes}
     text = _PAGE.format(
         license=license_name,
         name=name,
         made=_table(facts),
         command=command,
         metrics=_table(metrics),
+        probes=f"## Probes\n\n{_table(answers)}\n\n" if probes else "",
         configuration=_table(fields),
     )
+    if probes:
+        rows = json.dumps([row.to_dict() for row in probes], indent=1) + "\n"
+        (folder / PROBES_FILE).write_text(rows, encoding="utf-8")
     card = folder / CARD_FILE
     card.write_text(text + (f"\n## Notes\n\n{notes}\n" if notes else ""), encoding="utf-8")
     return card
+
+
+def read_probes(folder: str | Path) -> tuple[Measurement, ...]:
+    """What an encoder is probed to know, as it stands beside its card; empty for nothing.
+
+    Args:
+        folder: The encoder's.
+
+    Raises:
+        ValueError: If the file is not what `write_card` writes.
+    """
+    path = Path(folder) / PROBES_FILE
+    if not path.is_file():
+        return ()
+    try:
+        return measurements_from(json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no measurements ({error}); copy it again") from error
+
+
+def _question(row: Measurement) -> str:
+    return f"{title(row.variable)}, {row.region.replace('_', ' ')}"
+
+
+def _answer(row: Measurement) -> str:
+    bound = bound_of(row)
+    return f"{cell(row, interval=True)}{f', {bound}' if bound else ''}"
 
 
 def _table(rows: Mapping[str, object]) -> str:

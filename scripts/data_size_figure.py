@@ -8,15 +8,22 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from representation.probes.gate import ACCURACY_BOUND, ERROR_BOUNDS
-from representation.probes.regions import ALL, NEAR
-from representation.probes.report import ENCODER
-from representation.probes.variables import unit
+from representation.probes.measurements import (
+    ALL,
+    ENCODER,
+    FUSED,
+    Measurement,
+    measurements_from,
+    only,
+)
+from representation.probes.tables import cell
+from representation.probes.targets import CLASS
+from representation.probes.variables import title
+from vtenv.tasks.insertion.probe_targets import BOUNDS
 
 VARIABLES = ("hand_x_mm", "hand_z_mm", "hand_pitch_deg", "socket_y_mm", "socket_yaw_deg")
 """Pose variables that are shown."""
 
-_ACCURACY = "connector"
 _COLOURS = ("#1f4e9c", "#c4540a", "#1d7a3a", "#8c2a8c")
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -32,19 +39,14 @@ def data_size_table(results: Results) -> str:
         Markdown.
     """
     heading = ["", "pairs", "steps", "connector", *(f"`{name}`" for name in VARIABLES)]
-    bounds = [f"{ERROR_BOUNDS[name]:g}" if name in ERROR_BOUNDS else "" for name in VARIABLES]
+    bounds = [f"{BOUNDS[name]:g}" if name in BOUNDS else "" for name in VARIABLES]
     lines = [heading, ["---", *["---:"] * (len(heading) - 1)]]
-    lines.append(["bound", "", "", f"{ACCURACY_BOUND:.0%}", *bounds])
+    lines.append(["bound", "", "", f"{BOUNDS[CLASS]:.0%}", *bounds])
     for name, result in sorted(results.items(), key=_order):
         pairs, steps = (f"{result[key]:,}" if result.get(key) else "" for key in ("pairs", "steps"))
         label = f"`{result['preset']}`" if result["pairs"] else f"bundled `{name}`"
-        accuracy = estimate(result, _ACCURACY)
-        cells = [
-            _interval(found, ".2f") if (found := estimate(result, variable)) else "-"
-            for variable in VARIABLES
-        ]
-        shown = _interval(accuracy, ".1%") if accuracy else "-"
-        lines.append([label, pairs, steps, shown, *cells])
+        cells = [cell(estimate(result, of), interval=True) for of in (CLASS, *VARIABLES)]
+        lines.append([label, pairs, steps, *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
@@ -57,7 +59,7 @@ def data_size_figure(results: Results) -> Figure:
     Returns:
         A panel for each variable; dotted the bound of the gate, dashed the bundled encoders.
     """
-    shown = (*VARIABLES, _ACCURACY)
+    shown = (*VARIABLES, CLASS)
     figure = Figure(figsize=(11, 6.4), layout="constrained")
     axes = figure.subplots(2, 3).flatten()
     presets = list(dict.fromkeys(r["preset"] for r in results.values() if r["pairs"]))
@@ -66,11 +68,9 @@ def data_size_figure(results: Results) -> Figure:
         for preset, colour in zip(presets, _COLOURS, strict=False):
             runs = [r for r in results.values() if r["preset"] == preset]
             _draw(ax, runs, variable, preset, colour)
-        bound = ACCURACY_BOUND if variable == _ACCURACY else ERROR_BOUNDS.get(variable)
-        if bound is not None:
-            ax.axhline(bound, color="#888888", linestyle=":", linewidth=1)
-        words = variable.rpartition("_")[0].replace("_", " ") if unit(variable) else variable
-        ax.set_title(f"{words}, {unit(variable) or 'accuracy'}", fontsize=10)
+        if variable in BOUNDS:
+            ax.axhline(BOUNDS[variable], color="#888888", linestyle=":", linewidth=1)
+        ax.set_title("connector, accuracy" if variable == CLASS else title(variable), fontsize=10)
         ax.set_xscale("log")
         ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
         ax.minorticks_off()
@@ -82,7 +82,7 @@ def data_size_figure(results: Results) -> Figure:
     return figure
 
 
-def estimate(result: Mapping[str, Any], variable: str) -> Mapping[str, Any] | None:
+def estimate(result: Mapping[str, Any], variable: str) -> Measurement | None:
     """What a probe of the whole embedding says near contact, or else on all rows.
 
     Args:
@@ -90,37 +90,27 @@ def estimate(result: Mapping[str, Any], variable: str) -> Mapping[str, Any] | No
         variable: A pose variable, or "connector".
 
     Returns:
-        `mean`, `low` and `high`; None if nothing was measured.
+        The error or the accuracy; None if nothing was measured.
     """
-    key = "accuracy" if variable == _ACCURACY else "error"
-    found = result["audit"]["connector" if variable == _ACCURACY else "pose"]
-    for fitted_on in (NEAR, ALL):
-        for row in found:
-            where = (row["subject"], row["part"], row["region"], row["fitted_on"])
-            named = variable == _ACCURACY or row["variable"] == variable
-            if named and where == (ENCODER, "both", NEAR, fitted_on) and row[key]["rows"]:
-                value: Mapping[str, Any] = row[key]
-                return value
-    return None
+    rows = measurements_from(result["audit"]["measurements"])
+    near = "near"
+    of = {"subject": ENCODER, "part": FUSED, "variable": variable, "region": near}
+    return only(rows, **of, fitted_on=near) or only(rows, **of, fitted_on=ALL)
 
 
 def _draw(
     ax: Axes, runs: Sequence[Mapping[str, Any]], variable: str, label: str, colour: str
 ) -> None:
     measured = [(r["pairs"], found) for r in runs if (found := estimate(r, variable))]
-    line = sorted(((pairs, e) for pairs, e in measured if pairs), key=lambda point: point[0])
+    line = sorted(((pairs, m) for pairs, m in measured if pairs), key=lambda point: point[0])
     if line:
-        x, y = [pairs for pairs, _ in line], [e["mean"] for _, e in line]
-        ends = [[e["mean"] - e["low"] for _, e in line], [e["high"] - e["mean"] for _, e in line]]
+        x, y = [pairs for pairs, _ in line], [m.value for _, m in line]
+        ends = [[m.value - m.low for _, m in line], [m.high - m.value for _, m in line]]
         ax.errorbar(x, y, yerr=ends, marker="o", capsize=3, color=colour, label=label)
-    for pairs, e in measured:
+    for pairs, m in measured:
         if not pairs:
-            ax.axhline(e["mean"], color=colour, linestyle="--", linewidth=1)
+            ax.axhline(m.value, color=colour, linestyle="--", linewidth=1)
 
 
 def _order(item: tuple[str, Mapping[str, Any]]) -> tuple[str, int]:
     return item[1]["preset"], item[1]["pairs"]
-
-
-def _interval(found: Mapping[str, Any], form: str) -> str:
-    return f"{found['mean']:{form}} ({found['low']:{form}} to {found['high']:{form}})"

@@ -28,6 +28,13 @@ import torch
 import tyro
 from rich.console import Console
 
+from representation.probes.measurements import (
+    ACCURACY,
+    ERROR,
+    FUSED,
+    measurements_from,
+    select,
+)
 from scripts.data_size_figure import data_size_figure, data_size_table
 from scripts.one_device import one_device
 from vtenv import provenance
@@ -269,15 +276,12 @@ def _result(folder: Path, run: Run) -> Mapping[str, Any] | None:
 
 
 def _brief(audit: Mapping[str, Any]) -> dict[str, Any]:
-    """An audit without its pictures and the spaces that are not asked for."""
-    kept = ("train_rows", "heldout_rows", "train_episodes", "heldout_episodes", "gate")
+    """An audit's facts, and errors and accuracies of the whole embedding."""
+    kept = ("train_rows", "heldout_rows", "train_episodes", "heldout_episodes", "bounds")
+    rows = measurements_from(audit["measurements"])
+    decisive = select(rows, measure=(ERROR, ACCURACY), part=("", FUSED))
     return {name: audit[name] for name in kept} | {
-        "pose": [error for error in audit["pose"] if error["part"] in ("both", "none")],
-        "connector": [
-            {name: value for name, value in accuracy.items() if name != "confusion"}
-            for accuracy in audit["connector"]
-            if accuracy["part"] == "both"
-        ],
+        "measurements": [row.to_dict() for row in decisive]
     }
 
 

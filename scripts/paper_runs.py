@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.metrics import silhouette_score
 from torch import Tensor
 
 from representation.augmentations import Augment
@@ -17,7 +18,7 @@ from representation.objectives.classification import Classification
 from representation.objectives.objective import Objective
 from representation.pretraining.config import PretrainConfig
 from representation.pretraining.presets import preset
-from representation.probes.clusters import cluster_agreement, silhouette
+from representation.probes.clusters import cluster_agreement
 from representation.probes.retrieval import recall_at
 from representation.probes.shared_space import projection_heads
 from representation.timm_encoder import VisuotactileEncoder
@@ -193,7 +194,8 @@ def joint_scores(
     """
     points = np.concatenate(list(vectors.values()))
     classes = np.tile(connector, len(vectors))
-    vision, touch = (torch.from_numpy(vectors[name]) for name in ("vision", "touch"))
-    recalls = {f"recall_{k}": part for k, part in recall_at(vision, touch, (1, 5, 10)).items()}
+    found = recall_at(vectors["vision"], vectors["touch"], (1, 5, 10))
+    recalls = {f"recall_{k}": part for k, part in found.items()}
     agreement = cluster_agreement(points, classes, seed)
-    return {"silhouette": silhouette(points, classes), "nmi": agreement, **recalls}
+    silhouette = float(silhouette_score(points, classes))
+    return {"silhouette": silhouette, "nmi": agreement, **recalls}

@@ -13,11 +13,20 @@ import numpy as np
 
 from policies.ablation.folder import Ablation, write_rows
 from policies.ablation.grid import AblationConfig, Cell
-from policies.evaluation.episodes import CAUSES
-from representation.probes.bootstrap import Estimate
-from representation.probes.report import AuditReport, ClassAccuracy, PoseError
-from vtenv import CONNECTOR_NAMES
+from representation.probes.measurements import Measurement
+from representation.probes.report import AuditReport
 
+CONNECTORS = ("aux", "pin", "usb", "stud")
+CAUSES = {
+    "dropped": 0.03,
+    "slipped": 0.05,
+    "force": 0.1,
+    "out of reach": 0.02,
+    "jammed": 0.45,
+    "partial": 0.2,
+    "missed": 0.15,
+}
+"""How often an episode that fails does so, by cause."""
 STRENGTH = {
     "state": 0.995,
     "resnet-pose": 0.96,
@@ -41,10 +50,10 @@ def write_cell(
     folder.mkdir(parents=True)
     rows: list[dict[str, Any]] = []
     for number in range(episodes):
-        connector = CONNECTOR_NAMES[number % 4]
+        connector = CONNECTORS[number % 4]
         chance = np.clip(success + 0.06 * (number % 4 - 1.5) + rng.normal(0, 0.01), 0, 1)
         won = bool(rng.random() < chance)
-        cause = "" if won else str(rng.choice(CAUSES, p=[0.03, 0.05, 0.1, 0.02, 0.45, 0.2, 0.15]))
+        cause = "" if won else str(rng.choice(list(CAUSES), p=list(CAUSES.values())))
         rows.append(
             {
                 **asdict(cell),
@@ -64,7 +73,7 @@ def write_cell(
         rate = success * (1 - np.exp(-part / speed)) + rng.normal(0, 0.015)
         connectors = {
             f"success_{name}": float(np.clip(rate + 0.05 * (i - 1.5), 0, 1))
-            for i, name in enumerate(CONNECTOR_NAMES)
+            for i, name in enumerate(CONNECTORS)
         }
         evaluations.append(
             {
@@ -133,44 +142,37 @@ def tables(text: str) -> dict[tuple[str, str], dict[str, list[str]]]:
     return found
 
 
-def probe_report(name: str, error: float, modalities: tuple[str, ...] = ("vision", "touch")) -> str:
+def probe_report(name: str, error: float) -> str:
     """What `vtinsert probe` writes of an encoder; each part has an error of its own."""
-    parts = {part: i for i, part in enumerate((*modalities, "both"))}
-
-    def estimate(value: float) -> Estimate:
-        return Estimate(value, value, value, 10, 10)
-
+    rows: list[Measurement] = []
+    of = {"fitted_on": "near", "region": "near"}
+    for i, part in enumerate(("vision", "touch", "fused")):
+        for subject, j in (("encoder", 0), ("untrained encoder", 10)):
+            value = error + i + j
+            rows.append(
+                Measurement(
+                    name, subject, "error", value, part, "hand_z_mm", **of, unit="mm", bound=0.1
+                )
+            )
+        rows.append(Measurement(name, "encoder", "accuracy", 0.9, part, "connector", **of))
     report = AuditReport(
         name=name,
         config={},
-        modalities=modalities,
+        senses=("vision", "touch"),
         embedding_size=256,
         variables=("hand_z_mm",),
         circular=(),
-        classes=CONNECTOR_NAMES,
+        classes=CONNECTORS,
+        regions={"near": "near", "all": "all rows"},
+        bounds={"hand_z_mm": 0.1, "socket_y_mm": 0.3},
         seed=0,
         train_rows={"all": 10},
         heldout_rows={"all": 10},
         train_episodes=10,
         heldout_episodes=10,
-        yardsticks={},
-        pose=tuple(
-            PoseError(
-                subject, part, "hand_z_mm", "near_contact", "near_contact", estimate(error + i + j)
-            )
-            for part, i in parts.items()
-            for subject, j in (("encoder", 0), ("untrained encoder", 10))
-        ),
-        connector=tuple(
-            ClassAccuracy("encoder", part, "near_contact", "near_contact", estimate(0.9), (), True)
-            for part in parts
-        ),
         shared_space="",
-        retrieval=(),
-        sphere=None,
-        clusters=(),
-        places=(),
-        gate=(),
+        measurements=tuple(rows),
+        points=(),
         notes=(),
         seconds={},
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from representation.probes.measurements import Measurement
 from scripts.data_size_figure import VARIABLES, data_size_figure, data_size_table, estimate
 from scripts.data_size_study import Options, Run, _pretrain, _study, main
 
@@ -16,17 +17,20 @@ ROOT = Path(__file__).parents[1]
 def result(preset: str, pairs: int, error: float):
     """What is known of a run whose errors are all alike, and worse on all rows."""
 
-    def found(region: str, mean: float):
-        at = {"subject": "encoder", "part": "both", "region": region, "fitted_on": "near_contact"}
-        spread = {"mean": mean, "low": mean - 0.01, "high": mean + 0.01, "rows": 9, "episodes": 3}
-        return at, spread
-
-    audit = {"pose": [], "connector": []}
-    for region, mean in (("all", 9.0), ("near_contact", error)):
-        at, spread = found(region, mean)
-        audit["pose"] += [at | {"variable": name, "error": spread} for name in VARIABLES]
-        audit["connector"].append(at | {"accuracy": spread})
-    return {"preset": preset, "pairs": pairs, "steps": 1000 if pairs else None, "audit": audit}
+    rows = [
+        Measurement(
+            *("mine", "encoder", "accuracy" if name == "connector" else "error", mean, "fused"),
+            variable=name,
+            fitted_on="near",
+            region=region,
+            low=mean - 0.01,
+            high=mean + 0.01,
+        ).to_dict()
+        for region, mean in (("all", 9.0), ("near", error))
+        for name in (*VARIABLES, "connector")
+    ]
+    steps = 1000 if pairs else None
+    return {"preset": preset, "pairs": pairs, "steps": steps, "audit": {"measurements": rows}}
 
 
 RESULTS = {
@@ -61,10 +65,10 @@ def test_an_unknown_run_is_said(tmp_path, capsys):
 
 
 def test_the_table_shows_what_decides():
-    assert estimate(RESULTS["resnet-pose"], "hand_z_mm")["mean"] == 0.3
+    assert estimate(RESULTS["resnet-pose"], "hand_z_mm").value == 0.3
     lines = data_size_table(RESULTS).splitlines()
     assert lines[2].startswith("| bound |  |  | 99% |  | 0.1 | 0.5 | 0.3 | 0.7 |")
-    assert "bundled `resnet-pose`" in lines[3] and "0.30 (0.29 to 0.31)" in lines[3]
+    assert "bundled `resnet-pose`" in lines[3] and "0.300 (0.290 to 0.310)" in lines[3]
     assert lines[4].startswith("| `control-resnet-pose` | 57 | 1,000 |")
     assert lines[5].startswith("| `control-resnet-pose` | 570 | 1,000 | 20.0%")
 
@@ -88,7 +92,7 @@ def test_the_study_trains_probes_and_draws_and_does_nothing_twice(tmp_path):
     assert done.returncode == 0, done.stderr
     run = json.loads((tmp_path / "results.json").read_text())["runs"]["control-resnet-pose-128"]
     assert (run["steps"], run["rendered"], run["pairs"]) == (2, 128, 128)
-    assert estimate(run, "socket_y_mm")["mean"] > 0
+    assert estimate(run, "socket_y_mm").value > 0
     assert (tmp_path / "data-size.png").is_file()
     card = (tmp_path / "runs" / "control-resnet-pose-128" / "encoder" / "README.md").read_text()
     assert "vtinsert pretrain --live cpu --pairs 128 --preset control-resnet-pose" in card

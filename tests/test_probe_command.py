@@ -1,27 +1,37 @@
 from __future__ import annotations
 
+import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from policies import cli
-from policies.commands.probe import _folders
+from policies.probing import folders_of
 from representation import EncoderConfig
 from representation.data.dataset import DatasetWriter
 from representation.objectives.combine import build_objective
 from representation.objectives.pose import POSE_LABELS
-from representation.probes.audit import untrained
+from representation.probes.embed import untrained
+from representation.probes.measurements import distinct, only, select
 from representation.probes.report import AuditReport
+from representation.probes.tables import page
+from vtenv.collection.experience import column_codes, make_task
 
 SIZE = 16
+TASK = make_task("VTInsert-v0")
 CONFIG = EncoderConfig(
     backbone="test_vit",
     images={"depth": (1, SIZE, SIZE), "contact": (2, SIZE, SIZE)},
     embedding_dim=8,
 )
-FILES = {"report.json", "report.md", "audit.png", "confusion.png", "tsne.png"}
+FILES = {
+    *("measurements.csv", "report.json", "report.md", "tsne.csv"),
+    *("audit.png", "confusion.png", "tsne.png"),
+}
 
 
 def rows(count: int, seed: int) -> dict[str, np.ndarray]:
@@ -29,7 +39,7 @@ def rows(count: int, seed: int) -> dict[str, np.ndarray]:
     pose = generator.uniform(-1, 1, (count, len(POSE_LABELS))).astype(np.float32)
     depth = 0.35 + 0.02 * pose[:, 3, None, None, None] * np.ones((1, 1, SIZE, SIZE), np.float32)
     contact = generator.random((count, 2, SIZE, SIZE)) < (pose[:, 0, None, None, None] + 1) / 2
-    return {
+    columns = {
         "depth": depth.astype(np.float32),
         "contact": contact.astype(np.uint8),
         "connector": generator.integers(0, 4, count),
@@ -39,13 +49,21 @@ def rows(count: int, seed: int) -> dict[str, np.ndarray]:
         "lateral_mm": generator.uniform(0, 4, count).astype(np.float32),
         "contact_force_n": generator.exponential(1.0, count).astype(np.float32),
     }
+    near, jammed = TASK.regions(columns).values()
+    return columns | {"region": near.astype(np.int64) + jammed}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "experience"
-    settings = {"clearance_mm": 0.2}
-    with DatasetWriter(folder, kind="experience", settings=settings, labels=POSE_LABELS) as writer:
+    with DatasetWriter(
+        folder,
+        kind="experience",
+        settings={"task": TASK.env_id, "seed": 0, "clearance_mm": 0.2, "lead_in_mm": 1.0},
+        labels=TASK.pose_labels,
+        codes=column_codes(TASK),
+        modalities=TASK.modalities,
+    ) as writer:
         writer.append("train", rows(120, 0))
         writer.append("heldout", rows(60, 1))
     return folder
@@ -58,6 +76,7 @@ def save_run(folder: Path) -> None:
 
     encoder = untrained(CONFIG, 0)
     config = PretrainConfig(encoder=CONFIG, objective="infonce")
+    folder.mkdir()
     run = PretrainFolder(folder)
     run.begin(config, TrainingData(), {}, {})
     run.write_weights(encoder, build_objective("infonce", encoder), {})
@@ -68,22 +87,31 @@ def test_an_untrained_encoder_is_probed(data, tmp_path, capsys) -> None:
     arguments = ["probe", "random:test_vit", "--data", str(data), "--output", str(output)]
     assert cli.main([*arguments, "--rows", "100"]) == 0
     shown = capsys.readouterr().out
-    for text in ("hand z mm", "Gate, near contact", "fail", "among", str(output)):
+    for text in ("hand z mm", "Gate", "near", "fail", "among", str(output)):
         assert text in shown
+    assert all(len(line) <= 80 for line in shown.splitlines() if "│" in line)
     assert {path.name for path in output.iterdir()} == FILES
     document = json.loads((output / "report.json").read_text())
-    report = AuditReport.from_json(json.dumps(document["audit"]))
+    report = AuditReport.from_dict(document["audit"])
     assert report.name == "random:test_vit"
     assert report.train_rows["all"] == 100
-    assert report.yardsticks["socket_y_mm"] == pytest.approx(0.2 + 1.0)
-    assert {e.subject for e in report.pose} == {
+    room = only(report.measurements, measure="capture range", variable="socket_y_mm")
+    assert room.value == pytest.approx(0.2 + 1.0)
+    assert set(distinct(select(report.measurements, measure="error"), "subject")) == {
         "mean",
         "encoder",
         "untrained encoder",
         "raw pixels",
     }
     assert {"command", "commit", "hardware", "versions", "data"} <= document.keys()
-    assert report.to_markdown() in (output / "report.md").read_text()
+    assert page(report) in (output / "report.md").read_text()
+    assert measured(output) == [m.value for m in report.measurements]
+
+
+def measured(folder: Path) -> list[float]:
+    """The values of a folder's table."""
+    with (folder / "measurements.csv").open(newline="") as file:
+        return [float(row["value"]) for row in csv.DictReader(file)]
 
 
 def test_encoders_stand_side_by_side(data, tmp_path, capsys) -> None:
@@ -96,12 +124,15 @@ def test_encoders_stand_side_by_side(data, tmp_path, capsys) -> None:
     table = (output / "comparison.md").read_text()
     assert table.count("guessing the mean") == 1
     assert all(name in table for name in names)
-    shared = []
-    for folder in _folders(output, names):
+    shared, values = [], []
+    for folder in folders_of(output, names):
         assert {path.name for path in folder.iterdir()} == FILES
         document = json.loads((folder / "report.json").read_text())["audit"]
         shared.append(document["shared_space"])
-        assert len({e["subject"] for e in document["pose"]}) == (4 if len(shared) == 1 else 2)
+        errors = [m for m in document["measurements"] if m["measure"] == "error"]
+        assert len({m["subject"] for m in errors}) == (4 if len(shared) == 1 else 2)
+        values += measured(folder)
+    assert values == measured(output)
     assert shared == ["ridge map of vision to touch", "projection heads", "projection heads"]
 
 
@@ -130,7 +161,9 @@ def test_what_is_wrong_is_said_in_one_line(data, arguments, expected, capsys, tm
 def test_images_of_another_size_are_named_with_both_sizes(data, tmp_path, capsys) -> None:
     from dataclasses import replace
 
-    untrained(replace(CONFIG, image_size=32), 0).save_pretrained(tmp_path / "saved")
+    untrained(
+        replace(CONFIG, images={"depth": (1, 32, 32), "contact": (2, SIZE, SIZE)}), 0
+    ).save_pretrained(tmp_path / "saved")
     assert cli.main(["probe", str(tmp_path / "saved"), "--data", str(data)]) == 2
     shown = capsys.readouterr().err.splitlines()[-1]
     assert "16, 16" in shown
@@ -149,9 +182,25 @@ def test_data_without_labels_are_refused(tmp_path, capsys) -> None:
 
 def test_folders_of_encoders_with_one_name_differ() -> None:
     output = Path("out")
-    assert _folders(output, ["a/b"]) == [output]
-    assert _folders(output, ["a/b", "a-b", "c"]) == [
+    assert folders_of(output, ["a/b"]) == [output]
+    assert folders_of(output, ["a/b", "a-b", "c"]) == [
         output / "a-b-0",
         output / "a-b-1",
         output / "c",
     ]
+
+
+def test_help_and_bad_options_do_without_torch() -> None:
+    code = """
+import sys
+from policies import cli
+try:
+    cli.main(["probe", "--help"])
+except SystemExit:
+    pass
+assert cli.main(["probe", "resnet-pose", "--rows", "3"]) == 2
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--batch-size" in done.stdout

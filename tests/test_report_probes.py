@@ -14,15 +14,15 @@ from policies.ablation.folder import Ablation
 from policies.ablation.grid import AblationConfig
 from policies.deployable import save_policy
 from policies.features import policy_kwargs
+from policies.report.compose import compose
 from policies.report.costs import POLICY, encoding_costs, mega_operations
-from policies.report.document import compose
 from policies.report.markdown import markdown
 from policies.report.page import page
 from policies.report.probes import Probed, ProbeFileError, probes
 from policies.report.study import read_study
 from policies.representations import make_representation
 from representation.model_card import write_card
-from representation.probes.gate import ERROR_BOUNDS
+from representation.probes.measurements import Measurement
 from representation.timm_encoder import VisuotactileEncoder
 
 NAMES = ("state", "resnet-pose", "resnet-pose:touch", "random")
@@ -56,32 +56,34 @@ def test_what_no_report_tells_a_card_does(study, tmp_path) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    metrics: dict[str, float | str] = {
-        "loss": 0.5,
-        "probe near contact, connector": "98.2%, bound 99%",
-        "probe near contact, hand_z_mm": "0.120, bound 0.1",
-        "probe near contact, socket_y_mm": 0.25,
-    }
-    write_card(folder, data="d", objective="o", command="c", commit="0", metrics=metrics)
+    known = [
+        Measurement("mine", "encoder", "accuracy", 0.982, variable="connector", bound=0.99),
+        Measurement("mine", "encoder", "error", 0.12, variable="hand_z_mm", bound=0.1),
+        Measurement("mine", "encoder", "error", 0.25, variable="socket_y_mm"),
+    ]
+    write_card(folder, data="d", objective="o", command="c", commit="0", metrics={}, probes=known)
     found = probes(study.path, labelled("state", str(folder)), []).found
     assert found.keys() == {str(folder)}
     assert found[str(folder)].errors == {"hand_z_mm": 0.12, "socket_y_mm": 0.25}
-    assert found[str(folder)].accuracy == pytest.approx(0.982)
+    assert found[str(folder)].accuracy == 0.982
+    assert found[str(folder)].bounds == {"hand_z_mm": 0.1}
 
 
 def test_an_encoder_is_known_by_the_folder_of_its_run(tmp_path) -> None:
     inside = tmp_path / "probes" / "mine"
     inside.mkdir(parents=True)
-    (inside / "report.json").write_text(probe_report("outputs/mine", 0.1, ("touch",)))
+    (inside / "report.json").write_text(probe_report("outputs/mine", 0.1))
     found = probes(tmp_path, {"mine": "outputs/mine/encoder"}, []).found
-    assert found["mine"].errors["hand_z_mm"] == pytest.approx(0.1)
+    assert found["mine"].errors["hand_z_mm"] == pytest.approx(2.1)
 
 
 def test_the_worst_error_is_the_largest_part_of_its_bound() -> None:
-    within = {name: 0.5 * bound for name, bound in ERROR_BOUNDS.items()}
-    assert Probed(within, None, "").worst == pytest.approx(0.5)
-    assert Probed(within | {"socket_y_mm": 0.9}, None, "").worst == pytest.approx(3.0)
-    assert Probed({"socket_y_mm": 0.9}, None, "").worst is None
+    bounds = {"hand_z_mm": 0.1, "socket_y_mm": 0.3}
+    within = {name: 0.5 * bound for name, bound in bounds.items()}
+    assert Probed(within, bounds, None, "").worst == pytest.approx(0.5)
+    assert Probed(within | {"socket_y_mm": 0.9}, bounds, None, "").worst == pytest.approx(3.0)
+    assert Probed({"socket_y_mm": 0.9}, bounds, None, "").worst is None
+    assert Probed(within, {}, None, "").worst is None
 
 
 def test_a_report_in_the_study_is_named_from_there_on(tmp_path) -> None:

@@ -22,10 +22,11 @@ class Interruption:
 
     Attributes:
         requested: Whether to stop.
+        insisted: Whether to stop at once.
     """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested = self.insisted = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -44,6 +45,7 @@ class Interruption:
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
+            self.insisted = True
             raise KeyboardInterrupt
         self.requested = True
         with contextlib.suppress(OSError, RuntimeError):  # a closed terminal; a print cut in two

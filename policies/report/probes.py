@@ -1,25 +1,29 @@
-"""What encoders know, from probe reports and from the cards beside their weights."""
+"""What encoders know, from probe reports and from the measurements beside their weights."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from policies.representations import DEFAULT_ENCODER, UNTRAINED, split_part
+from policies import representation_names as named
 from representation.bundled import bundled_encoders, encoders_folder
-from representation.model_card import CARD_FILE
-from representation.probes.embed import BOTH
-from representation.probes.gate import CONNECTOR, ERROR_BOUNDS
-from representation.probes.regions import ALL, NEAR
-from representation.probes.report import ENCODER, RANDOM, AuditReport
+from representation.model_card import read_probes
+from representation.probes.measurements import (
+    ACCURACY,
+    ENCODER,
+    ERROR,
+    FUSED,
+    UNTRAINED,
+    Measurement,
+    select,
+)
+from representation.probes.report import AuditReport
+from representation.probes.targets import CLASS
 
 REPORT_FILE = "report.json"
 """What `vtinsert probe` writes."""
-
-_CARD_LINE = re.compile(r"\| probe near contact, (\w+) \| ([\d.]+)(%?)[^|]*\|")
 
 
 class ProbeFileError(ValueError):
@@ -32,20 +36,22 @@ class Probed:
 
     Attributes:
         errors: Mean absolute errors of linear probes, by pose variable, in its unit.
+        bounds: The largest that they may be, by variable.
         accuracy: Part of the rows whose connector is told right; None if not measured.
         source: Where this is from, in words.
     """
 
     errors: Mapping[str, float]
+    bounds: Mapping[str, float]
     accuracy: float | None
     source: str
 
     @property
     def worst(self) -> float | None:
         """The largest part of its bound that an error is; None if not all were measured."""
-        if not ERROR_BOUNDS.keys() <= self.errors.keys():
+        if not self.bounds or not self.bounds.keys() <= self.errors.keys():
             return None
-        return max(self.errors[name] / bound for name, bound in ERROR_BOUNDS.items())
+        return max(self.errors[name] / bound for name, bound in self.bounds.items())
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def probes(folder: Path, representations: Mapping[str, str], files: Iterable[Pat
     """Find what is known of a study's encoders.
 
     A report that is given counts before one in the study's folder `probes`, and that before the
-    card of a bundled encoder or of one in a folder.
+    measurements beside a bundled encoder or one in a folder.
 
     Args:
         folder: The study's.
@@ -101,13 +107,14 @@ def probes(folder: Path, representations: Mapping[str, str], files: Iterable[Pat
         if label not in found and card is not None:
             found[label] = card
     ordered = {label: found[label] for label in representations if label in found}
-    return Probes(ordered, ERROR_BOUNDS, tuple(notes))
+    bounds = {name: bound for probed in ordered.values() for name, bound in probed.bounds.items()}
+    return Probes(ordered, bounds, tuple(notes))
 
 
 def _read(path: Path) -> AuditReport:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        return AuditReport.from_json(json.dumps(document["audit"]))
+        return AuditReport.from_dict(document["audit"])
     except OSError as error:
         raise ProbeFileError(
             f"cannot read the probe report {path}: {error.strerror or error}"
@@ -120,12 +127,11 @@ def _read(path: Path) -> AuditReport:
 
 def _part(representation: str, report: AuditReport) -> tuple[str, str] | None:
     """Subject and part of a report that are about a representation; None if none is."""
-    whole = BOTH if len(report.modalities) > 1 else "".join(report.modalities)
-    if representation == UNTRAINED:
+    if representation == named.UNTRAINED:
         # Its network is the default encoder's, and that is what such a report holds untrained.
-        return (RANDOM, whole) if report.name == DEFAULT_ENCODER else None
-    encoder, part = split_part(representation)
-    return (ENCODER, part or whole) if _plain(encoder) == _plain(report.name) else None
+        return (UNTRAINED, FUSED) if report.name == named.DEFAULT_ENCODER else None
+    encoder, part = named.split_part(representation)
+    return (ENCODER, part or FUSED) if _plain(encoder) == _plain(report.name) else None
 
 
 def _plain(name: str) -> str:
@@ -140,31 +146,31 @@ def _shown(path: Path, folder: Path) -> Path:
 
 
 def _probed(report: AuditReport, subject: str, part: str, source: str) -> Probed | None:
-    for fitted_on in (NEAR, ALL):
-        estimates = {v: report.error(subject, part, v, NEAR, fitted_on) for v in ERROR_BOUNDS}
-        errors = {v: e.mean for v, e in estimates.items() if e is not None and e.mean is not None}
-        if errors:
-            of = report.accuracy(subject, part, NEAR, fitted_on)
-            accuracy = None if of is None else of.accuracy.mean
-            return Probed(errors, accuracy, source)
-    return None
+    """What a part is probed to know, on the rows that decide; None if nothing was."""
+    if not report.views or not report.bounds:
+        return None
+    region, fitted_on = report.views[0]
+    of = {"subject": subject, "part": part, "region": region, "fitted_on": fitted_on}
+    return _known(select(report.measurements, **of), report.bounds, source)
 
 
 def _card(representation: str) -> Probed | None:
-    """What an encoder's card says of it; None if it has none, or says nothing."""
+    """What is measured of an encoder beside its weights; None if nothing is."""
     folder = (
         encoders_folder() / representation
         if representation in bundled_encoders()
         else Path(representation).expanduser()
     )
-    card = folder / CARD_FILE
-    if not card.is_file():
-        return None
-    values = {
-        name: float(value) / (100 if sign else 1)
-        for name, value, sign in _CARD_LINE.findall(card.read_text(encoding="utf-8"))
-    }
-    errors = {name: value for name, value in values.items() if name in ERROR_BOUNDS}
+    rows = read_probes(folder)
+    bounds = {row.variable: row.bound for row in rows if row.bound is not None}
+    return _known(rows, bounds, f"the card of {representation}")
+
+
+def _known(rows: Sequence[Measurement], bounds: Mapping[str, float], source: str) -> Probed | None:
+    """Errors and accuracy among the rows of one part and region; None without errors."""
+    errors = {row.variable: row.value for row in select(rows, measure=ERROR)}
     if not errors:
         return None
-    return Probed(errors, values.get(CONNECTOR), f"the card of {representation}")
+    accuracy = next((row.value for row in select(rows, measure=ACCURACY)), None)
+    bounds = {name: bound for name, bound in bounds.items() if name != CLASS}
+    return Probed(errors, bounds, accuracy, source)

@@ -360,8 +360,9 @@ class _Training:
             self._compiled(),
         ):
             self.task = self.bar.add_task("", total=self._steps, completed=at.step)
-            while self.used < 1.0:
-                if not self._train_epoch():
+            # A budget of time may have run out in the epoch that was interrupted.
+            while self.used < 1.0 or at.batch:
+                if self.used < 1.0 and not self._train_epoch():
                     self._save()
                     raise KeyboardInterrupt(f"{at.step} steps are kept in {self.run.path}")
                 last = self.used >= 1.0

@@ -1,4 +1,4 @@
-"""Do clusters of an embedding agree with the connectors? The paper judged by eye."""
+"""Do clusters of an embedding agree with the classes? The paper judged by eye."""
 
 from __future__ import annotations
 
@@ -8,19 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import normalized_mutual_info_score, silhouette_score
-
-
-def silhouette(points: NDArray[np.float32], classes: NDArray[np.int64]) -> float:
-    """Mean silhouette of the classes: 1 well apart, 0 overlapping, below 0 mixed up.
-
-    Args:
-        points: Embeddings, (N, D).
-        classes: Class of each, (N,); at least two.
-
-    Source: Rousseeuw 1987.
-    """
-    return float(silhouette_score(points, classes))
+from sklearn.metrics import normalized_mutual_info_score
 
 
 def cluster_agreement(points: NDArray[np.float32], classes: NDArray[np.int64], seed: int) -> float:

@@ -1,10 +1,8 @@
-"""Embeds the rows of a split: the embedding, and each modality's part of it alone."""
+"""Embeds the rows of a split: the embedding, and each sense's part of it alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 import torch
@@ -12,18 +10,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from representation.encoder_config import SENSES, ImageRange
+from representation.encoder_config import EncoderConfig, ImageRange
 from representation.preprocessing import normalise
+from representation.probes.measurements import FUSED
 from representation.probes.split import SplitLike
 from representation.timm_encoder import VisuotactileEncoder
 
-BOTH = "both"
-"""The part of an embedding that is all of it, beside "vision" and "touch"."""
-PARTS = (*SENSES, BOTH)
-
 Embedder = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
-"""A batch of observations to vectors by part, (B, D_part). Where "both" is not among them, it is
-the others side by side."""
+"""A batch of observations to vectors by part, (B, D_part): each sense's, where there are several,
+and "fused"."""
+Embedded = dict[str, NDArray[np.float32]]
+"""Vectors of rows by part, (N, D_part)."""
 Progress = Callable[[str, int, int], None]
 """Told what is done, how much of it, and of how much."""
 
@@ -33,20 +30,18 @@ _PIXELS = 16
 def encoder_embedder(encoder: VisuotactileEncoder) -> Embedder:
     """The parts of an encoder's embedding, from one pass.
 
-    With cross-attention, "both" is what comes after it, and the parts are the features before it,
+    With cross-attention, "fused" is what comes after it, and the parts are the features before it,
     which know nothing of each other.
 
     Args:
-        encoder: The encoder.
-
-    Returns:
-        Its embedder.
+        encoder: The encoder, in evaluation mode.
     """
 
     def embed(observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
         encoded = encoder.encode(encoder.preprocess(observation))
         parts = encoder.by_sense(encoded)
-        return parts if encoder.fusion is None else parts | {BOTH: encoder.fuse(encoded)}
+        fused = {FUSED: encoder.fuse(encoded)}
+        return parts | fused if len(parts) > 1 else fused
 
     return embed
 
@@ -59,16 +54,15 @@ def pixel_embedder(
     Args:
         senses: Observation keys of each sense.
         ranges: How each image is normalised, by key.
-
-    Returns:
-        The embedder.
     """
 
     def embed(observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {
+        parts = {
             sense: torch.cat([pooled(observation[key], ranges[key]) for key in keys], dim=1)
             for sense, keys in senses.items()
         }
+        fused = {FUSED: torch.cat(list(parts.values()), dim=1)}
+        return parts | fused if len(parts) > 1 else fused
 
     def pooled(image: Tensor, by: ImageRange) -> Tensor:
         rows, columns = (min(_PIXELS, side) for side in image.shape[-2:])
@@ -77,32 +71,16 @@ def pixel_embedder(
     return embed
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """Vectors of some rows.
+def untrained(config: EncoderConfig, seed: int) -> VisuotactileEncoder:
+    """An encoder as it is before training, in evaluation mode.
 
-    Attributes:
-        parts: By part, (N, D_part), float32; "both" only where there are two modalities.
-        columns: Where each part lies in "both"; empty if it does not lie there.
+    Args:
+        config: Its configuration.
+        seed: Seed of its weights; torch's own generator is left as it was.
     """
-
-    parts: dict[str, Tensor]
-    columns: dict[str, slice]
-
-    @classmethod
-    def empty(cls, first: Mapping[str, Tensor], length: int, device: torch.device) -> Embedded:
-        """Room for `length` rows like those of a first batch."""
-        widths = {name: value.shape[1] for name, value in first.items()}
-        if len(widths) == 1 or BOTH in widths:
-            parts = {n: torch.empty(length, width, device=device) for n, width in widths.items()}
-            return cls(parts, {})
-        ends = list(accumulate(widths.values()))
-        both = torch.empty(length, ends[-1], device=device)
-        columns = {
-            name: slice(end - widths[name], end) for name, end in zip(widths, ends, strict=True)
-        }
-        # The parts are views: they take no memory of their own.
-        return cls({name: both[:, of] for name, of in columns.items()} | {BOTH: both}, columns)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return VisuotactileEncoder(config).eval()
 
 
 def embed_rows(
@@ -129,22 +107,20 @@ def embed_rows(
         stage: What it is told.
 
     Returns:
-        The vectors by embedder, on the device, or on the CPU where the device lacks float64.
+        The vectors by embedder.
     """
-    home = torch.device("cpu") if device.type == "mps" else device
-    embedded: dict[str, Embedded] = {}
-    with torch.no_grad():
-        for first in range(0, len(rows), batch_size):
-            batch = split.read(rows[first : first + batch_size], keys)
-            observation = {key: torch.as_tensor(batch[key]).to(device) for key in keys}
-            for name, embedder in embedders.items():
-                with torch.inference_mode():
-                    vectors = embedder(observation)
+    embedded: dict[str, Embedded] = {name: {} for name in embedders}
+    for first in range(0, len(rows), batch_size):
+        batch = split.read(rows[first : first + batch_size], keys)
+        observation = {key: torch.as_tensor(batch[key]).to(device) for key in keys}
+        for name, embedder in embedders.items():
+            with torch.inference_mode():
+                parts = embedder(observation)
+            for part, value in parts.items():
                 # Filled in place: a list of batches would hold everything twice at the end.
-                if name not in embedded:
-                    embedded[name] = Embedded.empty(vectors, len(rows), home)
-                for part, value in vectors.items():
-                    embedded[name].parts[part][first : first + len(value)] = value
-            if progress is not None:
-                progress(stage, min(first + batch_size, len(rows)), len(rows))
+                shape = (len(rows), value.shape[1])
+                whole = embedded[name].setdefault(part, np.empty(shape, np.float32))
+                whole[first : first + len(value)] = value.float().cpu().numpy()
+        if progress is not None:
+            progress(stage, min(first + batch_size, len(rows)), len(rows))
     return embedded

@@ -1,203 +1,114 @@
-"""The linear probe: ridge regression in closed form."""
+"""The linear probe: ridge regression, its penalties chosen on episodes that were not fitted."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve
+
+Floats = NDArray[np.floating]
 
 PENALTIES = tuple(10.0**power for power in range(-8, 3))
 """Penalties tried, by row: the penalty on the squared weights over the number of rows."""
-_BLOCK = 4096
 _FLAT = 1e-6
 
 
 @dataclass(frozen=True)
-class Moments:
-    """All that least squares needs of some rows: sums of products, so that parts add up.
+class Standardiser:
+    """Features to mean 0 and deviation 1; one that hardly changes, to 0.
+
+    scikit-learn's `StandardScaler` would blow up float32 rounding of a collapsed embedding to a
+    signal.
 
     Attributes:
-        count: Number of rows.
-        x: Sum of features, (D,), float64.
-        y: Sum of targets, (K,), float64.
-        xx: Sum of products of features, (D, D).
-        xy: Sum of products of features and targets, (D, K).
-        yy: Sum of squared targets, (K,).
+        mean: (D,), float64.
+        scale: (D,), float64.
     """
 
-    count: int
-    x: Tensor
-    y: Tensor
-    xx: Tensor
-    xy: Tensor
-    yy: Tensor
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
 
     @classmethod
-    def of(
-        cls, features: Tensor, targets: Tensor, shift: Tensor, rows: Tensor | None = None
-    ) -> Moments:
-        """Moments of rows, block by block: float64 copies stay small.
+    def of(cls, features: Floats) -> Standardiser:
+        """That of some rows, (N, D)."""
+        mean = features.mean(axis=0, dtype=np.float64)
+        deviation = features.std(axis=0, dtype=np.float64)
+        flat = deviation <= _FLAT * (1.0 + np.abs(mean))
+        return cls(mean, np.where(flat, 0.0, 1.0 / np.where(flat, 1.0, deviation)))
 
-        Args:
-            features: (N, D), floating.
-            targets: (N, K), float64.
-            shift: Taken off the features, (D,), float64: close to their mean, for precision.
-            rows: Numbers of the rows that count, (M,), int64; None for all.
-
-        Returns:
-            The moments.
-        """
-        if rows is None:
-            rows = torch.arange(len(features), device=features.device)
-        blocks = rows.split(_BLOCK)  # of no rows, one empty block
-        return reduce(
-            Moments.__add__,
-            (cls._of_block(features[b].double() - shift, targets[b]) for b in blocks),
-        )
-
-    @classmethod
-    def _of_block(cls, x: Tensor, y: Tensor) -> Moments:
-        return cls(len(x), x.sum(dim=0), y.sum(dim=0), x.T @ x, x.T @ y, (y * y).sum(dim=0))
-
-    def __add__(self, other: Moments) -> Moments:
-        values = zip(vars(self).values(), vars(other).values(), strict=True)
-        return Moments(*(a + b for a, b in values))
-
-    def columns(self, of: slice) -> Moments:
-        """Moments of some of the features."""
-        return Moments(self.count, self.x[of], self.y, self.xx[of, of], self.xy[of], self.yy)
-
-    def about(self, x: Tensor, y: Tensor) -> Moments:
-        """Moments about other origins.
-
-        Args:
-            x: Taken off the features, (D,).
-            y: Taken off the targets, (K,).
-
-        Returns:
-            The moments of what is left.
-        """
-        cross = torch.outer(self.x, x)
-        return Moments(
-            self.count,
-            self.x - self.count * x,
-            self.y - self.count * y,
-            self.xx - cross - cross.T + self.count * torch.outer(x, x),
-            self.xy - torch.outer(self.x, y) - torch.outer(x, self.y - self.count * y),
-            self.yy - 2 * y * self.y + self.count * y * y,
-        )
-
-    def centred(self) -> tuple[Tensor, Tensor, Moments]:
-        """Means of features and targets, and the moments about them."""
-        x, y = self.x / self.count, self.y / self.count
-        return x, y, self.about(x, y)
+    def __call__(self, features: Floats) -> NDArray[np.float64]:
+        """Standardised features, (N, D)."""
+        standard: NDArray[np.float64] = (features.astype(np.float64) - self.mean) * self.scale
+        return standard
 
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """A fitted linear map: targets = (features - mean) @ weights + intercept.
+    """A fitted linear map.
 
     Attributes:
-        mean: (D,), float64.
+        standardise: What comes before it.
         weights: (D, K), float64.
         intercept: (K,), float64.
         penalties: That of each target, by row.
     """
 
-    mean: Tensor
-    weights: Tensor
-    intercept: Tensor
+    standardise: Standardiser
+    weights: NDArray[np.float64]
+    intercept: NDArray[np.float64]
     penalties: tuple[float, ...]
 
-    def __call__(self, features: Tensor) -> Tensor:
-        """Predict.
-
-        Args:
-            features: (N, D).
-
-        Returns:
-            Predicted targets, (N, K), float64.
-        """
-        blocks = features.split(_BLOCK)
-        parts = [(b.double() - self.mean) @ self.weights + self.intercept for b in blocks]
-        return torch.cat(parts)
+    def __call__(self, features: Floats) -> NDArray[np.float64]:
+        """Predicted targets, (N, K), of features, (N, D)."""
+        predicted: NDArray[np.float64] = self.standardise(features) @ self.weights + self.intercept
+        return predicted
 
 
-def ridge(moments: Moments, penalty: float) -> Tensor:
-    """Ridge regression: weights that minimise sum ||y - x w||^2 + penalty ||w||^2.
+def fit_probe(features: Floats, targets: Floats, validation: NDArray[np.bool_]) -> LinearProbe:
+    """Fit a linear probe: ridge on standardised features.
+
+    Each target takes the penalty that predicts it best, by squared error, on validation rows after
+    a fit to the others; then all rows are fitted. (scikit-learn's `RidgeCV` chooses a penalty for
+    each target only by leaving out single rows, and the rows of an episode resemble each other.)
 
     Args:
-        moments: Of centred features and targets.
-        penalty: The penalty.
-
-    Returns:
-        Weights, (D, K).
-    """
-    eye = torch.eye(len(moments.xx), dtype=moments.xx.dtype, device=moments.xx.device)
-    return torch.linalg.solve(moments.xx + penalty * eye, moments.xy)
-
-
-def fit_probe(fit: Moments, validation: Moments, shift: Tensor) -> LinearProbe:
-    """Fit a linear probe: ridge on standardised features, the penalty chosen by validation.
-
-    Each target takes the penalty that predicts it best, by squared error, on rows that were not
-    fitted; then all rows are fitted.
-
-    Args:
-        fit: Moments of the rows that penalties are tried on.
-        validation: Moments of the rows that choose among them; of both, the features were
-            shifted alike.
-        shift: What the features were shifted by, (D,).
+        features: (N, D), floating.
+        targets: (N, K), float64.
+        validation: Rows that choose penalties, (N,): whole episodes.
 
     Returns:
         The probe.
     """
-    every = fit + validation if validation.count else fit
-    mean, intercept, centred = every.centred()
-    deviation = (centred.xx.diagonal() / every.count).clamp(min=0.0).sqrt()
-    # A feature that never changes says nothing; rounding must not be blown up to a signal.
-    flat = deviation <= _FLAT * (1.0 + (shift + mean).abs())
-    scale = torch.where(flat, torch.inf, deviation)
-    chosen = [PENALTIES[0]] * len(intercept)
-    if fit.count and validation.count:
-        chosen = _choose(_scaled(fit, mean, intercept, scale), validation, mean, intercept, scale)
-    standardised = _scaled(every, mean, intercept, scale)
-    weights = torch.empty_like(every.xy)
-    for penalty in sorted(set(chosen)):
-        of = [k for k, own in enumerate(chosen) if own == penalty]
-        solved = ridge(standardised, penalty * every.count)
-        weights[:, of] = solved[:, of] / scale[:, None]
-    return LinearProbe(shift + mean, weights, intercept, tuple(chosen))
+    standardise = Standardiser.of(features)
+    x, intercept = standardise(features), targets.mean(axis=0)
+    y = targets - intercept
+    chosen = np.full(y.shape[1], PENALTIES[0])
+    if validation.any() and not validation.all():
+        chosen = _choose(x[~validation], y[~validation], x[validation], y[validation])
+    gram, cross = x.T @ x, x.T @ y
+    weights = np.empty_like(cross)
+    for penalty in np.unique(chosen):
+        penalised = gram + penalty * len(x) * np.eye(len(gram))
+        of = chosen == penalty
+        weights[:, of] = solve(penalised, cross[:, of], assume_a="pos")
+    return LinearProbe(standardise, weights, intercept, tuple(chosen.tolist()))
 
 
-def _choose(
-    fit: Moments, validation: Moments, mean: Tensor, intercept: Tensor, scale: Tensor
-) -> list[float]:
-    """The penalty of each target with the least squared error on the validation rows."""
-    x, y, centred = fit.centred()
-    held = _scaled(validation, mean, intercept, scale).about(x, y)
-    values, vectors = torch.linalg.eigh(centred.xx)
-    values = values.clamp(min=0.0)[:, None]
-    cross, held_cross = vectors.T @ centred.xy, vectors.T @ held.xy
-    held_square = vectors.T @ held.xx @ vectors
-    errors = []
-    for penalty in PENALTIES:
-        weights = cross / (values + penalty * fit.count)
-        explained = 2 * (weights * held_cross).sum(dim=0)
-        errors.append(held.yy - explained + (weights * (held_square @ weights)).sum(dim=0))
-    best = torch.stack(errors).argmin(dim=0).tolist()
-    return [PENALTIES[i] for i in best]
+def _choose(x: Floats, y: Floats, held_x: Floats, held_y: Floats) -> NDArray[np.float64]:
+    """The penalty of each target with the least squared error on the held rows.
 
-
-def _scaled(moments: Moments, mean: Tensor, intercept: Tensor, scale: Tensor) -> Moments:
-    about = moments.about(mean, intercept)
-    return Moments(
-        about.count,
-        about.x / scale,
-        about.y,
-        about.xx / torch.outer(scale, scale),
-        about.xy / scale[:, None],
-        about.yy,
-    )
+    One eigendecomposition serves all penalties.
+    """
+    mean, intercept = x.mean(axis=0), y.mean(axis=0)
+    x, held_x = x - mean, held_x - mean
+    values, vectors = np.linalg.eigh(x.T @ x)
+    values, cross = values.clip(min=0.0)[:, None], vectors.T @ (x.T @ (y - intercept))
+    held_x, held_y = held_x @ vectors, held_y - intercept
+    errors = [
+        np.square(held_y - held_x @ (cross / (values + penalty * len(x)))).sum(axis=0)
+        for penalty in PENALTIES
+    ]
+    chosen: NDArray[np.float64] = np.array(PENALTIES)[np.argmin(errors, axis=0)]
+    return chosen

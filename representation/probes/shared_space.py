@@ -1,18 +1,27 @@
-"""The space in which vision and touch can be compared."""
+"""The space in which vision and touch can be compared, and how they lie in it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from scipy.spatial.distance import pdist
+from scipy.special import logsumexp
+from sklearn.preprocessing import normalize
+from torch import nn
 
 from representation.objectives.projection import ProjectionHeads
-from representation.probes.linear import Moments, fit_probe
-from representation.probes.retrieval import unit_vectors
+from representation.probes.linear import Standardiser, fit_probe
+
+Vectors = Mapping[str, NDArray[np.float32]]
+"""Rows by part, (N, D_part)."""
 
 PROJECTED = "projection heads"
-MAPPED = "ridge map of vision to touch"
+MAPPED = "ridge map of {} to {}"
+
+_TEMPERATURE = 2.0
 
 
 def projection_heads(objective: nn.Module) -> ProjectionHeads | None:
@@ -21,59 +30,68 @@ def projection_heads(objective: nn.Module) -> ProjectionHeads | None:
     Args:
         objective: The objective, or a weighted sum of several, of which the first counts.
     """
-    heads: Iterator[ProjectionHeads] = (
-        module
-        # A momentum copy comes after what it copies.
-        for module in objective.modules()
-        if isinstance(module, ProjectionHeads)
-    )
-    return next(heads, None)
+    # A momentum copy comes after what it copies.
+    return next((m for m in objective.modules() if isinstance(m, ProjectionHeads)), None)
 
 
-def project(heads: ProjectionHeads, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Unit vectors by modality, from the heads that contrast was trained with.
+def project(heads: ProjectionHeads, parts: Vectors) -> dict[str, NDArray[np.float32]]:
+    """Unit vectors by part, (N, P), from the heads that contrast was trained with.
 
     Args:
         heads: The heads.
-        parts: Features by modality, (N, D_m).
-
-    Returns:
-        Projections by modality, (N, P).
+        parts: Features; parts without a head are left out.
     """
+    device = next(heads.parameters()).device
+    features = {part: torch.from_numpy(parts[part]).to(device) for part in heads.heads}
     with torch.inference_mode():
-        device = next(heads.parameters()).device
-        features = {modality: parts[modality].to(device) for modality in heads.heads}
-        return {name: value.to(parts[name].device) for name, value in heads(features).items()}
+        return {part: value.cpu().numpy() for part, value in heads(features).items()}
 
 
-class RidgeMap:
-    """A linear map of vision's features to touch's, for encoders without projection heads.
+def ridge_map(
+    fitted: Vectors, held: Vectors, senses: tuple[str, str], validation: NDArray[np.bool_]
+) -> dict[str, NDArray[np.float32]]:
+    """Unit vectors through a linear map of one sense to another, without projection heads.
 
-    Touch is standardised, and vision predicts it: what cannot be predicted stays at the mean and
-    does not count in a cosine. Fitted on training rows.
+    The second is standardised, and the first predicts it: what cannot be predicted stays at the
+    mean and does not count in a cosine.
 
     Args:
-        vision: (N, D_vision).
-        touch: (N, D_touch).
-        validation: Rows that choose the penalties, (N,), bool.
+        fitted: Features of training rows, which the map is fitted on.
+        held: Features of the rows to compare.
+        senses: The part that predicts, and the one that is predicted.
+        validation: Training rows that choose the penalties, (N,).
+
+    Returns:
+        Unit vectors of the held rows, by part, (N, D of the second).
     """
+    first, second = senses
+    standardise = Standardiser.of(fitted[second])
+    probe = fit_probe(fitted[first], standardise(fitted[second]), validation)
+    spaces = {first: probe(held[first]), second: standardise(held[second])}
+    return {part: normalize(value.astype(np.float32)) for part, value in spaces.items()}
 
-    def __init__(self, vision: Tensor, touch: Tensor, validation: Tensor) -> None:
-        self._mean = touch.double().mean(dim=0)
-        self._scale = touch.double().std(dim=0).clamp(min=1e-6)
-        shift = vision.double().mean(dim=0)
-        fit, held = (
-            Moments.of(vision, self._standardised(touch), shift, rows.nonzero()[:, 0])
-            for rows in (~validation, validation)
-        )
-        self._probe = fit_probe(fit, held, shift)
 
-    def __call__(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Unit vectors by modality, (N, D_touch), from features by modality."""
-        return {
-            "vision": unit_vectors(self._probe(parts["vision"]).float()),
-            "touch": unit_vectors(self._standardised(parts["touch"]).float()),
-        }
+def alignment(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Mean squared distance between partners; 0 where they coincide, 2 where unrelated.
 
-    def _standardised(self, touch: Tensor) -> Tensor:
-        return (touch.double() - self._mean) / self._scale
+    Args:
+        first: Unit vectors, (N, D).
+        second: Their partners, (N, D).
+
+    Source: Wang and Isola 2020, section 4.1.1, with an exponent of 2.
+    """
+    return float(np.square(first - second, dtype=np.float64).sum(axis=1).mean())
+
+
+def uniformity(points: NDArray[np.float32]) -> float:
+    """Logarithm of the mean Gaussian potential between points; lower is more uniform.
+
+    0 where all coincide; its least value, on a sphere of many dimensions, is close to -4.
+
+    Args:
+        points: Unit vectors, (N, D), N > 1; each pair counts, so a few thousand are enough.
+
+    Source: Wang and Isola 2020, section 4.1.2, with t = 2.
+    """
+    square = pdist(points, "sqeuclidean")
+    return float(logsumexp(-_TEMPERATURE * square) - np.log(len(square)))

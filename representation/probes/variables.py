@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 _WRAP_SPAN_DEG = 180.0
 """An angle whose values span more than this is taken to come round."""
@@ -21,6 +19,16 @@ def unit(variable: str) -> str:
         variable: Its name, such as "hand_z_mm".
     """
     return {"mm": "mm", "deg": "°"}.get(variable.rpartition("_")[2], "")
+
+
+def title(variable: str) -> str:
+    """A variable's name for people, with its unit: "hand z mm".
+
+    Args:
+        variable: Its name.
+    """
+    of = unit(variable)
+    return f"{variable.rpartition('_')[0].replace('_', ' ')} {of}" if of else variable
 
 
 @dataclass(frozen=True)
@@ -56,37 +64,45 @@ class PoseVariables:
         ]
         return cls(tuple(names), tuple(circular))
 
-    def targets(self, pose: Tensor) -> Tensor:
+    @property
+    def circular_names(self) -> tuple[str, ...]:
+        """Names of those that come round."""
+        flags = zip(self.names, self.circular, strict=True)
+        return tuple(name for name, circular in flags if circular)
+
+    def targets(self, pose: NDArray[np.floating]) -> NDArray[np.float64]:
         """What a linear map is fitted to.
 
         Args:
-            pose: Labels, (N, L), float64.
+            pose: Labels, (N, L).
 
         Returns:
-            A column for each variable, two for a circular one: (N, K), float64.
+            A column for each variable, two for a circular one: (N, K).
         """
         columns = []
-        for i, circular in enumerate(self.circular):
-            value = pose[:, i]
-            columns += [value.deg2rad().cos(), value.deg2rad().sin()] if circular else [value]
-        return torch.stack(columns, dim=1)
+        for value, circular in zip(pose.T.astype(np.float64), self.circular, strict=True):
+            angle = np.deg2rad(value)
+            columns += [np.cos(angle), np.sin(angle)] if circular else [value]
+        return np.stack(columns, axis=1)
 
-    def errors(self, predicted: Tensor, pose: Tensor) -> Tensor:
+    def errors(
+        self, predicted: NDArray[np.float64], pose: NDArray[np.floating]
+    ) -> NDArray[np.float64]:
         """Absolute errors of predicted targets, the short way round.
 
         Args:
             predicted: Predictions of `targets`, (N, K) or, of one for all rows, (1, K).
-            pose: Labels, (N, L), float64.
+            pose: Labels, (N, L).
 
         Returns:
             Errors, (N, L), in the units of the labels.
         """
         columns, k = [], 0
-        for i, circular in enumerate(self.circular):
+        for value, circular in zip(pose.T.astype(np.float64), self.circular, strict=True):
             if circular:
-                angle = torch.atan2(predicted[:, k + 1], predicted[:, k]).rad2deg()
-                columns.append(((angle - pose[:, i] + 180.0) % 360.0 - 180.0).abs())
+                angle = np.rad2deg(np.arctan2(predicted[:, k + 1], predicted[:, k]))
+                columns.append(np.abs((angle - value + 180.0) % 360.0 - 180.0))
             else:
-                columns.append((predicted[:, k] - pose[:, i]).abs())
+                columns.append(np.abs(predicted[:, k] - value))
             k += 1 + circular
-        return torch.stack(columns, dim=1)
+        return np.stack(columns, axis=1)

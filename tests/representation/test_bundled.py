@@ -8,7 +8,10 @@ import torch
 import vtenv  # noqa: F401 - registers the environment
 from representation import EncodeObservation, VisuotactileEncoder
 from representation.bundled import bundled_encoders, encoders_folder
+from representation.model_card import read_probes
 from representation.pretraining.presets import CONTROL_BACKBONES
+from representation.probes.tables import cell
+from vtenv.tasks.insertion.probe_targets import BOUNDS
 
 MAX_BYTES = 12 * 2**20
 
@@ -60,8 +63,11 @@ def test_a_bundled_encoder_is_small_and_has_a_card(name):
     folder = encoders_folder() / name
     assert sum(path.stat().st_size for path in folder.iterdir()) <= MAX_BYTES
     card = (folder / "README.md").read_text()
-    for words in (f"# {name}", "vtinsert pretrain", "Commit", "probe near contact"):
+    for words in (f"# {name}", "vtinsert pretrain", "Commit", "## Probes"):
         assert words in card
+    probed = {row.variable: row for row in read_probes(folder)}
+    assert all(cell(row, interval=True) in card for row in probed.values())
+    assert {row.variable for row in probed.values() if row.bound} == set(BOUNDS)
 
 
 @pytest.mark.parametrize("name", bundled_encoders())

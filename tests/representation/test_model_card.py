@@ -4,7 +4,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from representation import EncoderConfig, VisuotactileEncoder
-from representation.model_card import write_card
+from representation.model_card import read_probes, write_card
+from representation.probes.measurements import Measurement
 
 FACTS = {
     "data": "1,920 grasps",
@@ -20,7 +21,12 @@ def test_the_card_holds_the_facts(tmp_path):
         backbone="test_resnet", images={"depth": (1, 32, 32), "contact": (2, 32, 32)}
     )
     VisuotactileEncoder(config).save_pretrained(tmp_path)
-    path = write_card(tmp_path, **FACTS, seed=0, notes="Trained on one seed.")
+    probes = [
+        Measurement(
+            "tiny", "encoder", "error", 0.25, variable="socket_y_mm", region="near", bound=0.3
+        )
+    ]
+    path = write_card(tmp_path, **FACTS, probes=probes, seed=0, notes="Trained on one seed.")
     assert path == tmp_path / "README.md"
     card = ModelCard.load(path)  # the Hub can read it
     assert card.data.to_dict()["library_name"] == "vtinsert"
@@ -33,8 +39,17 @@ def test_the_card_holds_the_facts(tmp_path):
         '| backbone | `"test_resnet"` |',
         "| Seed | 0 |",
         "Trained on one seed.",
+        "| socket y mm, near | 0.250, at most 0.3 |",
     ):
         assert text in card.content
+    assert read_probes(tmp_path) == tuple(probes)
+
+
+def test_probes_that_are_none_are_refused(tmp_path):
+    assert read_probes(tmp_path) == ()
+    (tmp_path / "probes.json").write_text('[{"valeu": 1}]')
+    with pytest.raises(ValueError, match=r"probes\.json holds no measurements"):
+        read_probes(tmp_path)
 
 
 def test_a_card_stands_beside_weights(tmp_path):

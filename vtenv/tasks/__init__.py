@@ -77,6 +77,9 @@ class Task(Protocol):
         failures: Names of failures by code; the first is none, "".
         reward_terms: Names of the terms of the dense reward.
         pose_labels: Names of the columns of `poses`, each with its unit at the end.
+        probe_bounds: What an encoder should know in the widest region before a policy is trained
+            on it: the largest mean absolute error by label, and the least accuracy as
+            "connector"; empty for no bounds.
         mixture_type: How often each behaviour is drawn: a dataclass of parts with defaults.
     """
 
@@ -84,6 +87,7 @@ class Task(Protocol):
     failures: ClassVar[tuple[str, ...]]
     reward_terms: ClassVar[tuple[str, ...]]
     pose_labels: ClassVar[tuple[str, ...]]
+    probe_bounds: ClassVar[Mapping[str, float]]
     mixture_type: ClassVar[type[Any]]
 
     @property
@@ -168,6 +172,9 @@ class Task(Protocol):
 
     def poses(self, now: Evaluation) -> Array:
         """What probes read out, the columns of `pose_labels`, (N, P)."""
+
+    def capture_range(self) -> dict[str, float]:
+        """How far off a pose label may be and the task still succeed uncorrected, if known."""
 
     def labels(self, now: Evaluation) -> dict[str, Array]:
         """Numbers of the states that a data set keeps besides poses, (N,) each."""

@@ -9,8 +9,11 @@ import torch
 from representation import EncoderConfig, VisuotactileEncoder
 from representation.objectives.pose import POSE_LABELS
 from representation.probes.split import ArraySplit
+from representation.probes.targets import ProbeTargets
+from vtenv.collection.experience import make_task
 
 SIZE = 32
+TASK = make_task("VTInsert-v0")
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ def columns(count: int, seed: int) -> dict[str, np.ndarray]:
     wide = 0.15 + 0.15 * connector
     stripe = np.abs(grid[None, None, :] - 0.5 * hand_x[:, None, None]) < wide[:, None, None]
     masks = np.broadcast_to(stripe[:, None], (count, 2, SIZE, SIZE))
-    return {
+    rows = {
         "depth": depth[:, None].astype(np.float32),
         "contact": masks.astype(np.uint8),
         "connector": connector.astype(np.int64),
@@ -66,6 +69,20 @@ def columns(count: int, seed: int) -> dict[str, np.ndarray]:
         "lateral_mm": generator.uniform(0, 5.5, count).astype(np.float32),
         "contact_force_n": generator.exponential(1.0, count).astype(np.float32),
     }
+    near, jammed = TASK.regions(rows).values()
+    return rows | {"region": near.astype(np.int64) + jammed}
+
+
+@pytest.fixture(scope="session")
+def targets() -> ProbeTargets:
+    """What the task asks of its data."""
+    return ProbeTargets(
+        TASK.pose_labels,
+        TASK.code_names["connector"],
+        ("elsewhere", "near", "jammed"),
+        TASK.probe_bounds,
+        TASK.capture_range(),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,11 @@ class HeldPlugTask:
     config: HeldPlugConfig
 
     config_type: ClassVar[type[HeldPlugConfig]] = HeldPlugConfig
+    probe_bounds: ClassVar[Mapping[str, float]] = {}
+
+    def capture_range(self) -> dict[str, float]:
+        """How far off a pose label may be and the task still succeed uncorrected: unknown."""
+        return {}
 
     @property
     def modalities(self) -> Mapping[str, Modality]:

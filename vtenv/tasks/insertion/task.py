@@ -12,7 +12,7 @@ import numpy as np
 from vtenv.arrays import Array, namespace
 from vtenv.rendering.panel import PanelBar, PanelText
 from vtenv.tasks import Evaluation
-from vtenv.tasks.insertion import measures
+from vtenv.tasks.insertion import measures, probe_targets
 from vtenv.tasks.insertion.behaviours import BehaviourMixture, Behaviours
 from vtenv.tasks.insertion.config import InsertionConfig
 from vtenv.tasks.insertion.expert import expert_action
@@ -37,6 +37,7 @@ class InsertionTask(HeldPlugTask):
     failures: ClassVar[tuple[str, ...]] = measures.FAILURES
     reward_terms: ClassVar[tuple[str, ...]] = tuple(measures.REWARD_WEIGHTS)
     pose_labels: ClassVar[tuple[str, ...]] = POSE_LABELS
+    probe_bounds: ClassVar[Mapping[str, float]] = probe_targets.BOUNDS
     mixture_type: ClassVar[type[BehaviourMixture]] = BehaviourMixture
 
     @property
@@ -93,6 +94,10 @@ class InsertionTask(HeldPlugTask):
     def poses(self, now: Evaluation) -> Array:
         """The plug in the hand, and the socket's mouth in the hand's frame."""
         return measures.poses(now.state, now.measures)
+
+    def capture_range(self) -> dict[str, float]:
+        """How far off the plug may be and still slide in."""
+        return probe_targets.capture_range(self.config)
 
     def labels(self, now: Evaluation) -> dict[str, Array]:
         """Depth past the mouth, distance from the axis, and force."""

@@ -1,0 +1,281 @@
+"""Audits encoders by name: loads them, writes what they know, and prints it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from torch import nn
+
+from policies.commands import CommandError
+from policies.commands.probe import ProbeOptions
+from representation.bundled import bundled_encoders
+from representation.data.dataset import Dataset, DatasetError
+from representation.encoder_config import EncoderConfig
+from representation.encoder_files import EncoderFileError
+from representation.pretraining.run_folder import load_objective
+from representation.probes.audit import audit
+from representation.probes.embed import Progress, untrained
+from representation.probes.measurements import (
+    FUSED,
+    PIXELS,
+    UNTRAINED,
+    Measurement,
+    write_csv,
+)
+from representation.probes.pictures import audit_figure, confusion_figure, tsne_figure
+from representation.probes.report import AuditReport, Point
+from representation.probes.tables import (
+    GUESSING,
+    TextTable,
+    audit_table,
+    comparison_table,
+    gate_table,
+    page,
+    recall_table,
+)
+from representation.probes.targets import ProbeTargets
+from representation.timm_encoder import VisuotactileEncoder
+from vtenv import provenance
+from vtenv.atomic_write import atomic_write
+from vtenv.progress import progress_bar
+from vtenv.run_folder import RunFolderError
+
+_RANDOM = "random:"
+_DPI = 130
+_SHORT = {
+    GUESSING: "guess mean",
+    f"{UNTRAINED}, {FUSED}": "un-\ntrained",
+    f"{PIXELS}, {FUSED}": PIXELS,
+}
+"""Headings short enough for a table of 80 columns."""
+
+
+def probe_encoders(options: ProbeOptions) -> int:
+    """Audit encoders, write a folder for each, and print what decides.
+
+    Args:
+        options: The command's.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        CommandError: If an encoder or the data cannot be read or do not fit, or the output
+            cannot be written.
+    """
+    if not options.encoder:
+        known = ", ".join(bundled_encoders()) or "none yet"
+        raise CommandError(f"name one or more encoders: a folder, or a bundled one ({known})")
+    try:
+        dataset = Dataset.open(options.data)
+        train, heldout = dataset["train"], dataset["heldout"]
+        subjects = [_load(name, dataset, options) for name in options.encoder]
+    except (DatasetError, EncoderFileError, RunFolderError) as error:
+        raise CommandError(str(error)) from None
+    targets = ProbeTargets.of(dataset)
+    folders = folders_of(options.output, options.encoder)
+    reports: list[AuditReport] = []
+    with _bar() as progress:
+        for subject, folder in zip(subjects, folders, strict=True):
+            try:
+                report = audit(
+                    subject.encoder,
+                    train,
+                    heldout,
+                    targets,
+                    name=subject.name,
+                    objective=subject.objective,
+                    # One set of baselines is enough to stand beside all.
+                    baselines=options.baselines and not reports,
+                    rows=options.rows,
+                    seed=options.seed,
+                    device=options.device,
+                    batch_size=options.batch_size,
+                    progress=progress,
+                )
+            except ValueError as error:
+                raise CommandError(f"{subject.name} on {options.data}: {error}") from None
+            reports.append(report)
+            _write(report, folder, dataset)
+    console = Console(highlight=False)
+    for report in reports:
+        _print(console, report)
+    if len(reports) > 1:
+        _compare(console, reports, options.output)
+    console.print(f"Measurements and pictures: {', '.join(map(str, folders))}", soft_wrap=True)
+    return 0
+
+
+def folders_of(output: Path, names: Sequence[str]) -> list[Path]:
+    """Where each report goes: in a folder of its own if there are several."""
+    if len(names) == 1:
+        return [output]
+    short = [re.sub(r"[^\w.-]+", "-", name).strip("-.") or "encoder" for name in names]
+    return [
+        output / (name if short.count(name) == 1 else f"{name}-{i}") for i, name in enumerate(short)
+    ]
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is probed.
+
+    Attributes:
+        name: As it was asked for.
+        encoder: The encoder.
+        objective: What it was trained with; None if that is unknown.
+    """
+
+    name: str
+    encoder: VisuotactileEncoder
+    objective: nn.Module | None
+
+
+def _load(name: str, dataset: Dataset, options: ProbeOptions) -> _Subject:
+    """An encoder by name; with its objective, where it lies in the folder of its training."""
+    objective = None
+    if name.startswith(_RANDOM):
+        encoder = _untrained(name.removeprefix(_RANDOM), dataset, options.seed)
+    else:
+        source = Path(name).expanduser()
+        run = source if _is_run(source) else source.parent
+        if name not in bundled_encoders() and _is_run(run) and source in (run, run / "encoder"):
+            encoder = VisuotactileEncoder.from_pretrained(run / "encoder")
+            objective = load_objective(run, encoder)
+        else:
+            encoder = VisuotactileEncoder.from_pretrained(name)
+    try:
+        encoder.to(options.device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise CommandError(f"--device {options.device} cannot be used: {reason}") from None
+    return _Subject(name, encoder, None if objective is None else objective.to(options.device))
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is what `vtinsert pretrain` leaves."""
+    return (folder / "objective.safetensors").is_file() and (folder / "encoder").is_dir()
+
+
+def _untrained(backbone: str, dataset: Dataset, seed: int) -> VisuotactileEncoder:
+    config = EncoderConfig()
+    found = {key: dataset.columns[key].shape for key in config.keys if key in dataset.columns}
+    config = config.with_images({**config.images, **found})
+    try:
+        return untrained(replace(config, backbone=backbone), seed)
+    except ValueError as error:
+        raise CommandError(f"{_RANDOM}{backbone}: {error}") from None
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    """A bar on stderr: counts rows while it embeds, then says what it is at."""
+    with progress_bar() as bar:
+        task, current = bar.add_task("Reading", total=None), ""
+
+        def report(stage: str, done: int, total: int) -> None:
+            nonlocal task, current
+            if stage != current:
+                bar.remove_task(task)
+                task, current = bar.add_task(stage, total=total or None), stage
+            bar.update(task, completed=done)
+
+        yield report
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Say what is wrong with a folder that cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise CommandError(
+            f"cannot write to {folder} ({error.strerror or error}); choose another with --output"
+        ) from None
+
+
+def _write(report: AuditReport, folder: Path, dataset: Dataset) -> None:
+    """The measurements, the report with how it was made, and pictures."""
+    made = provenance.record() | {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "data": {
+            "folder": str(dataset.folder),
+            "kind": dataset.kind,
+            "fingerprint": dataset.fingerprint,
+        },
+    }
+    texts = {
+        "report.json": json.dumps(made | {"audit": report.to_dict()}, indent=1) + "\n",
+        "report.md": f"{page(report)}\nMade by `{made['command']}` at commit {made['commit']}.\n",
+    }
+    figures = {
+        "audit.png": audit_figure(report),
+        "confusion.png": confusion_figure(report),
+        "tsne.png": tsne_figure(report),
+    }
+    with _writing(folder):
+        for name, text in texts.items():
+            with atomic_write(folder / name) as path:
+                path.write_text(text, encoding="utf-8")
+        with atomic_write(folder / "measurements.csv") as path:
+            write_csv(path, report.measurements, Measurement)
+        with atomic_write(folder / "tsne.csv") as path:
+            write_csv(path, report.points, Point)
+        for name, figure in figures.items():
+            if figure is not None:
+                with atomic_write(folder / name) as path:
+                    figure.savefig(path, dpi=_DPI)
+
+
+def _compare(console: Console, reports: Sequence[AuditReport], output: Path) -> None:
+    """Several encoders side by side: one table of all measurements, and what decides of it."""
+    comparison = comparison_table(reports)
+    console.print(_shown(comparison, "Side by side"))
+    with _writing(output):
+        with atomic_write(output / "comparison.md") as path:
+            path.write_text(comparison.markdown() + "\n", encoding="utf-8")
+        with atomic_write(output / "measurements.csv") as path:
+            write_csv(path, [m for report in reports for m in report.measurements], Measurement)
+
+
+def _print(console: Console, report: AuditReport) -> None:
+    audited = audit_table(report, report.views[0], interval=False)
+    console.print(_shown(audited, f"What {report.name} knows"))
+    if report.gate:
+        console.print(_shown(gate_table(report), "Gate"))
+    if (recall := recall_table(report)) is not None:
+        console.print(_shown(recall, "Across the senses"))
+    decided = report.gate.get("connector")
+    for note in (
+        *([f"Accuracy {decided.note}."] if decided and decided.note else ()),
+        *report.notes,
+    ):
+        console.print(f"[yellow]{escape(note)}", soft_wrap=True)
+
+
+def _shown(table: TextTable, title: str) -> Table:
+    """A table for the terminal."""
+    shown = Table(title=escape(title), caption=escape(table.about))
+    for i, heading in enumerate(table.heading):
+        words = escape(_SHORT.get(heading, heading).replace(" ", "\n"))
+        shown.add_column(words, justify="right" if i else "left", no_wrap=not i)
+    for line in table.lines:
+        shown.add_row(*(_styled(cell) for cell in line))
+    return shown
+
+
+def _styled(cell: str) -> str:
+    """Markdown's bold face and verdicts in the terminal's colours."""
+    plain = cell.replace("**", "")
+    style = {"pass": "green", "fail": "red"}.get(plain)
+    return f"[{style}]{plain}[/]" if style else escape(plain)
