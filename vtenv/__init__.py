@@ -20,3 +20,9 @@ gymnasium.register(
     vector_entry_point="vtenv.tasks.insertion.env:VTInsertVectorEnv",
     max_episode_steps=100,
 )
+gymnasium.register(
+    "VTPivot-v0",
+    entry_point="vtenv.tasks.pivot.env:VTPivotEnv",
+    vector_entry_point="vtenv.tasks.pivot.env:VTPivotVectorEnv",
+    max_episode_steps=150,
+)
