@@ -340,7 +340,7 @@ def test_vision_is_blind_to_the_plug_in_the_hand(connector):
         name: 0.0 for name in PivotInitialStateRanges.names() if not name.startswith("in_hand")
     } | {"socket_x_mm": 40.0}
     seen = []
-    for x, z, pitch in [(0, 0, 0), (3, 1.5, 8), (-5, -1.5, -18), (-5, 1.5, 18), (3, 0, -18)]:
+    for x, z, pitch in [(0, 0, 0), (3, 1.5, 8), (-5.5, -1.5, -18), (-5.5, 1.5, 18), (3, 0, -18)]:
         in_hand = {"in_hand_x_mm": x, "in_hand_z_mm": z, "in_hand_pitch_deg": pitch}
         seen.append(env.reset(seed=0, options=fixed | in_hand)[0])
     for other in seen[1:]:

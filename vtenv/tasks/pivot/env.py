@@ -104,8 +104,8 @@ class VTPivotEnv(TaskEnv):
     | `socket_yaw_deg`                   | -10 to 10      | Socket yaw                            |
 
     Then the goal is drawn from where the settled plug is: its pitch uniformly from
-    -18 to 18 degrees without what is within 10 degrees of the first pitch, and its place uniformly
-    from 2.5 to 5 mm behind the first one. Pushing moves a plug back only.
+    -18 to 18 degrees without what is within 11 degrees of the first pitch, and its place uniformly
+    from 3 to 5.5 mm behind the first one. Pushing moves a plug back only.
 
     `reset(options=...)` fixes any of the fields for one episode, the `connector`, and the goal, by
     `goal_x_mm` and `goal_pitch_deg`; fixing a part of the grasp settles a new one, which takes

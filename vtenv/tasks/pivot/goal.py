@@ -14,9 +14,9 @@ from vtenv.validation import Range
 
 GOAL_PITCH_DEG: Range = (-18.0, 18.0)
 """Range of the commanded pitch in the hand, positive nose-down."""
-MIN_TURN_DEG = 10.0
+MIN_TURN_DEG = 11.0
 """Least difference between the commanded and the first pitch."""
-GOAL_SHIFT_MM: Range = (-5.0, -2.5)
+GOAL_SHIFT_MM: Range = (-5.5, -3.0)
 """Range of the commanded place along the fingers, from the first one: pushing on the fixture moves
 a plug back only."""
 NUM_GOAL_UNIFORMS = 2

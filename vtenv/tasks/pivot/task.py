@@ -156,7 +156,7 @@ _GOALS = (
         (-25.0, 25.0),
     ),
     (
-        "Place along the fingers",
+        "Place in the hand",
         "in_hand_x",
         "place_error",
         "{:.1f} mm, goal {:.1f} mm",
