@@ -1,15 +1,24 @@
 """The `vtinsert` command: picks a command and loads it.
 
 A command is a function whose arguments are its options and whose docstring is its help. Only the
-one that is asked for is imported, so that `vtinsert --help` answers at once.
+one that is asked for is imported, and what is heavy only once its options are judged.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import functools
 import importlib
+import importlib.metadata
+import inspect
+import itertools
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import tyro
 
@@ -35,18 +44,22 @@ _DESCRIPTION = (
 )
 
 
-def load_command(name: str) -> Callable[..., int]:
+def load_command(name: str, arguments: Sequence[str] = ()) -> Callable[..., int]:
     """Import the function behind a command.
 
     Args:
         name: One of `COMMANDS`.
+        arguments: What it will be given.
 
     Returns:
         The function; it returns the exit code.
     """
-    command: Callable[..., int] = getattr(
-        importlib.import_module(f"policies.commands.{name}"), name
-    )
+    module = importlib.import_module(f"policies.commands.{name}")
+    if hasattr(module, "configured"):
+        # Its options' defaults follow from other options, such as the name of a preset.
+        configured: Callable[..., int] = module.configured(arguments)
+        return configured
+    command: Callable[..., int] = getattr(module, name)
     return command
 
 
@@ -58,26 +71,130 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 for success, 2 for an error that the user can put right, 130 when
-        interrupted.
+        interrupted: by Ctrl-C, SIGTERM or SIGHUP.
     """
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        code: int = tyro.extras.subcommand_cli_from_dict(
-            {name: _command(name, given) for name in COMMANDS},
+        if given[0] in COMMANDS:
+            return _run(given[0], given[1:])
+        if given[0] == "--version":
+            print(_version())
+            return 0
+        # The help, or what there is instead of a command that there is not.
+        tyro.extras.subcommand_cli_from_dict(
+            {name: _summary(text) for name, text in COMMANDS.items()},
             prog="vtinsert",
             description=_DESCRIPTION,
             args=given,
         )
-    except CommandError as error:
-        print(f"vtinsert {given[0]}: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         return 141
+    except Exception as error:
+        if not _is_the_users(error):
+            raise
+        print(f"vtinsert {given[0]}: {error}", file=sys.stderr)
+        return 2
     finally:
         _flush()
-    return code
+    return 0
+
+
+def _run(name: str, given: Sequence[str]) -> int:
+    """Parse a command's options and run it.
+
+    A command with a parameter `settings` also takes the settings of its task's environment as
+    options. The task is asked for them only where it has to be, as that takes a second.
+    """
+    command = load_command(name, given)
+
+    @functools.wraps(command)
+    def bind(**options: Any) -> functools.partial[int]:
+        return functools.partial(command, **options)
+
+    parse = functools.partial(tyro.cli, bind, prog=f"vtinsert {name}", args=given)
+    has_settings = "settings" in inspect.signature(command).parameters
+    try:
+        bound, left = parse(return_unknown_args=True)
+    except SystemExit as leaving:
+        task = _given_task(given)
+        if leaving.code == 0 and has_settings and task is not None:
+            from policies.worlds import settings_help
+
+            print(settings_help(task))
+        raise
+    if left:
+        from policies.choices import check_name
+        from policies.worlds import parse_settings, setting_names
+
+        if not has_settings:
+            parse()  # without leave to return them, the parser says what is wrong with them
+        task = _task_of(bound.keywords)
+        known = [*setting_names(task, options=True), *_options(command)]
+        for word in left:
+            if word.startswith("--"):
+                option = word.partition("=")[0]
+                check_name(
+                    option, known, f"option of {name}", f"vtinsert {name} --task {task} --help"
+                )
+        bound = functools.partial(bound, settings=parse_settings(task, left))
+    with _signals_as_interruption():
+        return bound()
+
+
+def _options(command: Callable[..., int]) -> Iterator[str]:
+    """Options of a command: its parameters, and the fields of those that are configurations."""
+    for name, parameter in inspect.signature(command).parameters.items():
+        fields = dataclasses.fields(d) if dataclasses.is_dataclass(d := parameter.default) else ()
+        for option in [field.name for field in fields] or [name]:
+            yield f"--{option.replace('_', '-')}"
+
+
+def _task_of(options: Mapping[str, Any]) -> str:
+    """The task that a command's options name, themselves or in a configuration."""
+    return str(options.get("task") or next(o.task for o in options.values() if hasattr(o, "task")))
+
+
+def _given_task(given: Sequence[str]) -> str | None:
+    """What follows --task."""
+    for word, following in itertools.pairwise([*given, ""]):
+        option, equals, value = word.partition("=")
+        if option == "--task":
+            return value if equals else following
+    return None
+
+
+def _is_the_users(error: Exception) -> bool:
+    """Whether the user can put an error right: a value, a file or a package is not what it must be.
+
+    What raises these says what was given, what is allowed and what to do.
+    """
+    gymnasium = sys.modules.get("gymnasium")
+    missing = () if gymnasium is None else (gymnasium.error.DependencyNotInstalled,)
+    return isinstance(error, (CommandError, ValueError, OSError, *missing))
+
+
+def _version() -> str:
+    try:
+        return f"vtinsert {importlib.metadata.version('vtinsert')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "vtinsert, not installed"
+
+
+@contextlib.contextmanager
+def _signals_as_interruption() -> Iterator[None]:
+    """Let what schedulers and containers send end a command as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _flush() -> None:
@@ -89,15 +206,13 @@ def _flush() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _command(name: str, given: Sequence[str]) -> Callable[..., int]:
-    """The function behind a command, or one with its summary where it is not asked for."""
-    if given[0] == name:
-        return load_command(name)
+def _summary(text: str) -> Callable[[], int]:
+    """A command as the help knows it."""
 
     def summary() -> int:
-        raise AssertionError(f"{name} was not loaded")
+        raise AssertionError("a command that is a summary was run")
 
-    summary.__doc__ = COMMANDS[name]
+    summary.__doc__ = text
     return summary
 
 

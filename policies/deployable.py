@@ -14,20 +14,15 @@ from safetensors.torch import load_file
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
-import vtenv
 from policies.actor import Actor, ActorConfig, LSTMState, PolicyError, actor_of, build_actor
-from policies.environment_settings import settings_from_json, settings_to_json
-from policies.representations import (
-    IMAGENET,
-    Representation,
-    encoder_representation,
-    make_representation,
-)
-from representation.bundled import bundled_encoders
-from representation.encoder import VisuotactileEncoder
+from policies.bundled import bundled, bundled_folder, check_policy
+from policies.representation_names import IMAGENET
+from policies.representations import Representation, encoder_representation, make_representation
+from policies.worlds import DEFAULT_TASK, make_task, settings_to_json
 from representation.tensor_file import write_tensors
+from representation.timm_encoder import VisuotactileEncoder
 from vtenv.atomic_write import atomic_write
-from vtenv.json_document import read_json
+from vtenv.json_document import from_document, read_json
 
 CONFIG_FILE, WEIGHTS_FILE = "policy.json", "policy.safetensors"
 ENCODER_FOLDER = "encoder"
@@ -42,6 +37,7 @@ class DeployablePolicy:
         actor: The network.
         representation: What the policy sees; its `make` makes environments seen so.
         settings: Keyword arguments of the environment it was trained in.
+        task: That environment's id in Gymnasium's registry.
         provenance: What else was said about it when it was saved.
 
     Example:
@@ -57,8 +53,10 @@ class DeployablePolicy:
         representation: Representation,
         settings: Mapping[str, Any] | None = None,
         provenance: Mapping[str, Any] | None = None,
+        task: str = DEFAULT_TASK,
     ) -> None:
         self.actor = actor
+        self.task = task
         self.representation = representation
         self.settings = dict(settings or {})
         self.provenance = dict(provenance or {})
@@ -141,6 +139,8 @@ def save_policy(
     policy: BasePolicy,
     representation: Representation,
     environment_settings: Mapping[str, Any],
+    *,
+    task: str = DEFAULT_TASK,
     **provenance: Any,
 ) -> None:
     """Write the actor of a policy of Stable-Baselines3, to act with.
@@ -153,6 +153,7 @@ def save_policy(
         policy: The policy of PPO, RecurrentPPO, SAC or TQC.
         representation: What it sees.
         environment_settings: Keyword arguments of the environment it was trained in.
+        task: That environment's id in Gymnasium's registry.
         provenance: What else to say of it, such as `algorithm="ppo"`, in JSON's types.
 
     Raises:
@@ -166,6 +167,7 @@ def save_policy(
         "representation": representation.name,
         "encoder_digest": representation.digest,
         "actor": asdict(actor.config),
+        "task": task,
         "settings": settings_to_json(environment_settings),
         "provenance": provenance,
     }
@@ -200,11 +202,11 @@ def load_policy(
     folder = _locate(source)
     document = _read(folder / CONFIG_FILE)
     try:
-        actor = build_actor(ActorConfig(**document["actor"]))
+        actor = build_actor(from_document(ActorConfig, document["actor"]))
         name, digest = document["representation"], document["encoder_digest"]
-        settings = settings_from_json(document["settings"])
-        provenance = dict(document["provenance"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        settings = dict(document["settings"])
+        task, provenance = str(document["task"]), dict(document["provenance"])
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise PolicyError(
             f"{folder / CONFIG_FILE} does not describe a policy ({error}); copy the folder again"
         ) from error
@@ -218,31 +220,23 @@ def load_policy(
             f"{_short(representation.digest)}; another encoder's embedding means nothing to it. "
             "Take the encoder it was trained on, or train it again"
         )
-    return DeployablePolicy(actor, representation, settings, provenance).to(device)
-
-
-def policies_folder() -> Path:
-    """Where the bundled policies lie: in the wheel, or in the repository it was installed from."""
-    package = Path(vtenv.__file__).parent
-    in_wheel = package / "assets" / "policies"
-    return in_wheel if in_wheel.parent.is_dir() else package.parent / "assets" / "policies"
-
-
-def bundled_policies() -> tuple[str, ...]:
-    """Names of the bundled policies, sorted."""
-    return tuple(sorted(path.parent.name for path in policies_folder().glob(f"*/{CONFIG_FILE}")))
+    try:
+        make_task(task, representation.environment_settings(settings))
+    except (ValueError, TypeError) as error:
+        raise PolicyError(
+            f"{folder / CONFIG_FILE} is of no world that there is: {error}"
+        ) from error
+    return DeployablePolicy(actor, representation, settings, provenance, task).to(device)
 
 
 def _locate(source: str | Path) -> Path:
-    bundled = bundled_policies()
-    if isinstance(source, str) and source in bundled:
-        return policies_folder() / source
+    try:
+        check_policy(str(source))
+    except ValueError as error:
+        raise PolicyError(str(error)) from None
+    if source in bundled("policies"):
+        return bundled_folder("policies") / str(source)
     folder = Path(source).expanduser()
-    if not folder.is_dir():
-        raise PolicyError(
-            f"{str(source)!r} is neither a bundled policy ({', '.join(bundled) or 'none'}) nor a "
-            "folder; `vtinsert train` writes one, policy/, into its output folder"
-        )
     if not (folder / CONFIG_FILE).is_file():
         inside = [path.parent.name for path in sorted(folder.glob(f"*/{CONFIG_FILE}"))]
         raise PolicyError(
@@ -262,8 +256,9 @@ def _load_weights(actor: Actor, path: Path) -> None:
     if not path.is_file():
         raise PolicyError(f"there is no {path.name} in {path.parent}; copy the folder again")
     try:
-        actor.load_state_dict(load_file(path))
-    except SafetensorError as error:
+        weights = load_file(path)
+        actor.load_state_dict(weights)
+    except (SafetensorError, OSError) as error:
         raise PolicyError(
             f"{path} is truncated or not a safetensors file ({error}); copy it again. Pickled "
             "weights are never loaded"
@@ -273,6 +268,12 @@ def _load_weights(actor: Actor, path: Path) -> None:
         raise PolicyError(
             f"{path} does not fit its {CONFIG_FILE} ({told}); take both files from the same save"
         ) from error
+    broken = [name for name, value in weights.items() if not value.isfinite().all()]
+    if broken:
+        raise PolicyError(
+            f"{path} has numbers that are not finite, in {', '.join(broken)}: training diverged, "
+            "or the file is damaged. Train again with a lower learning rate, or copy it again"
+        )
 
 
 def _representation(name: str, folder: Path) -> Representation:
@@ -303,7 +304,7 @@ def _is_known(name: str) -> bool:
 
     Not an untrained one: another release of PyTorch may draw other weights from the same seed.
     """
-    return name.partition(":")[0] in (IMAGENET, *bundled_encoders())
+    return name.partition(":")[0] in (IMAGENET, *bundled("encoders"))
 
 
 def _short(digest: str) -> str:

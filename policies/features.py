@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 
 from policies.representations import Representation
 from policies.vec_env import VTInsertVecEnv
-from representation.encoder import EncoderConfig
-from representation.preprocessing import normalise_contact, normalise_depth
-from vtenv.collection.experience import BehaviourMixture, Behaviours
+from policies.worlds import simulation_of, to_host
+from representation.encoder_config import EncoderConfig
+from representation.preprocessing import normalise
+from vtenv.rollout import rollout
 
 NET_ARCH = (512, 256)
 """Widths of the hidden layers of the actor, and of the critic."""
@@ -83,7 +85,7 @@ class VisuotactileCNN(BaseFeaturesExtractor):
         self.depth = _tower(shapes["depth"])
         self.contact = _tower(shapes["contact"])
         self.proprio = Standardize(proprio, "proprio")
-        self._depth_range_m = EncoderConfig().depth_range_m
+        self._ranges = EncoderConfig().ranges
 
     def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Features, (B, 128 + 128 + P).
@@ -93,8 +95,8 @@ class VisuotactileCNN(BaseFeaturesExtractor):
                 (B, P).
         """
         parts = [
-            self.depth(normalise_depth(observations["depth"], self._depth_range_m)),
-            self.contact(normalise_contact(observations["contact"])),
+            self.depth(normalise(observations["depth"], self._ranges["depth"])),
+            self.contact(normalise(observations["contact"], self._ranges["contact"])),
             self.proprio(observations["proprio"]),
         ]
         return torch.cat(parts, dim=1)
@@ -154,16 +156,19 @@ def _observations(envs: VectorEnv[Any, Any, Any], seed: int) -> Iterator[Any]:
     worlds_seed, behaviour_seed = np.random.SeedSequence(seed).spawn(2)
     seeds = [int(s) for s in worlds_seed.generate_state(envs.num_envs, np.uint64)]
     rng = np.random.default_rng(behaviour_seed)
-    behaviours = Behaviours(envs.num_envs, BehaviourMixture(), rng)
-    simulation: Any = envs.unwrapped.simulation  # type: ignore[attr-defined]
-    observation, _ = envs.reset(seed=seeds)  # type: ignore[arg-type]
+    simulation = simulation_of(envs)
+    task = simulation.task
+    behaviours = task.behaviours(envs.num_envs, task.mixture_type(), rng)
     starting = np.ones(envs.num_envs, bool)
-    for _ in range(max(_MIN_STEPS, math.ceil(_MIN_OBSERVATIONS / envs.num_envs))):
+
+    def act(_: Any, __: Mapping[str, Any]) -> Any:
         behaviours.start(starting)
-        yield observation
-        action = behaviours.act(simulation.state, simulation.geometry)
-        observation, _, terminated, truncated, _ = envs.step(action)
-        starting = _host(terminated) | _host(truncated)
+        return behaviours.act(simulation.evaluation)
+
+    steps = max(_MIN_STEPS, math.ceil(_MIN_OBSERVATIONS / envs.num_envs))
+    for step in itertools.islice(rollout(envs, act, seed=seeds), steps):
+        yield step.observation
+        starting = to_host(step.terminated) | to_host(step.truncated)
 
 
 class _Statistics:
@@ -197,7 +202,3 @@ def _tower(shape: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(
         *layers, nn.Flatten(), nn.Linear(flat, CNN_WIDTH), nn.LayerNorm(CNN_WIDTH), nn.Tanh()
     )
-
-
-def _host(flags: Any) -> Any:
-    return flags.cpu().numpy() if isinstance(flags, Tensor) else np.asarray(flags)

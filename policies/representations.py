@@ -5,34 +5,33 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from policies.representation_names import (
+    DEFAULT_ENCODER,
+    END_TO_END,
+    IMAGENET,
+    SINGLE_KEYS,
+    UNTRAINED,
+    check_representation,
+    split_part,
+)
 from policies.select_observation import SelectObservation
+from policies.worlds import DEFAULT_TASK, make_task, make_worlds
 from representation.backbone import PretrainedWeightsError
-from representation.bundled import bundled_encoders, encoders_folder
-from representation.encoder import MODALITIES, OBSERVATION_KEYS, EncoderConfig, VisuotactileEncoder
+from representation.bundled import encoders_folder
+from representation.encoder_config import EncoderConfig
 from representation.encoder_files import CONFIG_FILE, read_config
-from representation.runtime import FrozenEncoder
+from representation.timm_encoder import VisuotactileEncoder
 from representation.wrappers.encode import ObservationEncoder, VectorEncodeObservation
+from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.simulation import observation_space
-from vtenv.tasks.insertion.config import VTInsertConfig
-from vtenv.vector_env import VTInsertVectorEnv
-
-SINGLE_KEYS = ("state", "proprio")
-"""Representations that are one of the environment's modalities as it is."""
-UNTRAINED, IMAGENET = "random", "imagenet"
-"""Frozen encoders that have learned nothing of the task."""
-END_TO_END = "end-to-end"
-"""Images and proprioception, for a policy that has its own convolutions."""
-DEFAULT_ENCODER = "resnet-pose"
-"""The bundled encoder whose network an untrained encoder has."""
 
 _IMAGENET_NETWORK = EncoderConfig(backbone="resnet18")
 _SEED = 0
@@ -76,7 +75,7 @@ class Representation:
         """The environment's keyword arguments, with what the representation asks for.
 
         Args:
-            settings: Keyword arguments of `VTInsert-v0`, but for `modalities`.
+            settings: Keyword arguments of the environment, but for `modalities`.
 
         Raises:
             ValueError: If they say something else than the representation; says what to change.
@@ -88,33 +87,36 @@ class Representation:
             )
         wanted: dict[str, Any] = {"modalities": self.modalities}
         if self.encoder is not None:
-            for modality in self.encoder.config.modalities:
-                argument = {"vision": "image_size", "touch": "contact_size"}[modality]
-                size = self.encoder.config.size(modality)
+            for key, (_, rows, columns) in self.encoder.image_shapes.items():
+                argument = IMAGE_MODALITIES[key].size_setting
+                assert argument is not None
+                size = rows if rows == columns else (rows, columns)
                 if settings.get(argument) not in (None, size):
                     raise ValueError(
                         f"{argument}={settings[argument]} does not fit the representation "
-                        f"{self.name!r}, whose encoder takes {size} x {size} pixels; leave "
+                        f"{self.name!r}, whose encoder takes {rows} x {columns} pixels; leave "
                         f"{argument} out, or take an encoder for that size"
                     )
                 wanted[argument] = size
         return {**settings, **wanted}
 
-    def observation_space(self, **settings: Any) -> spaces.Space[Any]:
+    def observation_space(self, *, task: str = DEFAULT_TASK, **settings: Any) -> spaces.Space[Any]:
         """The space of what a policy sees of one world.
 
         Args:
-            settings: Keyword arguments of `VTInsert-v0`, but for `modalities`.
+            task: An id of Gymnasium's registry.
+            settings: Keyword arguments of its environment, but for `modalities`.
         """
         if self.encoder is not None:
             return self._transform.space
-        raw = observation_space(VTInsertConfig.from_settings(**self.environment_settings(settings)))
+        raw = observation_space(make_task(task, self.environment_settings(settings)))
         return raw if self.pixels else raw[self.name]
 
     def make(
         self,
         num_envs: int,
         *,
+        task: str = DEFAULT_TASK,
         engine: str = "cpu",
         device: str | None = None,
         num_threads: int | None = None,
@@ -126,6 +128,7 @@ class Representation:
 
         Args:
             num_envs: Worlds.
+            task: An id of Gymnasium's registry.
             engine: One of `vtenv.engines.ENGINE_NAMES`.
             device: Device of the Warp engine, None for "cuda:0"; and of the encoder, None for
                 where the images are.
@@ -133,18 +136,18 @@ class Representation:
                 CPU, None for PyTorch's own setting.
             observations: "numpy", or "torch" for tensors on the Warp engine's device: then the
                 images never leave it.
-            autoreset_mode: As `VTInsertVectorEnv`; `VTInsertVecEnv` needs this default.
-            settings: Other arguments of `VTInsertVectorEnv`, but for `modalities`.
+            autoreset_mode: As the vector environment; `VTInsertVecEnv` needs this default.
+            settings: Other arguments of the vector environment, but for `modalities`.
 
         Returns:
             The environments. Observations are flat, (N, D): the embedding, then proprioception;
-            or for images a dictionary of `depth`, `contact` and `proprio`. `.unwrapped` is the
-            `VTInsertVectorEnv`.
+            or for images a dictionary of `depth`, `contact` and `proprio`.
 
         Raises:
             ValueError, TypeError: If a setting is not allowed; says what is.
         """
-        envs = VTInsertVectorEnv(
+        envs = make_worlds(
+            task,
             num_envs,
             engine=engine,
             device=device if engine != "cpu" else None,
@@ -163,8 +166,8 @@ class Representation:
         """What a policy sees of raw observations, such as a robot's.
 
         Args:
-            observation: Arrays, or tensors on one device, (N, ...), by the keys of
-                `VTInsert-v0`; at least those of `modalities`.
+            observation: Arrays, or tensors on one device, (N, ...), by the
+                environment's keys; at least those of `modalities`.
 
         Returns:
             As `make`'s environments observe it, (N, D), or for images a dictionary.
@@ -180,8 +183,8 @@ class Representation:
     @cached_property
     def _transform(self) -> ObservationEncoder:
         assert self.encoder is not None
-        raw = observation_space(VTInsertConfig.from_settings(**self.environment_settings({})))
-        return ObservationEncoder(raw, FrozenEncoder(self.encoder), ("proprio",), flat=True)
+        raw = observation_space(make_task(DEFAULT_TASK, self.environment_settings({})))
+        return ObservationEncoder(raw, self.encoder, flat=True)
 
 
 def make_representation(name: str) -> Representation:
@@ -201,15 +204,10 @@ def make_representation(name: str) -> Representation:
         return Representation(name, (name,))
     if name == END_TO_END:
         return Representation(name, ("depth", "contact", "proprio"))
+    check_representation(name)
     source, part = split_part(name)
     encoder = _load(source)
     return encoder_representation(name, encoder.tower(part) if part else encoder)
-
-
-def split_part(name: str) -> tuple[str, str]:
-    """A representation's encoder, and which part of it: "vision", "touch", or "" for all."""
-    encoder, colon, part = name.rpartition(":")
-    return (encoder, part) if colon and part in MODALITIES else (name, "")
 
 
 def encoder_representation(name: str, encoder: VisuotactileEncoder) -> Representation:
@@ -222,11 +220,10 @@ def encoder_representation(name: str, encoder: VisuotactileEncoder) -> Represent
     Raises:
         ValueError: If it does not fit the environment; says why.
     """
-    keys = tuple(OBSERVATION_KEYS[modality] for modality in encoder.config.modalities)
     try:
-        return Representation(name, (*keys, "proprio"), encoder)
+        return Representation(name, (*encoder.keys, "proprio"), encoder)
     except ValueError as error:
-        raise ValueError(f"the encoder {name!r} does not fit VTInsert-v0: {error}") from error
+        raise ValueError(f"the encoder {name!r} does not fit the environment: {error}") from error
 
 
 def encoder_digest(encoder: VisuotactileEncoder) -> str:
@@ -234,9 +231,9 @@ def encoder_digest(encoder: VisuotactileEncoder) -> str:
     defaults = EncoderConfig()
     # Only what differs from the defaults, so that a field that is new changes no digest.
     config = {
-        field.name: value
-        for field in fields(encoder.config)
-        if (value := getattr(encoder.config, field.name)) != getattr(defaults, field.name)
+        name: value
+        for name, value in asdict(encoder.config).items()
+        if value != asdict(defaults)[name]
     }
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name, value in sorted(encoder.state_dict().items()):
@@ -262,13 +259,4 @@ def _load(source: str) -> VisuotactileEncoder:
                     f"the representation {IMAGENET!r} needs weights that are not here: {error}"
                 ) from error
             return encoder.eval().requires_grad_(False)
-        if not source or not (
-            source in bundled_encoders() or Path(source).is_dir() or source.count("/") == 1
-        ):
-            raise ValueError(
-                f"there is no representation {source!r}; choose one of "
-                f"{', '.join((*SINGLE_KEYS, END_TO_END, UNTRAINED, IMAGENET))}, a bundled encoder "
-                f"({', '.join(bundled_encoders())}), a folder, or an id on the Hugging Face Hub; "
-                "an encoder may be followed by :vision or :touch"
-            )
         return VisuotactileEncoder.from_pretrained(source).requires_grad_(False)

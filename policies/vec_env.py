@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from vtenv.simulation import named
+from policies.worlds import simulation_of
 
 
 class VTInsertVecEnv(VecEnv):
-    """A `VTInsertVectorEnv`, wrapped or not, as a `VecEnv` of Stable-Baselines3.
+    """Worlds of a task, wrapped or not, as a `VecEnv` of Stable-Baselines3.
 
     Both engines, arrays or tensors. What crosses to the host in a step is what a policy sees,
     rewards and flags; the rest only of worlds whose episode has ended. Their info has
@@ -157,13 +157,14 @@ class VTInsertVecEnv(VecEnv):
             else final_obs[rows]
         )
         seen, arrays = self._fetch(last, {name: value[rows] for name, value in told.items()})
-        return seen, {name: value.tolist() for name, value in named(arrays).items()}
+        return seen, {
+            name: value.tolist() for name, value in simulation_of(self.envs).decode(arrays).items()
+        }
 
     def _fetch(self, observation: Any, others: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """An observation and other arrays on the host, in as few copies as the engine can."""
         group = observation if isinstance(observation, dict) else {"": observation}
         if not isinstance(next(iter(group.values())), Tensor):
             return observation, dict(others)
-        simulation: Any = self.envs.unwrapped.simulation  # type: ignore[attr-defined]
-        seen, there = simulation.fetch(group, others)
+        seen, there = simulation_of(self.envs).fetch(group, others)
         return seen if isinstance(observation, dict) else seen[""], there

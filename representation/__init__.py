@@ -6,12 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from representation.encoder import EncoderConfig, VisuotactileEncoder
+    from representation.encoder import Encoder
+    from representation.encoder_config import EncoderConfig
+    from representation.timm_encoder import VisuotactileEncoder
     from representation.wrappers.encode import EncodeObservation, VectorEncodeObservation
     from representation.wrappers.sb3 import VecEncodeObservation
 
 __all__ = [
     "EncodeObservation",
+    "Encoder",
     "EncoderConfig",
     "VecEncodeObservation",
     "VectorEncodeObservation",
@@ -21,10 +24,11 @@ __all__ = [
 # The packages of a neural network take seconds to import: they wait until a name is used.
 _HOMES = {
     "EncodeObservation": "representation.wrappers.encode",
-    "EncoderConfig": "representation.encoder",
+    "Encoder": "representation.encoder",
+    "EncoderConfig": "representation.encoder_config",
     "VecEncodeObservation": "representation.wrappers.sb3",
     "VectorEncodeObservation": "representation.wrappers.encode",
-    "VisuotactileEncoder": "representation.encoder",
+    "VisuotactileEncoder": "representation.timm_encoder",
 }
 
 

@@ -1,4 +1,4 @@
-"""Augmentations of depth images and contact masks, batched, on the device they lie on.
+"""Augmentations of images, batched, on the device they lie on.
 
 Source: the paper, section C, "Dataset": noise, random centre crop and occlusions for the visual
 image, slight rotations and morphological transformations for the tactile one.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,10 +17,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, max_pool2d
 
+from vtenv.modalities import IMAGE_MODALITIES, Modality
+from vtenv.validation import require
 
-def _require(condition: bool, name: str, given: object, allowed: str) -> None:
-    if not condition:
-        raise ValueError(f"{name}={given!r} is not allowed; {name} must be {allowed}")
+KINDS: dict[str, Callable[[Modality], bool]] = {
+    "distance": lambda modality: modality.missing_at_zero,
+    "touch": lambda modality: not modality.missing_at_zero,
+    "mask": lambda modality: modality.dtype == "uint8" and (modality.low, modality.high) == (0, 1),
+}
+"""Kinds of images that augmentations change, told by a modality's record: distances, in which 0
+is no return; what touches, in which 0 is no contact; and flags."""
 
 
 def _uniform(
@@ -33,15 +39,15 @@ def _uniform(
 class Augmentation(ABC):
     """A random change of images. Every sample draws its own; its channels share it."""
 
-    key: ClassVar[str]
-    """What it changes: "depth" or "contact"."""
+    kind: ClassVar[str]
+    """What it changes, one of `KINDS`."""
 
     @abstractmethod
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Change images.
 
         Args:
-            images: (N, C, H, W); depth, float32, [m], or contact masks in {0, 1}.
+            images: (N, C, H, W); distances, float32, [m], or masks in {0, 1}.
             generator: Draws the changes; on any device.
 
         Returns:
@@ -57,12 +63,12 @@ class DepthNoise(Augmentation):
         ValueError: If the deviation is negative.
     """
 
-    key = "depth"
+    kind = "distance"
     std_mm: float = 1.0
     """Standard deviation."""
 
     def __post_init__(self) -> None:
-        _require(self.std_mm >= 0.0, "std_mm", self.std_mm, "at least 0")
+        require(self.std_mm >= 0.0, "std_mm", self.std_mm, "at least 0")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Change images; see `Augmentation`."""
@@ -81,12 +87,12 @@ class CentreCrop(Augmentation):
         ValueError: If the scale is not in (0, 1].
     """
 
-    key = "depth"
+    kind = "distance"
     min_scale: float = 0.8
     """Smallest side of the crop, as a part of the image's."""
 
     def __post_init__(self) -> None:
-        _require(0.0 < self.min_scale <= 1.0, "min_scale", self.min_scale, "in (0, 1]")
+        require(0.0 < self.min_scale <= 1.0, "min_scale", self.min_scale, "in (0, 1]")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Change images; see `Augmentation`."""
@@ -103,7 +109,7 @@ class Occlusion(Augmentation):
         ValueError: If a number is out of its range.
     """
 
-    key = "depth"
+    kind = "distance"
     max_count: int = 3
     """Most occluders in an image; at least one, unless this is 0."""
     max_size: float = 0.4
@@ -112,9 +118,9 @@ class Occlusion(Augmentation):
     """Chance that an occluder is a strip across the whole image."""
 
     def __post_init__(self) -> None:
-        _require(self.max_count >= 0, "max_count", self.max_count, "at least 0")
-        _require(0.0 < self.max_size <= 1.0, "max_size", self.max_size, "in (0, 1]")
-        _require(0.0 <= self.strip_chance <= 1.0, "strip_chance", self.strip_chance, "in [0, 1]")
+        require(self.max_count >= 0, "max_count", self.max_count, "at least 0")
+        require(0.0 < self.max_size <= 1.0, "max_size", self.max_size, "in (0, 1]")
+        require(0.0 <= self.strip_chance <= 1.0, "strip_chance", self.strip_chance, "in [0, 1]")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Change images; see `Augmentation`."""
@@ -146,7 +152,7 @@ class Occlusion(Augmentation):
 
 @dataclass(frozen=True)
 class SlightRotation(Augmentation):
-    """Turn each finger's mask about its centre. What comes in from outside has no contact.
+    """Turn each finger's image about its centre. What comes in from outside has no contact.
 
     It turns the plug in the hand too: not for an encoder that is to tell its pitch.
 
@@ -154,12 +160,12 @@ class SlightRotation(Augmentation):
         ValueError: If the angle is not from 0 to 180.
     """
 
-    key = "contact"
+    kind = "touch"
     max_deg: float = 10.0
     """Largest angle, either way."""
 
     def __post_init__(self) -> None:
-        _require(0.0 <= self.max_deg <= 180.0, "max_deg", self.max_deg, "from 0 to 180")
+        require(0.0 <= self.max_deg <= 180.0, "max_deg", self.max_deg, "from 0 to 180")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Change images; see `Augmentation`."""
@@ -175,12 +181,12 @@ class DilationErosion(Augmentation):
         ValueError: If the number of pixels is negative.
     """
 
-    key = "contact"
+    kind = "mask"
     max_pixels: int = 2
     """Most pixels by which an edge moves, either way."""
 
     def __post_init__(self) -> None:
-        _require(self.max_pixels >= 0, "max_pixels", self.max_pixels, "at least 0")
+        require(self.max_pixels >= 0, "max_pixels", self.max_pixels, "at least 0")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Change images; see `Augmentation`."""
@@ -271,12 +277,14 @@ morphology for its joint representation."""
 class Augment:
     """Augmentations by name, applied to a batch.
 
-    The two moments of a transition are changed alike, noise apart. Each finger's mask is turned
+    The two moments of a transition are changed alike, noise apart. Each finger's image is turned
     and dilated by itself, as each gel is mounted and pressed by itself.
 
     Args:
         names: A preset of `PRESETS`, or names of `AUGMENTATIONS`.
         options: Settings of augmentations by name.
+        modalities: Records of the images by key, which say what changes them; other columns of a
+            batch stay as they are.
 
     Raises:
         ValueError: If a name or a setting is unknown or not allowed; lists those that are.
@@ -286,6 +294,7 @@ class Augment:
         self,
         names: str | Sequence[str] = "none",
         options: Mapping[str, Mapping[str, float]] | None = None,
+        modalities: Mapping[str, Modality] = IMAGE_MODALITIES,
     ) -> None:
         options = options or {}
         if isinstance(names, str):
@@ -306,6 +315,11 @@ class Augment:
         self.augmentations = tuple(
             _build(name, options.get(name, {})) for name in AUGMENTATIONS if name in names
         )
+        self.changes = {
+            key: chosen
+            for key, record in modalities.items()
+            if (chosen := [change for change in self.augmentations if KINDS[change.kind](record)])
+        }
 
     def __call__(
         self, batch: Mapping[str, Tensor], generator: torch.Generator
@@ -313,22 +327,21 @@ class Augment:
         """Augment a batch.
 
         Args:
-            batch: With `depth` (B, 1, H, W) and `contact` (B, F, H, W), and perhaps `next_depth`
-                and `next_contact`; the rest stays as it is.
+            batch: Images by key, (B, C, H, W), and perhaps those of the next moment as
+                `next_KEY`; the rest stays as it is.
             generator: Draws the changes.
 
         Returns:
             A new batch; the tensors given are not changed.
         """
         augmented = dict(batch)
-        for key in ("depth", "contact"):
+        for key, changes in self.changes.items():
             moments = [name for name in (key, f"next_{key}") if name in batch]
-            chosen = [change for change in self.augmentations if change.key == key]
-            if not moments or not chosen:
+            if not moments:
                 continue
-            images = torch.stack([batch[name] for name in moments], dim=2)  # (B, F, T, H, W)
+            images = torch.stack([batch[name] for name in moments], dim=2)  # (B, C, T, H, W)
             rows = images.flatten(0, 1)
-            for change in chosen:
+            for change in changes:
                 rows = change(rows, generator)
             for name, image in zip(moments, rows.reshape(images.shape).unbind(2), strict=True):
                 augmented[name] = image

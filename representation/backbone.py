@@ -1,4 +1,4 @@
-"""Any of timm's networks as the backbone of one modality."""
+"""Any of timm's networks as the backbone of an image."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from torch import Tensor, nn
-
-RESERVED_OPTIONS = ("in_chans", "num_classes", "img_size", "pretrained")
-"""Arguments of `timm.create_model` that the encoder's configuration decides."""
 
 _WEIGHTS = "model.safetensors"
 
@@ -46,11 +43,10 @@ class Backbone(nn.Module):
 
     Args:
         name: Name of a timm network.
-        channels: Channels of the input images.
-        image_size: Rows and columns of the input images.
+        shape: Channels, rows and columns of the input images.
         options: Further arguments of `timm.create_model`, such as `{"patch_size": 8}`.
         pretrained: Whether to start from timm's ImageNet weights, the input layer adapted to
-            `channels`.
+            the channels.
 
     Raises:
         ValueError: If timm does not know the network, or it does not take such images or options.
@@ -67,29 +63,28 @@ class Backbone(nn.Module):
     def __init__(
         self,
         name: str,
-        channels: int,
-        image_size: int,
+        shape: tuple[int, int, int],
         options: Mapping[str, Any] | None = None,
         pretrained: bool = False,
     ) -> None:
         super().__init__()
         require_backbone(name)
+        channels, rows, columns = shape
         settings = dict(options or {})
         if _is_made_for_one_size(name):
-            settings["img_size"] = image_size
+            settings["img_size"] = rows if rows == columns else (rows, columns)
         if pretrained:
             settings |= {"pretrained": True, "pretrained_cfg_overlay": _local_weights(name)}
         try:
             self.network: Any = timm.create_model(
                 name, in_chans=channels, num_classes=0, **settings
             )
-            self.feature_size, (self.num_tokens, self.token_size) = self._sizes(
-                channels, image_size
-            )
-        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+            self._measure(shape)
+        except Exception as error:  # whatever a network raises where it does not fit
             raise ValueError(
-                f"backbone {name!r} cannot be built for images of {image_size} x {image_size} "
-                f"pixels, {channels} channel(s) and options {dict(options or {})}: {error}; "
+                f"backbone {name!r} cannot be built for images of {rows} x {columns} "
+                f"pixels, {channels} channel(s) and options {dict(options or {})}: "
+                f"{str(error) or f'the network ends in {type(error).__name__}'}; "
                 "choose another size, other options or another backbone"
             ) from error
 
@@ -97,7 +92,7 @@ class Backbone(nn.Module):
         """Pooled features.
 
         Args:
-            images: Normalised images, (B, C, S, S), float.
+            images: Normalised images, (B, C, H, W), float.
 
         Returns:
             Features, (B, feature_size).
@@ -110,12 +105,14 @@ class Backbone(nn.Module):
         Class and register tokens are left out.
 
         Args:
-            images: Normalised images, (B, C, S, S), float.
+            images: Normalised images, (B, C, H, W), float.
 
         Returns:
             Tokens in row-major order, (B, num_tokens, token_size).
         """
         features = self.network.forward_features(images)
+        if not isinstance(features, Tensor):
+            raise ValueError("its forward_features does not give one feature map or row of tokens")
         if features.ndim == 3:
             return cast(Tensor, features[:, getattr(self.network, "num_prefix_tokens", 0) :])
         if getattr(self.network, "output_fmt", "NCHW") == "NHWC":
@@ -123,13 +120,13 @@ class Backbone(nn.Module):
         return cast(Tensor, features.flatten(2).transpose(1, 2))
 
     @torch.no_grad()
-    def _sizes(self, channels: int, image_size: int) -> tuple[int, tuple[int, int]]:
-        """Found by trying: timm's attributes disagree with some networks' outputs."""
+    def _measure(self, shape: tuple[int, int, int]) -> None:
+        """Sizes, found by trying: timm's attributes disagree with some networks' outputs."""
         self.eval()  # batch statistics stay as they are
-        blank = torch.zeros(1, channels, image_size, image_size)
-        feature_size, tokens = self(blank).shape[1], self.tokens(blank)
+        blank = torch.zeros(1, *shape)
+        self.feature_size = self(blank).shape[1]
+        _, self.num_tokens, self.token_size = self.tokens(blank).shape
         self.train()
-        return feature_size, (tokens.shape[1], tokens.shape[2])
 
 
 def _is_made_for_one_size(name: str) -> bool:

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from representation.bundled import bundled_encoders, encoders_folder
 from representation.tensor_file import write_tensors
 from vtenv.json_document import read_json
 
 if TYPE_CHECKING:
-    from representation.encoder import EncoderConfig
+    from representation.encoder_config import EncoderConfig
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 FORMAT, VERSION = "vtinsert-encoder", 1
 _SHOWN = 3
+_PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -41,7 +45,7 @@ def write_encoder(model: nn.Module, config: EncoderConfig, folder: Path) -> None
         folder: An existing folder; its two files are replaced.
     """
     document = {"format": FORMAT, "version": VERSION, **asdict(config)}
-    text = json.dumps(document, indent=2, sort_keys=True) + "\n"
+    text = json.dumps(document, indent=2) + "\n"
     (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
     write_tensors(folder / WEIGHTS_FILE, model.state_dict())
 
@@ -65,7 +69,11 @@ def read_encoder(
         EncoderFileError: If a file is missing, damaged, foreign, or does not fit.
     """
     config_path, weights_path = _locate(source, download)
-    model = build_checked(read_config(config_path), build, config_path)
+    fields = read_config(config_path)
+    try:
+        model = build(fields)
+    except (TypeError, ValueError) as error:
+        raise EncoderFileError(f"{config_path} does not describe an encoder: {error}") from error
     load_weights(model, weights_path)
     return model
 
@@ -93,37 +101,18 @@ def read_config(path: Path) -> dict[str, Any]:
     return {key: value for key, value in document.items() if key not in ("format", "version")}
 
 
-def build_checked(
-    fields: Mapping[str, Any], build: Callable[[Mapping[str, Any]], Model], path: Path
-) -> Model:
-    """Build a model, and blame the file if its fields are wrong.
-
-    Args:
-        fields: Fields of the configuration.
-        build: Makes the model from them.
-        path: Where they come from.
-
-    Returns:
-        The model.
-
-    Raises:
-        EncoderFileError: If a field is unknown, missing or not allowed.
-    """
-    try:
-        return build(fields)
-    except (TypeError, ValueError) as error:
-        raise EncoderFileError(f"{path} does not describe an encoder: {error}") from error
-
-
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load weights into a model: the same keys, shapes and types, or an error.
+    """Load weights into a model: the same keys and shapes, or an error.
+
+    A model of another floating type than the file's becomes one of that type.
 
     Args:
         model: The model to change.
         path: A safetensors file.
 
     Raises:
-        EncoderFileError: If it is missing, damaged, or does not fit; names keys and shapes.
+        EncoderFileError: If it is missing, damaged, does not fit, or has numbers that are not
+            finite; names keys and shapes.
     """
     if not path.is_file():
         raise EncoderFileError(f"there is no {path.name} in {path.parent}; copy the folder again")
@@ -134,29 +123,36 @@ def load_weights(model: nn.Module, path: Path) -> None:
             f"{path} is truncated or not a safetensors file ({error}); "
             "copy or download it again. Pickled weights are never loaded"
         ) from error
+    precisions = {value.dtype for value in found.values() if value.is_floating_point()}
+    if len(precisions) == 1 and precisions <= set(_PRECISIONS):
+        model.to(precisions.pop())
     expected = model.state_dict()
-    missing = [name for name in expected if name not in found]
-    unexpected = [name for name in found if name not in expected]
     wrong = [
         f"{name} ({_form(found[name])} in the file, {_form(value)} in the encoder)"
         for name, value in expected.items()
         if name in found and _form(found[name]) != _form(value)
     ]
-    problems = [
-        f"{what}: {_some(names)}"
-        for what, names in (
-            ("keys missing from the file", missing),
-            ("keys the encoder does not have", unexpected),
-            ("other shape or type", wrong),
-        )
-        if names
-    ]
-    if problems:
+    problems = {
+        "keys missing from the file": [name for name in expected if name not in found],
+        "keys the encoder does not have": [name for name in found if name not in expected],
+        "other shape or type": wrong,
+    }
+    if any(problems.values()):
+        listed = (f"{what}: {_some(names)}" for what, names in problems.items() if names)
         raise EncoderFileError(
-            f"{path} does not fit its {CONFIG_FILE}: {'; '.join(problems)}. "
+            f"{path} does not fit its {CONFIG_FILE}: {'; '.join(listed)}. "
             "Take both files from the same save"
         )
+    if bad := [name for name, value in found.items() if not _is_finite(value)]:
+        raise EncoderFileError(
+            f"{path} has weights that are not finite: {_some(bad)}; its training has diverged, or "
+            "the file is damaged: take an earlier save"
+        )
     model.load_state_dict(found)
+
+
+def _is_finite(value: Tensor) -> bool:
+    return not value.is_floating_point() or bool(value.isfinite().all())
 
 
 def _form(value: Any) -> str:
@@ -173,8 +169,10 @@ def _locate(source: str | Path, download: Mapping[str, Any]) -> tuple[Path, Path
     if isinstance(source, str) and source in bundled:
         folder = encoders_folder() / source
     else:
-        folder = Path(source).expanduser()
-    if folder.is_dir():
+        folder = Path(source)
+        with suppress(RuntimeError):  # there is no such user
+            folder = folder.expanduser()
+    if os.path.isdir(folder):  # unlike Path.is_dir, also of names too long for a file
         if not (folder / CONFIG_FILE).is_file():
             raise EncoderFileError(
                 f"{folder} holds no {CONFIG_FILE}; an encoder's folder is what "

@@ -1,4 +1,4 @@
-"""From the features of each modality to one embedding."""
+"""From the features of each image to one embedding."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch import Tensor, nn
 
 
 class CrossAttentionFusion(nn.Module):
-    """The tokens of each modality attend to those of the others, once, both ways.
+    """The tokens of each image attend to those of the others, once, both ways.
 
-    A pre-norm transformer block for each modality: its tokens are the queries, the tokens of all
-    the other modalities the keys and values; residual connections around the attention and the
-    feed-forward layers. The attended tokens are averaged and normalised. Positions within a
-    modality, and which modality it is, are learned.
+    A pre-norm transformer block for each image: its tokens are the queries, the tokens of all
+    the other images the keys and values; residual connections around the attention and the
+    feed-forward layers. The attended tokens are averaged and normalised. Positions within an
+    image, and which image it is, are learned.
 
     Source: Vaswani et al. 2017, section 3, with the pre-norm of Xiong et al. 2020; attention
     across modalities as in Lu et al. 2019 (ViLBERT), section 3.1.
 
     Args:
-        num_tokens: Number of tokens of each modality.
+        num_tokens: Number of tokens of each image.
         width: Width of every token.
         num_heads: Attention heads; must divide `width`.
     """
@@ -54,10 +54,10 @@ class CrossAttentionFusion(nn.Module):
         """Fuse.
 
         Args:
-            tokens: Tokens of each modality, (B, N_m, width).
+            tokens: Tokens of each image, (B, N_m, width).
 
         Returns:
-            A vector for each modality that knows of the others, (B, width).
+            A vector for each image that knows of the others, (B, width).
         """
         placed = {name: tokens[name] + self.positions[name] for name in self.positions}
         normed = {name: self.norms[name](value) for name, value in placed.items()}

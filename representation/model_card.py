@@ -7,9 +7,46 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from representation.encoder_files import CONFIG_FILE, FORMAT
+from representation.encoder_files import CONFIG_FILE
 
 CARD_FILE = "README.md"
+
+_PAGE = """\
+---
+library_name: vtinsert
+license: {license}
+pipeline_tag: feature-extraction
+tags: [robotics, timm, visuotactile]
+---
+
+# {name}
+
+A visuotactile encoder of VTInsert: images of the scene and of the fingertips to one embedding.
+
+```python
+from representation import VisuotactileEncoder
+
+encoder = VisuotactileEncoder.from_pretrained("{name}")
+```
+
+## How it was made
+
+{made}
+
+The command that makes it again:
+
+```bash
+{command}
+```
+
+## Metrics
+
+{metrics}
+
+## Configuration
+
+{configuration}
+"""
 
 
 def write_card(
@@ -24,6 +61,7 @@ def write_card(
     seed: int | None = None,
     license_name: str = "mit",
     notes: str = "",
+    name: str = "",
 ) -> Path:
     """Write the model card of a saved encoder, in the format of the Hugging Face Hub.
 
@@ -38,6 +76,7 @@ def write_card(
         seed: The seed, if one was given.
         license_name: Licence of the weights, as the Hub names it.
         notes: Anything a user must know.
+        name: What the encoder is called; the folder's name unless given.
 
     Returns:
         The file.
@@ -50,58 +89,29 @@ def write_card(
         raise FileNotFoundError(
             f"{folder} holds no {CONFIG_FILE}: call encoder.save_pretrained({str(folder)!r}) first"
         )
+    name = name or folder.resolve().name
     config: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     facts = {"Data": data, "Objective": objective, "Hardware": hardware, "Commit": f"`{commit}`"}
     if seed is not None:
         facts["Seed"] = str(seed)
-    lines = [
-        "---",
-        "library_name: vtinsert",
-        f"license: {license_name}",
-        "pipeline_tag: feature-extraction",
-        "tags: [robotics, timm, visuotactile]",
-        "---",
-        "",
-        f"# {folder.resolve().name}",
-        "",
-        "A visuotactile encoder of VTInsert: an overhead depth image and GelSight contact masks to "
-        "one embedding.",
-        "",
-        "```python",
-        "from representation import VisuotactileEncoder",
-        "",
-        f'encoder = VisuotactileEncoder.from_pretrained("{folder.resolve().name}")',
-        "```",
-        "",
-        *_table("How it was made", facts),
-        "The command that makes it again:",
-        "",
-        "```bash",
-        command,
-        "```",
-        "",
-        *_table("Metrics", metrics),
-        *_table(
-            "Configuration",
-            {
-                name: f"`{json.dumps(value)}`"
-                for name, value in config.items()
-                if config.get("format") == FORMAT and name not in ("format", "version")
-            },
-        ),
-    ]
-    if notes:
-        lines += ["## Notes", "", notes, ""]
+    fields = {n: f"`{json.dumps(v)}`" for n, v in config.items() if n not in ("format", "version")}
+    name = folder.resolve().name
+    text = _PAGE.format(
+        license=license_name,
+        name=name,
+        made=_table(facts),
+        command=command,
+        metrics=_table(metrics),
+        configuration=_table(fields),
+    )
     card = folder / CARD_FILE
-    card.write_text("\n".join(lines), encoding="utf-8")
+    card.write_text(text + (f"\n## Notes\n\n{notes}\n" if notes else ""), encoding="utf-8")
     return card
 
 
-def _table(title: str, rows: Mapping[str, object]) -> list[str]:
-    cells = [
-        f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items() if value not in ("",)
-    ]
-    return [f"## {title}", "", "| | |", "|---|---|", *cells, ""]
+def _table(rows: Mapping[str, object]) -> str:
+    cells = (f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items() if value != "")
+    return "\n".join(["| | |", "|---|---|", *cells])
 
 
 def _cell(value: object) -> str:

@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
-DEPTH_FAR = 1.0
-"""Normalised depth of the far end of the range, and of pixels with no return."""
+
+class Normalisation(Protocol):
+    """What decides how an image is normalised; a `vtenv.modalities.Modality` has it."""
+
+    @property
+    def encoded_range(self) -> tuple[float, float] | None:
+        """Values that become -1 and 1; those beyond are clipped."""
+
+    @property
+    def missing_at_zero(self) -> bool:
+        """Whether 0 stands for no measurement."""
 
 
-def normalise_depth(depth: Tensor, depth_range_m: tuple[float, float]) -> Tensor:
-    """Map depth linearly to [-1, 1]: -1 at the near end of the range, 1 at the far end.
+def normalise(image: Tensor, by: Normalisation) -> Tensor:
+    """Map an image linearly to [-1, 1].
 
-    A pixel with no return shows what it means to the camera: nothing within range, the far end.
-
-    Args:
-        depth: Planar depth, any shape, floating, [m]; 0, negative or not finite: no return.
-        depth_range_m: Near and far end; depth beyond is clipped.
-
-    Returns:
-        Normalised depth, same shape, in [-1, 1].
-    """
-    near, far = depth_range_m
-    normalised = ((depth - near) * (2.0 / (far - near)) - 1.0).clamp(-1.0, DEPTH_FAR)
-    measured = torch.isfinite(depth) & (depth > 0.0)
-    return torch.where(measured, normalised, DEPTH_FAR)
-
-
-def normalise_contact(contact: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Map a contact mask to -1 (no contact) and 1 (contact).
+    Where 0 stands for no measurement, it becomes 1, and so does what is negative or not finite: a
+    pixel of a depth image with no return shows that nothing is within range.
 
     Args:
-        contact: Contact masks, any shape, in {0, 1}, of any type.
-        dtype: Type of the result.
+        image: Any shape and type, in the unit of its modality.
+        by: The range, and what 0 stands for.
 
     Returns:
-        Normalised masks, same shape.
+        The normalised image, same shape, float32.
     """
-    return contact.to(dtype) * 2.0 - 1.0
+    assert by.encoded_range is not None
+    low, high = by.encoded_range
+    image = image.to(torch.float32)
+    normalised = ((image - low) * (2.0 / (high - low)) - 1.0).clamp(-1.0, 1.0)
+    if not by.missing_at_zero:
+        return normalised
+    measured = torch.isfinite(image) & (image > 0.0)
+    return torch.where(measured, normalised, 1.0)

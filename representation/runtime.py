@@ -18,12 +18,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from representation.encoder import OBSERVATION_KEYS, EncoderConfig, VisuotactileEncoder
+from representation.encoder import Encoder, require_encoder
+from representation.encoder_config import Shape
+from representation.timm_encoder import VisuotactileEncoder
+from vtenv.modalities import IMAGE_MODALITIES
+from vtenv.validation import require
 
 RUNTIMES = ("onnxruntime", "torch")
 """What runs an encoder."""
 
-_DTYPES = {"depth": np.float32, "contact": np.uint8}
+EncoderSource = Encoder | str | Path
+"""An encoder, or what `VisuotactileEncoder.from_pretrained` takes."""
+
 _ROWS_PER_THREAD = 2
 """A thread gets at least so many observations: handing over fewer costs more than it saves."""
 _TOLERANCE = 1e-3
@@ -35,12 +41,12 @@ class EncoderRuntimeError(RuntimeError):
 
 
 class FrozenEncoder:
-    """An encoder to run and never to train.
+    """An encoder to run and never to train; itself an `Encoder`.
 
     It runs a copy of its own: training the encoder that was given, or calling its `train()`,
     changes nothing here, and the encoder that was given is not changed. There are no gradients.
 
-    On a CPU it runs in ONNX Runtime, which takes a fraction of PyTorch's time for the small
+    On a CPU a network runs in ONNX Runtime, which takes a fraction of PyTorch's time for the small
     batches of a simulator. Its threads split the batch and wait for nothing in between, so they
     take no time from the simulator's. PyTorch's settings of threads stay as they are. The
     first call exports the network, which takes about a second.
@@ -49,8 +55,8 @@ class FrozenEncoder:
         encoder: An encoder, of which a copy is made; or what
             `VisuotactileEncoder.from_pretrained` takes.
         device: Where to encode; None for where the images are.
-        runtime: "onnxruntime", which is for a CPU, or "torch"; None for "onnxruntime" on a CPU
-            and "torch" elsewhere.
+        runtime: "onnxruntime", which is for a network on a CPU, or "torch"; None for
+            "onnxruntime" there and "torch" elsewhere.
         num_threads: Threads on a CPU; None for PyTorch's own setting, `torch.get_num_threads()`.
 
     Raises:
@@ -60,85 +66,88 @@ class FrozenEncoder:
 
     def __init__(
         self,
-        encoder: VisuotactileEncoder | str | Path,
+        encoder: EncoderSource,
         *,
         device: str | torch.device | None = None,
         runtime: str | None = None,
         num_threads: int | None = None,
     ) -> None:
-        if runtime is not None and runtime not in RUNTIMES:
-            raise ValueError(
-                f"runtime={runtime!r} is not allowed; it must be one of {', '.join(RUNTIMES)}, "
-                "or None"
-            )
-        if num_threads is not None and (isinstance(num_threads, bool) or num_threads < 1):
-            raise ValueError(f"num_threads={num_threads!r} is not allowed; it must be at least 1")
+        allowed = f"one of {', '.join(RUNTIMES)}, or None"
+        require(runtime is None or runtime in RUNTIMES, "runtime", runtime, allowed)
+        valid = num_threads is None or (not isinstance(num_threads, bool) and num_threads >= 1)
+        require(valid, "num_threads", num_threads, "at least 1, or None")
         self.device = None if device is None else torch.device(device)
         if runtime == "onnxruntime" and self.device is not None and self.device.type != "cpu":
             raise ValueError(
                 f'runtime="onnxruntime" is for a CPU; leave it out to encode on {device}'
             )
-        if not isinstance(encoder, VisuotactileEncoder | str | Path):
-            raise ValueError(
-                f"encoder is a {type(encoder).__name__}; give a VisuotactileEncoder, or the name "
-                "or the folder of one"
-            )
         with _torch_threads(1):
-            if isinstance(encoder, VisuotactileEncoder):
-                encoder = copy.deepcopy(encoder)
+            if isinstance(encoder, str | Path):
+                self.module: Encoder = VisuotactileEncoder.from_pretrained(encoder)
             else:
-                encoder = VisuotactileEncoder.from_pretrained(encoder)
-        self.module = encoder.eval().requires_grad_(False)
+                require_encoder(encoder)
+                source = encoder.module if isinstance(encoder, FrozenEncoder) else encoder
+                self.module = copy.deepcopy(source)
+        _call(self.module, "eval")
+        _call(self.module, "requires_grad_", False)
         self.runtime = runtime
         self.num_threads = num_threads
-        self._session: Any = None
+        self._sessions: dict[tuple[np.dtype[Any], ...], Any] = {}
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     @property
-    def config(self) -> EncoderConfig:
-        """The encoder's configuration."""
-        return self.module.config
+    def keys(self) -> tuple[str, ...]:
+        """Keys of the images that the encoder reads."""
+        return self.module.keys
+
+    @property
+    def image_shapes(self) -> Mapping[str, Shape]:
+        """Channels, rows and columns of each image, by key."""
+        return self.module.image_shapes
+
+    @property
+    def image_ranges(self) -> Mapping[str, tuple[float, float]]:
+        """Least and greatest value of the images of which the encoder says so, by key."""
+        return getattr(self.module, "image_ranges", {})
 
     @property
     def embedding_size(self) -> int:
         """Width D of the embedding."""
         return self.module.embedding_size
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Keys of the images that the encoder reads."""
-        return tuple(OBSERVATION_KEYS[modality] for modality in self.config.modalities)
-
-    def __call__(self, images: Mapping[str, Any]) -> Any:
+    def __call__(self, observation: Mapping[str, Any]) -> Any:
         """Embeddings of a batch of observations.
 
         Args:
-            images: As for `VisuotactileEncoder.forward`, all of them NumPy arrays or all of them
-                tensors on one device; others than those of `keys` are ignored.
+            observation: As for `Encoder`, all of them NumPy arrays or all of them tensors on one
+                device, of any type; others than those of `keys` are ignored.
 
         Returns:
             Embeddings, (B, D), float32: a new array, or for tensors a new tensor where they are.
 
         Raises:
-            ValueError: If an image is missing or has another shape than the configuration.
+            ValueError: If an image is missing or has another shape than the encoder's.
             EncoderRuntimeError: If the runtime cannot run this encoder.
         """
-        images = {key: images[key] for key in self.keys}
+        images = {key: self._checked(key, observation) for key in self.keys}
         first = images[self.keys[0]]
         home = first.device if isinstance(first, Tensor) else torch.device("cpu")
         device = self.device or home
-        runtime = self.runtime or ("onnxruntime" if device.type == "cpu" else "torch")
-        if runtime == "onnxruntime" and device.type != "cpu":
+        exportable = device.type == "cpu" and isinstance(self.module, nn.Module)
+        runtime = self.runtime or ("onnxruntime" if exportable else "torch")
+        if runtime == "onnxruntime" and not exportable:
             raise ValueError(
-                f'runtime="onnxruntime" is for a CPU, and the images are on {device}; leave '
-                'runtime out, or pass device="cpu"'
+                f'runtime="onnxruntime" is for a torch.nn.Module on a CPU, and this is a '
+                f"{type(self.module).__name__} and images on {device}; leave runtime out, or "
+                'pass device="cpu"'
             )
         if runtime == "onnxruntime":
-            arrays = {
-                key: value.cpu().numpy() if isinstance(value, Tensor) else value
-                for key, value in images.items()
-            }
-            embedding = self._run_session(arrays)
+            embedding = self._run_session(
+                {
+                    key: value.cpu().numpy() if isinstance(value, Tensor) else value
+                    for key, value in images.items()
+                }
+            )
             return torch.from_numpy(embedding).to(home) if isinstance(first, Tensor) else embedding
         tensors = {key: torch.as_tensor(value, device=device) for key, value in images.items()}
         encoded = self._run_module(tensors, device).to(home)
@@ -146,54 +155,60 @@ class FrozenEncoder:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what belongs to this process."""
-        return {**self.__dict__, "_session": None, "_pool": None}
+        return {**self.__dict__, "_sessions": {}, "_pool": None}
+
+    def _checked(self, key: str, observation: Mapping[str, Any]) -> Any:
+        """An image of the encoder's shape, float32 if it is floating and uint8 if it is bool."""
+        if key not in observation:
+            raise ValueError(f"there is no {key!r}, which the encoder reads: {[*observation]}")
+        image, shape = observation[key], tuple(self.image_shapes[key])
+        if image.ndim != 4 or tuple(image.shape[1:]) != shape:
+            raise ValueError(
+                f"{key} has shape {tuple(image.shape)}, but this encoder takes "
+                f"(B, {', '.join(map(str, shape))})"
+            )
+        if isinstance(image, Tensor):
+            if image.dtype is torch.bool:
+                return image.to(torch.uint8)
+            return image.float() if image.is_floating_point() else image
+        if image.dtype == bool:
+            return image.astype(np.uint8)
+        floating = np.issubdtype(image.dtype, np.floating)
+        return np.ascontiguousarray(image, np.float32 if floating else image.dtype)
 
     def _run_module(self, images: Mapping[str, Tensor], device: torch.device) -> Tensor:
-        module = self.module.to(device).eval()  # also if somebody has reached in and trained it
+        _call(self.module, "to", device)
+        _call(self.module, "eval")  # also if somebody has reached in and trained it
         threads = self.num_threads if device.type == "cpu" else None
         with torch.inference_mode(), _torch_threads(threads):
-            embedding: Tensor = module(images).float()
+            embedding = self.module(images).float()
         # A tensor made in inference mode cannot enter a policy that learns; its clone can.
         return embedding.clone()
 
-    def _run_session(self, images: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        if self._session is None:
-            self._session = _make_session(self.module)
-        arrays = {
-            key: np.ascontiguousarray(self._checked(key, image), _DTYPES[key])
-            for key, image in images.items()
-        }
+    def _run_session(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        dtypes = tuple(array.dtype for array in arrays.values())
+        if dtypes not in self._sessions:
+            self._sessions[dtypes] = _make_session(self.module, dtypes)
+        session = self._sessions[dtypes]
+
+        def run(rows: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+            embedding: NDArray[np.float32] = session.run(None, dict(rows))[0]
+            return embedding
+
         count = len(arrays[self.keys[0]])
         threads = self.num_threads or torch.get_num_threads()
         shards = min(threads, max(1, count // _ROWS_PER_THREAD))
         if count == 0:
             return np.zeros((0, self.embedding_size), np.float32)
         if shards == 1:
-            return self._run_rows(arrays)
+            return run(arrays)
         edges = np.linspace(0, count, shards + 1).astype(int)
-        parts = [
+        own, *others = [
             {key: array[start:stop] for key, array in arrays.items()}
             for start, stop in pairwise(edges)
         ]
-        pool = self._threads(threads - 1)
-        others = [pool.submit(self._run_rows, part) for part in parts[1:]]
-        own = self._run_rows(parts[0])
-        return np.concatenate([own, *(other.result() for other in others)])
-
-    def _run_rows(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        embedding: NDArray[np.float32] = self._session.run(None, dict(arrays))[0]
-        return embedding
-
-    def _checked(self, key: str, image: NDArray[Any]) -> NDArray[Any]:
-        modality = next(name for name in self.config.modalities if OBSERVATION_KEYS[name] == key)
-        size = self.config.size(modality)
-        expected = (self.config.channels(modality), size, size)
-        if image.ndim != 4 or image.shape[1:] != expected:
-            raise ValueError(
-                f"{key} has shape {image.shape}, but this encoder takes "
-                f"(B, {', '.join(map(str, expected))})"
-            )
-        return image
+        submitted = [self._threads(threads - 1).submit(run, rows) for rows in others]
+        return np.concatenate([run(own), *(part.result() for part in submitted)])
 
     def _threads(self, count: int) -> ThreadPoolExecutor:
         process = os.getpid()
@@ -202,38 +217,43 @@ class FrozenEncoder:
         return self._pool[1]
 
 
+def _call(encoder: Encoder, method: str, *arguments: object) -> None:
+    """Call a method where the encoder has it."""
+    if hasattr(encoder, method):
+        getattr(encoder, method)(*arguments)
+
+
 class _Positional(nn.Module):
     """An encoder whose images come one after the other, as an exported network's do."""
 
-    def __init__(self, encoder: VisuotactileEncoder, keys: tuple[str, ...]) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        self.encoder, self.keys = encoder, keys
+        self.encoder = encoder
 
     def forward(self, *images: Tensor) -> Tensor:
-        embedding: Tensor = self.encoder(dict(zip(self.keys, images, strict=True)))
-        return embedding
+        return self.encoder(dict(zip(self.encoder.keys, images, strict=True))).float()
 
 
-def _make_session(encoder: VisuotactileEncoder) -> Any:
-    """An ONNX Runtime session that encodes on the thread that calls it."""
+def _make_session(encoder: Encoder, dtypes: tuple[np.dtype[Any], ...]) -> Any:
+    """An ONNX Runtime session that encodes images of such types on the thread that calls it."""
     # ONNX Runtime reports to its makers unless it is told not to before it is imported.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime  # type: ignore[import-untyped]
 
-    keys = tuple(OBSERVATION_KEYS[modality] for modality in encoder.config.modalities)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:
         with torch.no_grad(), _torch_threads(1):
-            module = _Positional(copy.deepcopy(encoder).cpu(), keys).eval()
+            # Weights of half precision too: a CPU has no kernels for most of their operations.
+            module = _Positional(copy.deepcopy(encoder)).cpu().float().eval()
             session = onnxruntime.InferenceSession(
-                _exported(module, keys, _examples(encoder.config, 2)),
+                _exported(module, encoder.keys, _examples(encoder, dtypes, 2)),
                 options,
                 providers=["CPUExecutionProvider"],
             )
-            examples = _examples(encoder.config, 3)
+            examples = _examples(encoder, dtypes, 3)
             expected = module(*examples).numpy()
-        feed = {key: image.numpy() for key, image in zip(keys, examples, strict=True)}
+        feed = {key: image.numpy() for key, image in zip(encoder.keys, examples, strict=True)}
         off = float(np.abs(session.run(None, feed)[0] - expected).max())
     except Exception as error:  # whatever an exporter does not expect of a network
         raise EncoderRuntimeError(
@@ -268,20 +288,34 @@ def _exported(module: nn.Module, keys: tuple[str, ...], examples: tuple[Tensor, 
     return model
 
 
-def _examples(config: EncoderConfig, count: int) -> tuple[Tensor, ...]:
-    """Images that no two observations share, with pixels that have no return."""
+def example_image(
+    key: str, shape: Shape, count: int, dtype: Any, generator: np.random.Generator
+) -> NDArray[Any]:
+    """Random images of a modality, no two alike, with pixels that have no return.
+
+    Args:
+        key: Key of the modality; what `IMAGE_MODALITIES` lacks is within [0, 1].
+        shape: Channels, rows and columns.
+        count: Images.
+        dtype: Type; integers are 0 or 1.
+        generator: Draws them.
+    """
+    image = generator.random((count, *shape))
+    if not np.issubdtype(dtype, np.floating):
+        return (image < 0.5).astype(dtype)
+    record = IMAGE_MODALITIES.get(key)
+    low, high = (record and record.encoded_range) or (0.0, 1.0)
+    return np.where(image < 0.1, 0.0, low + image * (high - low)).astype(dtype)
+
+
+def _examples(
+    encoder: Encoder, dtypes: tuple[np.dtype[Any], ...], count: int
+) -> tuple[Tensor, ...]:
     generator = np.random.default_rng(count)
-    near, far = config.depth_range_m
-    images = []
-    for modality in config.modalities:
-        shape = (count, config.channels(modality), config.size(modality), config.size(modality))
-        image: NDArray[Any] = generator.random(shape)
-        if modality == "vision":
-            image = np.where(image < 0.1, 0.0, near + image * (far - near))
-        else:
-            image = image < 0.5
-        images.append(torch.from_numpy(image.astype(_DTYPES[OBSERVATION_KEYS[modality]])))
-    return tuple(images)
+    return tuple(
+        torch.from_numpy(example_image(key, encoder.image_shapes[key], count, dtype, generator))
+        for key, dtype in zip(encoder.keys, dtypes, strict=True)
+    )
 
 
 @contextmanager

@@ -72,10 +72,11 @@ def main() -> None:
     )
     for row, (name, kind) in enumerate(AUGMENTATIONS.items()):
         generator = torch.Generator().manual_seed(SEED)
-        after = Augment([name])(batch, generator)[kind.key][:, 0]
-        before = batch[kind.key][0, 0]
+        key = "depth" if kind.kind == "distance" else "contact"
+        after = Augment([name])(batch, generator)[key][:, 0]
+        before = batch[key][0, 0]
         for cell, image in zip(axes[row], (before, *after), strict=True):
-            draw(cell, kind.key, image, before)
+            draw(cell, key, image, before)
         axes[row, 0].set_ylabel(LABELS[name])
     axes[0, 0].set_title("before", fontsize=9)
     axes[0, 1].set_title("after, drawn four times", fontsize=9, loc="left")

@@ -28,9 +28,9 @@ import torch
 import tyro
 from rich.console import Console
 
-from policies import machine
 from scripts.data_size_figure import data_size_figure, data_size_table
 from scripts.one_device import one_device
+from vtenv import provenance
 from vtenv.atomic_write import atomic_write
 
 PRESETS = ("control-resnet-dynamics", "control-vit-dynamics", "control-resnet-pose")
@@ -235,9 +235,9 @@ def _report(folder: Path, runs: Sequence[Run], options: Options) -> None:
     results = {run.name: found for run in runs if (found := _result(folder, run)) is not None}
     document = {
         "command": shlex.join(["python", "scripts/data_size_study.py", *sys.argv[1:]]),
-        "commit": machine.commit(),
-        "hardware": machine.hardware(),
-        "versions": machine.versions(),
+        "commit": provenance.commit(),
+        "hardware": provenance.hardware(),
+        "versions": provenance.versions(),
         "seed": options.seed,
         "runs": results,
     }

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from representation.augmentations import Augment
 from representation.data.sources import Source
-from representation.encoder import EncoderConfig, VisuotactileEncoder
+from representation.encoder_config import EncoderConfig
 from representation.objectives.classification import Classification
 from representation.objectives.objective import Objective
 from representation.pretraining.config import PretrainConfig
@@ -20,6 +20,7 @@ from representation.pretraining.presets import preset
 from representation.probes.clusters import cluster_agreement, silhouette
 from representation.probes.retrieval import recall_at
 from representation.probes.shared_space import projection_heads
+from representation.timm_encoder import VisuotactileEncoder
 
 OCCLUSION_SEED = 7
 """Draws the occluders of the held-out set, the same for every network."""
@@ -76,7 +77,9 @@ def study(*, pretrained: bool = False) -> dict[str, Run]:
     runs["classify-resnet50-attention"] = Run(
         replace(both, encoder=attention), "ResNet-50, vision + touch, cross-attention"
     )
-    sharp = replace(both.encoder, depth_range_m=GRASP_DEPTH_RANGE)
+    ranges = both.encoder.ranges
+    depth = replace(ranges["depth"], encoded_range=GRASP_DEPTH_RANGE)
+    sharp = replace(both.encoder, ranges={**ranges, "depth": depth})
     runs["classify-resnet50-ours"] = Run(
         replace(both, encoder=sharp, learning_rate=3e-4, schedule="cosine", warmup=0.05),
         "ResNet-50, vision + touch, our preset",

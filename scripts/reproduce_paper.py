@@ -27,26 +27,23 @@ import torch
 import tyro
 from rich.console import Console
 
-from policies import machine
-from policies.progress import progress_bar
 from representation.data.dataset import Dataset, DatasetWriter
 from representation.data.sources import DatasetSource
-from representation.encoder import VisuotactileEncoder
 from representation.objectives.classification import Classification
-from representation.pretraining.training import (
-    Provenance,
-    fit_to_split,
-    load_objective,
-    make_fabric,
-    make_source,
-    pretrain,
-)
+from representation.pretraining.fit import fit_to_split
+from representation.pretraining.run_folder import TrainingData, load_objective
+from representation.pretraining.training import make_fabric, make_source, pretrain
 from representation.probes.tsne import tsne
+from representation.timm_encoder import VisuotactileEncoder
 from scripts import paper_figures
 from scripts.one_device import one_device
 from scripts.paper_runs import BACKBONES, Run, classify, joint_scores, project, shrink, study
+from vtenv import provenance
 from vtenv.atomic_write import atomic_write
 from vtenv.grasps.grasps import POSE_LABELS, SPLITS, GraspConfig, grasp_blocks, num_grasps
+from vtenv.modalities import IMAGE_MODALITIES
+from vtenv.progress import progress_bar
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 
 
 @dataclass(frozen=True)
@@ -135,7 +132,13 @@ def _write_data(folder: Path, options: Options, *, free: bool) -> None:
         kind="paper",
         settings=settings,
         labels=POSE_LABELS,
-        made={"command": _command(), "commit": machine.commit(), "versions": machine.versions()},
+        codes={"connector": CONNECTOR_NAMES},
+        modalities=IMAGE_MODALITIES,
+        made={
+            "command": _command(),
+            "commit": provenance.commit(),
+            "versions": provenance.versions(),
+        },
     )
     with writer, progress_bar() as progress:
         bar = progress.add_task("Grasping", total=sum(num_grasps(config, s) for s in SPLITS))
@@ -221,20 +224,15 @@ def _train(folder: Path, name: str, runs: Mapping[str, Run], options: Options) -
         config = replace(config, start=str(folder / "runs" / run.start / "encoder"))
     config = fit_to_split(config, data["train"])
     fabric = make_fabric(config)
-    size = config.encoder.image_size
+    size = config.encoder.images["depth"][1]
     result = pretrain(
         config,
         make_source(config, data["train"], fabric),
         path,
         fabric=fabric,
         resume=path.exists(),
-        provenance=Provenance(
-            data=f"the paper's grasps, {len(data['train']):,} of {size} pixels",
-            command=_command(),
-            commit=machine.commit() or "unknown",
-            versions=machine.versions(),
-            hardware=machine.hardware(),
-        ),
+        data=TrainingData(f"the paper's grasps, {len(data['train']):,} of {size} pixels"),
+        made=provenance.record() | {"command": _command()},
         checkpoint_every=10,
     )
     test = _test(run, result.encoder, path, Dataset.open(_data_folder(folder, free=False)))
@@ -245,9 +243,9 @@ def _train(folder: Path, name: str, runs: Mapping[str, Run], options: Options) -
 def _heldout(run: Run, encoder: VisuotactileEncoder, data: Dataset) -> DatasetSource:
     keys = ("depth", "contact", "connector")
     device = next(encoder.parameters()).device
-    fingers = encoder.config.num_fingers
+    channels = {key: shape[0] for key, shape in encoder.config.images.items()}
     return DatasetSource(
-        data["heldout"], 64, keys, seed=0, device=device, fingers=fingers, shuffle=False
+        data["heldout"], 64, keys, seed=0, device=device, channels=channels, shuffle=False
     )
 
 
@@ -303,7 +301,7 @@ def _report(folder: Path, runs: Mapping[str, Run]) -> None:
     with atomic_write(folder / "table.md") as temporary:
         temporary.write_text(text)
     with atomic_write(folder / "results.json") as temporary:
-        document = {"hardware": machine.hardware(), "commit": machine.commit(), "runs": tests}
+        document = {"hardware": provenance.hardware(), "commit": provenance.commit(), "runs": tests}
         temporary.write_text(json.dumps(document, indent=2) + "\n")
     print(text)
 

@@ -13,11 +13,20 @@ import numpy as np
 
 from policies.ablation.folder import Ablation, write_rows
 from policies.ablation.grid import AblationConfig, Cell
-from policies.evaluation.episodes import CAUSES
 from representation.probes.bootstrap import Estimate
 from representation.probes.report import AuditReport, ClassAccuracy, PoseError
-from vtenv import CONNECTOR_NAMES
 
+CONNECTORS = ("aux", "pin", "usb", "stud")
+CAUSES = {
+    "dropped": 0.03,
+    "slipped": 0.05,
+    "force": 0.1,
+    "out of reach": 0.02,
+    "jammed": 0.45,
+    "partial": 0.2,
+    "missed": 0.15,
+}
+"""How often an episode that fails does so, by cause."""
 STRENGTH = {
     "state": 0.995,
     "resnet-pose": 0.96,
@@ -41,10 +50,10 @@ def write_cell(
     folder.mkdir(parents=True)
     rows: list[dict[str, Any]] = []
     for number in range(episodes):
-        connector = CONNECTOR_NAMES[number % 4]
+        connector = CONNECTORS[number % 4]
         chance = np.clip(success + 0.06 * (number % 4 - 1.5) + rng.normal(0, 0.01), 0, 1)
         won = bool(rng.random() < chance)
-        cause = "" if won else str(rng.choice(CAUSES, p=[0.03, 0.05, 0.1, 0.02, 0.45, 0.2, 0.15]))
+        cause = "" if won else str(rng.choice(list(CAUSES), p=list(CAUSES.values())))
         rows.append(
             {
                 **asdict(cell),
@@ -64,7 +73,7 @@ def write_cell(
         rate = success * (1 - np.exp(-part / speed)) + rng.normal(0, 0.015)
         connectors = {
             f"success_{name}": float(np.clip(rate + 0.05 * (i - 1.5), 0, 1))
-            for i, name in enumerate(CONNECTOR_NAMES)
+            for i, name in enumerate(CONNECTORS)
         }
         evaluations.append(
             {
@@ -147,7 +156,7 @@ def probe_report(name: str, error: float, modalities: tuple[str, ...] = ("vision
         embedding_size=256,
         variables=("hand_z_mm",),
         circular=(),
-        classes=CONNECTOR_NAMES,
+        classes=CONNECTORS,
         seed=0,
         train_rows={"all": 10},
         heldout_rows={"all": 10},

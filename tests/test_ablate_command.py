@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from policies import cli
 from policies.ablation.display import last_row
-from policies.ablation.executors import RayExecutor
+from policies.ablation.executors import Jobs, ray_executor
 from policies.ablation.folder import Ablation
 from policies.ablation.grid import AblationConfig
 
@@ -34,7 +34,7 @@ training:
   steps: 64
   num_envs: 4
   evaluation_episodes: 2
-  settings: {connector: usb, clearance_mm: 0.8}
+  settings: {connectors: [usb], clearance_mm: 0.8}
 training_by_algorithm:
   ppo: {hyperparameters: {n_steps: 16, batch_size: 32, critic_warmup_steps: 0}}
 evaluation: {episodes: 3}
@@ -107,6 +107,8 @@ def test_a_policy_that_fails_is_told_and_tried_again_when_asked(study):
     for shown in (first, second):
         assert "failed: state, dagger, seed 0: RunError" in shown.out
         assert "1 had no policy to start from" in shown.out
+        assert str(output / DAGGER / "failed.json") in shown.out
+        assert f"vtinsert ablate --output {output} --retry" in shown.out
     assert "done 1 of 2: state, dagger, seed 0: success" in third.err
     assert "done 2 of 2: state, ppo from dagger, seed 0: success" in third.err
     assert "Distilled from the scripted expert" in third.out
@@ -167,8 +169,9 @@ def test_ray_gives_the_same_policies(study, grid, tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     local, _ = study
     output = tmp_path / "study"
-    with RayExecutor(workers=2, threads=1) as executor:
-        check_executor(executor, tmp_path)
+    with ray_executor(workers=2, threads=1) as start:
+        with Jobs(start, 2) as jobs:
+            check_executor(jobs, tmp_path)
         # A Ray that is there is used, and left running.
         alone = ("--algorithms", "dagger", "--starts", "scratch")
         shown = ablate(output, "--grid", str(grid), *alone, "--executor", "ray")
@@ -252,6 +255,17 @@ def test_a_file_that_is_no_grid_is_refused(text, tmp_path, capsys):
     path.write_text(text)
     assert cli.main(["ablate", "--grid", str(path), "--output", str(tmp_path / "study")]) == 2
     assert capsys.readouterr().err.startswith("vtinsert ablate: ")
+
+
+def test_options_are_judged_before_what_is_slow_to_import():
+    code = (
+        "import sys\n"
+        "from policies import cli\n"
+        "assert cli.main(['ablate', '--workers', '0']) == 2\n"
+        "assert cli.main(['report', 'no/such/folder']) == 2\n"
+        "assert not {'numpy', 'torch'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_two_commands_do_not_work_in_one_folder(tmp_path, capsys):

@@ -9,11 +9,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.ablation.executors import Ended, Job
+from policies.ablation.command import show_results
+from policies.ablation.executors import Job
 from policies.ablation.folder import EPISODES_FILE, FAILED_FILE, Ablation, write_rows
-from policies.ablation.grid import AblationConfig, AblationError, Cell
-from policies.ablation.run import Standing, run_grid
-from policies.commands.ablate import PRESETS
+from policies.ablation.grid import PRESETS, AblationConfig, AblationError, Cell
+from policies.ablation.run import GridStatus, run_grid
 from representation.bundled import bundled_encoders
 
 CONFIG = AblationConfig(("state", "proprio"), ("dagger", "ppo"), ("scratch", "warm"), seeds=2)
@@ -23,7 +23,13 @@ STATE = Cell("state", "dagger", "scratch", 0)
 def finish(ablation: Ablation, cell: Cell, success: int = 1) -> None:
     """Leave what a cell leaves that is done."""
     ablation.folder(cell).mkdir(parents=True, exist_ok=True)
-    row = {"representation": cell.representation, "seed": cell.seed, "success": success}
+    row = {
+        "representation": cell.representation,
+        "seed": cell.seed,
+        "connector": "usb",
+        "success": success,
+        "failure": "" if success else "missed",
+    }
     write_rows(ablation.folder(cell) / EPISODES_FILE, [row])
 
 
@@ -96,7 +102,15 @@ def test_budgets_are_those_of_all_but_where_an_algorithm_has_its_own():
         ({"seeds": 0}, "at least 1"),
         ({"seeds": True}, "at least 1"),
         ({"training": {"seed": 1}}, "seed is decided for each cell"),
+        ({"seeds": 2.0}, "at least 1"),
+        ({"seeds": 10**9}, "a grid of 1,000,000,000 cells, 1,000,000,000 seeds each, is too large"),
+        ({"representations": ["x" * 5000]}, "too long"),
         ({"training": 5}, "must hold fields"),
+        ({"training": {1: 2}}, "must hold fields"),
+        ({"training_by_algorithm": {"dagger": 5}}, "must hold fields"),
+        ({"evaluation": {"episodes": "many"}}, "at least 1"),
+        ({"evaluation": {"seed": True}}, "at least 0"),
+        ({"evaluation": {"condition": 3}}, "must be a name"),
         ({"training_by_algorithm": {"sac": {}}}, "'sac'"),
         ({"evaluation": {"episods": 1}}, "no 'episods'"),
         ({"nonsense": 1}, "no field 'nonsense'"),
@@ -147,7 +161,7 @@ def test_policies_that_would_not_compare_are_not_added(asked, expected):
 # The grids that come with the package
 @pytest.mark.parametrize("name", ["quick", "paper"])
 def test_bundled_grids_train(name, tmp_path):
-    from policies.ablation.run import train_config
+    from policies.ablation.cell import train_config
 
     document = yaml.safe_load((PRESETS / f"{name}.yml").read_text())
     config = AblationConfig.from_json(document)
@@ -198,6 +212,12 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
         (None, "not the folder of an ablation"),
         ("{", "is not JSON"),
         ("[]", 'no "format"'),
+        ("[" * 200_000, "nested too deep"),
+        (
+            '{"format": "vtinsert-ablation", "version": 1, "representations": ["a"], "seeds": '
+            "1000000000}",
+            "too large",
+        ),
         ('{"format": "vtinsert-training"}', 'no "format"'),
         ('{"format": "vtinsert-ablation", "version": 9}', "version 9"),
         ('{"format": "vtinsert-ablation", "version": 1}', "needs representations"),
@@ -249,24 +269,24 @@ def test_cells_wait_for_what_they_start_from(tmp_path):
     ablation = Ablation(tmp_path)
     config = AblationConfig(("state",), ("ppo", "dagger"), ("scratch", "warm"), 1)
     scratch, warm, dagger = config.cells
-    standing = Standing.of(ablation, config)
-    assert standing.ready() == scratch
-    standing.status[scratch] = "running"
-    assert standing.ready() == dagger
-    standing.status[dagger] = "running"
-    assert standing.ready() is None
-    standing.status[dagger] = "done"
-    assert standing.ready() == warm
+    status = GridStatus.of(ablation, config)
+    assert status.ready() == scratch
+    status.states[scratch] = "running"
+    assert status.ready() == dagger
+    status.states[dagger] = "running"
+    assert status.ready() is None
+    status.states[dagger] = "done"
+    assert status.ready() == warm
 
 
 def test_what_has_nothing_to_start_from_is_blocked_and_no_more(tmp_path):
     ablation = Ablation(tmp_path)
     config = AblationConfig(("state", "proprio"), ("dagger", "ppo"), ("warm",), 1)
     ablation.write_failure(STATE, "ValueError: no")
-    standing = Standing.of(ablation, config)
-    assert standing.errors == {STATE: "ValueError: no"}
-    assert standing.cells("blocked") == [Cell("state", "ppo", "warm", 0)]
-    assert len(standing.cells("waiting")) == 2
+    status = GridStatus.of(ablation, config)
+    assert status.errors == {STATE: "ValueError: no"}
+    assert status.cells("blocked") == [Cell("state", "ppo", "warm", 0)]
+    assert len(status.cells("waiting")) == 2
 
 
 class InOrder:
@@ -300,34 +320,37 @@ class InOrder:
         self.started.append(job.name)
         self._job = job
 
-    def wait(self, timeout: float) -> list[Ended]:
+    def wait(self, timeout: float) -> dict[str, str]:
         if len(self.started) == self.interrupt_at:
             raise KeyboardInterrupt
         job, self._job = self._job, None
-        ablation, _, cell, *_ = job.arguments
+        ablation = Ablation(job.command[-2])
+        (cell,) = [cell for cell in ablation.read_config().cells if cell.name == job.name]
         if job.name in self.failing:
-            return [Ended(job.name, self.failing[job.name])]
+            return {job.name: self.failing[job.name]}
         if not self.elsewhere:
             finish(ablation, cell)
-        return [Ended(job.name)]
+        return {job.name: ""}
 
     def interrupt(self) -> None:
         self.interrupted = True
 
 
-def run(ablation: Ablation, config: AblationConfig, executor: InOrder) -> Standing:
-    standing = Standing.of(ablation, config)
-    run_grid(ablation, config, standing, executor, threads=1)
-    return standing
+def run(ablation: Ablation, config: AblationConfig, executor: InOrder) -> GridStatus:
+    if not ablation.exists:
+        ablation.write_config(config, {})
+    status = GridStatus.of(ablation, config)
+    run_grid(ablation, status, executor, threads=1)
+    return status
 
 
 def test_one_cell_that_dies_does_not_keep_the_others_from_running(tmp_path):
     ablation = Ablation(tmp_path)
     executor = InOrder({STATE.name: "its process was ended by SIGKILL"})
-    standing = run(ablation, CONFIG, executor)
-    assert standing.cells("failed") == [STATE]
-    assert standing.cells("blocked") == [Cell("state", "ppo", "warm", 0)]
-    assert len(standing.cells("done")) == len(CONFIG.cells) - 2
+    status = run(ablation, CONFIG, executor)
+    assert status.cells("failed") == [STATE]
+    assert status.cells("blocked") == [Cell("state", "ppo", "warm", 0)]
+    assert len(status.cells("done")) == len(CONFIG.cells) - 2
     assert "SIGKILL" in ablation.read_failure(STATE)
     # Again: nothing is done twice, and the failure stands.
     executor = InOrder()
@@ -335,9 +358,26 @@ def test_one_cell_that_dies_does_not_keep_the_others_from_running(tmp_path):
     assert executor.started == []
     # Tried again, it and what waited for it are done.
     ablation.forget_failure(STATE)
-    standing = run(ablation, CONFIG, executor)
+    status = run(ablation, CONFIG, executor)
     assert executor.started == [STATE.name, Cell("state", "ppo", "warm", 0).name]
-    assert standing.cells("done") == list(CONFIG.cells)
+    assert status.cells("done") == list(CONFIG.cells)
+
+
+def test_a_failure_that_could_not_be_written_down_is_not_pointed_to(tmp_path, capsys):
+    ablation = Ablation(tmp_path)
+    path = "outputs/some/where/pose/encoder"
+    config = AblationConfig((path, "state"), seeds=1)
+    cell = config.cells[0]
+    ablation.write_config(config, {})
+    blocked = ablation.folder(cell).parents[1]
+    blocked.parent.mkdir()
+    blocked.touch()  # a file where its folder would be
+    status = run(ablation, config, InOrder({cell.name: "its process was ended by SIGKILL"}))
+    assert show_results(ablation, status) == 1
+    shown = capsys.readouterr().out
+    assert "failed: pose, dagger, seed 0: its process was ended by SIGKILL" in shown
+    assert "failed.json" not in shown
+    assert f"vtinsert ablate --output {tmp_path} --retry" in shown
 
 
 def test_an_interruption_goes_to_the_cells_and_keeps_what_is_done(tmp_path):
@@ -346,12 +386,12 @@ def test_an_interruption_goes_to_the_cells_and_keeps_what_is_done(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(ablation, CONFIG, executor)
     assert executor.interrupted
-    assert len(Standing.of(ablation, CONFIG).cells("done")) == 2
+    assert len(GridStatus.of(ablation, CONFIG).cells("done")) == 2
     executor = InOrder()
     run(ablation, CONFIG, executor)
     assert len(executor.started) == len(CONFIG.cells) - 2
 
 
 def test_a_cell_whose_files_are_elsewhere_says_so(tmp_path):
-    standing = run(Ablation(tmp_path), AblationConfig(("state",), seeds=1), InOrder(elsewhere=True))
-    assert "every node must see this folder" in standing.errors[STATE]
+    status = run(Ablation(tmp_path), AblationConfig(("state",), seeds=1), InOrder(elsewhere=True))
+    assert "every node must see this folder" in status.errors[STATE]

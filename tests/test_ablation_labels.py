@@ -13,8 +13,8 @@ from rich.console import Console
 from policies.ablation.display import GridDisplay
 from policies.ablation.grid import AblationConfig
 from policies.ablation.labels import labels
-from policies.ablation.run import Standing
-from policies.report.document import compose
+from policies.ablation.run import GridStatus
+from policies.report.compose import compose
 from policies.report.markdown import markdown
 from policies.report.page import page
 
@@ -65,11 +65,7 @@ def test_a_report_shows_labels_and_says_what_they_stand_for(tmp_path) -> None:
     config = AblationConfig(("state", POSE, f"{POSE}:touch"), seeds=2)
     ablation = write_study(tmp_path / "s", config, failed=config.cells[1:2])
     content = compose(ablation.path)
-    assert [row.representation for row in content.sections[0].rows] == [
-        "state",
-        "pose",
-        "pose:touch",
-    ]
+    assert list(content.sections[0].runs) == ["state", "pose", "pose:touch"]
     text = markdown(content)
     assert (
         text.count(POSE) == 2
@@ -89,10 +85,10 @@ def test_the_table_of_cells_shows_labels(tmp_path: Path) -> None:
     ablation = write_study(tmp_path / "s", config, missing=config.cells)
     console = Console(width=100, force_terminal=True, record=True)
     with GridDisplay(ablation, config, console) as display:
-        display.update(Standing.of(ablation, config))
+        display.update(GridStatus.of(ablation, config))
         for cell in config.cells:
             ablation.write_failure(cell, "ValueError: no")
-        display.update(Standing.of(ablation, config))
+        display.update(GridStatus.of(ablation, config))
     shown = console.export_text()
     assert "pose, dagger, seed 0: ValueError: no" in shown
     assert POSE not in shown

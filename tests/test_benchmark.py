@@ -1,163 +1,127 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
 from policies import cli
-from policies.benchmarks import speed
-from policies.benchmarks.device_clock import SENSING, STEPPING, DeviceClock
-from policies.benchmarks.first_step import FirstStepError, first_step
-from policies.benchmarks.gpu_speed import NUMPY, ORDER, REST, TORCH, SizeSpeed, encoded
-from policies.benchmarks.speed_figure import speed_figure
+from policies.benchmarks.cases import NUMPY, RESET, SINGLE, TORCH
+from policies.benchmarks.first_step import first_steps
+from policies.benchmarks.rendering import speed_figure
+from policies.benchmarks.timing import PHYSICS, RESETS, REST, SENSING, Case, Clock, time_cases
+from policies.worlds import DEFAULT_TASK
 
-SETTINGS = {"image_size": 16, "contact_size": 16}
+TINY = ["--steps=4", "--repetitions=2", "--image-size=16", "--contact-size=16"]
+SENSORS = ("depth sensor", "contact sensor")
+PARTS = {PHYSICS, SENSING, RESETS, REST}
+
+
+def measured(report, case):
+    return [row for row in report["measurements"] if row["case"] == case]
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    path = tmp_path_factory.mktemp("benchmark") / "report.json"
-    sizes = [f"--{name.replace('_', '-')}={size}" for name, size in SETTINGS.items()]
-    tiny = ["--worlds=4", "--threads=2", "--steps=30", "--repetitions=2", "--actions=expert"]
-    assert cli.main(["benchmark", *tiny, *sizes, f"--json={path}"]) == 0
+    folder = tmp_path_factory.mktemp("benchmark")
+    path, figure = folder / "report.json", folder / "benchmark.png"
+    options = ["--worlds=4", "--threads=2", "--actions=expert"]
+    files = [f"--json={path}", f"--figure={figure}"]
+    assert cli.main(["benchmark", *TINY, *options, *files]) == 0
+    assert figure.stat().st_size > 10_000
     return json.loads(path.read_text())
 
 
-def test_report_says_what_it_was_made_with(report):
+def test_the_report_says_what_it_was_made_with(report):
     assert report["command"].split()[0] == "vtinsert"
-    assert report["hardware"]["cpu"]
-    assert report["hardware"]["cores"] >= 1
-    assert report["versions"]["mujoco"]
-    assert report["load_before"] >= 0
+    assert report["hardware"]["cpu"] and report["versions"]["mujoco"]
+    assert report["load_before"] >= 0 and report["errors"] == {} and report["device"] is None
     settings = report["settings"]
-    assert settings["worlds"] == 4
-    assert settings["actions"] == "expert"
-    # The expert's episodes end within 30 steps, and a world that is reset does not step.
-    assert 60 < settings["control_steps"] < 4 * 30
+    assert (settings["worlds"], settings["actions"], settings["image_size"]) == ([4], "expert", 16)
 
 
-def test_report_has_a_rate_for_each_part_and_number_of_threads(report):
-    parts = (speed.PHYSICS, speed.DEPTH, speed.FINGERS, speed.BOOKKEEPING, speed.ENVIRONMENT)
-    measured = {(rate["part"], rate["threads"]) for rate in report["rates"]}
-    assert measured == {(part, threads) for part in parts for threads in (1, 2)} | {
-        (speed.SINGLE, 1)
-    }
-    for rate in report["rates"]:
-        assert 0 < rate["lowest"] <= rate["steps_per_second"] <= rate["highest"]
-    assert report["thread_speed_up"].keys() == set(parts)
+def test_the_report_has_a_rate_for_each_case_and_number_of_threads(report):
+    for case in (NUMPY, *SENSORS):
+        rows = measured(report, case)
+        assert {row["part"] for row in rows} == {case, *PARTS}
+        assert {row["threads"] for row in rows} == {1, 2}
+        for row in rows:
+            if row["part"] in (case, PHYSICS, SENSING):
+                assert 0 < row["lowest"] <= row["steps_per_second"] <= row["highest"]
+                assert row["step_ms"] > 0
+    assert len(measured(report, SINGLE)) == len(measured(report, RESET)) == 1
 
 
-def test_shares_of_time_make_a_whole(report):
-    for threads in ("1", "2"):
-        shares = report["time_shares"][threads]
-        assert all(0 < share < 1 for share in shares.values())
-        assert sum(shares.values()) == pytest.approx(1, abs=0.1)
-        assert 0 < report["environment_over_physics"][threads] < 1
-    assert report["reset_in_steps"] > 0
-
-
-@pytest.mark.parametrize("actions", ["random", "expert"])
-def test_the_parts_repeat_the_environment_s_own_steps(actions):
-    subject = speed.Subject(SETTINGS, worlds=3, threads=1)
-    chosen, calls = subject.record(seed=5, steps=40, actions=actions)
-    seconds = subject.measure(5, chosen, calls)
-    assert seconds.environment > sum(seconds.within.values())
-    for world in range(3):
-        there = subject.environment.simulation.engine.physics(world)
-        for engine in (subject._physics, *subject._sensors.values()):
-            again = engine.physics(world)
-            assert again.connector == there.connector
-            assert np.array_equal(again.qpos, there.qpos)
-    subject.close()
-
-
-def test_one_thread_has_nothing_to_be_compared_with(capsys):
-    tiny = ["--worlds=1", "--steps=6", "--repetitions=1", "--image-size=8", "--contact-size=8"]
-    assert cli.main(["benchmark", *tiny]) == 0
-    shown = capsys.readouterr().out
-    assert "1 thread" in shown
-    assert "speed-up" not in shown
+def test_shares_of_a_step_make_a_whole(report):
+    for threads in (1, 2):
+        rows = [row for row in measured(report, NUMPY) if row["threads"] == threads]
+        shares = {row["part"]: row["share"] for row in rows}
+        assert sum(shares[part] for part in PARTS) == pytest.approx(1, abs=0.1)
+        assert shares[PHYSICS] > 0 and shares[SENSING] > 0 and shares[REST] > 0
 
 
 @pytest.fixture(scope="module")
 def device_report(tmp_path_factory):
-    """The Warp engine's, on Warp's CPU device; and one size that a device has no room for."""
+    """The Warp engine's, on Warp's CPU device."""
     pytest.importorskip("mujoco_warp")
-    folder = tmp_path_factory.mktemp("benchmark")
-    path, figure = folder / "report.json", folder / "benchmark.png"
-    tiny = ["--worlds", "2", "3", "--steps=2", "--repetitions=2", "--no-compile-time"]
+    path = tmp_path_factory.mktemp("benchmark") / "report.json"
     sizes = ["--image-size=32", "--contact-size=32", "--encoders", "test_resnet"]
-    warp = ["--engine=warp", "--device=cpu", f"--json={path}", f"--figure={figure}"]
-    assert cli.main(["benchmark", *warp, *tiny, *sizes]) == 0
-    assert figure.stat().st_size > 10_000
+    warp = ["--engine=warp", "--device=cpu", f"--json={path}", "--no-compile-time"]
+    assert cli.main(["benchmark", *warp, "--worlds", "2", "3", *TINY[:2], *sizes]) == 0
     return json.loads(path.read_text())
 
 
 @pytest.mark.slow
 def test_a_device_s_report_has_every_rate_for_every_number_of_worlds(device_report):
-    assert device_report["settings"]["worlds"] == [2, 3]
     assert device_report["device"]["device"] == "cpu" and device_report["commit"]
-    for size, worlds in zip(device_report["sizes"], (2, 3), strict=True):
-        assert size["worlds"] == worlds and size["error"] is None
-        assert list(size["rates"]) == [*ORDER, encoded("test_resnet")]
-        for rate in size["rates"].values():
-            assert 0 < rate["lowest"] <= rate["steps_per_second"] <= rate["highest"]
-            assert rate["step_ms"] == pytest.approx(1e3 * worlds / rate["steps_per_second"])
+    for case in (NUMPY, TORCH, f"{TORCH}, test_resnet", *SENSORS):
+        rows = measured(device_report, case)
+        assert {row["worlds"] for row in rows} == {2, 3}
+        for row in rows:
+            if row["part"] == case:
+                milliseconds = 1e3 * row["worlds"] / row["steps_per_second"]
+                assert row["step_ms"] == pytest.approx(milliseconds, rel=0.5)
 
 
 @pytest.mark.slow
-def test_shares_of_a_device_s_step_make_a_whole(device_report):
-    for size in device_report["sizes"]:
-        assert size["shares"].keys() == {STEPPING, SENSING, REST}
-        assert sum(size["shares"].values()) == pytest.approx(1.0)
-        assert all(share > 0 for share in size["shares"].values())
-
-
-@pytest.mark.slow
-def test_a_first_step_from_the_cache_and_one_that_fails(tmp_path):
+def test_first_steps_from_the_cache_and_ones_that_fail(monkeypatch):
     wp = pytest.importorskip("warp")
     wp.init()
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    (cache / "warp").symlink_to(Path(wp.config.kernel_cache_dir).parent)
-    assert 0 < first_step("cpu", cache, worlds=2) < 600
-    with pytest.raises(FirstStepError, match="no device 'cuda:99'"):
-        first_step("cuda:99", cache)
+    with pytest.raises(ValueError, match="the device cuda:99 cannot be used"):
+        first_steps(DEFAULT_TASK, "cuda:99", lambda: None, worlds=2)
 
 
-def test_a_size_that_fails_keeps_what_was_measured_and_is_drawn():
-    done = SizeSpeed(64, {TORCH: [0.2, 0.1, 0.4]}, {STEPPING: 0.5, SENSING: 0.3, REST: 0.2})
-    failed = SizeSpeed(128, {TORCH: [0.5]}, error="out of memory")
-    first, second = done.summary(), failed.summary()
-    assert first["rates"][TORCH]["steps_per_second"] == pytest.approx(64 / 0.2)
-    assert (first["rates"][TORCH]["lowest"], first["rates"][TORCH]["highest"]) == (160.0, 640.0)
-    assert second["error"] == "out of memory" and NUMPY not in second["rates"]
-    settings = {"image_size": 64, "contact_size": 64}
-    report = {"device": {"name": "GPU"}, "settings": settings, "sizes": [first, second]}
-    rates, shares = speed_figure(report).axes
-    assert list(rates.lines[0].get_ydata()) == pytest.approx([320.0, 256.0])
-    assert sum(bar.get_height() for bar in shares.patches) == pytest.approx(100.0)
-
-
-def test_time_is_bounded_and_means_are_of_the_steps_taken():
+def test_cases_take_turns_and_their_time_is_bounded():
     taken = []
-    clock = DeviceClock(torch.device("cpu"))
-    seconds = clock.seconds_of(taken.append, 20)
-    assert taken == [0, 1, 2, *range(20)] and seconds > 0
-    assert clock.memory_used() is None
+    cases = [Case(name, lambda name=name: taken.append(name), worlds=8) for name in "ab"]
+    advanced = []
+    time_cases(
+        cases, Clock("cpu"), steps=5, repetitions=2, advance=lambda: advanced.append(len(taken))
+    )
+    assert taken == (["a"] * 8 + ["b"] * 8) * 2 and advanced == [8, 16, 24, 32]
+    (row,) = cases[0].measurements()
+    assert row["steps_per_second"] > 0 and row["share"] == 1.0
+    assert Clock("cpu").memory_used() is None
+
+
+def test_what_was_measured_is_drawn():
+    case = Case(NUMPY, lambda: None, 64, seconds=[0.2, 0.1, 0.4])
+    parts = {PHYSICS: 0.5, SENSING: 0.3, RESETS: 0.0, REST: 0.2}
+    case.parts = [{part: share * s for part, share in parts.items()} for s in case.seconds]
+    report = {"device": {"name": "GPU"}, "settings": {"task": "T"}, "measurements": []}
+    report["measurements"] = case.measurements()
+    assert report["measurements"][0]["steps_per_second"] == pytest.approx(320.0)
+    rates, shares = speed_figure(report).axes
+    assert list(rates.lines[0].get_ydata()) == pytest.approx([320.0])
+    assert sum(bar.get_height() for bar in shares.patches) == pytest.approx(100.0)
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--worlds", "2", "4"], "for --engine warp"),
         (["--device", "cuda:0"], "--device is for --engine warp"),
-        (["--figure", "speed.png"], "--figure is for --engine warp"),
         (["--engine", "warp", "--threads", "2"], "--threads is for --engine cpu"),
-        (["--engine", "warp", "--actions", "expert"], "--actions is for --engine cpu"),
         (["--engine", "warp", "--worlds", "0", "4"], "at least 1"),
-        (["--engine", "warp", "--figure", "no/such/speed.png"], "no folder no/such"),
+        (["--figure", "no/such/speed.png"], f"no folder {Path('no/such')}"),
+        (["--encoders", "resnet18", "--worlds", "2", "4"], "takes one number of --worlds"),
         (["--engine", "warp", "--encoders", "resnet81"], "'resnet81' is not a bundled encoder"),
         (["--engine", "warp", "--device", "cuda:99", "--no-compile-time"], "cannot be used"),
     ],

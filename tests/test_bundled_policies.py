@@ -2,21 +2,22 @@
 
 import pytest
 
-from policies.deployable import bundled_policies, load_policy, policies_folder
+from policies.bundled import bundled, bundled_folder
+from policies.deployable import load_policy
 from policies.evaluation.evaluate import evaluate
 from policies.evaluation.players import load_player
 
 
-@pytest.mark.parametrize("name", bundled_policies())
+@pytest.mark.parametrize("name", bundled("policies"))
 def test_a_bundled_policy_is_small_and_for_the_encoder_that_is_here(name):
-    folder = policies_folder() / name
+    folder = bundled_folder("policies") / name
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 4 << 20
     assert (folder / "README.md").is_file()
     policy = load_policy(name)  # refuses another encoder than it was trained on
     assert policy.representation.encoder is not None
 
 
-@pytest.mark.parametrize("name", bundled_policies())
+@pytest.mark.parametrize("name", bundled("policies"))
 def test_a_bundled_policy_inserts_every_connector(name):
     records = evaluate(load_player(name), episodes=24, seed=7)
     assert sum(record.success for record in records) >= 22

@@ -8,12 +8,15 @@ import subprocess
 import sys
 import typing
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import vtenv
-from policies import cli, machine
+from policies import cli
 from policies.commands import ConnectorName
+from policies.worlds import DEFAULT_TASK, setting_names
+from vtenv import provenance
 from vtenv.atomic_write import atomic_write
 
 
@@ -35,13 +38,15 @@ def options_of(name):
 
 
 def _options(group):
-    nested = {
+    defaults = {p.name: p.default for p in inspect.signature(group).parameters.values()}
+    nested = {n: type(d) for n, d in defaults.items() if dataclasses.is_dataclass(d)} | {
         f.name: f.default_factory for f in getattr(group, "__dataclass_fields__", {}).values()
     }
     for parameter in inspect.signature(group).parameters.values():
-        if dataclasses.is_dataclass(inner := nested.get(parameter.name)):
+        inner = nested.get(parameter.name) or next(iter(get_args(parameter.annotation)), None)
+        if dataclasses.is_dataclass(inner):
             yield from _options(inner)
-        elif "Positional" not in str(parameter.annotation):
+        elif not re.search("Positional|Suppress", str(parameter.annotation)):
             yield "--" + parameter.name.removesuffix("_path").replace("_", "-")
 
 
@@ -81,7 +86,7 @@ def test_every_command_has_its_summary_and_its_help(name, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["demo", "--nonsense", "1"], ["dmeo"], ["demo", "--episodes", "many"]]
+    "arguments", [["evaluate", "--nonsense", "1"], ["dmeo"], ["demo", "--episodes", "many"]]
 )
 def test_what_it_cannot_parse_is_said_on_stderr(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
@@ -96,9 +101,9 @@ def test_what_it_cannot_parse_is_said_on_stderr(arguments, capsys):
     ("arguments", "expected"),
     [
         (["demo", "--clearance-mm", "9"], "0.1 to 2"),
-        (["demo", "--episodes", "0"], "at least 1"),
+        (["demo", "--episodes", "0"], "1 or more"),
         (["demo", "--filmed", "-1"], "0 or more"),
-        (["demo", "--connector"], "aux, pin, usb, stud"),
+        (["demo", "--connectors", "hdmi"], "aux, pin, usb, stud"),
         (["view", "--clearance-mm", "9"], "0.1 to 2"),
         (["benchmark", "--worlds", "0"], "at least 1"),
         (["benchmark", "--image-size", "4"], "8 to 512"),
@@ -111,6 +116,66 @@ def test_what_is_not_allowed_is_said_in_one_line(arguments, expected, capsys):
     assert captured.err.count("\n") == 1
     assert captured.err.startswith(f"vtinsert {arguments[0]}: ")
     assert expected in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train", "--representatoin", "state"], "did you mean --representation?"),
+        (["demo", "--clearence-mm", "1"], "did you mean --clearance-mm"),
+        (["train", "--task", "VTInsrt-v0", "--reward", "sparse"], "did you mean VTInsert-v0"),
+        (["train", "--representation", "resnet-poes"], "did you mean resnet-pose"),
+        (["evaluate", "resnet-dynamic"], "did you mean resnet-dynamics"),
+        (["train", "--connectors", "hdmi"], "unknown connector of VTInsert-v0 'hdmi'"),
+    ],
+)
+def test_a_name_that_is_unknown_is_told_the_nearest(arguments, expected, capsys):
+    assert cli.main(arguments) == 2
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["train", "--steps", "0"], ["evaluate", "x", "--filmed=-1"]])
+def test_a_configuration_that_is_not_allowed_is_refused_by_the_parser(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(arguments)
+    assert exit_.value.code == 2
+    assert "is not allowed" in capsys.readouterr().err
+
+
+def test_the_help_beside_a_task_lists_its_settings(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--task", DEFAULT_TASK, "--help"])
+    shown = capsys.readouterr().out
+    assert all(option in shown for option in setting_names(DEFAULT_TASK, options=True))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--help"],
+        ["evaluate", "--help"],
+        ["demo", "--help"],
+        ["view", "--help"],
+        ["benchmark", "--help"],
+        ["train", "--representation", "nope"],
+    ],
+)
+def test_help_and_refusals_load_nothing_heavy(arguments):
+    code = """
+import contextlib, sys
+from policies.cli import main
+with contextlib.suppress(SystemExit):
+    main(sys.argv[1:])
+loaded = {"torch", "mujoco", "gymnasium", "numba", "numpy", "cv2"} & sys.modules.keys()
+assert not loaded, loaded
+"""
+    result = run_python(code, *arguments)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_version_is_said(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("vtinsert")
 
 
 def test_view_says_that_it_needs_a_display(monkeypatch, capsys):
@@ -157,15 +222,17 @@ def test_the_page_of_commands_names_options_that_there_are():
     for name, section in sections.items():
         options = set().union(*options_of(name).values())
         mentioned = set(re.findall(r"(?:^\| |, )`(--[\w-]+)`", section, re.MULTILINE))
+        if "settings" in inspect.signature(cli.load_command(name)).parameters:
+            mentioned -= set(setting_names(DEFAULT_TASK, options=True))
         assert mentioned <= options
-        assert not mentioned or mentioned | {"--seed", "--clearance-mm"} >= options
+        assert not mentioned or mentioned | {"--seed", "--task"} >= options
 
 
 @pytest.mark.slow
 def test_doctor_names_versions_and_finds_that_the_environment_runs(capsys):
     assert cli.main(["doctor"]) == 0
     shown = capsys.readouterr().out
-    for name, version in machine.versions().items():
+    for name, version in provenance.versions().items():
         assert name in shown
         assert version in shown
     for name in (
@@ -181,14 +248,14 @@ def test_doctor_names_versions_and_finds_that_the_environment_runs(capsys):
 
 def test_doctor_says_which_extra_to_install(monkeypatch):
     doctor = importlib.import_module("policies.commands.doctor")
-    needed = machine.Requirement("no-such-distribution", "1.0", "warp")
-    monkeypatch.setattr(machine, "requirements", lambda: [needed])
+    needed = provenance.Requirement("no-such-distribution", "1.0", "warp")
+    monkeypatch.setattr(provenance, "requirements", lambda: [needed])
     (found,) = doctor._check_extras()
     assert (found.status, found.remedy) == ("missing", "uv sync --extra warp")
 
 
 def test_requirements_are_those_of_the_project():
-    by_name = {needed.name: needed for needed in machine.requirements()}
+    by_name = {needed.name: needed for needed in provenance.requirements()}
     assert by_name["mujoco"].satisfied
     assert by_name["mujoco"].extra == ""
     assert by_name["mujoco-warp"].extra == "warp"
@@ -196,7 +263,7 @@ def test_requirements_are_those_of_the_project():
 
 @pytest.mark.parametrize(("minimum", "satisfied"), [("", True), ("0.1", True), ("99.0.1", False)])
 def test_a_version_that_is_too_old_does_not_satisfy(minimum, satisfied):
-    assert machine.Requirement("mujoco", minimum, "").satisfied is satisfied
+    assert provenance.Requirement("mujoco", minimum, "").satisfied is satisfied
 
 
 def test_a_file_is_whole_or_not_there(tmp_path):

@@ -7,10 +7,13 @@ import itertools
 import json
 import math
 import pickle
+import re
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import gymnasium
 import mujoco
 import numpy as np
 import pytest
@@ -460,6 +463,51 @@ def test_more_primitives_than_at_the_limits_are_refused():
     with pytest.raises(ConnectorError, match=r"2 box primitives of role insert and room"):
         crowded = Custom((box(-0.001, 0.010, 0.004, 0.002), box(-0.001, 0.009, 0.004, 0.002)))
         scene.build_spec(SceneConfig(), make(profile=crowded), (CONNECTORS["usb"],))
+
+
+# The documentation ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def documented() -> dict[str, Connector]:
+    """The connectors that the documentation makes, by name."""
+    page = (Path(__file__).parents[1] / "docs" / "connectors.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {"__name__": __name__}
+    for block in blocks:
+        if "Connector(" in block:
+            exec(block, names)
+    made = [value for value in names.values() if isinstance(value, Connector)]
+    return {connector.name: connector for connector in made}
+
+
+def test_the_documented_connectors_share_a_world_with_the_others(documented):
+    assert set(documented) == {"barrel", "hdmi"}
+    in_play = (*CONNECTORS.values(), *documented.values())
+    models = scene.build_models(SceneConfig(), in_play, (0.1, 0.4, 2.0))
+    assert len(models) == 3 * len(in_play)
+    assert len({model.ngeom for model in models}) == 1
+    assert documented["hdmi"].sizes() == pytest.approx((0.0139, 0.00445, 0.018, 0.009))
+
+
+@pytest.mark.parametrize("name", ["barrel", "hdmi"])
+def test_the_expert_inserts_the_documented_connectors(documented, name):
+    envs = gymnasium.make_vec(
+        "VTInsert-v0",
+        num_envs=20,
+        vectorization_mode="vector_entry_point",
+        connectors=("usb", documented[name]),
+        modalities=("proprio",),
+    )
+    envs.reset(seed=0, options={"connector": name})
+    ended, succeeded = np.zeros(20, bool), np.zeros(20, bool)
+    while not ended.all():
+        action = envs.unwrapped.simulation.expert_action().astype(np.float32)
+        _, _, terminated, truncated, info = envs.step(action)
+        succeeded |= info["is_success"] & ~ended
+        ended |= terminated | truncated
+    envs.close()
+    assert succeeded.sum() >= 18
 
 
 # Primitives ----------------------------------------------------------------------------------

@@ -7,17 +7,16 @@ import torch
 from gymnasium.vector import VectorWrapper
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
-from stable_baselines3.common.buffers import RolloutBuffer
 
 from policies.features import calibrate, policy_kwargs
-from policies.learners.aggregate import Aggregate
-from policies.learners.dagger import STD_RANGE, Dagger, DaggerConfig, DistillationError, distil
-from policies.learners.returns import gae_returns
+from policies.learners.dagger import STD_RANGE, Dagger, DivergenceError
+from policies.learners.dagger_config import DaggerConfig
+from policies.learners.demonstrations import DemonstrationBuffer
 from policies.learners.student import Student
 from policies.representations import make_representation
 from policies.vec_env import VTInsertVecEnv
 
-EASY = {"connector": "usb", "clearance_mm": 0.8}
+EASY = {"connectors": ["usb"], "clearance_mm": 0.8}
 
 
 def worlds(number, representation="state", **settings):
@@ -41,6 +40,21 @@ def small(**settings):
     return DaggerConfig(
         **{"steps": 96, "batch_size": 32, "updates_per_round": 2, "learning_starts": 0} | settings
     )
+
+
+def distil(policy, envs, config, *, seed, on_round=None, should_stop=None, state=None):
+    """Rounds until the budget is used up, or somebody wants it to stop; where that leaves it."""
+    dagger = Dagger(policy, envs, config, seed=seed)
+    if state is not None:
+        dagger.load_state_dict(state)
+    while dagger.used < 1.0:
+        result = dagger.round()
+        if on_round is not None:
+            on_round(dagger, result)
+        if should_stop is not None and should_stop():
+            break
+    policy.set_training_mode(False)
+    return dagger.state_dict()
 
 
 def weights(policy):
@@ -129,7 +143,7 @@ def test_the_expert_acts_before_the_student_does():
         envs.told = []
         dagger = Dagger(policy, envs, small(steps=10**9, expert_part=part), seed=0)
         dagger.round()
-        _, expert = dagger._aggregate.rows(dagger._aggregate.latest(8))
+        _, expert = dagger._demonstrations.rows(dagger._demonstrations.latest(8))
         acted = np.stack([told[0] for told in envs.told])
         assert np.array_equal(acted, expert.numpy()) == by_expert
     envs.close()
@@ -175,7 +189,8 @@ def test_a_resumed_distillation_starts_other_episodes():
     dagger = Dagger(policy, envs, small(), seed=0)
     for rounds in (0, 0, 1):
         dagger.load_state_dict(dagger.state_dict() | {"rounds": rounds})
-        dagger._start()
+        dagger._chance = 0.0
+        next(dagger._start())
         began.append(envs.unwrapped.simulation.state.hand.copy())
     np.testing.assert_array_equal(began[0], began[1])
     assert not np.allclose(began[0], began[2])
@@ -243,81 +258,56 @@ def test_arrays_and_tensors_come_to_the_same_policy():
 
 
 @pytest.mark.parametrize("representation", ["state", "end-to-end"])
-def test_the_critic_goes_on_where_time_was_up(representation):
+def test_returns_go_on_where_time_was_up_and_end_where_an_episode_does(representation):
     envs = Recorded(worlds(3, representation, max_episode_steps=4))
     policy = student(envs, representation)
-    dagger = Dagger(policy, envs, small(rollout_steps=6, expert_part=0.0), seed=0)
-    dagger._start()
-    steps = [dagger._step(0.0) for _ in range(6)]
-    rollout = {name: torch.stack([row[name] for row, _ in steps]) for name in steps[0][0]}
-    following = dagger._following(rollout, [final for _, final in steps])
-    assert rollout["truncated"][3].all() and rollout["truncated"].sum() == 3
-    last = envs.told[3][4]["final_obs"]
+    config = small(rollout_steps=6, expert_part=0.0, gamma=0.9, gae_lambda=0.7)
+    dagger = Dagger(policy, envs, config, seed=0)
+    dagger._chance = 0.0
+    transitions, steps, rows = dagger._start(), [], []
+    for _ in range(6):
+        steps.append(next(transitions))
+        rows.append(dagger._step(steps[-1]))
+    taken = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    assert taken["truncated"][3].all() and taken["truncated"].sum() == 3
+
     learner = Student(policy)
+    last = envs.told[3][4]["final_obs"]
     stacked = (
         {key: np.stack([world[key] for world in last]) for key in last[0]}
         if isinstance(last[0], dict)
         else np.stack(list(last))
     )
-    torch.testing.assert_close(following[3], learner.act(learner.observed(stacked))[1])
-    torch.testing.assert_close(following[[0, 1, 2, 4]], rollout["value"][[1, 2, 3, 5]])
-    after = learner.act(learner.observed(dagger._observation))[1]
-    torch.testing.assert_close(following[5], after)
+    following = taken["value"].roll(-1, 0)
+    following[3] = learner.act(learner.observed(stacked))[1]
+    following[5] = learner.act(learner.observed(steps[-1].next_observation))[1]
+    later, expected = torch.zeros(3), torch.zeros(6, 3)
+    for t in reversed(range(6)):
+        surprise = taken["reward"][t] + 0.9 * following[t] - taken["value"][t]
+        later = surprise + 0.9 * 0.7 * later * ~taken["done"][t]
+        expected[t] = later + taken["value"][t]
+    torch.testing.assert_close(dagger._returns(taken, steps), expected)
     envs.close()
 
 
-def test_returns_are_those_of_stable_baselines():
-    rng = np.random.default_rng(0)
-    steps, number, gamma, gae_lambda = 12, 3, 0.9, 0.7
-    reward, value = rng.normal(size=(2, steps, number)).astype(np.float32)
-    last, final = rng.normal(size=number).astype(np.float32), rng.normal(size=(steps, number))
-    terminated, truncated = rng.random((2, steps, number)) < 0.2
-    truncated &= ~terminated
-    envs = worlds(number)
-    buffer = RolloutBuffer(
-        steps,
-        envs.single_observation_space,
-        envs.single_action_space,
-        gamma=gamma,
-        gae_lambda=gae_lambda,
-        n_envs=number,
-    )
-    started = np.ones(number)
-    for t in range(steps):
-        # Where time was up, its algorithms add what would follow to the reward.
-        given = reward[t] + gamma * final[t] * truncated[t]
-        zeros = np.zeros((number, envs.single_observation_space.shape[0]))
-        told = torch.from_numpy(value[t])
-        buffer.add(zeros, np.zeros((number, 5)), given, started, told, torch.zeros(number))
-        started = terminated[t] | truncated[t]
-    buffer.compute_returns_and_advantage(torch.from_numpy(last), started)
-
-    following = np.concatenate([value[1:], last[None]])
-    following[truncated] = final[truncated]
-    parts = (reward, value, following, terminated, truncated)
-    returns = gae_returns(*map(torch.from_numpy, parts), gamma=gamma, gae_lambda=gae_lambda)
-    np.testing.assert_allclose(returns.numpy(), buffer.returns, rtol=1e-4, atol=1e-5)
-    envs.close()
-
-
-def test_the_aggregate_keeps_the_latest_steps_in_the_types_they_come_in():
-    aggregate = Aggregate(3)
-    assert len(aggregate) == 0
+def test_the_buffer_keeps_the_latest_steps_in_the_types_they_come_in():
+    buffer = DemonstrationBuffer(3)
+    assert len(buffer) == 0
     contact = torch.zeros(2, 1, 4, dtype=torch.uint8)
     for step in range(5):
         contact += 1
         proprio = torch.full((2, 3), float(step))
-        aggregate.add({"contact": contact, "proprio": proprio}, torch.full((2, 5), float(step)))
-        assert len(aggregate) == 2 * min(step + 1, 3)
-    observation, expert = aggregate.rows(aggregate.latest(3).flatten())
+        buffer.add({"contact": contact, "proprio": proprio}, torch.full((2, 5), float(step)))
+        assert len(buffer) == 2 * min(step + 1, 3)
+    observation, expert = buffer.rows(buffer.latest(3).flatten())
     assert observation["contact"].dtype == torch.uint8 and observation["contact"].shape == (6, 1, 4)
     assert expert[:, 0].tolist() == [2, 2, 3, 3, 4, 4]
     assert observation["proprio"][:, 0].tolist() == expert[:, 0].tolist()
     assert observation["contact"][:, 0, 0].tolist() == [3, 3, 4, 4, 5, 5]
-    everything, _ = aggregate.rows(torch.arange(len(aggregate)))
+    everything, _ = buffer.rows(torch.arange(len(buffer)))
     assert sorted(set(everything["proprio"][:, 0].tolist())) == [2, 3, 4]
 
-    flat = Aggregate(2)
+    flat = DemonstrationBuffer(2)
     flat.add(torch.ones(4, 7), torch.zeros(4, 5))
     assert flat.rows(torch.tensor([3]))[0].shape == (1, 7)
 
@@ -362,6 +352,6 @@ def test_a_loss_that_is_no_number_says_so():
     policy = student(envs)
     with torch.no_grad():
         policy.value_net.weight.fill_(math.inf)
-    with pytest.raises(DistillationError, match=r"after 16 steps the loss is .*: lower the learn"):
+    with pytest.raises(DivergenceError, match=r"after 16 steps the loss is .*: lower the learn"):
         distil(policy, envs, small(), seed=0)
     envs.close()

@@ -1,6 +1,7 @@
 import hashlib
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import imageio.v3
@@ -33,7 +34,7 @@ def made(tmp_path_factory):
 
 
 def test_experience_is_written_and_summarised(tmp_path, capsys):
-    assert experience(tmp_path / "data", "--heldout", "0.3", "--connector", "pin") == 0
+    assert experience(tmp_path / "data", "--heldout", "0.3", "--connectors", "pin") == 0
     captured = capsys.readouterr()
     for word in ("train", "heldout", "episodes", "near", "jammed", "preview.png"):
         assert word in captured.out
@@ -41,11 +42,12 @@ def test_experience_is_written_and_summarised(tmp_path, capsys):
     dataset.verify()
     assert dataset.kind == "experience"
     assert dataset.made["commit"] and dataset.made["versions"]["mujoco"]
-    assert dataset.settings["connector"] == "pin"
+    assert dataset.settings["connectors"] == ["pin"]
     assert dataset.settings["mixture"]["biased"] > 0
     read = {name: s.read(np.arange(len(s))) for name, s in dataset.splits.items()}
     assert sum(len(rows["episode"]) for rows in read.values()) == 600
-    assert all((rows["connector"] == 1).all() for rows in read.values())
+    assert dataset.codes["connector"] == ("pin",)
+    assert all((rows["connector"] == 0).all() for rows in read.values())
     assert not set(read["train"]["episode"]) & set(read["heldout"]["episode"])
     for name, rows in read.items():
         transitions = dataset[name].transitions()
@@ -54,6 +56,22 @@ def test_experience_is_written_and_summarised(tmp_path, capsys):
         assert not rows["action"][last].any()
     assert imageio.v3.imread(tmp_path / "data" / "preview.png").shape[2] == 3
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("kind", ["paper", "experience"])
+def test_what_ends_a_program_ends_it_as_ctrl_c_does(kind, tmp_path):
+    size = ["--frames", "1000000"] if kind == "experience" else ["--grasps", "100000"]
+    arguments = ["dataset", kind, *SMALL, *size, "--output", str(tmp_path / "data")]
+    code = "import sys; from policies.cli import main; sys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments])
+    deadline = time.monotonic() + 120
+    while not (tmp_path / ".data.partial" / "progress.json").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.terminate()
+    assert process.wait(60) == 130
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_same_seed_makes_the_same_files(made, tmp_path):
@@ -140,6 +158,7 @@ def test_what_is_there_is_shown_and_checked(made, tmp_path, capsys):
     [
         (["experience", "--image-size", "4"], "8 to 512"),
         (["experience", "--clearance-mm", "9"], "0.1 to 2"),
+        (["experience", "--connectors", "hdmi"], "aux, pin"),
         (["experience", "--frames", "0"], "at least 1"),
         (["experience", "--worlds", "0"], "at least 1"),
         (["experience", "--threads", "0"], "at least 1"),

@@ -12,14 +12,16 @@ from policies.commands.demo import DEFAULT_POLICY
 from policies.deployable import save_policy
 from policies.evaluation.episodes import play
 from policies.evaluation.evaluate import evaluate
-from policies.evaluation.players import EXPERT, load_player
+from policies.evaluation.players import PLAYERS, load_player
 from policies.features import policy_kwargs
 from policies.films import film
 from policies.films.video import write_video
 from policies.representations import make_representation
+from policies.worlds import DEFAULT_TASK, make_task
 from vtenv.rendering.panel import PANEL_SIZE
-from vtenv.simulation import action_space
-from vtenv.vector_env import VTInsertVectorEnv
+from vtenv.tasks.insertion.env import VTInsertVectorEnv
+
+EXPERT = PLAYERS["expert"](DEFAULT_TASK)
 
 
 def frames(number, size=(16, 32)):
@@ -39,7 +41,7 @@ def read_video(path):
 def test_demo_prints_a_table_and_writes_a_video(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "off")
     output = tmp_path / "new" / "folder"
-    arguments = ["--policy", "expert", "--connector", "pin", "--episodes", "1"]
+    arguments = ["--policy", "expert", "--connectors", "pin", "--episodes", "1"]
     assert cli.main(["demo", *arguments, "--output", str(output)]) == 0
     captured = capsys.readouterr()
     assert "2.54 mm pin header" in captured.out
@@ -59,7 +61,7 @@ def test_demo_prints_a_table_and_writes_a_video(tmp_path, capsys, monkeypatch):
 
 def test_demo_without_a_film_writes_nothing(tmp_path, capsys):
     output = tmp_path / "output"
-    arguments = ["--connector", "usb", "--episodes", "2", "--filmed", "0"]
+    arguments = ["--connectors", "usb", "--episodes", "2", "--filmed", "0"]
     assert cli.main(["demo", *arguments, "--output", str(output)]) == 0
     assert "2 of 2" in capsys.readouterr().out
     assert not output.exists()
@@ -81,13 +83,13 @@ def test_a_learned_policy_can_be_shown(tmp_path, capsys, monkeypatch):
     representation = make_representation("proprio")
     policy = ActorCriticPolicy(
         representation.observation_space(),
-        action_space(),
+        make_task(DEFAULT_TASK, {}).action_space,
         lambda _: 1e-3,
         **policy_kwargs(representation),
     )
     save_policy(tmp_path / "policy", policy, representation, {})
     output = tmp_path / "output"
-    arguments = ["--policy", str(tmp_path / "policy"), "--connector", "stud", "--episodes", "1"]
+    arguments = ["--policy", str(tmp_path / "policy"), "--connectors", "stud", "--episodes", "1"]
     assert cli.main(["demo", *arguments, "--output", str(output)]) == 0
     assert "0 of 1" in capsys.readouterr().out
     assert len(read_video(output / "demo.mp4")) == film.num_frames(100)

@@ -12,18 +12,18 @@ from sb3_contrib import TQC, RecurrentPPO
 from stable_baselines3 import DDPG, PPO, SAC
 
 from policies.actor import PolicyError
+from policies.bundled import bundled, bundled_folder
 from policies.deployable import (
     CONFIG_FILE,
     ENCODER_FOLDER,
     WEIGHTS_FILE,
-    bundled_policies,
     load_policy,
-    policies_folder,
     save_policy,
 )
 from policies.features import Standardize, policy_kwargs
 from policies.representations import encoder_representation, make_representation
 from policies.vec_env import VTInsertVecEnv
+from policies.worlds import settings_to_json
 from representation import EncoderConfig, VisuotactileEncoder
 from vtenv.tasks.insertion.config import InitialStateRanges
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
@@ -87,7 +87,11 @@ def damaged(saved, tmp_path):
 @pytest.fixture
 def tiny(tmp_path):
     """Folder of a small encoder."""
-    config = EncoderConfig(backbone="test_resnet", image_size=32, contact_size=32, embedding_dim=8)
+    config = EncoderConfig(
+        backbone="test_resnet",
+        images={"depth": (1, 32, 32), "contact": (2, 32, 32)},
+        embedding_dim=8,
+    )
     folder = tmp_path / "tiny"
     VisuotactileEncoder(config).save_pretrained(folder)
     return folder
@@ -149,7 +153,7 @@ def test_a_folder_of_safetensors_and_json(saved):
     document = json.loads((saved.folder / CONFIG_FILE).read_text())
     assert document["representation"] == "state" and document["encoder_digest"] == ""
     loaded = load_policy(saved.folder)
-    assert loaded.settings == SETTINGS
+    assert loaded.settings == settings_to_json(SETTINGS)
     assert loaded.provenance == {"algorithm": "ppo", "steps": 64}
     envs = loaded.representation.make(2, num_threads=1, **loaded.settings)
     observation, _ = envs.reset(seed=0)
@@ -235,7 +239,7 @@ def test_observations_of_another_environment_are_refused(saved):
 
 
 def test_what_is_missing_is_named(damaged, tmp_path):
-    with pytest.raises(PolicyError, match=r"neither a bundled policy \(.*nor a folder"):
+    with pytest.raises(PolicyError, match="neither a bundled policy nor a folder"):
         load_policy(tmp_path / "nowhere")
     with pytest.raises(PolicyError, match=r"no policy\.json; it has policies in policy: name one"):
         load_policy(tmp_path)
@@ -250,6 +254,10 @@ def test_damaged_files_are_named(damaged):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(PolicyError, match="truncated or not a safetensors file"):
         load_policy(damaged)
+    diverged = weights | {"mean.bias": torch.full_like(weights["mean.bias"], torch.nan)}
+    save_file(diverged, path)
+    with pytest.raises(PolicyError, match=r"not finite, in mean\.bias: training diverged"):
+        load_policy(damaged)
     del weights["mean.bias"]
     save_file(weights, path)
     with pytest.raises(PolicyError, match=r"does not fit its policy\.json.*mean\.bias"):
@@ -262,8 +270,14 @@ def test_damaged_files_are_named(damaged):
         ({"format": "other"}, "not a policy of VTInsert"),
         ({"version": 2}, "has version 2, and this VTInsert reads version 1"),
         ({"actor": {}}, "does not describe a policy"),
-        ({"settings": {"initial_state": {"up": 1}}}, "does not describe a policy"),
-        ({"representation": "stat"}, "there is no representation 'stat'"),
+        (
+            {"settings": {"initial_state": {"up": 1}}},
+            "is of no world.*socket_yaw_deg",
+        ),
+        ({"task": "VTInsrt-v0"}, "did you mean VTInsert-v0"),
+        ({"settings": [1]}, "does not describe a policy"),
+        ({"actor": {"hidden": "wide"}}, "does not describe a policy"),
+        ({"representation": "stat"}, "unknown representation 'stat'; did you mean"),
     ],
 )
 def test_a_foreign_configuration_is_refused(damaged, changes, message):
@@ -301,8 +315,8 @@ def test_policies_that_cannot_be_exported(kind, extra, message, saved, tmp_path)
 
 
 def test_bundled_policies():
-    for name in bundled_policies():
+    for name in bundled("policies"):
         policy = load_policy(name)
         assert policy.representation.make
-        files = (policies_folder() / name).rglob("*")
+        files = (bundled_folder("policies") / name).rglob("*")
         assert sum(path.stat().st_size for path in files if path.is_file()) <= 4 << 20

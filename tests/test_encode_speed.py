@@ -7,7 +7,7 @@ from representation import EncoderConfig, VisuotactileEncoder
 from representation.benchmarks import encode_speed
 from representation.runtime import RUNTIMES
 
-TINY = EncoderConfig(backbone="test_resnet", image_size=32, contact_size=32)
+TINY = EncoderConfig(backbone="test_resnet", images={"depth": (1, 32, 32), "contact": (2, 32, 32)})
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_a_network_of_timm_is_built_for_both_sizes(monkeypatch):
     monkeypatch.setattr(encode_speed, "BACKBONE_SIZES", (32, 48))
     found = list(encode_speed.candidates(["test_vit"]))
     assert [name for name, _ in found] == ["test_vit", "test_vit"]
-    assert [encoder.config.image_size for _, encoder in found] == [32, 48]
+    assert [encoder.image_shapes["depth"][1] for _, encoder in found] == [32, 48]
 
 
 def test_an_unknown_name_says_what_there_is(capsys):

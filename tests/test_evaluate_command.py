@@ -15,8 +15,8 @@ from policies.evaluation.episodes import CAUSES
 from policies.features import policy_kwargs
 from policies.films import film
 from policies.representations import make_representation
+from policies.worlds import DEFAULT_TASK, make_task
 from vtenv.rendering.panel import PANEL_SIZE
-from vtenv.simulation import action_space
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 
 PAGE = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ def save(folder, name="state", **settings):
     torch.manual_seed(0)
     policy = ActorCriticPolicy(
         representation.observation_space(),
-        action_space(),
+        make_task(DEFAULT_TASK, {}).action_space,
         lambda _: 1e-3,
         **policy_kwargs(representation),
     )
@@ -97,10 +97,10 @@ def test_a_learned_policy_is_evaluated_as_it_was_trained_or_as_others_are(
     tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setenv("MUJOCO_GL", "off")
-    policy = save(tmp_path / "policy", connector="usb", clearance_mm=0.8)
+    policy = save(tmp_path / "policy", connectors=["usb"], clearance_mm=0.8)
     output = tmp_path / "output"
     conditions = ["--conditions", "training", "depth-noise-4"]
-    assert run(policy, *conditions, "--episodes", 2, "--connector", "usb", output=output) == 0
+    assert run(policy, *conditions, "--episodes", 2, "--connectors", "usb", output=output) == 0
     table = rows(output)
     assert {row["connector"] for row in table} == {"usb"}
     assert all(row["failure"] in CAUSES and row["success"] == "0" for row in table)
@@ -109,7 +109,10 @@ def test_a_learned_policy_is_evaluated_as_it_was_trained_or_as_others_are(
     assert summary["provenance"] == {"algorithm": "none"}
     settings = {name: told["settings"] for name, told in summary["conditions"].items()}
     # A policy that sees no depth has no noise of it.
-    assert settings == {"training": {"connector": "usb", "clearance_mm": 0.8}, "depth-noise-4": {}}
+    assert settings == {
+        "training": {"connectors": ["usb"], "clearance_mm": 0.8},
+        "depth-noise-4": {},
+    }
     assert len(frame_sizes(output / "episodes.mp4")) == film.num_frames(100)
     assert "depth-noise-4" in capsys.readouterr().out
 
@@ -140,13 +143,7 @@ def test_a_policy_for_another_encoder_is_refused(tmp_path, capsys):
     ("arguments", "expected"),
     [
         (["no/such/run"], "neither a bundled policy"),
-        (["expert", "--conditions", "dark"], "choose from default, training, clearance-0.2"),
-        (["expert", "--conditions", "default", "--suite", "full"], "exclude each other"),
-        (["expert", "--episodes", "0"], "at least 1"),
-        (["expert", "--num-envs", "0"], "at least 1"),
-        (["expert", "--filmed", "-1"], "at least 0"),
-        (["expert", "--connector"], "aux, pin, usb, stud"),
-        (["expert", "--device", "cuda:0", "--episodes", "4"], "engine='warp'"),
+        (["expert", "--connectors", "hdmi"], "aux, pin, usb, stud"),
     ],
 )
 def test_what_is_not_allowed_is_said_in_one_line(arguments, expected, tmp_path, capsys):
@@ -156,6 +153,43 @@ def test_what_is_not_allowed_is_said_in_one_line(arguments, expected, tmp_path, 
     assert message.startswith("vtinsert evaluate: ")
     assert expected in message
     assert not list(tmp_path.rglob("*.csv"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--conditions", "clearance-2"], "did you mean clearance-0.2"),
+        (["--conditions", "default", "--suite", "full"], "exclude each other"),
+        (["--episodes", "0"], "at least 1"),
+        (["--num-envs", "0"], "at least 1"),
+        (["--filmed", "-1"], "at least 0"),
+        (["--device", "cuda:0"], "engine='warp'"),
+    ],
+)
+def test_a_configuration_that_is_not_allowed_is_refused(arguments, expected, capsys):
+    with pytest.raises(SystemExit):
+        run("expert", *arguments)
+    assert expected in " ".join(capsys.readouterr().err.replace("│", "").split())
+
+
+def test_anybodys_function_and_chance_are_played(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\n"
+        "started = []\n"
+        "def forwards(observation):\n"
+        "    assert set(observation) == {'proprio'}\n"
+        "    return np.tile(np.float32([1, 0, 0, 0, 0]), (len(observation['proprio']), 1))\n"
+        "forwards.modalities = ('proprio',)\n"
+        "forwards.reset = started.append\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine:forwards", "random"):
+        assert run(name, "--episodes", 4, "--filmed", 0, output=tmp_path / "output") == 0
+        assert {row["policy"] for row in rows(tmp_path / "output")} == {name}
+    import mine
+
+    assert mine.started and mine.started[0].all()
+    assert run("mine:backwards", output=tmp_path / "output") == 2
 
 
 def test_a_file_in_the_way_is_left_as_it_was(tmp_path, capsys):

@@ -12,24 +12,23 @@ from policies.deployable import DeployablePolicy
 from policies.evaluation.conditions import CONDITIONS, SUITES, Condition, condition
 from policies.evaluation.episodes import CAUSES, EpisodeRecord, _out_of_time, episode_seeds, play
 from policies.evaluation.evaluate import evaluate
-from policies.evaluation.players import EXPERT, learned, load_player
+from policies.evaluation.players import PLAYERS, learned, load_player
 from policies.evaluation.summary import ALL, by_connector, overview, summarise, to_markdown
 from policies.evaluation.wilson import wilson
 from policies.features import policy_kwargs
 from policies.films.side_by_side import choose_pairs
 from policies.representations import make_representation
-from vtenv.simulation import action_space
-from vtenv.tasks.insertion.config import VTInsertConfig
+from policies.worlds import DEFAULT_TASK, make_task
+from vtenv.tasks.insertion.config import InsertionConfig
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
-from vtenv.tasks.insertion.env import VTInsertEnv
-from vtenv.tasks.insertion.expert import expert_action
-from vtenv.vector_env import VTInsertVectorEnv
+from vtenv.tasks.insertion.env import VTInsertEnv, VTInsertVectorEnv
 
 
 def idle(_, simulation, __):
     return np.zeros((simulation.num_worlds, 5), np.float32)
 
 
+EXPERT = PLAYERS["expert"](DEFAULT_TASK)
 IDLE = dataclasses.replace(EXPERT, name="idle", act=idle)
 
 
@@ -80,7 +79,7 @@ def test_what_no_sample_can_be_is_refused(arguments, message):
 
 
 def test_seeds_share_episodes_out_among_the_connectors_that_they_draw():
-    config = VTInsertConfig.from_settings(modalities=("proprio",))
+    config = make_task(DEFAULT_TASK, {"modalities": ("proprio",)})
     seeds = episode_seeds(config, 10, 50)
     assert seeds == sorted(set(seeds))
     assert seeds[0] >= 50
@@ -90,7 +89,7 @@ def test_seeds_share_episodes_out_among_the_connectors_that_they_draw():
     assert set(episode_seeds(config, 4, 50)) <= set(seeds)
     usb = [seed for seed, name in zip(seeds, drawn, strict=True) if name == "usb"]
     assert episode_seeds(config, 2, 50, ("usb",)) == usb
-    alone = VTInsertConfig.from_settings(modalities=("proprio",), connector="usb")
+    alone = make_task(DEFAULT_TASK, {"modalities": ("proprio",), "connectors": ["usb"]})
     assert episode_seeds(alone, 3, 50) == [50, 51, 52]
     with pytest.raises(ValueError, match="has usb, and none of aux"):
         episode_seeds(alone, 3, 50, ("aux",))
@@ -98,16 +97,15 @@ def test_seeds_share_episodes_out_among_the_connectors_that_they_draw():
 
 def test_episodes_are_those_of_the_single_environment():
     seeds = [7, 8, 9, 10, 11]
-    envs = VTInsertVectorEnv(2, connector="usb", modalities=("proprio",))
+    envs = VTInsertVectorEnv(2, connectors=("usb",), modalities=("proprio",))
     records = sorted(play(envs, EXPERT.act, seeds), key=lambda r: r.episode)
     assert [r.seed for r in records] == seeds
-    env = VTInsertEnv(connector="usb", modalities=("proprio",))
+    env = VTInsertEnv(connectors=("usb",), modalities=("proprio",))
     for played in records:
         _, info = env.reset(seed=played.seed)
         steps, peak, terminated = 0, info["contact_force"], False
         while not terminated:
-            simulation = env.simulation
-            action = expert_action(simulation.state, simulation.geometry)
+            action = env.simulation.expert_action()
             *_, terminated, _, info = env.step(action[0].astype(np.float32))
             steps += 1
             peak = max(peak, info["contact_force"])
@@ -134,7 +132,9 @@ def test_who_does_nothing_misses():
     ],
 )
 def test_where_the_tip_is_when_time_is_over_names_the_failure(depth_mm, lateral_mm, force, cause):
-    assert _out_of_time(depth_mm, lateral_mm, force) == cause
+    end = {"insertion_depth": depth_mm / 1e3, "lateral_error": lateral_mm / 1e3}
+    end |= {"contact_force": force, "is_success": False}
+    assert _out_of_time({name: [value] for name, value in end.items()}, 0) == cause
     assert cause in CAUSES
 
 
@@ -173,14 +173,14 @@ def test_a_policy_with_a_memory_starts_each_episode_without_one():
     torch.manual_seed(0)
     policy = RecurrentActorCriticPolicy(
         representation.observation_space(),
-        action_space(),
+        make_task(DEFAULT_TASK, {}).action_space,
         lambda _: 1e-3,
         lstm_hidden_size=8,
         **policy_kwargs(representation),
     )
     torch.nn.init.normal_(policy.action_net.weight)
     player = learned(DeployablePolicy(actor_of(policy), representation))
-    envs = player.worlds(condition("default"), 1)
+    envs = player.make(condition("default"), 1)
     together = list(play(envs, player.act, [1, 2]))
     (alone,) = play(envs, player.act, [2])
     assert dataclasses.replace(alone, episode=1) == together[1]
@@ -192,30 +192,30 @@ def test_a_condition_is_allowed_for_whoever_sees_little_or_much(one):
     for modalities in (("depth", "contact", "proprio"), ("state",)):
         sizes = trained if "depth" in modalities else {"clearance_mm": 0.6}
         player = dataclasses.replace(EXPERT, modalities=modalities, settings=sizes)
-        config = player.config(one)
-        assert config.scene.image_size == (48 if "depth" in modalities else 64)
+        config = player.played(one).config
+        assert config.image_size == ((48, 48) if "depth" in modalities else (64, 64))
         if one.settings is None:
-            assert config.scene.clearance_mm == 0.6
+            assert config.clearance_mm == 0.6
     assert one.name in (*SUITES["full"], "training")
 
 
 def test_conditions_beyond_training_are_beyond_the_default():
-    default = VTInsertConfig()
-    wide = EXPERT.config(CONDITIONS["in-hand-wide"]).initial_state
+    default = InsertionConfig()
+    wide = EXPERT.played(CONDITIONS["in-hand-wide"]).config.initial_state
     for name in ("in_hand_x_mm", "in_hand_z_mm", "in_hand_pitch_deg"):
         low, high = getattr(default.initial_state, name)
         assert getattr(wide, name) == (1.5 * low, 1.5 * high)
     seeing = dataclasses.replace(EXPERT, modalities=("depth",))
-    noises = [seeing.config(CONDITIONS[f"depth-noise-{n}"]).depth_noise.noise_mm for n in (2, 4)]
-    assert noises == [2.0, 4.0]
+    noises = [seeing.played(CONDITIONS[f"depth-noise-{n}"]).config for n in (2, 4)]
+    assert [config.depth_noise_mm for config in noises] == [2.0, 4.0]
     scales = [
-        EXPERT.config(CONDITIONS[f"connectors-{s}"]).scene.connector_scale for s in (0.9, 1.1)
+        EXPERT.played(CONDITIONS[f"connectors-{s}"]).config.connector_scale for s in (0.9, 1.1)
     ]
     assert scales == [0.9, 1.1]
 
 
 def test_what_is_not_allowed_is_said():
-    with pytest.raises(ValueError, match="unknown condition 'dark'; choose from default, training"):
+    with pytest.raises(ValueError, match="unknown condition 'dark'; "):
         evaluate(EXPERT, "dark")
     with pytest.raises(ValueError, match="episodes=0"):
         evaluate(EXPERT, episodes=0)
@@ -238,10 +238,10 @@ def test_a_summary_is_that_of_its_episodes():
     assert every.inserted == pytest.approx(0.9 * 5 / 8)
     assert list(every.failures.items()) == [("jammed", 2), ("missed", 1)]
     parts = by_connector(records)
-    assert list(parts) == [ALL, "pin", "usb"]
+    assert list(parts) == [ALL, "usb", "pin"]
     assert (parts["pin"].steps, parts["usb"].failures) == (None, {})
     assert parts["pin"].to_dict()["steps_to_success_median"] is None
-    assert overview({"default": parts})[1] == ["default", "62.5%", every.bounds, "0.0%", "100.0%"]
+    assert overview({"default": parts})[1] == ["default", "62.5%", every.bounds, "100.0%", "0.0%"]
     page = to_markdown("mine", {"default": parts})
     assert "| pin | 3 | 0.0% |" in page
     assert "jammed 2, missed 1" in page

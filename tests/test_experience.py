@@ -1,3 +1,4 @@
+import copy
 import itertools
 import math
 
@@ -5,18 +6,12 @@ import numpy as np
 import pytest
 
 from representation.objectives import pose
-from vtenv.collection import experience as module
-from vtenv.collection.experience import (
-    BEHAVIOURS,
-    BehaviourMixture,
-    Experience,
-    heldout_episodes,
-    record,
-)
+from vtenv.collection.experience import Experience, heldout_episodes, record
+from vtenv.tasks.insertion.behaviours import BEHAVIOURS, BehaviourMixture, Behaviours
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.measures import MAX_SOCKET_FORCE
 from vtenv.tasks.insertion.pose_labels import POSE_LABELS
 from vtenv.tasks.insertion.regions import jammed, near_contact
-from vtenv.tasks.insertion.task import MAX_SOCKET_FORCE
 
 SIZES = {"image_size": 16, "contact_size": 16}
 
@@ -51,6 +46,7 @@ def test_a_step_yields_a_row_of_every_world(stream):
         "insertion_depth_mm": (np.float32, ()),
         "lateral_mm": (np.float32, ()),
         "contact_force_n": (np.float32, ()),
+        "region": (np.int64, ()),
     }
     assert {name: (v.dtype, v.shape[1:]) for name, v in row.items()} == expected
     assert {len(values) for values in row.values()} == {32}
@@ -60,9 +56,12 @@ def test_a_step_yields_a_row_of_every_world(stream):
 
 def test_labels_are_the_simulations(stream):
     rows = stream.rows(4)
-    for row in itertools.islice(rows, 0, 60, 20):
-        simulation = stream._envs.simulation
-        state, geom = simulation.state, simulation.geometry
+    simulation = stream._envs.simulation
+    for _ in range(3):
+        for _ in range(20):
+            next(rows)
+        state, geom = copy.deepcopy((simulation.state, simulation.measures))
+        row = next(rows)  # of the state that the step before led to
         assert np.array_equal(row["connector"], state.connector)
         labels = dict(zip(POSE_LABELS, row["pose"].T, strict=True))
         expected = {
@@ -127,6 +126,13 @@ def test_about_half_is_near_contact_and_some_is_jammed(played):
     assert (near & (lateral < 0.5)).mean() > 0.02
     assert (near & (lateral > 2)).mean() > 0.1
     assert set(played["connector"]) == set(range(len(CONNECTOR_NAMES)))
+
+
+def test_the_region_is_the_last_that_a_state_is_in(stream, played):
+    assert stream.codes["region"] == ("elsewhere", "near", "jammed")
+    where = [played[name] for name in ("insertion_depth_mm", "lateral_mm")]
+    assert np.array_equal(played["region"] >= 1, near_contact(*where))
+    assert np.array_equal(played["region"] == 2, jammed(*where, played["contact_force_n"]))
 
 
 def test_near_contact_and_jammed():
@@ -207,7 +213,7 @@ def test_episodes_are_held_out_whole(fraction):
 def test_a_mixture_is_checked():
     assert BehaviourMixture().probabilities.sum() == pytest.approx(1)
     assert only("walk").probabilities.tolist() == [0, 0, 0, 0, 1]
-    with pytest.raises(ValueError, match="noisy=-1 is not allowed; it must be 0 or more"):
+    with pytest.raises(ValueError, match="noisy must be a number of 0 or more"):
         BehaviourMixture(noisy=-1)
     with pytest.raises(ValueError, match="at least one behaviour"):
         BehaviourMixture(0, 0, 0, 0, 0)
@@ -215,7 +221,7 @@ def test_a_mixture_is_checked():
 
 def test_behaviours_are_drawn_as_often_as_asked():
     mixture = BehaviourMixture(expert=1, biased=0, noisy=2, hover=0, walk=1)
-    behaviours = module.Behaviours(4000, mixture, np.random.default_rng(0))
+    behaviours = Behaviours(4000, mixture, np.random.default_rng(0))
     behaviours.start(np.ones(4000, bool))
     counts = np.bincount(behaviours.kind, minlength=len(BEHAVIOURS)) / 4000
     np.testing.assert_allclose(counts, [0.25, 0, 0.5, 0, 0.25], atol=0.03)

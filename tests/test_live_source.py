@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from representation.objectives.combine import OBJECTIVES
-from representation.pretraining.config import PretrainConfig, fit_to_split
-from representation.pretraining.live_source import COLUMNS, LiveConfig, LiveSource, live_source
+from representation.pretraining.config import PretrainConfig
+from representation.pretraining.fit import fit_to_split
+from representation.pretraining.live_config import LiveConfig
+from representation.pretraining.live_source import LiveSource, live_source
 from vtenv.collection.experience import Experience
 
 SIZES = {"image_size": 16, "contact_size": 16}
@@ -17,7 +19,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def make_source():
-    """Sources of two small worlds, whose rings hold 12 steps unless told otherwise."""
+    """Sources of two small worlds, whose buffers hold 12 steps unless told otherwise."""
     made = []
 
     def make(keys=("action", "episode"), *, steps=12, **options) -> LiveSource:
@@ -28,13 +30,6 @@ def make_source():
     yield make
     for source in made:
         source.close()
-
-
-def test_it_knows_what_experience_has():
-    experience = Experience(1, **SIZES)
-    row = next(experience.rows(0))
-    experience.close()
-    assert set(COLUMNS) == set(row)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -72,6 +67,12 @@ def drawn(source: LiveSource, epoch: int) -> list[torch.Tensor]:
     return [batch["action"] for batch in source.epoch(epoch)]
 
 
+def test_an_epoch_goes_on_from_any_batch(make_source):
+    source = make_source(reuse=None)
+    rest = [batch["action"] for batch in source.epoch(1, first=2)]
+    assert len(rest) == 2 and all(map(torch.equal, rest, drawn(source, 1)[2:]))
+
+
 def test_the_same_seed_gives_the_same_batches(make_source):
     first, again, other = (drawn(make_source(seed=seed), 0) for seed in (1, 1, 2))
     assert all(map(torch.equal, first, again))
@@ -91,7 +92,7 @@ def test_epochs_and_processes_draw_differently(make_source):
 def test_worlds_go_on_as_often_as_their_moments_are_drawn(make_source):
     source = make_source(reuse=2.0)
     source.fill()
-    assert source.rendered == 24 and source.ring.full and source.rate > 0
+    assert source.rendered == 24 and source.buffer.full and source.rate > 0
     list(source.epoch(0))
     # 4 batches of 8 are 32 draws, twice for each of 16 moments.
     assert source.rendered == 24 + 16
@@ -105,12 +106,12 @@ def test_worlds_go_on_as_often_as_their_moments_are_drawn(make_source):
 def test_its_rows_stand_in_for_a_split(make_source):
     source = make_source(("depth", "contact", "pose"))
     source.fill()
-    config = fit_to_split(PretrainConfig(objective="pose"), source.ring)
-    poses = source.ring.read(np.arange(len(source.ring)), ["pose"])["pose"]
+    config = fit_to_split(PretrainConfig(objective="pose"), source.buffer)
+    poses = source.buffer.read(np.arange(len(source.buffer)), ["pose"])["pose"]
     np.testing.assert_allclose(
         config.objective_options["pose"]["mean"], poses.mean(axis=0), rtol=1e-4, atol=1e-4
     )
-    assert (config.encoder.image_size, config.encoder.contact_size) == (16, 16)
+    assert config.encoder.images == {"depth": (1, 16, 16), "contact": (2, 16, 16)}
 
 
 def test_few_pairs_are_of_few_worlds_with_whole_episodes():
@@ -137,7 +138,7 @@ def test_what_cannot_be_rendered_is_said(change, expected):
 
 def test_what_cannot_be_drawn_is_said(make_source):
     with pytest.raises(ValueError, match="no gel, force; it has depth"):
-        make_source(("gel", "next_force"))
+        make_source(("gel", "next_force")).fill()
     with pytest.raises(ValueError, match="multiple of 3"):
         make_source(world_size=3)
 
@@ -152,8 +153,8 @@ def test_a_device_renders_for_itself():
     stream = source._experience.rows((0, 0))
     for row in itertools.islice(stream, 2):
         assert all(isinstance(value, torch.Tensor) for value in row.values())
-        source.ring.append(row)
-    batch = source.ring.gather(source.ring.places(followed=True), keys)
+        source.buffer.append(row)
+    batch = source.buffer.gather(source.buffer.places(followed=True), keys)
     assert {key: value.dtype for key, value in batch.items()} == {
         "depth": torch.float32,
         "contact": torch.uint8,

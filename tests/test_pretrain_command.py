@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import errno
 import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,7 +92,7 @@ def test_a_preset_trains_and_its_run_can_be_taken_up(grasps, tmp_path, capsys):
     assert document["hardware"]["cores"] >= 1
     assert (config["epochs"], config["seed"], config["learning_rate"]) == (2, 3, 0.01)
     assert config["weight_decay"] == 0  # not what was left out
-    assert (config["encoder"]["image_size"], config["encoder"]["num_fingers"]) == (32, 1)
+    assert config["encoder"]["images"] == {"depth": [1, 32, 32], "contact": [1, 32, 32]}
     assert config["pretrained"] is False
     assert (output / "encoder" / "README.md").is_file()
 
@@ -141,19 +147,57 @@ def test_what_is_rendered_is_trained_on(experience, tmp_path, capsys):
     assert "leave out --data" in capsys.readouterr().err
 
 
-def test_an_interrupted_run_says_how_to_go_on(grasps, tmp_path, monkeypatch, capsys):
-    from representation.pretraining import training
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(training._Training, "_look", interrupt)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_goes_on(number, grasps, tmp_path):
+    """In a process of its own; killed before its first checkpoint, it begins again."""
     output = tmp_path / "a run"
-    arguments = ["--data", grasps, "--objective", "classification", "--output", str(output), *SMALL]
-    assert cli.main(["pretrain", *arguments]) == 130
-    assert f"vtinsert pretrain --resume --output '{output}'" in capsys.readouterr().err
-    monkeypatch.undo()
+    arguments = ["pretrain", "--data", grasps, "--objective", "classification", *SMALL]
+    arguments += ["--epochs", "1000000", "--output", str(output)]
+    code = "import sys; from policies.cli import main; sys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 600
+    begun = "config.json" if number == signal.SIGKILL else "metrics.csv"
+    while not (output / begun).exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=600)
+    if number == signal.SIGTERM:
+        assert process.returncode == 130
+        assert f"Go on with: vtinsert pretrain --resume --output '{output}'" in error
+    document = json.loads((output / "config.json").read_text())
+    document["config"] |= {"epochs": None, "max_steps": 1}
+    (output / "config.json").write_text(json.dumps(document))
     assert cli.main(["pretrain", "--resume", "--output", str(output)]) == 0
+    assert (output / "result.json").is_file()
+
+
+def test_a_full_disk_is_named_and_the_run_goes_on(grasps, tmp_path, monkeypatch, capsys):
+    output = tmp_path / "run"
+    arguments = ["--data", grasps, "--objective", "classification", "--output", str(output), *SMALL]
+    write_bytes = Path.write_bytes
+
+    def full(path, data):
+        if path.name == "state.safetensors":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write_bytes(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        assert cli.main(["pretrain", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert "No space left on device" in error and "--resume" in error
+    assert cli.main(["pretrain", "--resume", "--output", str(output)]) == 0
+
+
+def test_help_shows_the_presets_own_defaults(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["pretrain", "--preset", "control-vit-moco", "--help"])
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "(default: moco)" in shown and "(default: 512)" in shown
+    assert "{None}" not in shown and "default: None" not in shown
 
 
 def test_another_data_set_does_not_go_on_with_a_run(grasps, experience, tmp_path, capsys):
@@ -189,7 +233,7 @@ def test_another_data_set_does_not_go_on_with_a_run(grasps, experience, tmp_path
             "64",
         ),
         (["--data", "GRASPS"], "--preset or --objective"),
-        (["--data", "GRASPS", "--preset", "control-resnet-mocko"], "control-resnet-moco"),
+        (["--data", "GRASPS", "--preset", "control-resnet-mocko"], "control-resnet-moco, "),
         (["--data", "GRASPS", "--preset", "control-resnet-dynamics"], "no action"),
         (["--data", "GRASPS", "--preset", "control-vit-pose"], "have 3 numbers"),
         (["--data", "GRASPS", "--objective", "nonsense"], "soft_contrastive"),

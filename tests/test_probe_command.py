@@ -16,7 +16,11 @@ from representation.probes.audit import untrained
 from representation.probes.report import AuditReport
 
 SIZE = 16
-CONFIG = EncoderConfig(backbone="test_vit", image_size=SIZE, contact_size=SIZE, embedding_dim=8)
+CONFIG = EncoderConfig(
+    backbone="test_vit",
+    images={"depth": (1, SIZE, SIZE), "contact": (2, SIZE, SIZE)},
+    embedding_dim=8,
+)
 FILES = {"report.json", "report.md", "audit.png", "confusion.png", "tsne.png"}
 
 
@@ -50,13 +54,13 @@ def data(tmp_path_factory) -> Path:
 def save_run(folder: Path) -> None:
     """The folder that training leaves, as far as probing reads it."""
     from representation.pretraining.config import PretrainConfig
-    from representation.pretraining.run_folder import Provenance, RunFolder
+    from representation.pretraining.run_folder import PretrainFolder, TrainingData
 
     encoder = untrained(CONFIG, 0)
     config = PretrainConfig(encoder=CONFIG, objective="infonce")
-    run = RunFolder(folder)
-    run.write_config(config, Provenance(), {})
-    run.write_weights(encoder, build_objective("infonce", encoder), config, Provenance(), {})
+    run = PretrainFolder(folder)
+    run.begin(config, TrainingData(), {}, {})
+    run.write_weights(encoder, build_objective("infonce", encoder), {})
 
 
 def test_an_untrained_encoder_is_probed(data, tmp_path, capsys) -> None:

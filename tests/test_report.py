@@ -2,28 +2,28 @@ from __future__ import annotations
 
 import csv
 from html.parser import HTMLParser
-from itertools import pairwise
+from itertools import pairwise, permutations
 from pathlib import Path
 
 import imageio.v3
 import numpy as np
 import pytest
-from made_up_study import tables, write_study
+from made_up_study import CONNECTORS, tables, write_study
 from scipy.stats import trim_mean
 
 from policies import cli
 from policies.ablation.folder import Ablation
 from policies.ablation.grid import AblationConfig, AblationError, Cell
 from policies.evaluation.statistics import interquartile_interval
+from policies.report import measurements as m
 from policies.report import palette, videos
-from policies.report.document import Document, compose
+from policies.report.compose import Report, compose
 from policies.report.markdown import markdown
-from policies.report.numbers import duration, percent, spoken_list, steps
+from policies.report.measurements import Section, sections
+from policies.report.numbers import commit, duration, percent, spoken_list, steps
 from policies.report.overview import overview
 from policies.report.page import page
 from policies.report.study import read_study
-from policies.report.summary import Section, sections
-from vtenv import CONNECTOR_NAMES
 
 NAMES = ("state", "resnet-pose", "resnet-pose:touch", "random")
 GRID = AblationConfig(NAMES, algorithms=("dagger", "ppo"), starts=("scratch", "warm"), seeds=3)
@@ -37,7 +37,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Ablation:
 
 
 @pytest.fixture(scope="module")
-def content(study: Ablation) -> Document:
+def content(study: Ablation) -> Report:
     return compose(study.path)
 
 
@@ -67,7 +67,7 @@ def rates(ablation: Ablation, representation: str, algorithm: str, start: str) -
                         if (row["seed"], row["connector"]) == (seed, connector)
                     ]
                 )
-                for connector in CONNECTOR_NAMES
+                for connector in CONNECTORS
             ]
             for seed in seeds
         ]
@@ -119,14 +119,16 @@ def expected_reached(ablation: Ablation, name: str, algorithm: str, start: str) 
 
 def test_failures_and_success_make_a_whole(content) -> None:
     for section in content.sections:
-        for row in section.rows:
-            assert sum(row.failures.values()) == pytest.approx(1 - row.mean)
-            assert row.episodes == 40 * len(row.runs)
+        for name, runs in section.runs.items():
+            failed = sum(section.value(name, m.FAILED, cause) or 0 for cause in section.causes)
+            assert failed == pytest.approx(1 - section.value(name, m.MEAN))
+            assert section.value(name, m.EPISODES) == 40 * len(runs)
 
 
 def test_one_of_two_is_better_or_they_tie(study, content) -> None:
     section = content.sections[0]
-    for (one, other), chance in section.improvement.items():
+    for one, other in permutations(section.runs, 2):
+        chance = section.estimate(one, m.BETTER, other)
         pairs = [
             np.mean((a > b) + 0.5 * (a == b))
             for a in rates(study, one, "dagger", "scratch")
@@ -134,17 +136,17 @@ def test_one_of_two_is_better_or_they_tie(study, content) -> None:
         ]
         assert chance.value == pytest.approx(np.mean(pairs))
         assert chance.low <= chance.value <= chance.high
-        back = section.improvement[other, one]
+        back = section.estimate(other, m.BETTER, one)
         assert chance.value + back.value == pytest.approx(1.0)
         assert chance.low + back.high == pytest.approx(1.0)
 
 
 def test_a_curve_ends_where_the_last_evaluations_do(content) -> None:
-    row = content.sections[0].rows[0]
-    assert row.curve is not None
-    last = np.array([run.success_by_connector[-1] for run in row.runs])
-    assert row.curve.estimate[-1] == pytest.approx(trim_mean(last, 0.25, axis=None))
-    assert row.curve.x[-1] == 400_000
+    section = content.sections[0]
+    curve = section.band("state", m.LEARNING)
+    last = np.array([run.success_by_connector[-1] for run in section.runs["state"]])
+    assert curve.estimate[-1] == pytest.approx(trim_mean(last, 0.25, axis=None))
+    assert curve.x[-1] == 400_000
 
 
 def test_cells_without_a_policy_are_listed(content) -> None:
@@ -161,7 +163,7 @@ def test_a_run_that_lacks_a_connector_is_left_out(tmp_path) -> None:
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(line for line in lines if ",usb," not in line))
     section = first_section(ablation)
-    assert [len(row.runs) for row in section.rows] == [1, 2]
+    assert [len(runs) for runs in section.runs.values()] == [1, 2]
     assert section.notes == ("state, dagger, seed 1 has no final episodes of usb and is left out.",)
 
 
@@ -169,8 +171,10 @@ def test_runs_that_were_never_evaluated_have_no_curve(small) -> None:
     folder = small.folder(GRID.cells[1])
     for name in ("evaluations.csv", "result.json", "config.json"):
         (folder / name).unlink()
-    row = first_section(small).rows[0]
-    assert row.curve is row.reached is row.seconds is row.embedding is None
+    section = first_section(small)
+    assert section.band("resnet-pose", m.LEARNING) is None
+    for quantity in (m.STEPS, m.SECONDS, m.EMBEDDING):
+        assert section.estimate("resnet-pose", quantity) is None
     assert "there are no curves" in page(compose(small.path))
 
 
@@ -252,7 +256,8 @@ def test_a_small_video_is_in_the_page_and_a_large_one_beside_it(study, tmp_path)
     sources = Outline(page(content)).addresses
     assert sum(source.startswith("data:video/mp4;base64,") for source in sources) == 1
     linked = [ablation.path / source for source in sources if source.endswith(".mp4")]
-    assert len(linked) == 1 + 6 and all(path.is_file() for path in linked)
+    assert len(linked) == 1 and all(path.is_file() for path in linked)
+    assert page(content).count("videos/best.mp4</code>") == 6  # named, and not linked to
 
 
 def luminance(color: str) -> float:
@@ -272,9 +277,9 @@ def test_colours_stand_out_from_the_page(dark, background) -> None:
 
 def test_no_two_representations_look_the_same() -> None:
     names = ["state", *(f"encoder-{i}" for i in range(20))]
-    found = palette.looks(names).values()
+    found = palette.styles(names).values()
     for mark in ("dash", "symbol", "pattern"):  # of lines, points and bars
-        assert len({(look.color, getattr(look, mark)) for look in found}) == len(names)
+        assert len({(style.color, getattr(style, mark)) for style in found}) == len(names)
 
 
 @pytest.mark.parametrize(
@@ -290,6 +295,34 @@ def test_times_and_lists_in_words() -> None:
     assert [percent(p) for p in (0.0, 0.0312, 1.0)] == ["0%", "3.1%", "100%"]
 
 
+def test_a_commit_that_was_changed_is_marked(small) -> None:
+    assert commit("0123456789ab") == "0123456789ab"
+    path = small.folder(small.read_config().cells[0]) / "config.json"
+    path.write_text('{"commit": "89abcdef0123-dirty"}')
+    content = compose(small.path)
+    for text in (page(content), markdown(content)):
+        assert "0123456789ab; 89abcdef0123 with uncommitted changes" in text
+
+
+@pytest.mark.parametrize(
+    ("folder", "title"), [("ablation", "Ablation"), ("made-up", "Ablation made-up")]
+)
+def test_a_title_says_ablation_once(tmp_path, folder, title) -> None:
+    ablation = write_study(tmp_path / folder, AblationConfig(("state",), seeds=1))
+    assert f"<h1>{title}</h1>" in page(compose(ablation.path))
+
+
+def test_connectors_and_causes_are_those_of_the_episodes(small) -> None:
+    folder = small.folder(small.read_config().cells[0])
+    rows = ["connector,success,failure", "hdmi,1,", "hdmi,0,bent", "rj45,1,"]
+    (folder / "episodes.csv").write_text("\n".join(rows) + "\n")
+    section = first_section(small)
+    assert section.connectors == ("hdmi", "rj45")
+    assert section.causes == ("bent",)
+    assert section.value("resnet-pose", m.SUCCESS, "hdmi") == 0.5
+    assert "bent" in page(compose(small.path))
+
+
 def test_the_command_writes_a_page_and_tables(study, capsys) -> None:
     assert cli.main(["report", str(study.path)]) == 0
     shown = capsys.readouterr().out
@@ -303,12 +336,13 @@ def test_the_command_writes_a_page_and_tables(study, capsys) -> None:
 def test_the_picture_shows_every_run_and_what_they_come_to(study) -> None:
     content = compose(study.path)
     figure = overview(content.sections, list(content.study.representations))
-    shown = [section for section in content.sections if section.rows]
+    shown = [section for section in content.sections if section.runs]
     for axes, section in zip(figure.axes, shown, strict=True):
         assert axes.get_title() == section.method.title
-        runs = sorted(run.rate for row in section.rows for run in row.runs)
+        runs = sorted(run.rate for alike in section.runs.values() for run in alike)
         assert sorted(axes.lines[0].get_xdata()) == runs
-        values = [row.success.value for row in section.rows if not row.single]
+        sure = [name for name in section.runs if name not in section.unsure]
+        values = [section.value(name, m.SUCCESS) for name in sure]
         assert list(axes.containers[0].lines[0].get_xdata()) == values
 
 

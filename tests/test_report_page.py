@@ -13,7 +13,7 @@ from made_up_study import probe_report, write_study
 
 from policies.ablation.grid import AblationConfig
 from policies.report import palette
-from policies.report.document import compose
+from policies.report.compose import compose
 from policies.report.page import page
 
 STROKE = "getComputedStyle(document.querySelectorAll('.scatterlayer .js-line')[1]).stroke"

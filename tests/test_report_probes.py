@@ -14,16 +14,16 @@ from policies.ablation.folder import Ablation
 from policies.ablation.grid import AblationConfig
 from policies.deployable import save_policy
 from policies.features import policy_kwargs
+from policies.report.compose import compose
 from policies.report.costs import POLICY, encoding_costs, mega_operations
-from policies.report.document import compose
 from policies.report.markdown import markdown
 from policies.report.page import page
 from policies.report.probes import Probed, ProbeFileError, probes
 from policies.report.study import read_study
 from policies.representations import make_representation
-from representation.encoder import VisuotactileEncoder
 from representation.model_card import write_card
 from representation.probes.gate import ERROR_BOUNDS
+from representation.timm_encoder import VisuotactileEncoder
 
 NAMES = ("state", "resnet-pose", "resnet-pose:touch", "random")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from scipy.stats import trim_mean
 
 from policies.ablation.folder import Ablation
 from policies.ablation.grid import AblationConfig
-from policies.report import elements, figures
-from policies.report.document import Document, about, compose
+from policies.report import figures
+from policies.report import measurements as m
+from policies.report.compose import Report, about, compose
 from policies.report.markdown import markdown
 from policies.report.page import page
 from policies.report.probe_figures import probe_scatters
@@ -48,7 +50,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Ablation:
 
 
 @pytest.fixture(scope="module")
-def content(study: Ablation) -> Document:
+def content(study: Ablation) -> Report:
     return compose(study.path)
 
 
@@ -80,30 +82,31 @@ def test_many_with_as_many_seeds_are_not_listed(tmp_path) -> None:
 
 def test_each_is_summed_up_over_its_own_runs(content) -> None:
     section = content.sections[0]
-    assert {row.representation: len(row.runs) for row in section.rows} == {
+    assert {name: len(runs) for name, runs in section.runs.items()} == {
         name: count for name, count in SEEDS.items() if count
     }
     scores = {}
-    for row in section.rows:
-        scores[row.representation] = rates = np.array(
-            [[run.episodes[name].rate for name in section.connectors] for run in row.runs]
-        )
+    for name, runs in section.runs.items():
+        found = [[run.episodes[each] for each in section.connectors] for run in runs]
+        scores[name] = rates = np.array([[e.successes / e.count for e in run] for run in found])
         # As many scores are left out of one run as of three: a quarter at either end.
-        assert row.success.value == pytest.approx(trim_mean(rates, 0.25, axis=None))
-        assert row.mean == pytest.approx(rates.mean())
-        assert row.episodes == 40 * len(rates)
-        assert (row.success.low == row.success.high) >= row.single
-        assert row.success.low <= row.success.value <= row.success.high
-    for (one, other), chance in section.improvement.items():
+        success = section.estimate(name, m.SUCCESS)
+        assert success.value == pytest.approx(trim_mean(rates, 0.25, axis=None))
+        assert section.value(name, m.MEAN) == pytest.approx(rates.mean())
+        assert section.value(name, m.EPISODES) == 40 * len(rates)
+        assert (success.low == success.high) >= (name in section.unsure)
+        assert success.low <= success.value <= success.high
+    for one, other in permutations(section.runs, 2):
+        chance = section.estimate(one, m.BETTER, other)
         pairs = [np.mean((a > b) + 0.5 * (a == b)) for a in scores[one] for b in scores[other]]
         assert chance.value == pytest.approx(np.mean(pairs))
-    two = section.rows[1]
+    two = section.estimate("resnet-pose", m.SUCCESS)
     each = trim_mean(scores["resnet-pose"], 0.25, axis=1)
-    assert two.success.low <= min(each) + 0.02 and max(each) - 0.02 <= two.success.high
+    assert two.low <= min(each) + 0.02 and max(each) - 0.02 <= two.high
 
 
 def test_one_run_looks_less_sure_than_three(content) -> None:
-    section, looks = content.sections[0], content.looks
+    section, styles = content.sections[0], content.styles
     table = tables(markdown(content))[TITLE, "seeds"]
     assert {name: cells[-1] for name, cells in table.items()} == {
         "state": "3",
@@ -113,21 +116,21 @@ def test_one_run_looks_less_sure_than_three(content) -> None:
     }
     for name, cells in table.items():
         assert cells[0].endswith(" (1 seed)") == (name in section.unsure)
-    assert section.unsure == ("mine", "random")
+    assert section.unsure == ["mine", "random"]
 
-    curves = figures.curves(section, looks)
+    curves = figures.curves(section, styles)
     assert curves is not None
-    for drawing in (curves, figures.profiles(section, looks)):
+    for drawing in (curves, figures.profiles(section, styles)):
         bands = [trace.meta for trace in drawing.figure.data if trace.fill]
         lines = {trace.meta: trace.line.width for trace in drawing.figure.data if not trace.fill}
         assert bands == ["state", "resnet-pose"]
         thin = {name for name, width in lines.items() if width < lines["state"]}
         assert thin == set(section.unsure) & lines.keys()
         assert "one run" in drawing.caption
-    for bar in figures.connector_bars(section, looks).figure.data:
+    for bar in figures.connector_bars(section, styles).figure.data:
         single = bar.meta in section.unsure
         assert (bar.marker.opacity < 1) == single == (bar.error_y.array is None)
-    (points,) = probe_scatters(section, content.probes, looks)[0].figure.data[:1]
+    (points,) = probe_scatters(section, content.probes, styles)[0].figure.data[:1]
     assert points.meta == "resnet-pose" and "open" not in points.marker.symbol
 
 
@@ -139,16 +142,16 @@ def test_comparisons_with_one_run_are_faint(content) -> None:
             if first.text != other:
                 unsure = {first.text, other} & {"mine", "random"}
                 assert (entry.estimate is None) == bool(unsure)
-    html = elements.chances(table, content.looks)
-    assert html.count(" unsure") == 10
+    assert page(content).count(' unsure"') == 10
 
 
 def test_what_is_missing_leaves_no_holes(content) -> None:
     html = page(content)
     assert "No probe is known of mine." in html
     assert "Not filmed: state, mine and random." in html
-    (random,) = [row for row in content.sections[0].rows if row.representation == "random"]
-    assert random.curve is random.seconds is random.reached is None
+    section = content.sections[0]
+    assert section.band("random", m.LEARNING) is None
+    assert section.estimate("random", m.SECONDS) is section.estimate("random", m.STEPS) is None
     assert any(note.startswith("What it costs to encode with") for note in content.notes)
 
 

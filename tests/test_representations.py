@@ -18,10 +18,14 @@ from policies.representations import (
     make_representation,
 )
 from representation import EncoderConfig, VisuotactileEncoder
-from vtenv.tasks.insertion.config import VTInsertConfig
-from vtenv.vector_env import VTInsertVectorEnv
+from representation.encoder_config import ImageRange
+from vtenv.tasks.insertion.env import VTInsertVectorEnv
 
-TINY = {"backbone": "test_resnet", "image_size": 32, "contact_size": 32, "embedding_dim": 8}
+TINY = {
+    "backbone": "test_resnet",
+    "images": {"depth": (1, 32, 32), "contact": (2, 32, 32)},
+    "embedding_dim": 8,
+}
 
 
 def make_encoder(**changes) -> VisuotactileEncoder:
@@ -58,7 +62,8 @@ def test_a_flat_observation(tiny, name, modalities, width, embedding):
     assert isinstance(space, spaces.Box) and space.shape == (width,)
     assert space == representation.observation_space()
     assert isinstance(envs.unwrapped, VTInsertVectorEnv)
-    assert envs.unwrapped.config.modalities == modalities
+    observed = envs.unwrapped.simulation.task.config.modalities
+    assert tuple(modality.key for modality in observed) == modalities
     observation, _ = envs.reset(seed=0)
     assert observation in envs.observation_space
     for _ in range(2):
@@ -84,11 +89,10 @@ def test_images_for_a_policy_with_convolutions():
 
 def test_a_part_of_an_encoder_is_that_part_of_its_embedding(tiny):
     both, vision, touch = (make_representation(tiny + part) for part in ("", ":vision", ":touch"))
-    config = VTInsertConfig.from_settings(image_size=32, contact_size=32)
     envs = VTInsertVectorEnv(3, num_threads=1, image_size=32, contact_size=32)
     raw, _ = envs.reset(seed=0)
     envs.close()
-    assert set(raw) == set(config.modalities)
+    assert set(raw) == {"depth", "contact", "proprio"}
     found = [representation.perceive(raw) for representation in (both, vision, touch)]
     np.testing.assert_allclose(found[1][:, :8], found[0][:, :8], atol=1e-6)
     np.testing.assert_allclose(found[2][:, :8], found[0][:, 8:16], atol=1e-6)
@@ -115,7 +119,7 @@ def test_raw_observations_are_perceived_as_in_the_environment(tiny, name):
 
 @pytest.mark.parametrize("name", ["stat", "", "resnet-pose:smell", ":vision"])
 def test_an_unknown_name_is_answered_with_those_there_are(name):
-    with pytest.raises(ValueError, match=r"no representation.*state, proprio.*resnet-pose.*:touch"):
+    with pytest.raises(ValueError, match=r"unknown representation.*(proprio|resnet-pose).*:touch"):
         make_representation(name)
 
 
@@ -129,8 +133,8 @@ def test_a_part_that_an_encoder_does_not_have(tmp_path):
     attentive.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"no tower for vision alone.*cross_attention.*concat"):
         make_representation(f"{tmp_path}:vision")
-    with pytest.raises(ValueError, match="modality must be 'touch'"):
-        make_encoder(modalities=("touch",)).tower("vision")
+    with pytest.raises(ValueError, match="sense must be 'contact' or 'touch'"):
+        make_encoder(images={"contact": (2, 32, 32)}).tower("vision")
 
 
 def test_a_tower_is_a_copy():
@@ -141,7 +145,7 @@ def test_a_tower_is_a_copy():
         for value in tower.parameters():
             value.zero_()
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
-    assert encoder.config.modalities == ("vision", "touch") and encoder.embedding_size == 16
+    assert encoder.keys == ("depth", "contact") and encoder.embedding_size == 16
 
 
 def test_settings_that_do_not_fit_are_refused_before_anything_is_simulated(tiny):
@@ -161,12 +165,17 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_simulated(tiny)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_fingers": 1}, "contact has 2 channels, but the encoder takes 1"),
+        (
+            {"images": {"depth": (1, 32, 32), "contact": (1, 32, 32)}},
+            "contact has 2 channels, but the encoder takes 1",
+        ),
         ({"image_size": 640}, "image_size=640 is not allowed"),
     ],
 )
 def test_an_encoder_that_does_not_fit_the_environment(changes, message):
-    with pytest.raises(ValueError, match=re.escape("'mine' does not fit VTInsert-v0: ")) as error:
+    with pytest.raises(
+        ValueError, match=re.escape("'mine' does not fit the environment: ")
+    ) as error:
         encoder_representation("mine", make_encoder(**changes))
     assert message in str(error.value)
 
@@ -197,7 +206,8 @@ def test_the_digest_is_of_weights_and_configuration():
     digest = encoder_digest(encoder)
     assert digest == encoder_digest(copy.deepcopy(encoder).train())
     farther = copy.deepcopy(encoder)
-    farther.config = EncoderConfig(**TINY, depth_range_m=(0.25, 0.5))
+    depth = ImageRange(0.0, 1.0, (0.25, 0.5), missing_at_zero=True)
+    farther.config = EncoderConfig(**TINY, ranges={"depth": depth})
     trained = copy.deepcopy(encoder)
     statistic = next(value for name, value in trained.named_buffers() if "running_mean" in name)
     statistic[0] += 1e-6

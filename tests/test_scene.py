@@ -143,6 +143,7 @@ class Placed:
             poses[2][:, cameras],
             poses[3][:, cameras],
             extent,
+            extent,
             perspective,
             out,
         )

@@ -119,11 +119,13 @@ def contact_masks(model: mujoco.MjModel, data: mujoco.MjData) -> NDArray[np.uint
         poses[2][:, scene.GEL_CAMERAS],
         poses[3][:, scene.GEL_CAMERAS],
         scene.GEL_SIZE / 2,
+        scene.GEL_SIZE / 2,
         False,
         distance,
     )
     gel, contact = np.empty_like(distance), np.empty(distance.shape, np.uint8)
-    gel_images(world, distance, gel, contact)
+    thickness, threshold = np.float32(scene.GEL_THICKNESS * 1e3), np.float32(CONTACT_THRESHOLD_MM)
+    gel_images(world, distance, thickness, threshold, gel, contact)
     return contact[0]
 
 

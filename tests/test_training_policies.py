@@ -17,16 +17,19 @@ from stable_baselines3 import PPO
 from policies.deployable import load_policy
 from policies.learners.callbacks import WarmUpCritic
 from policies.learners.checkpoint import load_parameters
-from policies.learners.curriculum import GROWTH, MIN_EPISODES, Curriculum, narrowed
+from policies.learners.curriculum import GROWTH, MIN_EPISODES, Curriculum
+from policies.learners.dagger import DivergenceError
 from policies.learners.record_episodes import EpisodeMeans, RecordEpisodes
-from policies.learners.run_files import RunFiles
-from policies.learners.training import RunError, TrainConfig, TrainError, train
+from policies.learners.train_config import TrainConfig
+from policies.learners.training import train
+from policies.learners.training_folder import TrainingFolder
 from policies.representations import make_representation
 from policies.vec_env import VTInsertVecEnv
-from representation.encoder import EncoderConfig, VisuotactileEncoder
-from vtenv.tasks.insertion.config import InitialStateRanges
+from representation.encoder_config import EncoderConfig
+from representation.timm_encoder import VisuotactileEncoder
+from vtenv.run_folder import RunFolderError
 
-USB = {"connector": "usb", "clearance_mm": 0.8}
+USB = {"connectors": ["usb"], "clearance_mm": 0.8}
 NETWORK = {"policy_kwargs": {"net_arch": [32]}}
 SMALL = {
     "ppo": {"n_steps": 4, "batch_size": 32, "n_epochs": 2, **NETWORK},
@@ -57,6 +60,7 @@ def small(algorithm="ppo", **fields):
         "evaluation_episodes": 2,
         "checkpoint_every": 128,
         "num_threads": 1,
+        "filmed": 0,
     } | fields
     return TrainConfig(algorithm=algorithm, hyperparameters=hyperparameters, **fields)
 
@@ -70,11 +74,12 @@ def table(folder, name):
 def run(tmp_path_factory):
     """A run of PPO that has ended."""
     folder = tmp_path_factory.mktemp("ppo") / "run"
-    return train(small(), folder, progress=False, filmed=0)
+    return train(small(), folder, progress=False)
 
 
 def test_a_run_leaves_its_policies_tables_and_curve(run):
     assert sorted(path.name for path in run.folder.iterdir()) == [
+        ".lock",
         "best",
         "config.json",
         "curve.png",
@@ -94,14 +99,14 @@ def test_a_run_leaves_its_policies_tables_and_curve(run):
 
 @pytest.mark.slow
 def test_the_best_policy_is_filmed(tmp_path):
-    run = train(small(steps=64), tmp_path / "run", progress=False)
+    run = train(small(steps=64, filmed=1), tmp_path / "run", progress=False)
     assert (run.folder / "videos" / "best.mp4").stat().st_size > 1000
 
 
 def test_a_video_that_cannot_be_made_is_no_reason_to_fail(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "videos").write_text("in the way")
-    run = train(small(steps=64), tmp_path / "run", progress=False)
+    run = train(small(steps=64, filmed=1), tmp_path / "run", progress=False)
     assert "No video in" in capsys.readouterr().err
     assert json.loads((run.folder / "result.json").read_text())["success"] == run.success
 
@@ -139,18 +144,18 @@ def test_a_run_that_has_ended_is_not_run_again(run):
     before = (run.folder / "metrics.csv").stat().st_mtime_ns
     assert train(small(), run.folder, progress=False) == run
     assert (run.folder / "metrics.csv").stat().st_mtime_ns == before
-    with pytest.raises(RunError, match=r"holds another run, with seed=0, not 1"):
+    with pytest.raises(RunFolderError, match=r"holds another run, with seed=0, not 1"):
         train(small(seed=1), run.folder, progress=False)
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "sac"])
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(algorithm, tmp_path):
     config = small(algorithm)
-    whole = train(config, tmp_path / "whole", progress=False, filmed=0)
+    whole = train(config, tmp_path / "whole", progress=False)
 
     # From a while after its first checkpoint, a table cannot be written: as on a full disk.
     broken = tmp_path / "broken"
-    files, metrics = RunFiles(broken), broken / "metrics.csv"
+    files, metrics = TrainingFolder(broken), broken / "metrics.csv"
 
     def break_it():
         while files.checkpoint() is None:
@@ -163,11 +168,11 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(algorithm, tmp_path)
     breaker = threading.Thread(target=break_it, daemon=True)
     breaker.start()
     with pytest.raises(OSError):
-        train(config, broken, progress=False, filmed=0)
+        train(config, broken, progress=False)
     breaker.join()
     metrics.rmdir()
     assert files.checkpoint() is not None and files.read_result() is None
-    resumed = train(config, broken, progress=False, filmed=0)
+    resumed = train(config, broken, progress=False)
 
     assert resumed.curve == whole.curve and resumed.success == whole.success
     timed = {"seconds", "steps_per_s"}
@@ -179,15 +184,17 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(algorithm, tmp_path)
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "dagger"])
-def test_ctrl_c_leaves_a_run_that_goes_on(algorithm, tmp_path, capfd):
+@pytest.mark.parametrize(
+    ("algorithm", "number"), [("ppo", signal.SIGINT), ("dagger", signal.SIGTERM)]
+)
+def test_a_signal_leaves_a_run_that_goes_on(algorithm, number, tmp_path, capfd):
     config = small(algorithm, steps=2048, evaluate_every=2048, checkpoint_every=2048)
-    files = RunFiles(tmp_path / "run")
+    files = TrainingFolder(tmp_path / "run")
 
     def interrupt():
         while not (files.path / "evaluations.csv").is_file():
             time.sleep(0.002)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=interrupt, daemon=True)
     thread.start()
@@ -201,7 +208,17 @@ def test_ctrl_c_leaves_a_run_that_goes_on(algorithm, tmp_path, capfd):
     said = capfd.readouterr().err
     assert f"Stopped at step {stopped:,}. Go on with: vtinsert train --resume" in said
 
-    again = train(config, files.path, progress=False, filmed=0)
+    state = checkpoint / "state.pt"
+    whole = state.read_bytes()
+    for damaged in (whole[:100], b""):
+        state.write_bytes(damaged)
+        with pytest.raises(RunFolderError, match=r"damaged.*; remove .*checkpoints, and --resume"):
+            train(config, files.path, progress=False)
+    state.write_bytes(whole)
+    with files.lock(), pytest.raises(RunFolderError, match="another process is writing"):
+        train(config, files.path, progress=False)
+
+    again = train(config, files.path, progress=False)
     assert again.steps >= 2048
     steps = [int(row["steps"]) for row in table(files.path, "metrics")]
     assert stopped in steps and steps == sorted(set(steps))
@@ -210,24 +227,28 @@ def test_ctrl_c_leaves_a_run_that_goes_on(algorithm, tmp_path, capfd):
 
 def test_the_time_is_a_budget_too(tmp_path):
     config = small(steps=10**6, max_minutes=0.01, evaluate_every=10**6, checkpoint_every=10**6)
-    result = train(config, tmp_path / "run", progress=False, filmed=0)
+    result = train(config, tmp_path / "run", progress=False)
     assert 0 < result.steps < 10**5
     assert [steps for steps, _ in result.curve] == [0, result.steps]
 
 
 def test_weights_that_are_not_finite_end_training(tmp_path):
     config = small(hyperparameters={"learning_rate": 1e30, "target_kl": None})
-    with pytest.raises(TrainError, match=r"no longer finite at step .* lower learning rate"):
+    with pytest.raises(DivergenceError, match=r"no longer finite at step .* lower learning rate"):
         train(config, tmp_path / "run", progress=False)
 
 
 def test_training_leaves_the_encoder_as_it_was(tmp_path):
-    config = EncoderConfig(backbone="test_resnet", embedding_dim=8, image_size=32, contact_size=32)
+    config = EncoderConfig(
+        backbone="test_resnet",
+        embedding_dim=8,
+        images={"depth": (1, 32, 32), "contact": (2, 32, 32)},
+    )
     encoder = VisuotactileEncoder(config)
     encoder.save_pretrained(tmp_path / "encoder")
     before = load_file(tmp_path / "encoder" / "model.safetensors")
     name = str(tmp_path / "encoder")
-    run = train(small(representation=name, steps=64), tmp_path / "run", progress=False, filmed=0)
+    run = train(small(representation=name, steps=64), tmp_path / "run", progress=False)
     # A policy on an encoder that is not bundled has a copy of it, made after training.
     after = load_file(run.folder / "policy" / "encoder" / "model.safetensors")
     assert before.keys() == after.keys()
@@ -238,14 +259,14 @@ def test_training_leaves_the_encoder_as_it_was(tmp_path):
     assert any("running_mean" in key for key in before)
 
     VisuotactileEncoder(config).save_pretrained(tmp_path / "encoder")
-    with pytest.raises(RunError, match="begun with another encoder"):
+    with pytest.raises(RunFolderError, match="begun with another encoder"):
         train(small(representation=name, steps=64), tmp_path / "run", progress=False)
 
 
 @pytest.fixture(scope="module")
 def distilled(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dagger") / "run"
-    return train(small("dagger", steps=512), folder, progress=False, filmed=0)
+    return train(small("dagger", steps=512), folder, progress=False)
 
 
 def weights(model):
@@ -254,7 +275,7 @@ def weights(model):
 
 def test_ppo_goes_on_from_a_distilled_policy(distilled, tmp_path):
     warm = small(start=str(distilled.folder), steps=64)
-    result = train(warm, tmp_path / "warm", progress=False, filmed=0)
+    result = train(warm, tmp_path / "warm", progress=False)
     # At step 0 it is the policy that it starts from, on the same episodes.
     best = max(success for _, success in distilled.curve)
     assert result.curve[0] == (0, best)
@@ -299,16 +320,16 @@ def test_a_critic_warms_up_alone(distilled):
         ({"representation": "resnet-pose"}, "on 'resnet-pose' with the encoder [0-9a-f]{12}"),
         ({"algorithm": "sac"}, "sac cannot start from .* a run of dagger"),
         ({"start": "nowhere"}, "no folder nowhere to start from"),
-        ({"start": "/"}, "not the folder of a training run"),
+        ({"start": "/"}, "not the folder of a run"),
         (
             {"hyperparameters": {"policy_kwargs": {"net_arch": [8]}}},
-            "another network than this run",
+            "is damaged, or not of such a run.*policy_kwargs",
         ),
     ],
 )
 def test_a_start_that_does_not_fit_is_refused(distilled, tmp_path, fields, message):
     config = small(**{"start": str(distilled.folder)} | fields)
-    with pytest.raises(RunError, match=message):
+    with pytest.raises(RunFolderError, match=message):
         train(config, tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 
@@ -316,9 +337,9 @@ def test_a_start_that_does_not_fit_is_refused(distilled, tmp_path, fields, messa
 def test_a_curriculum_widens_ranges_as_episodes_succeed():
     envs = make_representation("state").make(2, **USB)
     simulation = envs.unwrapped.simulation
-    full = simulation.config.initial_state
+    full = simulation.task.config.initial_state
     curriculum = Curriculum(simulation, 0.5)
-    near = simulation.config.initial_state
+    near = simulation.task.config.initial_state
     assert near.socket_y_mm == (-6.0, 6.0) and near.socket_x_mm == (37.75, 41.25)
     assert near.in_hand_z_mm == full.in_hand_z_mm
 
@@ -330,17 +351,17 @@ def test_a_curriculum_widens_ranges_as_episodes_succeed():
     curriculum.learn_of(1, 1.0)
     assert curriculum.scale == pytest.approx(0.5 + GROWTH)
     curriculum.load_state_dict(state)
-    assert curriculum.scale == 0.5 and simulation.config.initial_state == near
+    assert curriculum.scale == 0.5 and simulation.task.config.initial_state == near
 
     for _ in range(20):
         curriculum.learn_of(MIN_EPISODES, 1.0)
-    assert curriculum.scale == 1.0 and simulation.config.initial_state == full
+    assert curriculum.scale == 1.0 and simulation.task.config.initial_state == full
     envs.close()
 
 
 def test_narrowed_ranges_decide_where_socket_and_hand_begin():
-    ranges = narrowed(InitialStateRanges(), 0.0)
-    envs = make_representation("state").make(8, initial_state=ranges)
+    envs = make_representation("state").make(8)
+    Curriculum(envs.unwrapped.simulation, 1e-9)
     observation, _ = envs.reset(seed=0)
     socket_yaw, hand = observation[:, 24], observation[:, :5]
     assert np.ptp(socket_yaw) < 1e-3 and np.ptp(hand[:, 1]) < 0.05
@@ -396,8 +417,8 @@ def test_a_configuration_that_is_wrong_is_refused(fields, message):
 
 def test_a_configuration_survives_json():
     config = TrainConfig(
-        settings={"initial_state": InitialStateRanges(socket_y_mm=(0, 1)), "connector": "aux"}
+        settings={"initial_state": {"socket_y_mm": [0, 1]}, "connectors": ["aux"]}
     ).resolved()
     assert TrainConfig.from_json(json.loads(json.dumps(config.as_json()))) == config
-    with pytest.raises(ValueError, match="has no colour"):
+    with pytest.raises(ValueError, match="has no 'colour'"):
         TrainConfig.from_json({"colour": 1})

@@ -17,8 +17,7 @@ from policies.representations import (
 from policies.select_observation import SelectObservation
 from policies.vec_env import VTInsertVecEnv
 from representation import EncoderConfig, VisuotactileEncoder
-from vtenv.tasks.insertion.expert import expert_action
-from vtenv.tasks.insertion.task import REWARD_WEIGHTS
+from vtenv.tasks.insertion.measures import REWARD_WEIGHTS
 
 AHEAD = np.array([1.0, 0.0, 0.0, 0.0, 0.0], np.float32)
 TOLD = {
@@ -30,7 +29,11 @@ TOLD = {
 
 @pytest.fixture(scope="module")
 def tiny() -> Representation:
-    config = EncoderConfig(backbone="test_resnet", image_size=32, contact_size=32, embedding_dim=8)
+    config = EncoderConfig(
+        backbone="test_resnet",
+        images={"depth": (1, 32, 32), "contact": (2, 32, 32)},
+        embedding_dim=8,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return encoder_representation("tiny", VisuotactileEncoder(config).eval())
@@ -86,13 +89,13 @@ def test_it_steps_as_the_vector_environment_does(name, tiny):
 
 
 def test_a_success_is_told_and_is_no_time_limit():
-    venv = make(count=4, connector="usb")
+    venv = make(count=4, connectors=("usb",))
     simulation = venv.envs.unwrapped.simulation
     venv.seed(0)
     venv.reset()
     last = []
     while len(last) < 4:
-        *_, infos = venv.step(expert_action(simulation.state, simulation.geometry))
+        *_, infos = venv.step(simulation.expert_action())
         last += [info for info in infos if info]
     for info in last:
         assert info["is_success"] is True and info["TimeLimit.truncated"] is False

@@ -6,9 +6,9 @@ import csv
 import io
 import json
 import time
-from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
+from statistics import fmean
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,7 +21,7 @@ from rich.table import Table
 from policies.ablation.folder import EPISODES_FILE, Ablation
 from policies.ablation.grid import AblationConfig, Cell
 from policies.ablation.labels import labelled
-from policies.ablation.run import Standing
+from policies.ablation.run import GridStatus
 
 _TAIL_BYTES = 8192
 """How much of the end of a table is read to find its last row."""
@@ -48,7 +48,7 @@ class GridDisplay:
         self._shown = labelled(config.cells)
         self._live = Live(console=self.console, auto_refresh=False, transient=True)
         self._success: dict[Cell, float] = {}
-        self._told: set[Cell] = set()
+        self._reported: set[Cell] = set()
         self._begun = time.monotonic()
         self._begun_with: float | None = None
 
@@ -65,50 +65,46 @@ class GridDisplay:
     ) -> None:
         self._live.stop()
 
-    def update(self, standing: Standing) -> None:
-        """Show where the cells stand.
-
-        Args:
-            standing: Where they do.
-        """
-        parts = {cell: self._part(cell, standing) for cell in standing.status}
+    def update(self, status: GridStatus) -> None:
+        """Show the status of the grid."""
+        parts = {cell: self._part(cell, status) for cell in status.states}
         if self._begun_with is None:
             self._begun_with = sum(parts.values())
-            self._told |= set(standing.cells("done", "failed", "blocked"))
-        for cell in standing.cells("done", "failed"):
-            if cell not in self._told:
-                self._told.add(cell)
-                self.console.print(self._line(cell, standing), soft_wrap=True)
+            self._reported |= set(status.cells("done", "failed", "blocked"))
+        for cell in status.cells("done", "failed"):
+            if cell not in self._reported:
+                self._reported.add(cell)
+                self.console.print(self._line(cell, status), soft_wrap=True)
         if self._live.is_started:
-            self._live.update(self._render(standing, parts), refresh=True)
+            self._live.update(self._render(status, parts), refresh=True)
 
-    def _line(self, cell: Cell, standing: Standing) -> str:
+    def _line(self, cell: Cell, status: GridStatus) -> str:
         """What is said of a cell that is over."""
-        over = len(standing.cells("done", "failed"))
-        count = f"{over} of {len(standing.status)}"
+        over = len(status.cells("done", "failed"))
+        count = f"{over} of {len(status.states)}"
         name = self._shown[cell].name
-        if standing.status[cell] == "failed":
-            error = standing.errors[cell]
+        if status.states[cell] == "failed":
+            error = status.errors[cell]
             return f"[red]failed[/] {count}: {escape(name)}: {escape(error)}"
         return f"[green]done[/] {count}: {escape(name)}: success {self._rate(cell):.1%}"
 
-    def _render(self, standing: Standing, parts: dict[Cell, float]) -> RenderableType:
+    def _render(self, status: GridStatus, parts: dict[Cell, float]) -> RenderableType:
         table = Table()
         table.add_column("representation", overflow="fold")
         table.add_column("algorithm")
         for seed in range(self._config.seeds):
             table.add_column(f"seed {seed}", justify="right")
         rows: dict[tuple[str, str, str], list[str]] = {}
-        for cell in standing.status:
-            style = _STYLES[standing.status[cell]]
-            text = self._text(cell, standing, parts[cell])
+        for cell in status.states:
+            style = _STYLES[status.states[cell]]
+            text = self._text(cell, status, parts[cell])
             rows.setdefault(self._shown[cell].variant, []).append(f"[{style}]{text}[/]")
         for (representation, algorithm, start), cells in rows.items():
             method = algorithm if start == "scratch" else f"{algorithm}, {start}"
             table.add_row(escape(representation), method, *cells)
         done, total = sum(parts.values()), len(parts)
         footer = Table.grid(padding=(0, 1))
-        over = len(standing.cells("done", "failed"))
+        over = len(status.cells("done", "failed"))
         footer.add_row(
             ProgressBar(total=total, completed=done, width=40),
             f"{over} of {total} cells",
@@ -117,14 +113,14 @@ class GridDisplay:
         # A terminal that is too low cuts off what comes last.
         return Group(footer, table)
 
-    def _text(self, cell: Cell, standing: Standing, part: float) -> str:
-        status = standing.status[cell]
-        if status == "done":
+    def _text(self, cell: Cell, status: GridStatus, part: float) -> str:
+        state = status.states[cell]
+        if state == "done":
             return f"{self._rate(cell):.0%}"
-        if status == "blocked":
+        if state == "blocked":
             return "no start"
-        if status != "running":
-            return status
+        if state != "running":
+            return state
         if part == 1:
             return "final episodes"
         row = last_row(self._ablation.folder(cell) / "metrics.csv")
@@ -141,11 +137,11 @@ class GridDisplay:
             text += f", {left} left"
         return text
 
-    def _part(self, cell: Cell, standing: Standing) -> float:
+    def _part(self, cell: Cell, status: GridStatus) -> float:
         """How much of a cell is done, 0 to 1."""
-        status = standing.status[cell]
-        if status != "running":
-            return float(status in ("done", "failed", "blocked"))
+        state = status.states[cell]
+        if state != "running":
+            return float(state in ("done", "failed", "blocked"))
         folder = self._ablation.folder(cell)
         row = last_row(folder / "metrics.csv")
         budget = _budget(folder / "config.json")
@@ -156,7 +152,7 @@ class GridDisplay:
         if cell not in self._success:
             path = self._ablation.folder(cell) / EPISODES_FILE
             with path.open(encoding="utf-8", newline="") as file:
-                self._success[cell] = _mean(float(row["success"]) for row in csv.DictReader(file))
+                self._success[cell] = fmean(float(row["success"]) for row in csv.DictReader(file))
         return self._success[cell]
 
 
@@ -184,8 +180,3 @@ def _budget(path: Path) -> dict[str, float]:
     steps, minutes = config.get("steps"), config.get("max_minutes")
     budget = {"steps": steps, "seconds": None if minutes is None else 60 * minutes}
     return {name: most for name, most in budget.items() if most}
-
-
-def _mean(values: Iterable[float]) -> float:
-    values = list(values)
-    return sum(values) / len(values)

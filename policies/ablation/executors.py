@@ -1,25 +1,21 @@
 """Where jobs run: processes of this machine, or tasks of a Ray cluster.
 
-A job is a function and its arguments, and has a process of its own: what it leaves in memory, the
-threads it sets and the way it dies concern no other. It hands its results over in files.
+A job is a command with a process of its own: its memory, its threads and the way it ends concern no
+other. Both executors start it with the same function, and it hands its results over in files.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import multiprocessing.connection
 import os
-import pickle
 import signal
+import subprocess
 import sys
 import threading
-import traceback
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol, Self
 
 from gymnasium.error import DependencyNotInstalled
@@ -30,6 +26,7 @@ _THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
+_POLL_SECONDS = 0.05
 
 
 class ExecutorError(RuntimeError):
@@ -38,80 +35,49 @@ class ExecutorError(RuntimeError):
 
 @dataclass(frozen=True)
 class Job:
-    """Something to do in a process of its own.
+    """A command to run.
 
     Attributes:
         name: What it is called; no two that run at once have the same.
-        function: What to call. It is found by its name, so it stands at the top of a module.
-        arguments: What to call it with; they are pickled.
+        command: The program and its arguments. It is interrupted by SIGINT, as Ctrl-C would, and
+            when its standard input ends, which it watches with `interrupt_with_parent`.
         log: File that everything it prints is appended to; its folder is made.
     """
 
     name: str
-    function: Callable[..., None]
-    arguments: tuple[Any, ...]
+    command: tuple[str, ...]
     log: Path
 
 
-@dataclass(frozen=True)
-class Ended:
-    """A job that is over.
+class Process(Protocol):
+    """A job that was started."""
 
-    Attributes:
-        name: The job's.
-        failure: Why it did not return, in words; empty if it did.
-    """
-
-    name: str
-    failure: str = ""
-
-
-class Executor(Protocol):
-    """Runs jobs, a bounded number at once; a context manager, which ends them all."""
-
-    def __enter__(self) -> Self:
-        """Get ready for jobs."""
-
-    def __exit__(self, *_: object) -> None:
-        """Kill what still runs."""
-
-    @property
-    def free(self) -> int:
-        """How many more jobs may be started now."""
-
-    def start(self, job: Job) -> None:
-        """Start a job; `free` must not be 0."""
-
-    def wait(self, timeout: float) -> list[Ended]:
-        """Wait until a job ends, at most some seconds.
-
-        Args:
-            timeout: The most seconds to wait.
-
-        Returns:
-            The jobs that have ended since; none after the timeout.
-        """
+    def poll(self) -> str | None:
+        """None while it runs; then why it did not succeed, in words, empty if it did."""
 
     def interrupt(self) -> None:
-        """Send every job what Ctrl-C sends, and wait until all have ended."""
+        """Send it what Ctrl-C sends."""
+
+    def kill(self) -> None:
+        """End it at once."""
 
 
-class LocalExecutor:
-    """Runs jobs in processes of this machine.
+Start = Callable[[Job, int], Process]
+"""Starts a job as one of the workers, which are counted from 0."""
+
+
+class Jobs:
+    """Jobs, a bounded number at once; a context manager, which kills those that still run.
 
     Args:
+        start: Starts a job: what `local_executor` or `ray_executor` yields.
         workers: Jobs at once.
-        threads: Threads for each.
-        devices: CUDA devices, as `visible_devices` names them. A job sees one, as its only one;
-            the jobs that run at once are spread evenly over them.
     """
 
-    def __init__(self, workers: int, threads: int, devices: Sequence[str] = ()) -> None:
-        self._threads = threads
-        # A worker keeps its device; jobs go to whichever worker is free.
-        self._devices = [devices[i % len(devices)] if devices else None for i in range(workers)]
+    def __init__(self, start: Start, workers: int) -> None:
+        self._start = start
         self._idle = list(reversed(range(workers)))
-        self._running: dict[str, tuple[SpawnProcess, int]] = {}
+        self._running: dict[str, tuple[Process, int]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -119,10 +85,7 @@ class LocalExecutor:
     def __exit__(self, *_: object) -> None:
         for process, _worker in self._running.values():
             process.kill()
-        for process, _worker in self._running.values():
-            process.join()
-            process.close()
-        self._running.clear()
+        self._wait_for_all()
 
     @property
     def free(self) -> int:
@@ -132,42 +95,107 @@ class LocalExecutor:
     def start(self, job: Job) -> None:
         """Start a job; `free` must not be 0."""
         worker = self._idle.pop()
-        process = multiprocessing.get_context("spawn").Process(
-            target=_process,
-            args=(
-                pickle.dumps((job.function, job.arguments)),
-                job.log,
-                self._threads,
-                self._devices[worker],
-            ),
-            name=job.name,
-        )
-        process.start()
-        self._running[job.name] = (process, worker)
+        self._running[job.name] = (self._start(job, worker), worker)
 
-    def wait(self, timeout: float) -> list[Ended]:
-        """Wait until a job ends, at most `timeout` seconds; the jobs that have."""
-        sentinels = [process.sentinel for process, _ in self._running.values()]
-        multiprocessing.connection.wait(sentinels, timeout)
-        ended = []
-        for name, (process, worker) in list(self._running.items()):
-            if process.exitcode is None:
-                continue
-            ended.append(Ended(name, _describe_exit(process.exitcode)))
-            process.close()
-            del self._running[name]
-            self._idle.append(worker)
+    def wait(self, timeout: float) -> dict[str, str]:
+        """Wait for a job to end, at most `timeout` seconds.
+
+        Returns:
+            Why jobs that ended since did not succeed, by name; empty for those that did.
+        """
+        until = time.monotonic() + timeout
+        ended: dict[str, str] = {}
+        while self._running and not ended:
+            for name, (process, worker) in list(self._running.items()):
+                if (failure := process.poll()) is not None:
+                    ended[name] = failure
+                    del self._running[name]
+                    self._idle.append(worker)
+            if time.monotonic() >= until:
+                break
+            time.sleep(0 if ended else _POLL_SECONDS)
         return ended
 
     def interrupt(self) -> None:
         """Send every job what Ctrl-C sends, and wait until all have ended."""
-        for process, _ in self._running.values():
-            process.terminate()
+        for process, _worker in self._running.values():
+            process.interrupt()
+        self._wait_for_all()
+
+    def _wait_for_all(self) -> None:
         while self._running:
             self.wait(1.0)
 
 
-class RayExecutor:
+@contextlib.contextmanager
+def local_executor(threads: int, devices: Sequence[str] = ()) -> Iterator[Start]:
+    """Runs jobs in processes of this machine.
+
+    Args:
+        threads: Threads for each.
+        devices: CUDA devices, as `visible_devices` names them. A job sees one, as its only one;
+            workers are spread evenly over them, and each keeps its own.
+    """
+
+    def start(job: Job, worker: int) -> LocalProcess:
+        device = devices[worker % len(devices)] if devices else None
+        return LocalProcess(job.command, job.log, threads, device)
+
+    yield start
+
+
+class LocalProcess:
+    """A process of this machine.
+
+    Args:
+        command: What it runs.
+        log: File that what it prints is appended to.
+        threads: Threads for it.
+        device: The CUDA device that it sees; None for those that this process does.
+    """
+
+    def __init__(
+        self, command: Sequence[str], log: Path, threads: int, device: str | None = None
+    ) -> None:
+        # As `multiprocessing` does: the child imports what this process would, wherever it stands.
+        path = os.pathsep.join(filter(None, sys.path))
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+        environment |= dict.fromkeys(_THREAD_VARIABLES, str(threads))
+        if device is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = device
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                # Ctrl-C reaches every process of a terminal's group. Here the parent passes it on,
+                # once: a second one would stop a job at once, without a checkpoint.
+                process_group=0,
+            )
+
+    def poll(self) -> str | None:
+        """None while it runs; then why it did not succeed, in words, empty if it did."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        return _describe_exit(code)
+
+    def interrupt(self) -> None:
+        """Send it what Ctrl-C sends."""
+        self._process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+
+@contextlib.contextmanager
+def ray_executor(workers: int, threads: int) -> Iterator[Start]:
     """Runs jobs as tasks of a Ray cluster, or of a Ray that it starts on this machine.
 
     The cluster is the one that the variable RAY_ADDRESS names, as everywhere in Ray. All its nodes
@@ -175,94 +203,80 @@ class RayExecutor:
     caller has started is used, and left running.
 
     Args:
-        workers: Jobs at once.
-        threads: Threads and Ray CPUs for each. GPUs of the cluster are shared evenly, at most one
-            a job.
+        workers: Jobs at once, which share the cluster's GPUs evenly, at most one a job.
+        threads: Threads and Ray CPUs for each.
 
     Raises:
         DependencyNotInstalled: If Ray is not installed; names the extra.
-        ExecutorError: On entering, if there is no cluster at RAY_ADDRESS, or none can be started.
+        ExecutorError: If there is no cluster at RAY_ADDRESS, or none can be started.
+    """
+    # Ray reports its use, and makes a new environment of every `uv run`, unless told before it is
+    # imported.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise DependencyNotInstalled(
+            f"Ray cannot be imported ({error}); install the extra with `uv sync --extra ray` or "
+            "`pip install 'vtinsert[ray]'`"
+        ) from error
+    owned = not ray.is_initialized()
+    if owned:
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+        address = os.environ.get("RAY_ADDRESS")
+        if not address:
+            options |= {"num_cpus": workers * threads, "include_dashboard": False}
+        try:
+            ray.init(**options)
+        except Exception as error:  # Ray raises no narrower one
+            ray.shutdown()
+            where = f"reach Ray at RAY_ADDRESS={address}" if address else "start Ray here"
+            raise ExecutorError(f"cannot {where}: {error}") from error
+    gpus = min(1.0, ray.cluster_resources().get("GPU", 0) / workers)
+    remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(_ray_task)
+
+    def start(job: Job, worker: int) -> RayProcess:
+        return RayProcess(ray, remote.remote(job.command, job.log, threads, os.getcwd()))
+
+    try:
+        yield start
+    finally:
+        if owned:
+            ray.shutdown()
+
+
+@dataclass(frozen=True)
+class RayProcess:
+    """A task of Ray that runs a process.
+
+    Attributes:
+        ray: The module.
+        task: The reference to what the task returns.
     """
 
-    def __init__(self, workers: int, threads: int) -> None:
-        # Ray reports its use, and makes a new environment of every `uv run`, unless told before it
-        # is imported.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    ray: Any
+    task: Any
+
+    def poll(self) -> str | None:
+        """None while it runs; then why it did not succeed, in words, empty if it did."""
+        ready, _ = self.ray.wait([self.task], timeout=0)
+        if not ready:
+            return None
         try:
-            import ray
-        except ImportError as error:
-            raise DependencyNotInstalled(
-                f"Ray cannot be imported ({error}); install the extra with `uv sync --extra ray` "
-                "or `pip install 'vtinsert[ray]'`"
-            ) from error
-        self._ray = ray
-        self._workers = workers
-        self._threads = threads
-        self._owned = not ray.is_initialized()
-        self._running: dict[Any, str] = {}
-
-    def __enter__(self) -> Self:
-        if self._owned:
-            options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-            address = os.environ.get("RAY_ADDRESS")
-            if not address:
-                options |= {"num_cpus": self._workers * self._threads, "include_dashboard": False}
-            try:
-                self._ray.init(**options)
-            except Exception as error:  # Ray raises no narrower one
-                self._ray.shutdown()
-                where = f"reach Ray at RAY_ADDRESS={address}" if address else "start Ray here"
-                raise ExecutorError(f"cannot {where}: {error}") from error
-        gpus = self._ray.cluster_resources().get("GPU", 0)
-        self._remote = self._ray.remote(
-            num_cpus=self._threads,
-            num_gpus=min(1.0, gpus / self._workers),
-            max_calls=1,  # a process for each job
-            max_retries=0,
-            runtime_env={"env_vars": _thread_variables(self._threads)},
-        )(_ray_task)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for reference in self._running:
-            self._ray.cancel(reference, force=True)
-        self._running.clear()
-        if self._owned:
-            self._ray.shutdown()
-
-    @property
-    def free(self) -> int:
-        """How many more jobs may be started now."""
-        return self._workers - len(self._running)
-
-    def start(self, job: Job) -> None:
-        """Start a job; `free` must not be 0."""
-        payload = pickle.dumps((job.function, job.arguments))
-        self._running[self._remote.remote(payload, job.log, os.getcwd())] = job.name
-
-    def wait(self, timeout: float) -> list[Ended]:
-        """Wait until a job ends, at most `timeout` seconds; the jobs that have."""
-        if not self._running:
-            return []
-        ready, _ = self._ray.wait(list(self._running), timeout=timeout)
-        ended = []
-        for reference in ready:
-            failure = ""
-            try:
-                self._ray.get(reference)
-            except self._ray.exceptions.RayError as error:
-                cause = getattr(error, "cause", None) or error
-                failure = f"its Ray task ended with {type(cause).__name__}: {cause}"
-            ended.append(Ended(self._running.pop(reference), failure))
-        return ended
+            failure: str = self.ray.get(self.task)
+        except self.ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None) or error
+            return f"its Ray task ended with {type(cause).__name__}: {cause}"
+        return failure
 
     def interrupt(self) -> None:
-        """Send every job what Ctrl-C sends, and wait until all have ended."""
-        for reference in self._running:
-            self._ray.cancel(reference)
-        while self._running:
-            self.wait(1.0)
+        """Send it what Ctrl-C sends."""
+        self.ray.cancel(self.task)
+
+    def kill(self) -> None:
+        """End it at once; the process ends with it."""
+        self.ray.cancel(self.task, force=True)
 
 
 def visible_devices() -> list[str]:
@@ -276,79 +290,41 @@ def visible_devices() -> list[str]:
     return [name.strip() for name in given.split(",")][:count]
 
 
-def _thread_variables(threads: int) -> dict[str, str]:
-    return dict.fromkeys(_THREAD_VARIABLES, str(threads))
+def interrupt_with_parent() -> None:
+    """Interrupt this process, as Ctrl-C would, once the one that started it is gone.
 
+    SIGINT is let through again: a shell's background jobs ignore it, Ray's workers block it, and a
+    child inherits either.
+    """
 
-def _process(payload: bytes, log: Path, threads: int, device: str | None) -> None:
-    """What a process of `LocalExecutor` does."""
-    # Ctrl-C reaches every process of a terminal's group. Here the parent passes it on, once, as
-    # SIGTERM: a second one would stop a job at once, without a checkpoint.
-    if hasattr(os, "setpgrp"):
-        os.setpgrp()
+    def watch() -> None:
+        # Ends with the parent, however that went. `sys.stdin` itself would be locked at exit.
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGINT)
+
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _interrupt)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    # Before the job is unpickled: what its module imports reads them once.
-    os.environ |= _thread_variables(threads)
-    if device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = device
-    try:
-        _task(payload, log)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
-    except Exception:
-        sys.exit(1)  # the log says why
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=watch, daemon=True).start()
 
 
-def _task(payload: bytes, log: Path) -> None:
-    """Unpickle a job and do it."""
-    with _logged(log):
-        try:
-            function, arguments = pickle.loads(payload)
-            function(*arguments)
-        except Exception:
-            traceback.print_exc()
-            raise
-
-
-def _ray_task(payload: bytes, log: Path, folder: str) -> None:
-    """What a task of `RayExecutor` does."""
+def _ray_task(command: Sequence[str], log: Path, threads: int, folder: str) -> str:
+    """What a task of `ray_executor` does; why its process did not succeed."""
     # Relative paths are meant from where the command was given, if the node has that folder.
     if os.path.isdir(folder):
         os.chdir(folder)
-    _task(payload, log)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Do what Ctrl-C would do, whatever a job has made of it."""
-    signal.raise_signal(signal.SIGINT)
-
-
-def _end_with_parent() -> None:
-    """Interrupt this process when its parent is gone, however it went."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-@contextlib.contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Append all that this process prints to a file, native libraries' output included."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        kept = [os.dup(descriptor) for descriptor in (1, 2)]
-        for descriptor in (1, 2):
-            os.dup2(file.fileno(), descriptor)
+    process = LocalProcess(command, log, threads)
+    interrupted = False
+    while (failure := process.poll()) is None:
         try:
-            yield
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for descriptor, copy in zip((1, 2), kept, strict=True):
-                os.dup2(copy, descriptor)
-                os.close(copy)
+            time.sleep(_POLL_SECONDS)
+        except KeyboardInterrupt:
+            process.interrupt()
+            interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt
+    return failure
 
 
 def _describe_exit(code: int) -> str:
@@ -361,7 +337,5 @@ def _describe_exit(code: int) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    reason = f"its process was ended by {name}"
-    if name == "SIGKILL":
-        reason += ", which the system sends where memory runs out"
-    return reason
+    out_of_memory = ", which the system sends where memory runs out" if name == "SIGKILL" else ""
+    return f"its process was ended by {name}{out_of_memory}"

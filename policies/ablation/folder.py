@@ -4,7 +4,7 @@
 - `runs/REPRESENTATION/ALGORITHM/seed-N/`: a cell; `ALGORITHM-warm` where it began with a policy
   that DAgger distilled. It is the folder of a training run, with these files added:
     - `episodes.csv`: its final evaluation; a cell that has it is done
-    - `failed.json`: why it has none, if something went wrong
+    - `failed.json`: why it has none, if it failed
     - `log.txt`: what was printed meanwhile
 - `episodes.csv`: the final evaluations of all cells, in one table
 """
@@ -30,8 +30,8 @@ GRID_FILE, EPISODES_FILE, FAILED_FILE, LOG_FILE = (
     "log.txt",
 )
 
-State = Literal["done", "failed", "missing"]
-"""What has become of a cell: it was evaluated, it went wrong, or it is still to be finished."""
+Outcome = Literal["done", "failed", "missing"]
+"""What a cell's files say: it was evaluated, it failed, or it is still to be finished."""
 
 
 class Ablation:
@@ -58,9 +58,17 @@ class Ablation:
         path = self.path / GRID_FILE
         if not path.is_file():
             raise AblationError(f"{self.path} is not the folder of an ablation: no {GRID_FILE}")
-        document = read_json(
-            path, "of an ablation", FORMAT, VERSION, AblationError, again="begin another ablation"
-        )
+        try:
+            document = read_json(
+                path,
+                "of an ablation",
+                FORMAT,
+                VERSION,
+                AblationError,
+                again="begin another ablation",
+            )
+        except RecursionError:
+            raise AblationError(f"{path} is nested too deep; copy the file again") from None
         return AblationConfig.from_json(document)
 
     def write_config(self, config: AblationConfig, made: Mapping[str, Any]) -> None:
@@ -90,8 +98,8 @@ class Ablation:
         """The folder of a cell."""
         return self.path / cell.folder
 
-    def state(self, cell: Cell) -> State:
-        """What has become of a cell."""
+    def state(self, cell: Cell) -> Outcome:
+        """What the files of a cell say of it."""
         folder = self.folder(cell)
         if (folder / EPISODES_FILE).is_file():
             return "done"
@@ -107,15 +115,22 @@ class Ablation:
         """
         folder = self.folder(cell)
         folder.mkdir(parents=True, exist_ok=True)
-        document = {**asdict(cell), "error": error, "traceback": traceback}
+        content = {**asdict(cell), "error": error, "traceback": traceback}
         with atomic_write(folder / FAILED_FILE) as temporary:
-            temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     def read_failure(self, cell: Cell) -> str:
-        """Why a cell has no result, in a line."""
-        document = read_json_or_yaml(self.folder(cell) / FAILED_FILE)
-        error = document.get("error") if isinstance(document, dict) else None
-        return str(error or "no reason was written down").splitlines()[0]
+        """Why a cell failed, in a line."""
+        try:
+            document = read_json_or_yaml(self.folder(cell) / FAILED_FILE)
+        except AblationError as error:
+            return str(error)
+        reason = document.get("error") if isinstance(document, dict) else None
+        return str(reason or "no reason was written down").splitlines()[0]
+
+    def accounts(self, cell: Cell) -> tuple[Path, Path]:
+        """Files that say why a cell failed, and what it printed; either may be missing."""
+        return self.folder(cell) / FAILED_FILE, self.folder(cell) / LOG_FILE
 
     def forget_failure(self, cell: Cell) -> None:
         """Let a cell that failed be tried again."""
@@ -167,5 +182,7 @@ def read_json_or_yaml(path: Path) -> Any:
         return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise AblationError(f"cannot read {path}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
+    except RecursionError:
+        raise AblationError(f"{path} cannot be read: it is nested too deep") from None
+    except (ValueError, yaml.YAMLError) as error:
         raise AblationError(f"{path} cannot be read: {error}") from None

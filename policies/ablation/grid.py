@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,17 @@ STARTS = ("scratch", "warm")
 """What reinforcement learning begins with: random weights, or the policy that DAgger distilled on
 the same representation with the same seed."""
 
+PRESETS = Path(__file__).parent / "grids"
+"""Folder of the grids that come with the package."""
+MOST_CELLS = 10_000
+"""The largest grid: every cell has a folder and a place in memory."""
+
 _ABOUT_THE_FILE = ("format", "version", "made")
 """Fields of `ablation.json` that are no part of the grid."""
+_LONGEST_NAME = 200
+"""File systems take 255 bytes."""
+_LEAST = {"episodes": 1, "seed": 0}
+"""The least that numbers of the final evaluation may be."""
 
 
 class AblationError(ValueError):
@@ -86,18 +95,13 @@ class AblationConfig:
 
     def __post_init__(self) -> None:
         for name in ("representations", "algorithms", "starts"):
-            given = getattr(self, name)
-            if isinstance(given, str) or not isinstance(given, Iterable):
-                raise AblationError(f"{name} is {given!r}; it must be a list of names")
-            given = tuple(given)
-            if not given or not all(isinstance(value, str) and value for value in given):
-                raise AblationError(f"{name} is {list(given)}; it must be a list of names")
-            object.__setattr__(self, name, tuple(dict.fromkeys(given)))
-        for name in ("training", "training_by_algorithm", "evaluation"):
-            if not isinstance(getattr(self, name), Mapping):
-                raise AblationError(f"{name} is {getattr(self, name)!r}; it must hold fields")
-        if isinstance(self.seeds, bool) or not isinstance(self.seeds, int) or self.seeds < 1:
+            object.__setattr__(self, name, _names(name, getattr(self, name)))
+        if type(self.seeds) is not int or self.seeds < 1:
             raise AblationError(f"seeds is {self.seeds!r}; it must be how many, at least 1")
+        for name in ("training", "training_by_algorithm", "evaluation"):
+            _require_fields(name, getattr(self, name))
+        for algorithm, given in self.training_by_algorithm.items():
+            _require_fields(f"training_by_algorithm: {algorithm}", given)
         if unknown := [start for start in self.starts if start not in STARTS]:
             raise AblationError(f"there is no start {unknown[0]!r}; choose of {', '.join(STARTS)}")
         if "warm" in self.starts and DISTILLATION not in self.algorithms:
@@ -107,22 +111,50 @@ class AblationConfig:
             )
         if unknown := sorted(self.training_by_algorithm.keys() - set(self.algorithms)):
             raise AblationError(f"training_by_algorithm names {unknown[0]!r}, no algorithm of this")
-        if unknown := sorted(self.evaluation.keys() - {"condition", "episodes", "seed"}):
-            raise AblationError(
-                f"evaluation has no {unknown[0]!r}; it has condition, episodes and seed"
-            )
+        self._check_evaluation()
         taken = {"representation", "algorithm", "seed", "start", "num_threads"}
         for given in (self.training, *self.training_by_algorithm.values()):
             if wrong := sorted(taken & given.keys()):
                 raise AblationError(f"{wrong[0]} is decided for each cell; take it out of training")
+        cells = len(self.representations) * len(self._methods) * self.seeds
+        if cells > MOST_CELLS:
+            raise AblationError(
+                f"a grid of {cells:,} cells, {self.seeds:,} seeds each, is too large; it may have "
+                f"{MOST_CELLS:,}: take fewer seeds, or several folders"
+            )
         folders: dict[str, str] = {}
         for name in self.representations:
-            other = folders.setdefault(_folder_name(name), name)
+            folder = _folder_name(name)
+            if len(folder.encode()) > _LONGEST_NAME:
+                raise AblationError(f"{name[:60]}... is too long for the name of a folder; move it")
+            other = folders.setdefault(folder, name)
             if other != name:
                 raise AblationError(
-                    f"{other!r} and {name!r} would share the folder {_folder_name(name)!r}; rename "
-                    "one of them"
+                    f"{other!r} and {name!r} would share the folder {folder!r}; rename one of them"
                 )
+
+    def _check_evaluation(self) -> None:
+        for name, value in self.evaluation.items():
+            if name == "condition":
+                valid, allowed = isinstance(value, str), "a name"
+            elif name in _LEAST:
+                valid = type(value) is int and value >= _LEAST[name]
+                allowed = f"a whole number, at least {_LEAST[name]}"
+            else:
+                raise AblationError(
+                    f"evaluation has no {name!r}; it has condition, episodes and seed"
+                )
+            if not valid:
+                raise AblationError(f"evaluation: {name} is {value!r}; it must be {allowed}")
+
+    @property
+    def _methods(self) -> list[tuple[str, str]]:
+        """Algorithms, each with its starts."""
+        return [
+            (algorithm, start)
+            for algorithm in self.algorithms
+            for start in (("scratch",) if algorithm == DISTILLATION else self.starts)
+        ]
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -130,8 +162,7 @@ class AblationConfig:
         return tuple(
             Cell(representation, algorithm, start, seed)
             for seed in range(self.seeds)
-            for algorithm in self.algorithms
-            for start in (("scratch",) if algorithm == DISTILLATION else self.starts)
+            for algorithm, start in self._methods
             for representation in self.representations
         )
 
@@ -172,14 +203,13 @@ class AblationConfig:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, document: object) -> AblationConfig:
+    def from_json(cls, document: Any) -> AblationConfig:
         """The grid that `ablation.json`, or a file of the same fields, describes.
 
         Raises:
             AblationError: If it describes none.
         """
-        if not isinstance(document, Mapping):
-            raise AblationError("a grid is a table of fields, such as representations and seeds")
+        _require_fields("a grid", document)
         given = {key: value for key, value in document.items() if key not in _ABOUT_THE_FILE}
         known = [f.name for f in fields(cls)]
         if unknown := [key for key in given if key not in known]:
@@ -192,6 +222,19 @@ class AblationConfig:
 def _folder_name(representation: str) -> str:
     """A representation's name as a folder's: letters, digits, dots, hyphens and underscores."""
     return re.sub(r"[^\w.-]+", "-", representation).strip("-.") or "representation"
+
+
+def _names(field: str, given: object) -> tuple[str, ...]:
+    """Names without repetitions, in their order."""
+    named = tuple(given) if isinstance(given, list | tuple) else ()
+    if not named or not all(isinstance(name, str) and name for name in named):
+        raise AblationError(f"{field} is {given!r}; it must be a list of names")
+    return tuple(dict.fromkeys(named))
+
+
+def _require_fields(what: str, given: object) -> None:
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise AblationError(f"{what} is {given!r}; it must hold fields and their values")
 
 
 def _require_same(what: str, before: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

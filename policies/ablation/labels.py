@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from policies.ablation.grid import Cell
-from policies.representations import END_TO_END, IMAGENET, SINGLE_KEYS, UNTRAINED, split_part
+from policies.representation_names import END_TO_END, IMAGENET, SINGLE_KEYS, UNTRAINED, split_part
 from representation.bundled import bundled_encoders
 
 _NO_NAMES = ("/", "..", "~")

@@ -2,65 +2,62 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import time
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 WORLDS = 64
 """Few, as compiling does not depend on them."""
 
+_CODE = """
+import sys, time
+import mujoco_warp, torch
+from policies.worlds import make_worlds
+task, device, worlds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+begun = time.perf_counter()
+envs = make_worlds(task, worlds, engine="warp", device=device, observations="torch")
+envs.reset(seed=0)
+envs.step(torch.zeros((worlds, *envs.single_action_space.shape), device=device))
+if device.startswith("cuda"):
+    torch.cuda.synchronize(device)
+print(time.perf_counter() - begun)
+"""
 
-class FirstStepError(RuntimeError):
-    """The process that was to take the first step failed."""
 
+def first_steps(
+    task: str, device: str, advance: Callable[[], object], worlds: int = WORLDS
+) -> dict[str, Any]:
+    """Seconds from making worlds to the end of their first step, without importing packages.
 
-def first_step(device: str, cache: Path, worlds: int = WORLDS) -> float:
-    """Seconds from making the environment to the end of its first step, in a process of its own.
+    In processes of their own: the first has everything to compile, the second finds it in a cache.
 
     Args:
+        task: The task, an id of Gymnasium's registry.
         device: Where.
-        cache: Folder of compiled kernels; empty, they are compiled first.
+        advance: Called after each.
         worlds: Worlds that take it.
 
-    Returns:
-        Seconds, without importing packages.
-
     Raises:
-        FirstStepError: If that process failed; the message is the end of what it said.
+        ValueError: If such a process failed; the message is the end of what it said.
     """
-    places = {"WARP_CACHE_PATH": cache / "warp", "CUDA_CACHE_PATH": cache / "cuda"}
-    done = subprocess.run(
-        [sys.executable, "-m", "policies.benchmarks.first_step", device, str(worlds)],
-        env=os.environ | {name: str(path) for name, path in places.items()},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise FirstStepError(done.stderr.strip()[-500:] or f"exit code {done.returncode}")
-    seconds: float = json.loads(done.stdout.splitlines()[-1])
-    return seconds
-
-
-def main(device: str, worlds: int) -> None:
-    """Take it, and print the seconds as the last line."""
-    import mujoco_warp  # noqa: F401
-    import numpy as np
-    import torch
-
-    from vtenv.vector_env import VTInsertVectorEnv
-
-    begun = time.perf_counter()
-    envs = VTInsertVectorEnv(worlds, engine="warp", device=device, observations="torch")
-    envs.reset(seed=0)
-    envs.step(np.zeros((worlds, 5), np.float32))
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)
-    print(json.dumps(time.perf_counter() - begun))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    seconds = []
+    with tempfile.TemporaryDirectory() as cache:
+        places = {"WARP_CACHE_PATH": Path(cache, "warp"), "CUDA_CACHE_PATH": Path(cache, "cuda")}
+        for _ in ("compiled", "cached"):
+            done = subprocess.run(
+                [sys.executable, "-c", _CODE, task, device, str(worlds)],
+                env=os.environ | {name: str(path) for name, path in places.items()},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                said = done.stderr.strip()[-500:] or f"exit code {done.returncode}"
+                raise ValueError(f"the device {device} cannot be used: {said}")
+            seconds.append(float(done.stdout.splitlines()[-1]))
+            advance()
+    return {"worlds": worlds, "compiled_s": seconds[0], "cached_s": seconds[1]}

@@ -6,5 +6,5 @@ ConnectorName = Literal["aux", "pin", "usb", "stud"]
 """The names in `vtenv.CONNECTOR_NAMES`, as an option's choices."""
 
 
-class CommandError(Exception):
+class CommandError(ValueError):
     """What the user can put right: the command ends with this message and exit code 2."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import gymnasium
 import imageio.v3
 import numpy as np
 import tyro
@@ -20,30 +21,24 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from policies import machine
-from policies.commands import CommandError, ConnectorName
+from policies.commands import CommandError
 from policies.films.preview import preview
-from policies.progress import progress_bar
 from representation.data.dataset import Dataset, DatasetError, DatasetWriter
+from vtenv import provenance
 from vtenv.atomic_write import atomic_write
 from vtenv.collection.experience import (
-    BehaviourMixture,
     Experience,
+    column_codes,
     heldout_episodes,
+    make_task,
     record,
 )
 from vtenv.grasps.grasps import POSE_LABELS as GRASP_LABELS
 from vtenv.grasps.grasps import SPLITS, GraspConfig, grasp_blocks, num_grasps
-from vtenv.tasks.insertion.config import VTInsertConfig
+from vtenv.modalities import IMAGE_MODALITIES
+from vtenv.progress import progress_bar
+from vtenv.tasks.insertion.behaviours import BehaviourMixture
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
-from vtenv.tasks.insertion.pose_labels import POSE_LABELS
-from vtenv.tasks.insertion.regions import (
-    JAMMED_FORCE_N,
-    NEAR_DEPTH_MM,
-    NEAR_LATERAL_MM,
-    jammed,
-    near_contact,
-)
 
 PREVIEW_FILE = "preview.png"
 
@@ -101,8 +96,12 @@ class ExperienceOptions:
     """Rows in all; rounded up so that every world plays as many steps."""
     heldout: float = 0.1
     """Part of the episodes that is held out, 0 to 0.5."""
-    connector: Literal["random"] | ConnectorName = "random"
-    """Connector of the episodes, or random."""
+    task: str = "VTInsert-v0"
+    """The environment's id."""
+    connectors: tuple[str, ...] = CONNECTOR_NAMES
+    """Connectors of the episodes."""
+    modalities: tuple[str, ...] = ("depth", "contact", "proprio")
+    """What is observed: keys of the task's modalities, such as gel."""
     image_size: int = 64
     """Rows and columns of the overhead depth image."""
     contact_size: int = 64
@@ -170,16 +169,16 @@ def _output(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CommandError(
-            f"cannot write {folder}: {error.strerror or error}; choose another folder with "
-            "--output, or make room"
+            f"cannot write {folder}: {error.strerror or error}; make room and give the same "
+            "command again, or choose another folder with --output"
         ) from None
 
 
 def _made() -> dict[str, Any]:
     return {
         "command": shlex.join(["vtinsert", *sys.argv[1:]]),
-        "commit": machine.commit(),
-        "versions": machine.versions(),
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
     }
 
 
@@ -207,21 +206,24 @@ def _write_grasps(options: Paper | Clutter) -> None:
     except ValueError as error:
         raise CommandError(str(error)) from None
     total = sum(num_grasps(config, split) for split in SPLITS)
-    with (
-        DatasetWriter(
-            options.output,
-            kind="clutter" if objects else "paper",
-            settings={"seed": options.seed, **dataclasses.asdict(config)},
-            labels=GRASP_LABELS,
-            made=_made(),
-        ) as writer,
-        progress_bar() as progress,
-    ):
-        bar = progress.add_task("Grasping", total=total)
-        for split in SPLITS:
-            for block in grasp_blocks(config, split, options.seed, _BLOCK, threads):
-                writer.append(split, block)
-                progress.advance(bar, len(block["connector"]))
+    writer = DatasetWriter(
+        options.output,
+        kind="clutter" if objects else "paper",
+        settings={"seed": options.seed, **dataclasses.asdict(config)},
+        labels=GRASP_LABELS,
+        codes={"connector": CONNECTOR_NAMES},
+        modalities=IMAGE_MODALITIES,
+        made=_made(),
+    )
+    with writer, _kept(writer):
+        if not writer.sealed:
+            with progress_bar() as progress:
+                bar = progress.add_task("Grasping", total=total)
+                for split in SPLITS:
+                    for block in grasp_blocks(config, split, options.seed, _BLOCK, threads):
+                        writer.append(split, block)
+                        progress.advance(bar, len(block["connector"]))
+        _finish(writer)
 
 
 @dataclass(frozen=True)
@@ -257,21 +259,23 @@ def _write_experience(options: ExperienceOptions) -> None:
         given = getattr(options, name)
         _require(given is None or given >= 1, name, given, "at least 1")
     environment = {
-        "connector": options.connector,
+        "connectors": list(options.connectors),
+        "modalities": list(options.modalities),
         "image_size": options.image_size,
         "contact_size": options.contact_size,
         "clearance_mm": options.clearance_mm,
         "depth_noise_mm": options.depth_noise_mm,
     }
     try:
-        VTInsertConfig.from_settings(**environment)  # type: ignore[arg-type]
-    except ValueError as error:
+        task = make_task(options.task, **environment)
+    except (ValueError, TypeError, gymnasium.error.Error) as error:
         raise CommandError(str(error)) from None
     plan = _Plan.of(options)
     writer = DatasetWriter(
         options.output,
         kind="experience",
         settings={
+            "task": options.task,
             "seed": options.seed,
             "heldout": options.heldout,
             **environment,
@@ -279,31 +283,58 @@ def _write_experience(options: ExperienceOptions) -> None:
             "engine": options.engine,
             **dataclasses.asdict(plan),
         },
-        labels=POSE_LABELS,
+        labels=task.pose_labels,
+        codes=column_codes(task),
+        modalities=task.modalities,
         made=_made(),
-        resumable=True,
     )
+    with writer, _kept(writer, plan.parts):
+        if writer.completed < plan.parts:
+            _play(writer, options, plan, environment)
+        _finish(writer)
+
+
+def _play(
+    writer: DatasetWriter,
+    options: ExperienceOptions,
+    plan: _Plan,
+    environment: Mapping[str, Any],
+) -> None:
+    """Play the parts that are not there yet."""
+    with progress_bar() as progress:
+        # The bar comes first: the first run of all compiles, and settles the grasps.
+        part_frames = plan.worlds * plan.steps
+        done = writer.completed * part_frames
+        bar = progress.add_task("Playing", total=plan.parts * part_frames, completed=done)
+        if writer.completed:
+            progress.console.print(f"Going on after {done:,} frames")
+        with contextlib.closing(_experience(options, plan, environment)) as experience:
+            for part in range(writer.completed, plan.parts):
+                rows = experience.rows((options.seed, part))
+                rows = _each(rows, lambda: progress.advance(bar, plan.worlds))
+                _append_part(writer, options, part, record(rows, plan.steps))
+
+
+@contextlib.contextmanager
+def _kept(writer: DatasetWriter, parts: int = 0) -> Iterator[None]:
+    """Say what of an interrupted data set is kept."""
     try:
-        with writer, progress_bar() as progress:
-            # The bar comes first: the first run of all compiles, and settles the grasps.
-            part_frames = plan.worlds * plan.steps
-            done = writer.completed * part_frames
-            bar = progress.add_task("Playing", total=plan.parts * part_frames, completed=done)
-            if writer.completed:
-                progress.console.print(f"Going on after {done:,} frames")
-            with contextlib.closing(_experience(options, plan, environment)) as experience:
-                for part in range(writer.completed, plan.parts):
-                    rows = experience.rows((options.seed, part))
-                    rows = _each(rows, lambda: progress.advance(bar, plan.worlds))
-                    _append_part(writer, options, part, record(rows, plan.steps))
-    except KeyboardInterrupt:
-        if writer.completed < plan.parts and writer.temporary.exists():
+        yield
+    except (KeyboardInterrupt, OSError):
+        if writer.completed:
             print(
-                f"\nInterrupted. {writer.completed} of {plan.parts} parts are kept in "
+                f"\nInterrupted. {writer.completed} of {parts} parts are kept in "
                 f"{writer.temporary}; the same command goes on from there.",
                 file=sys.stderr,
             )
         raise
+
+
+def _finish(writer: DatasetWriter) -> None:
+    """Write the manifest, and a picture of samples beside it: the folder is then whole."""
+    writer.seal()
+    with atomic_write(writer.temporary / PREVIEW_FILE) as temporary:
+        imageio.v3.imwrite(temporary, preview(Dataset.open(writer.temporary)))
 
 
 def _experience(
@@ -312,6 +343,7 @@ def _experience(
     try:
         return Experience(
             plan.worlds,
+            task=options.task,
             mixture=options.mixture,
             engine=options.engine,
             device=options.device,
@@ -354,51 +386,32 @@ def _check(folder: Path) -> int:
 
 
 def _show(folder: Path) -> int:
-    opened = Dataset.open(folder)
-    _print(opened)
-    path = folder / PREVIEW_FILE
-    with _output(path), atomic_write(path) as temporary:
-        imageio.v3.imwrite(temporary, preview(opened))
-    print(f"Data set: {folder}\nSamples: {path}")
+    _print(Dataset.open(folder))
+    print(f"Data set: {folder}\nSamples: {folder / PREVIEW_FILE}")
     return 0
 
 
 def _print(opened: Dataset) -> None:
-    Console(highlight=False).print(_table(opened))
-    if _has_regions(opened):
-        low, high = NEAR_DEPTH_MM
-        print(
-            f"Near contact: the tip {-low:g} mm before the mouth to {high:g} mm inside, at most "
-            f"{NEAR_LATERAL_MM:g} mm from its axis.\n"
-            f"Jammed: of these, pressed from outside with over {JAMMED_FORCE_N:g} N."
-        )
-
-
-def _has_regions(opened: Dataset) -> bool:
-    return "insertion_depth_mm" in opened.columns
-
-
-def _table(opened: Dataset) -> Table:
     """What each split holds: a column a split."""
-    has_regions = _has_regions(opened)
     table = Table(title=f"{opened.kind}: {opened.bytes / 2**20:,.0f} MiB")
     table.add_column("")
-    columns = ("connector", "episode", "insertion_depth_mm", "lateral_mm", "contact_force_n")
     lines: dict[str, list[str]] = {}
     for name, split in opened.splits.items():
         table.add_column(name, justify="right")
-        read = split.read(np.arange(len(split)), columns if has_regions else columns[:1])
-        counts = np.bincount(read["connector"], minlength=len(CONNECTOR_NAMES))
+        wanted = [
+            column for column in ("connector", "episode", "region") if column in split.columns
+        ]
+        read = split.read(np.arange(len(split)), wanted)
+        names = opened.codes["connector"]
+        counts = np.bincount(read["connector"], minlength=len(names))
         cells = {"rows": f"{len(split):,}"}
-        cells |= {n: f"{count:,}" for n, count in zip(CONNECTOR_NAMES, counts, strict=True)}
-        if has_regions:
-            depth, lateral = read["insertion_depth_mm"], read["lateral_mm"]
-            stuck = jammed(depth, lateral, read["contact_force_n"])
+        cells |= {n: f"{count:,}" for n, count in zip(names, counts, strict=True)}
+        if "episode" in read:
             cells["episodes"] = f"{len(np.unique(read['episode'])):,}"
-            cells["near contact"] = f"{near_contact(depth, lateral).mean():.1%}"
-            cells["jammed"] = f"{stuck.mean():.1%}"
+        for code, region in enumerate(opened.codes.get("region", ("",))[1:], start=1):
+            cells[region] = f"{(read['region'] >= code).mean():.1%}"
         for heading, cell in cells.items():
             lines.setdefault(heading, []).append(cell)
     for heading, line in lines.items():
         table.add_row(heading, *line)
-    return table
+    Console(highlight=False).print(table)

@@ -1,27 +1,22 @@
-"""`vtinsert demo`: a policy, or the scripted expert, on all four connectors."""
+"""`vtinsert demo`: a policy, or the scripted expert, on all connectors."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import imageio.v3
-from rich.console import Console
-from rich.table import Table
+import tyro
 
-from policies.commands import CommandError, ConnectorName
-from policies.evaluation.conditions import Condition
-from policies.evaluation.episodes import EpisodeRecord
-from policies.evaluation.evaluate import evaluate
-from policies.evaluation.players import EXPERT, Player, load_player
-from policies.films import film
-from policies.films.filmed_player import for_film
-from policies.films.video import write_video
-from policies.progress import progress_bar
-from vtenv.atomic_write import atomic_write
-from vtenv.tasks.insertion.connectors import CONNECTORS
-from vtenv.tasks.insertion.task import SUCCESS_FRACTION
+from policies.bundled import check_policy
+from policies.choices import make_output
+
+if TYPE_CHECKING:
+    from policies.evaluation.conditions import Condition
+    from policies.evaluation.episodes import EpisodeRecord
+    from policies.evaluation.players import Player
+    from policies.films.film import Image
 
 DEFAULT_POLICY = "resnet-dynamics"
 """Who is shown unless another is asked for."""
@@ -32,13 +27,14 @@ _SHEET_COLUMNS = (0.0, 0.65, 1.0)
 
 def demo(
     *,
+    task: str = "VTInsert-v0",
     policy: str = DEFAULT_POLICY,
-    connector: tuple[ConnectorName, ...] = ("aux", "pin", "usb", "stud"),
+    connectors: tuple[str, ...] = (),
     episodes: int = 5,
     filmed: int = 1,
-    clearance_mm: float = 0.4,
     seed: int = 0,
     output: Path = Path("vtinsert-demo"),
+    settings: tyro.conf.Suppress[dict[str, Any] | None] = None,
 ) -> int:
     """Watch a learned policy insert all four connectors: a table and a video.
 
@@ -46,55 +42,57 @@ def demo(
     its place, knows where plug and socket are. Writes `demo.mp4` and a contact sheet, `demo.png`.
 
     Args:
-        policy: A bundled policy's name, the folder of a policy or a training run, or "expert".
-        connector: Connectors to insert.
-        episodes: Episodes of each connector.
-        filmed: How many of each connector's episodes go into the video; 0 for no video.
-        clearance_mm: Room between plug and socket on each side, 0.1 to 2 mm.
+        task: What to show: an id of Gymnasium's registry. Its environment's settings are options
+            too, such as --clearance-mm 0.2; --help beside --task lists them.
+        policy: As `vtinsert evaluate` takes it.
+        connectors: Connectors, or other variants of the task; by default all there are.
+        episodes: Episodes of each.
+        filmed: How many of each one's episodes go into the video; 0 for no video.
         seed: Where the seeds of the episodes start.
         output: Folder for the video and the contact sheet.
+        settings: Settings of the task's environment.
     """
-    if episodes < 1:
-        raise CommandError(f"--episodes {episodes} is not allowed; it must be at least 1")
-    if filmed < 0:
-        raise CommandError(f"--filmed {filmed} is not allowed; it must be 0 or more")
-    if seed < 0:
-        raise CommandError(f"--seed {seed} is not allowed; it must be 0 or more")
-    if not connector:
-        raise CommandError(f"--connector needs one or more of {', '.join(CONNECTORS)}")
-    connector = tuple(dict.fromkeys(connector))
-    condition = Condition(
-        "demo", f"a clearance of {clearance_mm:g} mm a side", {"clearance_mm": clearance_mm}
-    )
-    try:
-        player = load_player(policy)
-        player.config(condition)
-        if filmed:
-            output.mkdir(parents=True, exist_ok=True)
-    except ValueError as error:
-        raise CommandError(str(error)) from None
-    except OSError as error:
-        raise CommandError(
-            f"cannot use {output} as a folder ({error.strerror}); choose another with --output"
-        ) from None
+    for name, value, least in (("episodes", episodes, 1), ("filmed", filmed, 0), ("seed", seed, 0)):
+        if value < least:
+            raise ValueError(f"--{name} {value} is not allowed; it must be {least} or more")
+    if policy not in ("expert", "random") and ":" not in policy:
+        check_policy(policy)
 
+    from rich.console import Console
+
+    from policies.evaluation.conditions import Condition
+    from policies.evaluation.players import load_player
+    from policies.films.film import MODALITIES
+    from policies.worlds import variant_names
+
+    chosen = settings or {}
+    described = ", ".join(f"{name} {value}" for name, value in chosen.items())
+    condition = Condition("demo", described or "the default settings", chosen)
+    player = load_player(policy, task)
+    variants = [
+        name
+        for name in variant_names(player.played(condition))
+        if not connectors or name in connectors
+    ]
+    if filmed:
+        make_output(output)
+    records = _play(player, condition, connectors or variants, episodes, seed)
     console = Console(highlight=False)
-    records = _play(player, condition, connector, episodes, seed)
     console.print(_table(player, condition, records))
     if filmed:
         shown = [record for of_it in records.values() for record in of_it[:filmed]]
-        try:
-            _film(console, for_film(player), condition, shown, output)
-        except OSError as error:
-            raise CommandError(f"cannot write to {output}: {error}") from None
+        _film(player.filmed(MODALITIES), condition, shown, output)
     return 0
 
 
 def _play(
-    player: Player, condition: Condition, connectors: Sequence[str], episodes: int, seed: int
+    player: Player, condition: Condition, variants: Sequence[str], episodes: int, seed: int
 ) -> dict[str, list[EpisodeRecord]]:
-    """What came of the episodes of each connector, by seed."""
-    total = episodes * len(connectors)
+    """What came of the episodes of each variant, by seed."""
+    from policies.evaluation.evaluate import evaluate
+    from vtenv.progress import progress_bar
+
+    total = episodes * len(variants)
     with progress_bar() as progress:
         # The bar comes first: the first run of all compiles the sensors and settles the grasps.
         task = progress.add_task("Playing episodes", total=total)
@@ -103,18 +101,23 @@ def _play(
             condition,
             total,
             seed,
-            connectors=connectors,
+            connectors=variants,
             on_episode=lambda _: progress.advance(task),
         )
-    return {name: [r for r in records if r.connector == name] for name in connectors}
+    return {name: [r for r in records if r.connector == name] for name in variants}
 
 
-def _table(player: Player, condition: Condition, records: dict[str, list[EpisodeRecord]]) -> Table:
-    who = "Scripted expert" if player is EXPERT else f"Policy {player.name}"
+def _table(player: Player, condition: Condition, records: dict[str, list[EpisodeRecord]]) -> Any:
+    from rich.table import Table
+
+    from policies.worlds import variant_label
+
+    task = player.played(condition)
+    who = "Scripted expert" if player.name == "expert" else f"Policy {player.name}"
     table = Table(
-        title=f"{who} at {condition.description}",
-        caption=f"An episode ends in success once {SUCCESS_FRACTION:.0%} of the travel is in. "
-        "Depth and force: means over episodes. Steps: the median; one takes 20 ms.",
+        title=f"{who}: {condition.description}",
+        caption="Depth and force: means over episodes. Steps: the median of successes; one takes "
+        "20 ms.",
     )
     for heading in ("connector", "success", "depth", "of travel", "steps", "peak force"):
         table.add_column(heading, justify="left" if heading == "connector" else "right")
@@ -122,7 +125,7 @@ def _table(player: Player, condition: Condition, records: dict[str, list[Episode
         won = [record for record in of_it if record.success]
         steps = f"{statistics.median(r.steps for r in won):g}" if won else "-"
         table.add_row(
-            CONNECTORS[connector].label,
+            variant_label(task, connector),
             f"{len(won)} of {len(of_it)}",
             f"{statistics.mean(max(r.depth, 0.0) for r in of_it) * 1e3:.1f} mm",
             f"{statistics.mean(r.inserted for r in of_it):.0%}",
@@ -133,25 +136,31 @@ def _table(player: Player, condition: Condition, records: dict[str, list[Episode
 
 
 def _film(
-    console: Console,
     player: Player,
     condition: Condition,
     records: Sequence[EpisodeRecord],
     output: Path,
 ) -> None:
     """Film episodes whose outcomes are known; write the video and the contact sheet."""
-    envs = player.worlds(condition, 1)
+    import imageio.v3
+
+    from policies.films import film
+    from policies.films.video import write_video
+    from vtenv.atomic_write import atomic_write
+    from vtenv.progress import progress_bar
+
+    envs = player.make(condition, 1)
     envs.reset(seed=0)
     camera = film.Camera(envs)
     if camera.missing:
-        console.print(f"The video has no third-person view. {camera.missing}")
-    rows: dict[str, list[film.Image]] = {}
+        print(f"The video has no third-person view. {camera.missing}")
+    rows: dict[str, list[Image]] = {}
 
-    def frames() -> Iterator[film.Image]:
+    def frames() -> Iterator[Image]:
         for record in records:
             shots = film.film_episodes(envs, camera, player.act, [record.seed])
             kept = [film.HOLD_FIRST + round(record.steps * part) for part in _SHEET_COLUMNS]
-            row: list[film.Image] = []
+            row: list[Image] = []
             for number, (frame,) in enumerate(shots, start=1):
                 if number in kept:
                     row.append(frame)
@@ -170,9 +179,8 @@ def _film(
     camera.close()
     envs.close()
     beside = "the sensor panel" if camera.missing else "third person beside the sensor panel"
-    console.print(
+    print(
         f"Video: {video} ({len(records)} episodes, {count / film.FPS:.0f} s at half speed, "
-        f"{beside})",
-        soft_wrap=True,
+        f"{beside})"
     )
-    console.print(f"Contact sheet: {sheet}", soft_wrap=True)
+    print(f"Contact sheet: {sheet}")

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from policies import machine
+from vtenv import provenance
 
 Status = Literal["ok", "missing", "broken"]
 
@@ -220,7 +220,7 @@ def _last_error(stderr: str) -> str:
 
 
 def _check_machine() -> list[Finding]:
-    found = machine.hardware()
+    found = provenance.hardware()
     return [
         Finding("processor", "ok", f"{found['cpu']}, {found['cores']} cores for this process"),
         Finding("memory", "ok", f"{found['memory_gib']} GiB"),
@@ -229,22 +229,22 @@ def _check_machine() -> list[Finding]:
 
 
 def _check_packages() -> list[Finding]:
-    findings = [Finding("python", "ok", f"{machine.versions()['python']} at {sys.executable}")]
-    own = machine.version(machine.DISTRIBUTION)
+    findings = [Finding("python", "ok", f"{provenance.versions()['python']} at {sys.executable}")]
+    own = provenance.version(provenance.DISTRIBUTION)
     if own is None:
         findings.append(
             Finding("vtinsert", "missing", "runs uninstalled", "uv sync, or pip install -e .")
         )
     else:
-        commit = machine.commit()
+        commit = provenance.commit()
         findings.append(Finding("vtinsert", "ok", f"{own}, commit {commit}" if commit else own))
-    for needed in machine.requirements():
+    for needed in provenance.requirements():
         if not needed.extra:
             findings.append(_check_requirement(needed, "uv sync, or pip install -e ."))
     return findings
 
 
-def _check_requirement(needed: machine.Requirement, remedy: str) -> Finding:
+def _check_requirement(needed: provenance.Requirement, remedy: str) -> Finding:
     installed = needed.installed
     if installed is None:
         return Finding(needed.name, "missing", "not installed", remedy)
@@ -255,7 +255,7 @@ def _check_requirement(needed: machine.Requirement, remedy: str) -> Finding:
 
 def _check_extras() -> list[Finding]:
     findings = []
-    needed = [requirement for requirement in machine.requirements() if requirement.extra]
+    needed = [requirement for requirement in provenance.requirements() if requirement.extra]
     for extra in sorted({requirement.extra for requirement in needed}):
         parts = [requirement for requirement in needed if requirement.extra == extra]
         purpose = _EXTRAS.get(extra, "optional")

@@ -1,237 +1,338 @@
-"""`vtinsert pretrain`: train an encoder on a data set."""
+"""`vtinsert pretrain`: train an encoder on a data set, or on what is rendered meanwhile."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import dataclasses
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
 from policies.commands import CommandError
-from policies.progress import progress_bar
-from representation.pretraining import options
-from representation.pretraining.plan import PretrainPlan, new_plan, provenance, resumed_plan
+from policies.commands.option_fields import given, option_fields
+from representation.encoder_config import SENSES, EncoderConfig
+from representation.pretraining.config import BUDGETS, PretrainConfig
+from representation.pretraining.live_config import LiveConfig
+from vtenv.run_folder import RunFolderError
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-    from representation.data.sources import Source
     from representation.pretraining.live_source import LiveSource
+    from representation.pretraining.plan import PretrainPlan
     from representation.pretraining.training import PretrainResult
 
 
-def pretrain(
-    *,
-    data: Path | None = None,
-    live: Literal["cpu", "warp"] | None = None,
-    live_device: str | None = None,
-    worlds: int | None = None,
-    pairs: int | None = None,
-    reuse: float | None = None,
-    heldout: Path | None = None,
-    preset: str | None = None,
-    output: Path = Path("outputs/pretrain"),
-    resume: tyro.conf.FlagCreatePairsOff[bool] = False,
-    objective: str | None = None,
-    augment: str | None = None,
-    backbone: str | None = None,
-    pretrained: tyro.conf.FlagCreatePairsOff[bool] = False,
-    from_scratch: tyro.conf.FlagCreatePairsOff[bool] = False,
-    start: str | None = None,
-    modalities: Annotated[
-        tuple[Literal["vision", "touch"], ...] | None, tyro.conf.arg(metavar="[vision] [touch]")
-    ] = None,
-    fusion: Literal["concat", "cross_attention"] | None = None,
-    pooling: Literal["average", "flatten"] | None = None,
-    embedding_dim: int | None = None,
-    image_size: int | None = None,
-    contact_size: int | None = None,
-    fingers: Literal[1, 2] | None = None,
-    epochs: int | None = None,
-    max_steps: int | None = None,
-    max_minutes: float | None = None,
-    batch_size: int | None = None,
-    learning_rate: Annotated[float | None, tyro.conf.arg(aliases=["--lr"])] = None,
-    schedule: Literal["constant", "exponential", "cosine"] | None = None,
-    gamma: float | None = None,
-    warmup: float | None = None,
-    weight_decay: float | None = None,
-    clip_norm: float | None = None,
-    select: Literal["lowest_loss", "last"] | None = None,
-    precision: Literal["auto", "32-true", "bf16-mixed"] | None = None,
-    compile: tyro.conf.FlagCreatePairsOff[bool] = False,
-    seed: int | None = None,
-    devices: int = 1,
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-    workers: int = 2,
-    evaluate_every: int = 1,
-    checkpoint_every: int = 1,
-) -> int:
-    """Train an encoder on a data set: the paper's presets, ours, or your own options.
+@dataclass(frozen=True)
+class RunOptions:
+    """What to train on, where, and with what."""
 
-    Options that are not given are the preset's. Sizes of images are the data set's. With --live
-    there is no data set: what is learned from is rendered as it is needed.
+    data: Path | None = None
+    """Folder of the data set, as `vtinsert dataset` writes it."""
+    live: Literal["cpu", "warp"] | None = None
+    """Render experience with this physics engine and train on it, in place of --data."""
+    live_device: str | None = None
+    """Device of the Warp engine, such as cuda:1."""
+    heldout: Path | None = None
+    """Folder of a data set whose held-out split the objective is evaluated on."""
+    preset: str | None = None
+    """A training run by name, such as paper-classify-resnet50 or
+    control-resnet-masked+dynamics; options that are not given are its."""
+    output: Path = Path("outputs/pretrain")
+    """Folder for the result; must not exist, or be empty."""
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Go on with the run in that folder, from its last checkpoint, with its own options."""
+    from_scratch: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Start from random weights, whatever the preset says."""
+    modalities: tuple[Literal["vision", "touch"], ...] | None = None
+    """What the encoder perceives with."""
+    fingers: Literal[1, 2] | None = None
+    """Contact masks that the encoder takes."""
+    image_size: int | None = None
+    """Size that the data's depth images must have; with --live, get."""
+    contact_size: int | None = None
+    """Size that the data's contact masks must have; with --live, get."""
+    devices: int = 1
+    """How many devices, each with a process; -1 for all."""
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Which devices."""
+    workers: int = 2
+    """Threads that read data ahead."""
+    evaluate_every: int = 1
+    """Epochs between evaluations on held-out data."""
+    checkpoint_every: int = 1
+    """Epochs between checkpoints; a kill loses at most so many."""
+
+
+_DEFAULTS = {
+    "data": "(this or --live)",
+    "live": "(this or --data)",
+    "live_device": "(default: that of training)",
+    "heldout": "(default: that of --data)",
+    "preset": "(this or --objective)",
+    "modalities": "(default: the preset's)",
+    "fingers": "(default: the preset's)",
+    "image_size": "(default: the data's; with --live, 64)",
+    "contact_size": "(default: the data's; with --live, 64)",
+    "worlds": "(default: 64, or 4096 with warp)",
+    "pairs": "(default: without end)",
+    "clip_norm": "(default: any)",
+    "channels_last": "(default: on CUDA)",
+    "embedding_dim": "(default: the backbone's)",
+}
+"""What is said of an option whose default is None."""
+_HELP = (
+    "Train an encoder on a data set: the paper's presets, ours, or your own options.\n\n"
+    "With --live there is no data set: what is learned from is rendered as it is needed. Options "
+    "that are not given are the preset's; `vtinsert pretrain --preset NAME --help` shows them."
+)
+_RUN = tuple(field.name for field in dataclasses.fields(RunOptions))
+_CONFIG = tuple(
+    field.name
+    for field in dataclasses.fields(PretrainConfig)
+    if field.name not in ("encoder", "objective_options", "augment_options")
+)
+_ENCODER = tuple(
+    field.name
+    for field in dataclasses.fields(EncoderConfig)
+    if field.name not in ("images", "ranges", "backbone_options")
+)
+_LIVE = ("worlds", "pairs", "reuse")
+_DATA = ("data", "live", "live_device", "heldout", "preset")
+_CHANGES = ("from_scratch", "modalities", "fingers", "image_size", "contact_size")
+"""Of `RunOptions`, what says what is trained, and on what."""
+
+
+def configured(arguments: Sequence[str]) -> Callable[..., int]:
+    """The command for these arguments: the defaults of its options are the preset's.
 
     Args:
-        data: Folder of the data set, as `vtinsert dataset` writes it.
-        live: Render experience with this physics engine and train on it, in place of --data.
-        live_device: Device of the Warp engine, such as cuda:1; by default that of training.
-        worlds: Worlds that are rendered together; by default 64, or 4096 with the Warp engine.
-        pairs: Render so many pairs of images before training, and train on those alone; by
-            default rendering goes on as long as training.
-        reuse: How often a rendered moment is drawn, on average, before a new one takes its place;
-            by default 2.
-        heldout: Folder of a data set whose held-out split the objective is evaluated on; by
-            default the one that is trained on.
-        preset: A training run by name, such as paper-classify-resnet50 or
-            control-resnet-masked+dynamics; an unknown one is answered with those that are near.
-        output: Folder for the result; must not exist, or be empty.
-        resume: Go on with the run in that folder, from its last checkpoint, with its own options.
-        objective: One or several: infonce, or masked=1,dynamics=0.5.
-        augment: none, occlusion, contrastive; or names of augmentations: noise,crop.
-        backbone: Any network that timm knows, with its own defaults, pooling "average" and no
-            projection unless they are given too.
-        pretrained: Start from ImageNet weights; needs a network, or their files.
-        from_scratch: Start from random weights, whatever the preset says.
-        start: Start from another encoder's backbones: a folder, a bundled name, an id on the Hub.
-        modalities: What the encoder perceives with.
-        fusion: How modalities become one embedding.
-        pooling: How a backbone's tokens become its feature.
-        embedding_dim: Width of each modality's part of the embedding.
-        image_size: Size that the data's depth images must have; with --live, get.
-        contact_size: Size that the data's contact masks must have; with --live, get.
-        fingers: Contact masks that the encoder takes.
-        epochs: The budget in passes through the data.
-        max_steps: The budget in steps.
-        max_minutes: The budget in minutes.
-        batch_size: Samples in a step, over all devices.
-        learning_rate: Highest learning rate.
-        schedule: How it falls.
-        gamma: What the exponential schedule multiplies it by after each epoch.
-        warmup: Part of the budget in which it rises.
-        weight_decay: Weight decay of AdamW.
-        clip_norm: Largest norm of the gradient.
-        select: Which epoch is the result.
-        precision: "auto" for bf16-mixed on CUDA and 32-true elsewhere.
-        compile: Compile the encoder with torch.compile.
-        seed: Seed of initial weights, order, augmentation and masking.
-        devices: How many devices, each with a process; -1 for all.
-        accelerator: Which devices.
-        workers: Threads that read data ahead.
-        evaluate_every: Epochs between evaluations on held-out data.
-        checkpoint_every: Epochs between checkpoints; an interruption loses at most so many.
+        arguments: What follows `vtinsert pretrain`.
+
+    Raises:
+        CommandError: If there is no such preset.
     """
-    given = {
-        name: value
-        for name, value in locals().items()
-        if name in options.OPTIONS and value is not None and value is not False
-    }
-    rendering = {
-        name: value
-        for name, value in (
-            ("engine", live),
-            ("device", live_device),
-            ("worlds", worlds),
-            ("pairs", pairs),
-            ("reuse", reuse),
+    from representation.pretraining.presets import preset
+
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    early.add_argument("--preset")
+    early.add_argument("--backbone")
+    early.add_argument("--objective")
+    early.add_argument("--augment")
+    try:
+        known, _ = early.parse_known_args(list(arguments))
+        base = preset(known.preset) if known.preset else PretrainConfig()
+    except argparse.ArgumentError:  # an option without a value: told below
+        known, base = argparse.Namespace(backbone=None, objective=None, augment=None), None
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    base = base or PretrainConfig()
+    encoder = base.encoder
+    if known.backbone not in (None, encoder.backbone):
+        # What was chosen for another network does not fit this one.
+        encoder = dataclasses.replace(
+            encoder, backbone_options={}, pooling="average", embedding_dim=None
         )
-        if value is not None
+    base = dataclasses.replace(base, encoder=encoder)
+    texts = {"objective": _text(base.objective), "augment": _text(base.augment)}
+    fields = [
+        *option_fields(RunOptions(), _RUN, _DEFAULTS),
+        *option_fields(base, _CONFIG, _DEFAULTS, texts),
+        *option_fields(encoder, _ENCODER, _DEFAULTS),
+        *option_fields(LiveConfig(), _LIVE, _DEFAULTS),
+    ]
+    kind = dataclasses.make_dataclass("Options", fields, frozen=True)
+
+    def pretrain(options: Any) -> int:
+        values = given(options)
+        run = RunOptions(**{name: values.pop(name) for name in _RUN if name in values})
+        return _pretrain(run, values, base)
+
+    pretrain.__doc__ = _HELP
+    pretrain.__annotations__ = {
+        "options": tyro.conf.OmitArgPrefixes[kind],  # type: ignore[valid-type]
+        "return": int,
     }
-    if pretrained + from_scratch + (start is not None) > 1:
+    return pretrain
+
+
+def _pretrain(run: RunOptions, options: dict[str, Any], base: PretrainConfig) -> int:
+    changed = {name: value for name, value in options.items() if name not in _LIVE}
+    rendering = {name: value for name, value in options.items() if name in _LIVE}
+    if options.get("pretrained") and run.from_scratch:
         raise CommandError("of --pretrained, --from-scratch and --start, only one can be given")
-    for name, value in (
-        ("devices", abs(devices)),
-        ("workers", workers),
-        ("evaluate-every", evaluate_every),
-        ("checkpoint-every", checkpoint_every),
-    ):
-        if value < 1:
-            raise CommandError(f"--{name} must be at least 1")
-    if resume:
-        plan = resumed_plan(output, data, preset, given, rendering, heldout)
-    else:
-        plan = new_plan(output, data, preset, given, rendering, heldout)
-    _train(
-        plan,
-        output,
-        resume=resume,
-        devices=devices,
-        accelerator=accelerator,
-        workers=workers,
-        evaluate_every=evaluate_every,
-        checkpoint_every=checkpoint_every,
-    )
-    return 0
-
-
-def _train(
-    plan: PretrainPlan,
-    output: Path,
-    *,
-    resume: bool,
-    devices: int,
-    accelerator: str,
-    workers: int,
-    evaluate_every: int,
-    checkpoint_every: int,
-) -> None:
-    """Train, and say what came out."""
+    if "start" in options and (run.from_scratch or options.get("pretrained")):
+        raise CommandError("of --pretrained, --from-scratch and --start, only one can be given")
+    for name in ("devices", "workers", "evaluate_every", "checkpoint_every"):
+        value = getattr(run, name)
+        if (abs(value) if name == "devices" else value) < 1:
+            raise CommandError(f"--{name.replace('_', '-')} must be at least 1")
+    asked = [name for name in (*_DATA, *_CHANGES) if getattr(run, name) not in (None, False)]
+    if run.resume:
+        if named := [name for name in (*asked, *options) if name != "data"]:
+            raise CommandError(
+                f"--resume goes on with the options of {run.output}; leave out "
+                f"{', '.join('--' + name.replace('_', '-') for name in named)}"
+            )
+    elif run.data is None and run.live is None:
+        raise CommandError(
+            "--data is needed: the folder of a data set, from `vtinsert dataset`; or --live"
+        )
+    elif run.data is not None and (run.live or run.live_device or rendering):
+        raise CommandError(
+            "--live and what belongs to it are in place of --data; leave out one or the other"
+        )
+    elif run.preset is None and "objective" not in options:
+        raise CommandError("--preset or --objective is needed, to say what to train for")
+    # What takes seconds to import comes after what can be judged without it.
     from gymnasium.error import DependencyNotInstalled
 
     from representation.backbone import PretrainedWeightsError
-    from representation.encoder_files import EncoderFileError
-    from representation.pretraining.run_folder import RunFolderError
-    from representation.pretraining.training import (
-        TrainingError,
-        fit_to_split,
-        make_fabric,
-        make_source,
-        pretrain,
-    )
+    from representation.pretraining.plan import new_plan, resumed_plan
+    from representation.pretraining.training import TrainingError
+
+    resume = shlex.join(["vtinsert", "pretrain", "--resume", "--output", str(run.output)])
+    try:
+        if run.resume:
+            plan = resumed_plan(run.output, run.data)
+        else:
+            engine = {"engine": run.live, "device": run.live_device}
+            live = LiveConfig(**{k: v for k, v in engine.items() if v is not None}, **rendering)
+            plan = new_plan(
+                run.output,
+                _changed(base, run, changed),
+                run.data or live,
+                heldout=run.heldout,
+                sizes={"image_size": run.image_size, "contact_size": run.contact_size},
+            )
+        result = _train(plan, run)
+    except PretrainedWeightsError as error:
+        raise CommandError(f"{error}, here --from-scratch") from None
+    except RunFolderError as error:
+        hint = "" if run.resume else f" (`{resume}` goes on with a run)"
+        raise CommandError(f"{error}{hint}") from None
+    except (ValueError, TrainingError, DependencyNotInstalled) as error:
+        raise CommandError(str(error)) from None
+    except OSError as error:
+        raise CommandError(
+            f"cannot write {run.output}: {error.strerror or error}. Make room on the disk; "
+            f"checkpoints before it are kept, go on with `{resume}`"
+        ) from None
+    except KeyboardInterrupt as error:
+        if str(error):
+            print(f"Interrupted; {error}. Go on with: {resume}", file=sys.stderr)
+        raise
+    if result is not None:
+        _print(result)
+    return 0
+
+
+def _changed(base: PretrainConfig, run: RunOptions, options: dict[str, Any]) -> PretrainConfig:
+    """The preset's configuration with the options that were given."""
+    encoder = {name: value for name, value in options.items() if name in _ENCODER}
+    changes = {name: value for name, value in options.items() if name not in _ENCODER}
+    if any(name in changes for name in BUDGETS):
+        changes |= {name: changes.get(name) for name in BUDGETS}
+    if run.from_scratch or "start" in changes:
+        changes["pretrained"] = False
+    if "objective" in changes:
+        changes |= {"objective": _objective(changes["objective"]), "objective_options": {}}
+    if "augment" in changes:
+        changes |= {"augment": _augment(changes["augment"]), "augment_options": {}}
+    config = dataclasses.replace(base.encoder.with_images(_images(base, run)), **encoder)
+    return dataclasses.replace(base, encoder=config, **changes)
+
+
+def _images(base: PretrainConfig, run: RunOptions) -> dict[str, tuple[int, int, int]]:
+    """The preset's images, of the senses and with the fingers that were given."""
+    images = dict(base.encoder.images)
+    if run.modalities is not None:
+        chosen = {key for sense in run.modalities for key in SENSES[sense]}
+        images = {**EncoderConfig().images, **images}
+        images = {key: shape for key, shape in images.items() if key in chosen}
+    if run.fingers is not None:
+        touch = [key for key in images if key in SENSES["touch"]]
+        images |= {key: (run.fingers, *images[key][1:]) for key in touch}
+    return images
+
+
+def _text(value: Any) -> str:
+    """An objective or augmentations as the command line takes them."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return ",".join(f"{name}={weight:g}" for name, weight in value.items())
+    return ",".join(value)
+
+
+def _objective(text: str) -> str | dict[str, float]:
+    """A name; or several with weights, "masked=1,dynamics=0.5"."""
+    parts = text.replace("+", ",").split(",")
+    if len(parts) == 1 and "=" not in text:
+        return text
+    weights = {}
+    for part in parts:
+        name, _, weight = part.partition("=")
+        try:
+            weights[name.strip()] = float(weight or 1.0)
+        except ValueError:
+            raise ValueError(
+                f"--objective {text}: {weight!r} is no weight; write masked=1,dynamics=0.5"
+            ) from None
+    return weights
+
+
+def _augment(text: str) -> str | tuple[str, ...]:
+    from representation.augmentations import PRESETS
+
+    return text if text in PRESETS else tuple(name.strip() for name in text.split(","))
+
+
+def _train(plan: PretrainPlan, run: RunOptions) -> PretrainResult | None:
+    """Train; the result, where this is the first process."""
+    from representation.pretraining.fit import fit_to_split
+    from representation.pretraining.training import make_fabric, make_source, pretrain
+    from vtenv import provenance
 
     config = plan.config
-    rendered: LiveSource | None = None
     with contextlib.ExitStack() as stack:
-        try:
-            fabric = make_fabric(config, devices=devices, accelerator=accelerator)
-            source: Source
-            if plan.dataset is not None:
-                source = make_source(config, plan.dataset["train"], fabric, workers=workers)
-            else:
-                source = rendered = _rendered(plan, fabric)
-                stack.callback(rendered.close)
-                config = fit_to_split(config, rendered.ring)
-            heldout = None
-            if plan.heldout is not None:
-                split = plan.heldout["heldout"]
-                heldout = make_source(config, split, fabric, shuffle=False, workers=workers)
-        except (ValueError, DependencyNotInstalled) as error:
-            raise CommandError(str(error)) from None
-        try:
-            result = pretrain(
-                config,
-                source,
-                output,
-                heldout=heldout,
-                fabric=fabric,
-                resume=resume,
-                provenance=provenance(plan, output),
-                evaluate=None if rendered is None else lambda *_: _rendering(rendered),
-                evaluate_every=evaluate_every,
-                checkpoint_every=checkpoint_every,
-            )
-        except PretrainedWeightsError as error:
-            raise CommandError(f"{error}, here --from-scratch") from None
-        except (EncoderFileError, RunFolderError, TrainingError) as error:
-            raise CommandError(str(error)) from None
-    if fabric.is_global_zero:
-        _print(result)
+        fabric = make_fabric(config, devices=run.devices, accelerator=run.accelerator)
+        rendered = None
+        if plan.dataset is not None:
+            source: Any = make_source(config, plan.dataset["train"], fabric, workers=run.workers)
+        else:
+            source = rendered = stack.enter_context(contextlib.closing(_rendered(plan, fabric)))
+            config = fit_to_split(config, rendered.buffer)
+        heldout = None
+        if plan.heldout is not None:
+            split = plan.heldout["heldout"]
+            heldout = make_source(config, split, fabric, shuffle=False, workers=run.workers)
+        result = pretrain(
+            config,
+            source,
+            run.output,
+            heldout=heldout,
+            fabric=fabric,
+            resume=run.resume,
+            data=plan.data,
+            made=provenance.record(),
+            evaluate=None if rendered is None else lambda *_: _rendering(rendered),
+            evaluate_every=run.evaluate_every,
+            checkpoint_every=run.checkpoint_every,
+        )
+    return result if fabric.is_global_zero else None
 
 
 def _rendered(plan: PretrainPlan, fabric: Fabric) -> LiveSource:
     """What is rendered for training, in this process; the first moments are there."""
     from representation.pretraining.live_source import live_source
+    from vtenv.progress import progress_bar
 
     assert plan.live is not None
     source = live_source(
@@ -240,7 +341,7 @@ def _rendered(plan: PretrainPlan, fabric: Fabric) -> LiveSource:
         plan.config.keys,
         device=fabric.device,
         seed=plan.config.seed,
-        fingers=plan.config.encoder.num_fingers,
+        channels=plan.config.channels,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
     )
@@ -257,15 +358,15 @@ def _rendering(source: LiveSource) -> dict[str, float]:
 
 
 def _print(result: PretrainResult) -> None:
-    metrics = result.metrics
-    if "rendered" in metrics:
+    measured = result.measured
+    if "rendered" in measured:
         print(
-            f"Rendered {metrics['rendered']:,.0f} moments; "
-            f"{metrics['rendered_per_s']:,.0f} a second before training"
+            f"Rendered {measured['rendered']:,.0f} moments; "
+            f"{measured['rendered_per_s']:,.0f} a second before training"
         )
-    parts = [f"loss {result.loss:.4g}"]
+    parts = [f"loss {result.row['loss']:.4g}"]
     for name in ("accuracy", "accuracy_vision", "accuracy_touch", "loss"):
-        if f"heldout/{name}" in result.metrics:
-            parts.append(f"held-out {name} {result.metrics[f'heldout/{name}']:.4g}")
+        if f"heldout/{name}" in measured:
+            parts.append(f"held-out {name} {measured[f'heldout/{name}']:.4g}")
     print(f"Epoch {result.epoch} of {len(result.history)} selected: {', '.join(parts)}")
     print(f"Encoder: {result.folder / 'encoder'}")

@@ -17,14 +17,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from policies import machine
 from policies.commands import CommandError
-from policies.progress import progress_bar
 from representation.bundled import bundled_encoders
 from representation.data.dataset import Dataset, DatasetError
-from representation.encoder import EncoderConfig, VisuotactileEncoder
+from representation.encoder_config import EncoderConfig
 from representation.encoder_files import EncoderFileError
-from representation.pretraining.run_folder import RunFolderError, load_objective
+from representation.pretraining.run_folder import load_objective
 from representation.probes.audit import audit, untrained
 from representation.probes.embed import Progress
 from representation.probes.gate import CONNECTOR
@@ -41,7 +39,11 @@ from representation.probes.pictures import audit_figure, confusion_figure, tsne_
 from representation.probes.regions import REGIONS
 from representation.probes.report import MEAN, PIXELS, RANDOM, AuditReport
 from representation.probes.variables import unit
+from representation.timm_encoder import VisuotactileEncoder
+from vtenv import provenance
 from vtenv.atomic_write import atomic_write
+from vtenv.progress import progress_bar
+from vtenv.run_folder import RunFolderError
 
 _UNTRAINED = "random:"
 _DPI = 130
@@ -171,13 +173,9 @@ def _is_run(folder: Path) -> bool:
 
 
 def _untrained(backbone: str, dataset: Dataset, seed: int) -> VisuotactileEncoder:
-    depth, contact = (dataset.columns.get(name) for name in ("depth", "contact"))
     config = EncoderConfig()
-    if depth is not None:
-        config = replace(config, image_size=depth.shape[-1])
-    if contact is not None:
-        fingers, _, size = contact.shape
-        config = replace(config, num_fingers=fingers, contact_size=size)
+    found = {key: dataset.columns[key].shape for key in config.keys if key in dataset.columns}
+    config = config.with_images({**config.images, **found})
     try:
         return untrained(replace(config, backbone=backbone), seed)
     except ValueError as error:
@@ -227,9 +225,9 @@ def _write(report: AuditReport, folder: Path, dataset: Dataset, data: Path) -> N
     made = {
         "command": shlex.join(["vtinsert", *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": machine.commit(),
-        "hardware": machine.hardware(),
-        "versions": machine.versions(),
+        "commit": provenance.commit(),
+        "hardware": provenance.hardware(),
+        "versions": provenance.versions(),
         "data": {"folder": str(data), "kind": dataset.kind, "fingerprint": dataset.fingerprint},
     }
     page = f"{report.to_markdown()}\nMade by `{made['command']}` at commit {made['commit']}.\n"

@@ -5,18 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 
-from policies.ablation.grid import AblationError
 from policies.commands import CommandError
-from policies.report import document
-from policies.report.document import Document
-from policies.report.markdown import markdown
-from policies.report.overview import overview
-from policies.report.page import page
-from policies.report.probes import ProbeFileError
-from policies.report.terminal import print_sections
-from vtenv.atomic_write import atomic_write
 
 
 def report(study: tyro.conf.Positional[Path], *, probes: tuple[Path, ...] = ()) -> int:
@@ -31,8 +21,22 @@ def report(study: tyro.conf.Positional[Path], *, probes: tuple[Path, ...] = ()) 
         probes: Reports of `vtinsert probe` on its encoders, or their folders; those in the
             ablation's own folder `probes` are found.
     """
+    if not study.is_dir():
+        raise CommandError(f"{study} is not a folder; give that of an ablation")
+    # Slow to import.
+    from rich.console import Console
+
+    from policies.ablation.grid import AblationError
+    from policies.report.compose import compose
+    from policies.report.markdown import markdown
+    from policies.report.overview import overview
+    from policies.report.page import page
+    from policies.report.probes import ProbeFileError
+    from policies.report.terminal import print_sections
+    from vtenv.atomic_write import atomic_write
+
     try:
-        content = document.compose(study, probes)
+        content = compose(study, probes)
     except (AblationError, ProbeFileError) as error:
         raise CommandError(str(error)) from None
     written = {"report.html": page(content), "report.md": markdown(content)}
@@ -44,16 +48,11 @@ def report(study: tyro.conf.Positional[Path], *, probes: tuple[Path, ...] = ()) 
             overview(content.sections, list(content.study.representations)).savefig(path, dpi=130)
     except OSError as error:
         raise CommandError(f"cannot write to {study}: {error.strerror or error}") from None
-    _print(content)
-    return 0
-
-
-def _print(content: Document) -> None:
     console = Console(highlight=False)
-    console.print(document.lead(content))
+    console.print(content.lead)
     print_sections(console, content.sections)
-    folder = content.study.folder
     for note in content.notes:
         console.print(f"[yellow]{note}", soft_wrap=True)
-    names = (f"report.{kind}" for kind in ("html", "md", "png"))
-    console.print(f"Report: {', '.join(str(folder / name) for name in names)}", soft_wrap=True)
+    files = ", ".join(str(study / name) for name in (*written, "report.png"))
+    console.print(f"Report: {files}", soft_wrap=True)
+    return 0

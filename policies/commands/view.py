@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import glfw
-import numpy as np
-from gymnasium.error import DependencyNotInstalled
-from numpy.typing import NDArray
+import tyro
 
-from policies.commands import CommandError, ConnectorName
-from policies.evaluation.episodes import expert
-from policies.films import film
-from policies.films.window import Window
-from vtenv.rendering.renderers import make_renderer
-from vtenv.tasks.insertion.config import VTInsertConfig
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
-from vtenv.tasks.insertion.env import VTInsertEnv
-from vtenv.tasks.insertion.scene import SUBSTEPS, TIMESTEP
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from policies.films.window import Window
 
 _BINDINGS = (
     ("arrow keys", "forwards, backwards, left, right"),
@@ -28,7 +20,7 @@ _BINDINGS = (
     ("Q Z", "nose up, down"),
     ("Shift", "with these: finer"),
     ("R", "new episode"),
-    ("C", "next connector"),
+    ("C", "next connector, or other variant of the task"),
     ("E", "the expert takes over, or gives back"),
     ("Space", "pause"),
     ("F", "frame hand and socket again"),
@@ -37,24 +29,23 @@ _BINDINGS = (
     ("Esc", "close"),
 )
 _MOVES = {
-    glfw.KEY_UP: (0, 1.0),
-    glfw.KEY_DOWN: (0, -1.0),
-    glfw.KEY_LEFT: (1, 1.0),
-    glfw.KEY_RIGHT: (1, -1.0),
-    glfw.KEY_W: (2, 1.0),
-    glfw.KEY_PAGE_UP: (2, 1.0),
-    glfw.KEY_S: (2, -1.0),
-    glfw.KEY_PAGE_DOWN: (2, -1.0),
-    glfw.KEY_A: (3, 1.0),
-    glfw.KEY_D: (3, -1.0),
-    glfw.KEY_Q: (4, -1.0),
-    glfw.KEY_Z: (4, 1.0),
+    "UP": (0, 1.0),
+    "DOWN": (0, -1.0),
+    "LEFT": (1, 1.0),
+    "RIGHT": (1, -1.0),
+    "W": (2, 1.0),
+    "PAGE_UP": (2, 1.0),
+    "S": (2, -1.0),
+    "PAGE_DOWN": (2, -1.0),
+    "A": (3, 1.0),
+    "D": (3, -1.0),
+    "Q": (4, -1.0),
+    "Z": (4, 1.0),
 }
-"""Component of the action that a key moves, and its sign."""
+"""Component of the action that a key, of GLFW's name, moves, and its sign."""
 _COARSE, _FINE = 0.12, 0.03
 """Size of the action while a key is held: 24 or 6 mm/s forwards."""
 
-_STEP_SECONDS = TIMESTEP * SUBSTEPS
 _EXPERT_SLOWDOWN = 4
 """How much slower than real the expert is shown; it takes half a second."""
 _EXPERT_PAUSE = 1.5
@@ -67,7 +58,7 @@ _MAX_STEPS_PER_PICTURE = 5
 class Session:
     """What the person at the keyboard has chosen, and how the episode stands."""
 
-    connector: str
+    variant: str
     expert: bool = False
     paused: bool = False
     help: bool = True
@@ -75,7 +66,10 @@ class Session:
 
 
 def view(
-    *, connector: ConnectorName = "usb", clearance_mm: float = 0.4, seed: int | None = None
+    *,
+    task: str = "VTInsert-v0",
+    seed: int | None = None,
+    settings: tyro.conf.Suppress[dict[str, Any] | None] = None,
 ) -> int:
     """Drive the hand from the keyboard and see what the sensors see.
 
@@ -83,28 +77,36 @@ def view(
     display. The keys are printed, and shown in the window.
 
     Args:
-        connector: The connector to begin with.
-        clearance_mm: Room between plug and socket on each side, 0.1 to 2 mm.
+        task: What to play: an id of Gymnasium's registry. Its environment's settings are options
+            too, such as --connectors usb or --clearance-mm 0.2; --help beside --task lists them.
         seed: Seed of the first episode; by default another each time.
+        settings: Settings of the task's environment.
     """
-    try:
-        config = VTInsertConfig.from_settings(clearance_mm=clearance_mm)
-        window = Window(config, "VTInsert")
-    except (ValueError, DependencyNotInstalled) as error:
-        raise CommandError(str(error)) from None
+    from policies.films import film
+    from policies.films.window import Window
+    from policies.worlds import make_task, make_world, variant_names
+
+    chosen = {"modalities": film.MODALITIES, **(settings or {})}
+    made = make_task(task, chosen)
+    window = Window(made, "VTInsert")
     for keys, meaning in _BINDINGS:
         print(f"{keys:>12}  {meaning}")
-    env = VTInsertEnv(modalities=film.MODALITIES, clearance_mm=clearance_mm)
+    env = make_world(task, **chosen)
     try:
         with window:
-            _run(window, env, Session(connector), seed)
+            _run(window, env, variant_names(made), seed)
     finally:
         env.close()
     return 0
 
 
-def _run(window: Window, env: VTInsertEnv, session: Session, seed: int | None) -> None:
-    panel: Any = make_renderer("sensors", env.config)
+def _run(window: Window, env: Any, variants: tuple[str, ...], seed: int | None) -> None:
+    import glfw
+
+    from policies.worlds import expert
+    from vtenv.rendering.renderers import PanelRenderer
+
+    panel, session = PanelRenderer(), Session(variants[0])
     info = _start(env, session, seed)
     clock = time.monotonic()
     while window.is_open:
@@ -113,8 +115,8 @@ def _run(window: Window, env: VTInsertEnv, session: Session, seed: int | None) -
                 return
             if key in (glfw.KEY_R, glfw.KEY_C):
                 if key == glfw.KEY_C:
-                    following = CONNECTOR_NAMES.index(session.connector) + 1
-                    session.connector = CONNECTOR_NAMES[following % len(CONNECTOR_NAMES)]
+                    following = variants.index(session.variant) + 1
+                    session.variant = variants[following % len(variants)]
                 info = _start(env, session)
             elif key == glfw.KEY_E:
                 session.expert = not session.expert
@@ -128,39 +130,47 @@ def _run(window: Window, env: VTInsertEnv, session: Session, seed: int | None) -
         waited = 0.0 if session.ended_at is None else now - session.ended_at
         if session.expert and waited > _EXPERT_PAUSE:
             info = _start(env, session)
-        period = _STEP_SECONDS * (_EXPERT_SLOWDOWN if session.expert else 1)
+        period = (_EXPERT_SLOWDOWN if session.expert else 1) / env.metadata["render_fps"]
         due = min(int((now - clock) / period), _MAX_STEPS_PER_PICTURE)
         clock = max(clock + due * period, now - period)
         for _ in range(due):
             if session.paused or session.ended_at is not None:
                 break
-            action = expert(env.simulation)[0] if session.expert else _driven(window)
-            _, _, terminated, _, info = env.step(action)
+            driven = expert(env.simulation)[0] if session.expert else _driven(window)
+            _, _, terminated, _, info = env.step(driven)
             if terminated:
                 session.ended_at = now
-        state = env.simulation.engine.physics(0)
+        state = env.simulation.engine.snapshot(0)
         notes = _BINDINGS if session.help else ()
         window.draw(state, panel.render(env.simulation, 0), _status(session, info), notes)
 
 
-def _start(env: VTInsertEnv, session: Session, seed: int | None = None) -> dict[str, Any]:
+def _start(env: Any, session: Session, seed: int | None = None) -> dict[str, Any]:
+    from policies.worlds import variant_key
+
     session.ended_at = None
-    return env.reset(seed=seed, options={"connector": session.connector})[1]
+    info: dict[str, Any] = env.reset(
+        seed=seed, options={variant_key(env.simulation.task): session.variant}
+    )[1]
+    return info
 
 
-def _driven(window: Window) -> NDArray[np.float32]:
+def _driven(window: Window) -> NDArray[Any]:
     """The action of the keys that are held."""
+    import glfw
+    import numpy as np
+
     action = np.zeros(5, np.float32)
     finer = window.is_held(glfw.KEY_LEFT_SHIFT) or window.is_held(glfw.KEY_RIGHT_SHIFT)
     for key, (component, sign) in _MOVES.items():
-        if window.is_held(key):
+        if window.is_held(getattr(glfw, f"KEY_{key}")):
             action[component] = sign * (_FINE if finer else _COARSE)
     return action
 
 
 def _status(session: Session, info: dict[str, Any]) -> str:
     if session.ended_at is not None:
-        state = "inserted" if info["is_success"] else f"failed: {info['failure']}"
+        state = "success" if info["is_success"] else f"failed: {info['failure']}"
         return state if session.expert else f"{state}; R for a new episode"
     if session.paused:
         return "paused"

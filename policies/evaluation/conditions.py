@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vtenv.tasks.insertion.config import InitialStateRanges
+from policies.choices import check_name
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Condition:
     Attributes:
         name: Its name.
         description: What is different from the environment's default settings, in a few words.
-        settings: Keyword arguments of `VTInsert-v0`; None for those that the policy was trained
+        settings: Keyword arguments of the environment; None for those that the policy was trained
             with.
     """
 
@@ -49,9 +49,11 @@ class Condition:
 
 _SIZES = ("image_size", "contact_size")
 
-_IN_HAND_WIDE = InitialStateRanges(
-    in_hand_x_mm=(-4.5, 4.5), in_hand_z_mm=(-4.5, 4.5), in_hand_pitch_deg=(-15.0, 15.0)
-)
+_IN_HAND_WIDE = {
+    "in_hand_x_mm": (-4.5, 4.5),
+    "in_hand_z_mm": (-4.5, 4.5),
+    "in_hand_pitch_deg": (-15.0, 15.0),
+}
 """One and a half times as far as the default on either side."""
 
 CONDITIONS = {
@@ -85,8 +87,18 @@ def condition(name: str) -> Condition:
     """A condition by its name.
 
     Raises:
-        ValueError: If there is none of that name; lists those there are.
+        ValueError: If there is none of that name; names the nearest, and all there are.
     """
-    if name not in CONDITIONS:
-        raise ValueError(f"unknown condition {name!r}; choose from {', '.join(CONDITIONS)}")
+    check_name(name, CONDITIONS, "condition")
     return CONDITIONS[name]
+
+
+def suite(name: str, settings: Collection[str]) -> list[Condition]:
+    """The conditions of a suite that an environment can be put in.
+
+    Args:
+        name: One of `SUITES`.
+        settings: Names of the environment's settings.
+    """
+    chosen = [condition(name) for name in SUITES[name]]
+    return [one for one in chosen if set(one.settings or ()) <= set(settings)]

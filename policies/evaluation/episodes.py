@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from array_api_compat import to_device
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
+from policies.worlds import (
+    FAILURE,
+    decode,
+    simulation_of,
+    to_host,
+    variant_key,
+    variant_names,
+    variant_of_seed,
+)
+from vtenv.arrays import Array
+from vtenv.rollout import rollout
 from vtenv.simulation import Simulation
-from vtenv.state import Array, namespace
-from vtenv.tasks.insertion import task
-from vtenv.tasks.insertion.config import VTInsertConfig
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
-from vtenv.tasks.insertion.expert import expert_action
+from vtenv.tasks import Task
+from vtenv.tasks.insertion.measures import FAILURES
 from vtenv.tasks.insertion.regions import JAMMED_DEPTH_MM, NEAR_LATERAL_MM, jammed
-from vtenv.vector_env import VTInsertVectorEnv
 
 Act = Callable[[Any, Simulation, NDArray[np.bool_]], Array]
-"""Chooses the actions of all worlds, (N, 5), from their observation, the simulation behind them,
+"""Chooses the actions of all worlds, (N, A), from their observation, the simulation behind them,
 and which of them have just started an episode, (N,)."""
 
 OUT_OF_TIME = {
@@ -33,7 +39,7 @@ OUT_OF_TIME = {
     "missed": "anywhere else",
 }
 """Where the tip was when time was over, by cause of failure."""
-CAUSES = (*filter(None, task.FAILURES), *OUT_OF_TIME)
+CAUSES = (*filter(None, FAILURES), *OUT_OF_TIME)
 """Every cause of failure: those that end an episode, and where time ran out."""
 
 
@@ -84,60 +90,43 @@ class EpisodeRecord:
         }
 
 
-def expert(simulation: Simulation) -> Array:
-    """The scripted expert's actions in all worlds, (N, 5)."""
-    action = expert_action(simulation.state, simulation.geometry)
-    xp = namespace(action)
-    return xp.astype(action, xp.float32)
-
-
-def expert_acts(_: Any, simulation: Simulation, __: NDArray[np.bool_]) -> Array:
-    """The scripted expert as an `Act`: it looks at the simulation alone."""
-    return expert(simulation)
-
-
 def episode_seeds(
-    config: VTInsertConfig, episodes: int, seed: int, connectors: Collection[str] = CONNECTOR_NAMES
+    task: Task, episodes: int, seed: int, variants: Collection[str] = ()
 ) -> list[int]:
-    """Seeds of episodes that are shared out evenly among connectors.
+    """Seeds of episodes that are shared out evenly among a task's variants.
 
-    A seed draws its connector, as `VTInsertEnv.reset(seed=...)` does. Of each connector these are
-    its first seeds from `seed` on, so that fewer episodes, or fewer connectors, are a part of more.
+    A seed draws its variant, as the environment's `reset(seed=...)` does. Of each variant these
+    are its first seeds from `seed` on, so that fewer episodes, or fewer variants, are a part of
+    more.
 
     Args:
-        config: The environment's settings, of which what is drawn depends.
-        episodes: Number of seeds; where it cannot be shared out, the first connectors get one more.
+        task: The task with its settings, of which what is drawn depends.
+        episodes: Number of seeds; where it cannot be shared out, the first variants get one more.
         seed: Where to start.
-        connectors: The connectors to play, of those that the environment draws from.
+        variants: The variants to play, of those that the environment draws; all by default.
 
     Returns:
         Seeds, ascending.
 
     Raises:
-        ValueError: If the environment draws none of the connectors.
+        ValueError: If the environment draws none of the variants.
     """
-    drawn = [name for name in config.connectors if name in connectors]
+    there = variant_names(task)
+    drawn = [name for name in there if not variants or name in variants]
     if not drawn:
         raise ValueError(
-            f"this environment has {', '.join(config.connectors)}, and none of "
-            f"{', '.join(connectors)}"
+            f"this environment has {', '.join(there)}, and none of {', '.join(variants)}"
         )
     wanted = Counter({name: episodes // len(drawn) for name in drawn})
     wanted.update(drawn[: episodes % len(drawn)])
     seeds = []
     while wanted.total():
-        name = _connector(config, seed)
+        name = variant_of_seed(task, seed)
         if wanted[name]:
             wanted[name] -= 1
             seeds.append(seed)
         seed += 1
     return seeds
-
-
-def _connector(config: VTInsertConfig, seed: int) -> str:
-    """The connector that a seed draws."""
-    uniforms = seeding.np_random(seed)[0].random((1, task.NUM_UNIFORMS))
-    return CONNECTOR_NAMES[int(task.initial_state(uniforms, config, 1, {}).connector[0])]
 
 
 def play(envs: VectorEnv[Any, Any, Any], act: Act, seeds: Sequence[int]) -> Iterator[EpisodeRecord]:
@@ -147,7 +136,7 @@ def play(envs: VectorEnv[Any, Any, Any], act: Act, seeds: Sequence[int]) -> Iter
     depends on its seed alone, as far as actions do not depend on other worlds.
 
     Args:
-        envs: `VTInsertVectorEnv`, or wrappers of one, with `AutoresetMode.NEXT_STEP`.
+        envs: The worlds, or wrappers of them, with `AutoresetMode.NEXT_STEP`.
         act: Who acts.
         seeds: Seeds of the episodes' worlds.
 
@@ -159,34 +148,48 @@ def play(envs: VectorEnv[Any, Any, Any], act: Act, seeds: Sequence[int]) -> Iter
     """
     if envs.metadata["autoreset_mode"] is not AutoresetMode.NEXT_STEP:
         raise ValueError("episodes are played in AutoresetMode.NEXT_STEP; make environments so")
-    simulation = cast(VTInsertVectorEnv, envs.unwrapped).simulation
+    simulation = simulation_of(envs)
     number = envs.num_envs
     # Worlds without an episode of their own play the last; nobody looks at them.
     first: Any = list(seeds[:number])
-    observation, info = envs.reset(seed=first + first[-1:] * (number - len(first)))
     episode = np.where(np.arange(number) < len(first), np.arange(number), -1)
     following = len(first)
     steps = np.zeros(number, np.int64)
-    peak_force = _host(info["contact_force"])
-    started = np.ones(number, bool)
-    finished = np.zeros(number, bool)
-    while (episode >= 0).any():
-        action = act(observation, simulation, started)
-        observation, _, terminated, truncated, info = envs.step(action)
-        started, finished = finished, _host(terminated) | _host(truncated)
+    started, finished = np.ones(number, bool), np.zeros(number, bool)
+    peak_force: Any = None
+
+    def choose(observation: Any, _: Mapping[str, Any]) -> Array:
+        return act(observation, simulation, started)
+
+    for step in rollout(envs, choose, seed=first + first[-1:] * (number - len(first))):
+        if peak_force is None:
+            peak_force = to_host(step.info["contact_force"])
+        started, finished = finished, to_host(step.terminated) | to_host(step.truncated)
         steps = np.where(started, 0, steps + 1)
-        force = _host(info["contact_force"])
+        force = to_host(step.next_info["contact_force"])
         peak_force = np.where(started, force, np.maximum(peak_force, force))
         ended = np.flatnonzero(finished & (episode >= 0))
         if not ended.size:
             continue
-        told = {name: _host(info[name])[ended] for name in _TOLD}
-        travel = _host(simulation.geometry.travel)[ended]
+        info, names = step.next_info, simulation.task.code_names
+        end: dict[str, Any] = {n: to_host(info[n])[ended] for n in _MEASURED if n in info}
+        end |= {key: decode(to_host(info[key])[ended], names[key]) for key in names}
+        if "insertion_depth" in end:
+            travel = to_host(simulation.measures.travel)[ended]
+            end["inserted"] = np.clip(end["insertion_depth"] / travel, 0.0, 1.0)
         for row, world in enumerate(ended):
-            number_of_it = int(episode[world])
-            end = {name: values[row] for name, values in told.items()}
-            yield _record(
-                end, number_of_it, seeds, steps[world], peak_force[world], float(travel[row])
+            yield EpisodeRecord(
+                episode=int(episode[world]),
+                seed=seeds[episode[world]],
+                connector=end[variant_key(simulation.task)][row],
+                success=bool(end["is_success"][row]),
+                failure=end[FAILURE][row] or _out_of_time(end, row),
+                steps=int(steps[world]),
+                depth=_number(end, "insertion_depth", row),
+                inserted=_number(end, "inserted", row),
+                lateral_error=_number(end, "lateral_error", row),
+                angular_error=_number(end, "angular_error", row),
+                peak_force=float(peak_force[world]),
             )
             episode[world] = -1
             if following < len(seeds):
@@ -194,62 +197,27 @@ def play(envs: VectorEnv[Any, Any, Any], act: Act, seeds: Sequence[int]) -> Iter
                 simulation.generators[world] = seeding.np_random(seeds[following])[0]
                 episode[world] = following
                 following += 1
+        if not (episode >= 0).any():
+            return
 
 
-_TOLD = (
-    "connector",
-    "is_success",
-    "failure",
-    "insertion_depth",
-    "lateral_error",
-    "angular_error",
-    "contact_force",
-)
-"""What is read of the info of an episode's last step."""
+_MEASURED = ("is_success", "insertion_depth", "lateral_error", "angular_error", "contact_force")
+"""What is read of the info of an episode's last step, beside names."""
 
 
-def _record(
-    end: dict[str, Any],
-    episode: int,
-    seeds: Sequence[int],
-    steps: Any,
-    peak_force: Any,
-    travel: float,
-) -> EpisodeRecord:
-    """A record from one world's info at its episode's end."""
-    success = bool(end["is_success"])
-    depth, lateral = float(end["insertion_depth"]), float(end["lateral_error"])
-    failure = _name(end["failure"], task.FAILURES)
-    if not success and not failure:
-        failure = _out_of_time(depth * 1e3, lateral * 1e3, float(end["contact_force"]))
-    return EpisodeRecord(
-        episode=episode,
-        seed=seeds[episode],
-        connector=_name(end["connector"], CONNECTOR_NAMES),
-        success=success,
-        failure=failure,
-        steps=int(steps),
-        depth=depth,
-        inserted=min(max(depth / travel, 0.0), 1.0),
-        lateral_error=lateral,
-        angular_error=float(end["angular_error"]),
-        peak_force=float(peak_force),
-    )
+def _number(end: Mapping[str, Any], name: str, row: int) -> float:
+    """A number of an episode's end; NaN for a task that does not tell it."""
+    return float(end[name][row]) if name in end else math.nan
 
 
-def _out_of_time(depth_mm: float, lateral_mm: float, force: float) -> str:
-    """Which of `OUT_OF_TIME` an episode's end is."""
-    if jammed(depth_mm, lateral_mm, force):
+def _out_of_time(end: Mapping[str, Any], row: int) -> str:
+    """Which of `OUT_OF_TIME` an episode's end is; empty for a success."""
+    if end["is_success"][row]:
+        return ""
+    if "insertion_depth" not in end:
+        return "out of time"
+    depth_mm, lateral_mm = end["insertion_depth"][row] * 1e3, end["lateral_error"][row] * 1e3
+    if jammed(depth_mm, lateral_mm, end["contact_force"][row]):
         return "jammed"
     inside = depth_mm > JAMMED_DEPTH_MM and lateral_mm <= NEAR_LATERAL_MM
     return "partial" if inside else "missed"
-
-
-def _name(value: Any, names: Sequence[str]) -> str:
-    """A name that is told as itself, or as a code."""
-    return value if isinstance(value, str) else names[int(value)]
-
-
-def _host(values: Array) -> NDArray[Any]:
-    """An array of any library as NumPy's."""
-    return np.asarray(to_device(values, "cpu"))

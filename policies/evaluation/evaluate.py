@@ -8,16 +8,8 @@ from policies.deployable import DeployablePolicy
 from policies.evaluation.conditions import Condition
 from policies.evaluation.conditions import condition as condition_by_name
 from policies.evaluation.episodes import EpisodeRecord, episode_seeds, play
+from policies.evaluation.evaluation_config import EPISODES, MOST_WORLDS, SEED
 from policies.evaluation.players import Player, learned
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
-
-SEED = 1_000_000
-"""Where evaluation seeds start: far from those that training starts with."""
-EPISODES = 400
-"""Episodes of a condition: at a success of 97%, an interval of 95% to 98%."""
-
-_MOST_WORLDS = {"cpu": 16, "warp": 1024}
-"""Worlds played at once unless told otherwise, by engine."""
 
 
 def evaluate(
@@ -26,7 +18,7 @@ def evaluate(
     episodes: int = EPISODES,
     seed: int = SEED,
     *,
-    connectors: Collection[str] = CONNECTOR_NAMES,
+    connectors: Collection[str] = (),
     engine: str = "cpu",
     device: str | None = None,
     num_threads: int | None = None,
@@ -43,7 +35,7 @@ def evaluate(
         condition: A condition, or the name of one.
         episodes: How many, shared out evenly among the connectors.
         seed: As `episodes.episode_seeds`.
-        connectors: The connectors to play.
+        connectors: The connectors, or other variants of the task, to play; all by default.
         engine: One of `vtenv.engines.ENGINE_NAMES`.
         device: Device of the Warp engine; None for "cuda:0".
         num_threads: Threads of the CPU engine; None for one a core.
@@ -62,9 +54,9 @@ def evaluate(
     for name, value in (("episodes", episodes), ("num_envs", num_envs)):
         if value is not None and value < 1:
             raise ValueError(f"{name}={value} is not allowed; it must be at least 1")
-    seeds = episode_seeds(player.config(condition), episodes, seed, connectors)
-    number = min(num_envs or _MOST_WORLDS.get(engine, 1), episodes)
-    envs = player.worlds(condition, number, engine=engine, device=device, num_threads=num_threads)
+    seeds = episode_seeds(player.played(condition), episodes, seed, connectors)
+    number = min(num_envs or MOST_WORLDS.get(engine, 1), episodes)
+    envs = player.make(condition, number, engine=engine, device=device, num_threads=num_threads)
     records = []
     try:
         for record in play(envs, player.act, seeds):

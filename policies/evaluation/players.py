@@ -1,9 +1,11 @@
-"""Who can be evaluated: the scripted expert, and policies that were learned."""
+"""Who can be evaluated: the expert, chance, policies that were learned, and anybody's function."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
+import dataclasses
+import importlib
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +18,13 @@ from numpy.typing import NDArray
 
 from policies.deployable import CONFIG_FILE, DeployablePolicy, load_policy
 from policies.evaluation.conditions import Condition
-from policies.evaluation.episodes import Act, expert_acts
+from policies.evaluation.episodes import Act
+from policies.worlds import DEFAULT_TASK, expert, make_task, make_worlds
+from vtenv.arrays import Array
 from vtenv.simulation import Simulation
-from vtenv.state import Array
-from vtenv.tasks.insertion.config import VTInsertConfig
-from vtenv.vector_env import VTInsertVectorEnv
+from vtenv.tasks import Task
+
+Make = Callable[..., VectorEnv[Any, Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -30,29 +34,34 @@ class Player:
     Attributes:
         name: What to call it.
         act: Chooses actions.
-        make: Makes worlds that it can act in; takes the arguments of `Representation.make`.
         modalities: What it senses.
+        task: The task it plays, an id of Gymnasium's registry.
         settings: The environment's settings that it was trained with.
         told: What else a report says of it, in JSON's types.
+        perceive: Makes worlds as it sees them, from the arguments of `make_worlds`; None for
+            the modalities as they are.
+        looks: Whether it acts on what it senses; one that does not can be filmed with every sense.
     """
 
     name: str
     act: Act
-    make: Callable[..., VectorEnv[Any, Any, Any]]
-    modalities: tuple[str, ...]
+    modalities: tuple[str, ...] = ("proprio",)
+    task: str = DEFAULT_TASK
     settings: Mapping[str, Any] = field(default_factory=dict)
     told: Mapping[str, Any] = field(default_factory=dict)
+    perceive: Make | None = None
+    looks: bool = True
 
-    def config(self, condition: Condition) -> VTInsertConfig:
-        """The environment's settings for it in a condition.
+    def played(self, condition: Condition) -> Task:
+        """The task as it is for it in a condition.
 
         Raises:
-            ValueError, TypeError: If they are not allowed; says what is.
+            ValueError, TypeError: If its settings are not allowed; says what is.
         """
         settings = condition.environment(self.modalities, self.settings)
-        return VTInsertConfig.from_settings(modalities=self.modalities, **settings)
+        return make_task(self.task, {"modalities": self.modalities, **settings})
 
-    def worlds(
+    def make(
         self,
         condition: Condition,
         num_envs: int,
@@ -74,8 +83,7 @@ class Player:
         Raises:
             ValueError, TypeError: If a setting is not allowed; says what is.
         """
-        return self.make(
-            num_envs,
+        settings = dict(
             engine=engine,
             device=device,
             num_threads=num_threads,
@@ -83,15 +91,37 @@ class Player:
             autoreset_mode=AutoresetMode.NEXT_STEP,
             **condition.environment(self.modalities, self.settings),
         )
+        if self.perceive is not None:
+            return self.perceive(self.task, num_envs, **settings)
+        return make_worlds(self.task, num_envs, modalities=self.modalities, **settings)
+
+    def filmed(self, modalities: tuple[str, ...]) -> Player:
+        """The player for a film that shows modalities, with those that it does without."""
+        return self if self.looks else dataclasses.replace(self, modalities=modalities)
 
 
-EXPERT = Player(
-    "expert",
-    expert_acts,
-    functools.partial(VTInsertVectorEnv, modalities=("proprio",)),
-    ("proprio",),
-)
-"""The scripted expert, on privileged state: what can be reached in a condition."""
+def _expert(task: str) -> Player:
+    """The scripted expert, on privileged state: what can be reached in a condition."""
+
+    def act(_: Any, simulation: Simulation, __: NDArray[np.bool_]) -> Array:
+        return expert(simulation)
+
+    return Player("expert", act, task=task, looks=False)
+
+
+def _random(task: str) -> Player:
+    """Uniform random actions: what chance reaches."""
+    generator = np.random.default_rng(0)
+
+    def act(_: Any, simulation: Simulation, __: NDArray[np.bool_]) -> Array:
+        size = simulation.task.action_space.shape
+        return generator.uniform(-1.0, 1.0, (simulation.num_worlds, *size)).astype(np.float32)
+
+    return Player("random", act, task=task, looks=False)
+
+
+PLAYERS: dict[str, Callable[[str], Player]] = {"expert": _expert, "random": _random}
+"""Players that need no file: what makes them for a task, by name."""
 
 
 def learned(policy: DeployablePolicy, name: str = "policy") -> Player:
@@ -101,12 +131,12 @@ def learned(policy: DeployablePolicy, name: str = "policy") -> Player:
         policy: The policy; it is moved to where its observations are.
         name: What to call it.
     """
+    representation = policy.representation
 
-    def make(num_envs: int, **arguments: Any) -> VectorEnv[Any, Any, Any]:
-        envs = policy.representation.make(num_envs, **arguments)
-        on_cpu = arguments.get("observations") != "torch"
-        policy.to("cpu" if on_cpu else arguments.get("device") or "cuda:0")
-        return envs
+    def perceive(task: str, num_envs: int, **settings: Any) -> VectorEnv[Any, Any, Any]:
+        on_cpu = settings["observations"] != "torch"
+        policy.to("cpu" if on_cpu else settings["device"] or "cuda:0")
+        return representation.make(num_envs, task=task, **settings)
 
     def act(observation: Any, _: Simulation, started: NDArray[np.bool_]) -> Array:
         if started.any():
@@ -115,13 +145,54 @@ def learned(policy: DeployablePolicy, name: str = "policy") -> Player:
         with contextlib.nullcontext() if representation.pixels else _one_thread():
             return policy(observation)
 
-    representation = policy.representation
-    told = {
-        "representation": representation.name,
-        "encoder_digest": representation.digest,
-        "provenance": policy.provenance,
-    }
-    return Player(name, act, make, representation.modalities, policy.settings, told)
+    return Player(
+        name,
+        act,
+        representation.modalities,
+        policy.task,
+        policy.settings,
+        {
+            "representation": representation.name,
+            "encoder_digest": representation.digest,
+            "provenance": policy.provenance,
+        },
+        perceive,
+    )
+
+
+def own(source: str, task: str) -> Player:
+    """Anybody's function from observations to actions.
+
+    Args:
+        source: "MODULE:NAME", the module importable, also from the current folder. What is there
+            is called with a dictionary of arrays, (N, ...) by modality, and returns actions
+            (N, A) in [-1, 1]. It may have `modalities`, the keys that it takes, and
+            `reset(started)`, which is told in which worlds, (N,) bool, an episode starts.
+        task: The task it plays.
+
+    Raises:
+        ValueError: If there is nothing to call; says why.
+    """
+    module, _, name = source.partition(":")
+    sys.path.insert(0, "")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"cannot load the policy {source!r}: {error}") from error
+    finally:
+        sys.path.remove("")
+    if not callable(function):
+        raise ValueError(f"{source!r} is a {type(function).__name__}, which cannot be called")
+    reset = getattr(function, "reset", None)
+
+    def act(observation: Any, _: Simulation, started: NDArray[np.bool_]) -> Array:
+        if reset is not None and started.any():
+            reset(started)
+        action: Array = function(observation)
+        return action
+
+    default = tuple(modality.key for modality in make_task(task, {}).config.modalities)
+    return Player(source, act, tuple(getattr(function, "modalities", default)), task)
 
 
 @contextlib.contextmanager
@@ -135,19 +206,23 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def load_player(source: str) -> Player:
+def load_player(source: str, task: str | None = None) -> Player:
     """Load who is to be evaluated.
 
     Args:
-        source: "expert", a bundled policy's name, the folder of a policy, or that of a training
-            run, whose best policy it is.
+        source: One of `PLAYERS`, a bundled policy's name, the folder of a policy or that of a
+            training run, whose best policy it is; or MODULE:NAME, as `own` takes it.
+        task: The task to play; None for that which a policy was trained on, or the default.
 
     Raises:
-        PolicyError: If there is no such policy, or it cannot be loaded; says why.
+        ValueError: If there is no such policy, or it cannot be loaded; says why.
     """
-    if source == EXPERT.name:
-        return EXPERT
-    return learned(load_policy(_policy_folder(source)), source)
+    if source in PLAYERS:
+        return PLAYERS[source](task or DEFAULT_TASK)
+    if ":" in source and not Path(source).exists():
+        return own(source, task or DEFAULT_TASK)
+    player = learned(load_policy(_policy_folder(source)), source)
+    return player if task is None else dataclasses.replace(player, task=task)
 
 
 _OF_A_RUN = ("best", "policy")

@@ -1,4 +1,4 @@
-"""What a few runs say about a representation: aggregates with intervals, seeded.
+"""Statistics of a few runs: aggregates with bootstrap intervals, seeded.
 
 Scores are arrays (R, T): R runs, which differ in their seed, and T tasks, here the connectors that
 each run's policy was evaluated on. Intervals are bootstrap percentiles. A run is drawn with all its
@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import scipy.stats  # type: ignore[import-untyped]
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
@@ -26,34 +26,28 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and how far it can be trusted."""
+    """A number and the lower and upper end of its interval."""
 
     value: float
     low: float
-    """Lower end of the interval."""
     high: float
-    """Upper end of the interval."""
 
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """A curve and how far it can be trusted, point by point."""
+    """A curve: where it is known, its values, and the ends of its intervals there, each (P,)."""
 
     x: Floats
-    """Where the curve is known, (P,)."""
     estimate: Floats
-    """The curve, (P,)."""
     low: Floats
-    """Lower ends of the intervals, (P,)."""
     high: Floats
-    """Upper ends of the intervals, (P,)."""
 
 
 def interquartile_mean(scores: ArrayLike) -> Floats:
     """Mean of the middle half of all runs and tasks.
 
-    Less is lost to one run that went wrong than with a mean, and more is used than by a median.
-    As many scores are left out at either end: a quarter of them, rounded down.
+    One failed run moves it less than a mean, and it uses more than a median. A quarter of the
+    scores, rounded down, is left out at either end.
 
     Args:
         scores: (..., R, T).
@@ -62,9 +56,8 @@ def interquartile_mean(scores: ArrayLike) -> Floats:
         (...).
     """
     array = np.asarray(scores, np.float64)
-    pooled = np.sort(array.reshape(*array.shape[:-2], -1), axis=-1)
-    cut = pooled.shape[-1] // 4
-    middle: Floats = pooled[..., cut : pooled.shape[-1] - cut].mean(-1)
+    pooled = array.reshape(*array.shape[:-2], -1)
+    middle: Floats = scipy.stats.trim_mean(pooled, 0.25, axis=-1)
     return middle
 
 
@@ -86,7 +79,8 @@ def interquartile_interval(
     Raises:
         ValueError: If the scores are not a table of numbers.
     """
-    return _estimate(interquartile_mean, [_table(scores)], rng, resamples, confidence)
+    found = _bootstrap(interquartile_mean, [_table(scores)], rng, resamples, confidence)
+    return Estimate(*map(float, found))
 
 
 def probability_of_improvement(
@@ -117,7 +111,8 @@ def probability_of_improvement(
             f"the scores have {tables[0].shape[1]} and {tables[1].shape[1]} tasks; compare runs on "
             "the same ones"
         )
-    return _estimate(_improvement, tables, rng, resamples, confidence)
+    found = _bootstrap(_improvement, tables, rng, resamples, confidence)
+    return Estimate(*map(float, found))
 
 
 def performance_profile(
@@ -142,7 +137,7 @@ def performance_profile(
     """
     x = np.asarray(thresholds, np.float64)
     above = (_table(scores) > x[:, None, None]).astype(np.float64)  # (P, R, T)
-    return Band(x, *_bootstrap(_mean, [above], rng, resamples, confidence))
+    return Band(x, *_bootstrap(lambda a: a.mean((-2, -1)), [above], rng, resamples, confidence))
 
 
 def sample_efficiency(
@@ -157,7 +152,7 @@ def sample_efficiency(
     """The interquartile mean over training, on steps that all runs have been through.
 
     Runs are evaluated at different steps, so each is interpolated, linearly, on steps common to
-    all: from the latest first evaluation to the earliest last one. Nothing is guessed beyond.
+    all: from the latest first evaluation to the earliest last one. Nothing is extrapolated.
 
     Args:
         steps: Steps at which each run was evaluated, rising, R times (E,).
@@ -192,29 +187,22 @@ def sample_efficiency(
 
 
 def steps_to(steps: ArrayLike, success: ArrayLike, threshold: float = 0.9) -> int | None:
-    """The step of the first evaluation that reached a success rate.
+    """The step of the first evaluation that reached a success rate; None if none did.
 
     Args:
         steps: Steps of the evaluations, rising, (E,).
         success: Success rates there, (E,).
         threshold: The rate to reach.
-
-    Returns:
-        The step; None if no evaluation reached it.
     """
     reached = np.flatnonzero(np.asarray(success) >= threshold)
     return int(np.asarray(steps)[reached[0]]) if reached.size else None
 
 
 def _improvement(scores: Floats, others: Floats) -> Floats:
+    # U over the number of pairs, without the ranks and p-values that `mannwhitneyu` computes.
     difference = np.sign(scores[..., :, None, :] - others[..., None, :, :])  # (..., R, Q, T)
     probability: Floats = (0.5 + 0.5 * difference).mean((-3, -2, -1))
     return probability
-
-
-def _mean(scores: Floats) -> Floats:
-    mean: Floats = scores.mean((-2, -1))
-    return mean
 
 
 def _table(scores: ArrayLike) -> Floats:
@@ -227,11 +215,6 @@ def _table(scores: ArrayLike) -> Floats:
     return table
 
 
-def _estimate(*arguments: Any) -> Estimate:
-    value, low, high = _bootstrap(*arguments)
-    return Estimate(float(value), float(low), float(high))
-
-
 def _bootstrap(
     statistic: Callable[..., Floats],
     strata: Sequence[Floats],
@@ -239,23 +222,25 @@ def _bootstrap(
     resamples: int,
     confidence: float,
 ) -> tuple[Floats, Floats, Floats]:
-    """A statistic with its interval; runs are drawn anew in every stratum by itself.
+    """A statistic of strata (..., R, T), and the ends of its interval over draws of their runs."""
+    value = statistic(*strata)
+    # SciPy refuses a sample of one; drawing from it anew changes nothing.
+    drawn = [i for i, scores in enumerate(strata) if scores.shape[-2] > 1]
+    if not drawn:
+        return value, value, value
 
-    Args:
-        statistic: Takes as many arrays (..., R, T) as there are strata, and gives (...).
-        strata: Scores, each (..., R, T) with R of its own.
-        rng: Draws the runs.
-        resamples: How often runs are drawn.
-        confidence: Part of such intervals that should hold the true value.
+    def of_runs(*runs: NDArray[np.int64], axis: int) -> Floats:
+        resampled = list(strata)
+        for i, chosen in zip(drawn, runs, strict=True):
+            resampled[i] = strata[i][..., chosen, :]
+        return statistic(*resampled)
 
-    Returns:
-        The statistic, and the ends of its interval.
-    """
-    drawn = []
-    for scores in strata:
-        runs = scores.shape[-2]
-        chosen = rng.integers(0, runs, (resamples, runs))
-        drawn.append(scores[..., chosen, :])  # (..., resamples, R, T)
-    outside = (1 - confidence) / 2
-    low, high = np.quantile(statistic(*drawn), (outside, 1 - outside), axis=-1)
-    return statistic(*strata), low, high
+    interval = scipy.stats.bootstrap(
+        [np.arange(strata[i].shape[-2]) for i in drawn],
+        of_runs,
+        n_resamples=resamples,
+        confidence_level=confidence,
+        method="percentile",
+        rng=rng,
+    ).confidence_interval
+    return value, interval.low, interval.high

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from policies.evaluation.conditions import CONDITIONS
-from policies.evaluation.episodes import CAUSES, EpisodeRecord
+from policies.evaluation.episodes import EpisodeRecord
 from policies.evaluation.wilson import Interval, wilson
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 
 ALL = "all"
 """Key of what holds of all connectors together."""
@@ -94,7 +93,7 @@ class Summary:
 def summarise(records: Sequence[EpisodeRecord]) -> Summary:
     """Sum up episodes; at least one."""
     won = [record.steps for record in records if record.success]
-    causes = Counter(record.failure for record in records if not record.success)
+    failures = Counter(record.failure for record in records if not record.success)
     forces = [record.peak_force for record in records]
     return Summary(
         episodes=len(records),
@@ -105,20 +104,15 @@ def summarise(records: Sequence[EpisodeRecord]) -> Summary:
         steps=statistics.median(won) if won else None,
         force_n=statistics.median(forces),
         high_force_n=float(np.percentile(forces, 95)),
-        failures={
-            cause: causes[cause]
-            for cause in sorted(causes, key=lambda c: (-causes[c], CAUSES.index(c)))
-        },
+        failures=dict(failures.most_common()),
     )
 
 
 def by_connector(records: Sequence[EpisodeRecord]) -> dict[str, Summary]:
-    """Summaries of all episodes, under `ALL`, and of each connector's."""
-    groups = {ALL: list(records)}
-    for name in CONNECTOR_NAMES:
-        of_it = [record for record in records if record.connector == name]
-        if of_it:
-            groups[name] = of_it
+    """Summaries of all episodes, under `ALL`, and of each connector's, as they first appear."""
+    groups: dict[str, list[EpisodeRecord]] = {ALL: list(records)}
+    for record in records:
+        groups.setdefault(record.connector, []).append(record)
     return {name: summarise(group) for name, group in groups.items()}
 
 
@@ -128,7 +122,9 @@ def overview(conditions: Mapping[str, Mapping[str, Summary]]) -> list[list[str]]
     Args:
         conditions: `by_connector` of each condition, by its name.
     """
-    names = [name for name in CONNECTOR_NAMES if any(name in each for each in conditions.values())]
+    names = list(
+        dict.fromkeys(name for each in conditions.values() for name in each if name != ALL)
+    )
     rows = [["condition", ALL, "95% interval", *names]]
     for condition, summaries in conditions.items():
         every = summaries[ALL]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from statistics import NormalDist
 from typing import NamedTuple
+
+from scipy.stats import binomtest  # type: ignore[import-untyped]
 
 
 class Interval(NamedTuple):
@@ -17,8 +17,8 @@ class Interval(NamedTuple):
 def wilson(successes: int, episodes: int, confidence: float = 0.95) -> Interval:
     """Wilson's score interval of a success rate.
 
-    It holds what it promises for few episodes and for rates near 0 and 1, where the mean plus and
-    minus two standard errors does not: of 100 successes in 100 episodes that would be certain.
+    Its coverage holds for few episodes and for rates near 0 and 1, where that of the mean plus and
+    minus two standard errors does not: for 100 successes in 100 episodes that has no width.
 
     Args:
         successes: Episodes that succeeded.
@@ -31,10 +31,6 @@ def wilson(successes: int, episodes: int, confidence: float = 0.95) -> Interval:
     Raises:
         ValueError: If there are more successes than episodes, a negative number of either, or the
             confidence is not between 0 and 1.
-
-    Source:
-        Wilson, "Probable inference, the law of succession, and statistical inference", Journal of
-        the American Statistical Association 22, 1927.
     """
     if not 0 <= successes <= episodes:
         raise ValueError(f"{successes} successes in {episodes} episodes cannot be")
@@ -42,11 +38,7 @@ def wilson(successes: int, episodes: int, confidence: float = 0.95) -> Interval:
         raise ValueError(f"confidence={confidence} is not allowed; it must be between 0 and 1")
     if not episodes:
         return Interval(0.0, 1.0)
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    rate, share = successes / episodes, z * z / episodes
-    centre = (rate + share / 2) / (1 + share)
-    spread = z * math.sqrt(rate * (1 - rate) / episodes + share / (4 * episodes)) / (1 + share)
+    found = binomtest(successes, episodes).proportion_ci(confidence, "wilson")
     # The bounds at rates of 0 and 1 are exact; rounding is not to move them.
-    low = 0.0 if successes == 0 else max(centre - spread, 0.0)
-    high = 1.0 if successes == episodes else min(centre + spread, 1.0)
-    return Interval(low, high)
+    low = 0.0 if successes == 0 else float(found.low)
+    return Interval(low, 1.0 if successes == episodes else float(found.high))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,10 +12,9 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from policies.evaluation.episodes import Act
+from policies.worlds import simulation_of, variant_key, variant_label
 from vtenv.rendering.renderers import PanelRenderer, PictureRenderer
-from vtenv.tasks.insertion import scene
-from vtenv.tasks.insertion.connectors import CONNECTORS
-from vtenv.vector_env import VTInsertVectorEnv
+from vtenv.rollout import rollout
 
 Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -27,7 +26,6 @@ FPS = 25
 HOLD_FIRST, HOLD_LAST = 12, 38
 """Frames for which an episode's first state is shown before it moves, and its last after."""
 
-_STEP_SECONDS = scene.TIMESTEP * scene.SUBSTEPS
 _TEXT_SIZE, _WEIGHT = 19, 500
 _MARGIN, _PADDING = 14, 9
 _HEADER = 44
@@ -52,13 +50,12 @@ class Camera:
     def __init__(
         self, envs: VectorEnv[Any, Any, Any], *, stacked: bool = False, samples: int = 4
     ) -> None:
-        worlds = cast(VTInsertVectorEnv, envs.unwrapped)
-        self._simulation = worlds.simulation
+        self._simulation = simulation_of(envs)
         self._join = np.vstack if stacked else np.hstack
         self._panel = PanelRenderer()
         self._third_person: PictureRenderer | None = None
         self.missing = ""
-        third_person = PictureRenderer(worlds.config, samples=samples)
+        third_person = PictureRenderer(self._simulation.task, samples=samples)
         try:
             third_person.render(self._simulation, 0)
             self._third_person = third_person
@@ -107,34 +104,42 @@ def film_episodes(
     Yields:
         A picture of each of these worlds; `num_frames` of the longest episode's steps times.
     """
-    simulation = cast(VTInsertVectorEnv, envs.unwrapped).simulation
+    simulation = simulation_of(envs)
+    task = simulation.task
     worlds = range(len(seeds))
-    idle = envs.num_envs - len(seeds)
-    every: Any = [*seeds, *[seeds[0]] * idle]
-    observation, info = envs.reset(seed=every)
-    labels = [CONNECTORS[name].label for name in info["connector"]]
-    pictures = [camera.shoot(f"{labels[w]}, seed {seeds[w]}", world=w) for w in worlds]
-    for _ in range(HOLD_FIRST):
-        yield pictures
     running = np.arange(envs.num_envs) < len(seeds)
-    started, steps = np.ones(envs.num_envs, bool), 0
-    while running.any():
-        action = act(observation, simulation, started)
-        observation, _, terminated, truncated, info = envs.step(action)
-        started, steps = np.zeros_like(running), steps + 1
-        ended = terminated | truncated
-        pictures = list(pictures)
+    started = np.ones(envs.num_envs, bool)
+    labels: list[str] = []
+    pictures: list[Image] = []
+
+    def choose(observation: Any, info: Mapping[str, Any]) -> Any:
+        if not pictures:
+            labels.extend(variant_label(task, name) for name in info[variant_key(task)])
+            pictures.extend(camera.shoot(f"{labels[w]}, seed {seeds[w]}", world=w) for w in worlds)
+        return act(observation, simulation, started)
+
+    idle = envs.num_envs - len(seeds)
+    for number, step in enumerate(rollout(envs, choose, seed=[*seeds, *[seeds[0]] * idle]), 1):
+        if number == 1:
+            started = np.zeros(envs.num_envs, bool)
+            for _ in range(HOLD_FIRST):
+                yield list(pictures)
+        ended = step.terminated | step.truncated
         for world in np.flatnonzero(running):
-            caption, colour = f"{labels[world]}, {steps * _STEP_SECONDS:.2f} s", TEXT
-            if info["is_success"][world]:
-                caption, colour = f"{caption}: inserted", GOOD
+            caption = f"{labels[world]}, {number / envs.metadata['render_fps']:.2f} s"
+            colour = TEXT
+            if step.next_info["is_success"][world]:
+                caption, colour = f"{caption}: success", GOOD
             elif ended[world]:
-                caption, colour = f"{caption}: {info['failure'][world] or 'not in time'}", BAD
+                failure = step.next_info["failure"][world] or "not in time"
+                caption, colour = f"{caption}: {failure}", BAD
             pictures[world] = camera.shoot(caption, colour, int(world))
         running &= ~ended
-        yield pictures
+        yield list(pictures)
+        if not running.any():
+            break
     for _ in range(HOLD_LAST):
-        yield pictures
+        yield list(pictures)
 
 
 def num_frames(steps: int) -> int:

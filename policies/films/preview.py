@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from representation.data.dataset import Dataset, Split
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
-from vtenv.tasks.insertion.regions import jammed, near_contact
 
 Image = NDArray[np.uint8]
 
@@ -26,8 +24,8 @@ _TEXT_SIZE, _WEIGHT = 14, 500
 def preview(dataset: Dataset, split: str = "train") -> Image:
     """Draw rows of each connector: the depth image, the left and the right contact mask.
 
-    Of experience, one row is from free space, one near contact and one jammed, where there are
-    such rows; of grasps, rows are taken evenly.
+    Of experience, there is a row of each of the task's regions, where there are such rows; of
+    grasps, rows are taken evenly.
 
     Args:
         dataset: The data set.
@@ -40,7 +38,7 @@ def preview(dataset: Dataset, split: str = "train") -> Image:
     connector = rows.read(np.arange(len(rows)), ("connector",))["connector"]
     chosen = {
         name: _choose(rows, np.flatnonzero(connector == number))
-        for number, name in enumerate(CONNECTOR_NAMES)
+        for number, name in enumerate(dataset.codes["connector"])
         if (connector == number).any()
     }
     shown = rows.read(np.concatenate(list(chosen.values())))
@@ -49,7 +47,7 @@ def preview(dataset: Dataset, split: str = "train") -> Image:
     lines, first = [], 0
     for name, index in chosen.items():
         samples = [
-            _sample(shown, row, limits, f"{name}: {_what(shown, row)}")
+            _sample(shown, row, limits, f"{name}: {_what(dataset, shown, row)}")
             for row in range(first, first + len(index))
         ]
         first += len(index)
@@ -60,20 +58,17 @@ def preview(dataset: Dataset, split: str = "train") -> Image:
 
 def _choose(split: Split, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Rows to show, of those of one connector."""
-    if "insertion_depth_mm" not in split.columns:
+    if "region" not in split.columns:
         return rows[np.linspace(0, len(rows) - 1, min(_SAMPLES, len(rows))).astype(int)]
-    where = split.read(rows, ("insertion_depth_mm", "lateral_mm", "contact_force_n"))
-    near = near_contact(where["insertion_depth_mm"], where["lateral_mm"])
-    stuck = jammed(where["insertion_depth_mm"], where["lateral_mm"], where["contact_force_n"])
-    groups = [np.flatnonzero(mask) for mask in (~near, near & ~stuck, stuck)]
-    return rows[[group[len(group) // 2] for group in groups if group.size]]
+    regions = split.read(rows, ("region",))["region"]
+    groups = [np.flatnonzero(regions == code) for code in np.unique(regions)[:_SAMPLES]]
+    return rows[[group[len(group) // 2] for group in groups]]
 
 
-def _what(shown: dict[str, NDArray[Any]], row: int) -> str:
+def _what(dataset: Dataset, shown: dict[str, NDArray[Any]], row: int) -> str:
     """What is said about a row."""
-    if "insertion_depth_mm" in shown:
-        depth, lateral = shown["insertion_depth_mm"][row], shown["lateral_mm"][row]
-        return f"tip {depth:+.1f} / {lateral:.1f} mm, {shown['contact_force_n'][row]:.0f} N"
+    if "region" in shown:
+        return dataset.codes["region"][shown["region"][row]]
     x, y, angle = shown["pose"][row]
     return f"at {x:+.0f}, {y:+.0f} mm, {angle:.0f} deg"
 

@@ -13,9 +13,7 @@ from policies.evaluation.conditions import Condition
 from policies.evaluation.episodes import EpisodeRecord, play
 from policies.evaluation.players import Player
 from policies.films import film
-from policies.films.filmed_player import for_film
 from policies.films.video import write_video
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 
 _CANDIDATES = 4
 """Episodes played again for each one that is filmed, where another engine evaluated."""
@@ -50,7 +48,7 @@ def choose_pairs(records: Sequence[EpisodeRecord], number: int) -> list[Pair]:
         number: Most pairs of a connector.
     """
     pairs = []
-    for connector in CONNECTOR_NAMES:
+    for connector in sorted({record.connector for record in records}):
         of_it = [record for record in records if record.connector == connector]
         won = [record for record in of_it if record.success][:number]
         lost = [record for record in of_it if not record.success][:number]
@@ -86,8 +84,8 @@ def film_pairs(
     Raises:
         OSError: If the file cannot be written.
     """
-    player = for_film(player)
-    envs = player.worlds(condition, 2)
+    player = player.filmed(film.MODALITIES)
+    envs = player.make(condition, 2)
     if not same_engine:
         seeds = [r.seed for pair in choose_pairs(records, _CANDIDATES * number) for r in pair.there]
         records = sorted(play(envs, player.act, sorted(seeds)), key=lambda r: r.episode)

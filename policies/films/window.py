@@ -17,11 +17,11 @@ import mujoco
 import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
-from vtenv.state import PhysicsState
 
 from vtenv.rendering.opengl import has_display, prepare_opengl
 from vtenv.rendering.renderers import PosedScene
-from vtenv.tasks.insertion.config import VTInsertConfig
+from vtenv.tasks import Task
+from vtenv.world_model import Snapshot
 
 Columns = Sequence[tuple[str, str]]
 """Rows of two columns of text."""
@@ -47,14 +47,14 @@ class Window:
     """A window on a world; a context manager.
 
     Args:
-        config: The settings of the environment to show.
+        task: The task whose worlds to show.
         title: The window's title.
 
     Raises:
         DependencyNotInstalled: If no window can be opened; says what to do.
     """
 
-    def __init__(self, config: VTInsertConfig, title: str) -> None:
+    def __init__(self, task: Task, title: str) -> None:
         if sys.platform == "linux" and not has_display():
             raise DependencyNotInstalled(
                 "a window needs a display, and there is none: neither DISPLAY nor WAYLAND_DISPLAY "
@@ -76,7 +76,7 @@ class Window:
             )
         glfw.make_context_current(self._window)
         glfw.swap_interval(1)
-        self._scene = PosedScene(config)
+        self._scene = PosedScene(task)
         self._visuals = mujoco.MjvScene(self._scene.model, maxgeom=_MAX_GEOMS)
         self._options = mujoco.MjvOption()
         self._camera = mujoco.MjvCamera()
@@ -120,7 +120,7 @@ class Window:
         self._framed = False
 
     def draw(
-        self, state: PhysicsState, picture: NDArray[np.uint8], status: str, notes: Columns
+        self, state: Snapshot, picture: NDArray[np.uint8], status: str, notes: Columns
     ) -> None:
         """Show a world, and to its right a picture with notes below.
 

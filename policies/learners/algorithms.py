@@ -16,11 +16,9 @@ from stable_baselines3.common.utils import LinearSchedule
 
 from policies.features import policy_kwargs
 from policies.learners.dagger_config import DaggerConfig
+from policies.learners.train_config import DISTILLATION
 from policies.representations import Representation
 from policies.vec_env import VTInsertVecEnv
-
-DISTILLATION = "dagger"
-"""The algorithm that learns from the scripted expert; what it trains is a model of PPO."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def make_model(
         device: Where the policy learns.
 
     Raises:
-        ValueError, TypeError: If a hyperparameter has no such value.
+        ValueError: If a hyperparameter has no such value.
     """
     kind = ALGORITHMS[algorithm]
     given = {
@@ -115,14 +113,17 @@ def make_model(
     with warnings.catch_warnings():
         # It would rather have small networks on a CPU; the worlds are on the GPU.
         warnings.filterwarnings("ignore", message="You are trying to run", category=UserWarning)
-        model: BaseAlgorithm = kind.model(
-            kind.policy_on_images if representation.pixels else kind.policy,
-            venv,
-            policy_kwargs=network,
-            seed=seed,
-            device=device,
-            **given,
-        )
+        try:
+            model: BaseAlgorithm = kind.model(
+                kind.policy_on_images if representation.pixels else kind.policy,
+                venv,
+                policy_kwargs=network,
+                seed=seed,
+                device=device,
+                **given,
+            )
+        except (AssertionError, TypeError) as error:
+            raise ValueError(f"{algorithm} takes no such hyperparameters: {error}") from error
     model.set_logger(Logger(None, []))
     return model
 

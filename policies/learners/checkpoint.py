@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,10 +17,32 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file, recursive_setattr
 
+from vtenv.run_folder import RunFolderError
+
 MODEL, BUFFER, STATE = "model.zip", "replay_buffer.npz", "state.pt"
 
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
 _ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+
+
+@contextlib.contextmanager
+def reading(path: Path, remedy: str) -> Iterator[None]:
+    """Read a file of another run or time, which may hold anything.
+
+    Args:
+        path: What is read.
+        remedy: What to do if it is damaged.
+
+    Raises:
+        RunFolderError: If the block raises.
+    """
+    try:
+        yield
+    except Exception as error:  # pickle, zip files, NumPy, PyTorch and Stable-Baselines3: any
+        said = " ".join(str(error).split()).partition(". ")[0][:120] or type(error).__name__
+        raise RunFolderError(
+            f"{path} is damaged, or not of such a run ({said}); {remedy}"
+        ) from error
 
 
 def save_checkpoint(
@@ -39,6 +63,7 @@ def save_checkpoint(
     save_model(folder / MODEL, model)
     if isinstance(model, OffPolicyAlgorithm) and model.replay_buffer is not None:
         np.savez(folder / BUFFER, **cast(Any, _buffer_arrays(model.replay_buffer)))
+    document = io.BytesIO()  # in a file, PyTorch hides why it cannot be written
     torch.save(
         {
             "counters": {name: getattr(model, name) for name in _COUNTERS if hasattr(model, name)},
@@ -46,8 +71,9 @@ def save_checkpoint(
             "worlds": [generator.bit_generator.state for generator in generators],
             **state,
         },
-        folder / STATE,
+        document,
     )
+    (folder / STATE).write_bytes(document.getbuffer())
 
 
 def load_checkpoint(
@@ -83,7 +109,9 @@ def save_model(path: Path, model: BaseAlgorithm) -> None:
         path: The zip.
         model: The model.
     """
-    model.save(path, exclude=["_last_obs", "_last_original_obs", "_last_lstm_states"])
+    document = io.BytesIO()
+    model.save(document, exclude=["_last_obs", "_last_original_obs", "_last_lstm_states"])
+    path.write_bytes(document.getbuffer())
 
 
 def load_parameters(path: Path, model: BaseAlgorithm) -> None:

@@ -1,12 +1,8 @@
-"""A curriculum: episodes begin near the socket's axis, and farther from it as the policy learns."""
+"""A curriculum: episodes begin near the goal, and farther from it as the policy learns."""
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-
 from vtenv.simulation import Simulation
-from vtenv.tasks.insertion.config import InitialStateRanges
-from vtenv.validation import Range
 
 THRESHOLD = 0.6
 """Success rate at which the ranges grow."""
@@ -14,13 +10,10 @@ GROWTH = 0.05
 """Part of the ranges by which they grow."""
 MIN_EPISODES = 200
 """Episodes with the same ranges before they grow."""
-_PREFIXES = ("hand_", "socket_")
-"""Fields that the curriculum narrows. Where the plug sits in the hand it leaves: grasps are drawn
-from those that are settled."""
 
 
 class Curriculum:
-    """Narrows where socket and hand begin, and widens it whenever enough episodes succeed.
+    """Narrows the ranges of initial states, and widens them whenever enough episodes succeed.
 
     Args:
         simulation: The worlds in which the policy learns.
@@ -28,8 +21,7 @@ class Curriculum:
     """
 
     def __init__(self, simulation: Simulation, scale: float) -> None:
-        self._simulation = simulation
-        self._full = simulation.config.initial_state
+        self._simulation, self._full = simulation, simulation.task
         self._episodes = self._successes = 0.0
         self._set(scale)
 
@@ -61,27 +53,4 @@ class Curriculum:
 
     def _set(self, scale: float) -> None:
         self.scale = scale
-        ranges = narrowed(self._full, scale)
-        self._simulation.config = replace(self._simulation.config, initial_state=ranges)
-
-
-def narrowed(ranges: InitialStateRanges, scale: float) -> InitialStateRanges:
-    """Ranges of socket and hand, narrowed about their middle.
-
-    Args:
-        ranges: The full ranges.
-        scale: Part of them to keep, 0 to 1.
-    """
-
-    def about_middle(bounds: Range) -> Range:
-        middle, half = sum(bounds) / 2, (bounds[1] - bounds[0]) / 2
-        return middle - scale * half, middle + scale * half
-
-    return replace(
-        ranges,
-        **{
-            field.name: about_middle(getattr(ranges, field.name))
-            for field in fields(ranges)
-            if field.name.startswith(_PREFIXES)
-        },
-    )
+        self._simulation.task = self._full if scale >= 1 else self._full.narrowed(scale)

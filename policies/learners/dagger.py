@@ -9,32 +9,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
+from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
-from policies.learners.aggregate import Aggregate
 from policies.learners.dagger_config import DaggerConfig, DaggerRound
-from policies.learners.returns import gae_returns
+from policies.learners.demonstrations import DemonstrationBuffer
 from policies.learners.student import Student
-from vtenv.tasks.insertion.expert import expert_action
-from vtenv.vector_env import VTInsertVectorEnv
-
-__all__ = [
-    "STD_RANGE",
-    "Dagger",
-    "DaggerConfig",
-    "DaggerRound",
-    "DistillationError",
-    "OnRound",
-    "State",
-    "distil",
-]
+from policies.worlds import expert, simulation_of
+from vtenv.rollout import Transition, rollout
+from vtenv.simulation import Simulation
 
 STD_RANGE = (0.05, 0.3)
 """Least and greatest standard deviation that the policy is left with, for PPO to explore by."""
@@ -48,8 +39,8 @@ State = dict[str, Any]
 `torch.save` writes it and `torch.load(weights_only=True)` reads it."""
 
 
-class DistillationError(RuntimeError):
-    """Distillation cannot go on; the message says where and what to change."""
+class DivergenceError(ValueError):
+    """Numbers are no longer finite; the message says where and what to change."""
 
 
 class Dagger:
@@ -58,13 +49,13 @@ class Dagger:
     The critic learns beside, from the returns of the rollouts, so that PPO can go on from the
     policy. It does not change a features extractor that it shares with the actor.
 
-    With observations that are tensors on the policy's device everything stays there, and a round
-    waits for the device twice, apart from what the environments do.
+    With observations that are tensors on the policy's device, all but rewards and values stays
+    there.
 
     Args:
         policy: The student, a policy of Stable-Baselines3's PPO. Its weights are changed in
             place; the deviation of its actions, `log_std`, becomes what they err by.
-        envs: `VTInsertVectorEnv` or wrappers around it, with `AutoresetMode.SAME_STEP`.
+        envs: Worlds or wrappers around them, with `AutoresetMode.SAME_STEP`.
         config: The budget, and how to learn.
         seed: Seed of the worlds and of all draws.
 
@@ -82,7 +73,7 @@ class Dagger:
     ) -> None:
         self.policy, self.envs, self.config = policy, envs, config
         self._student = Student(policy)
-        self._simulation = _inner(policy, envs).simulation
+        self._simulation = _checked(policy, envs)
         self.device = policy.device
         self.steps = self.rounds = 0
         self.seconds = 0.0
@@ -92,9 +83,9 @@ class Dagger:
             self._student.parameters(), config.learning_rate, fused=self.device.type == "cuda"
         )
         capacity = max(math.ceil(config.buffer_size / envs.num_envs), config.rollout_steps)
-        self._aggregate = Aggregate(capacity, self.device)
+        self._demonstrations = DemonstrationBuffer(capacity, self.device)
         self._residual = torch.full_like(policy.log_std.detach(), STD_RANGE[1] ** 2)
-        self._observation: Any = None
+        self._transitions: Iterator[Transition] | None = None
 
     @property
     def used(self) -> float:
@@ -130,13 +121,13 @@ class Dagger:
         self._residual.copy_(state["residual"])
         self.steps, self.rounds = state["steps"], state["rounds"]
         self.seconds = state["seconds"]
-        self._observation = None
+        self._transitions = None
 
     def round(self) -> DaggerRound:
         """Let the student act, and learn from what the expert says about it.
 
         Raises:
-            DistillationError: If a loss is not a number.
+            DivergenceError: If a loss is not a number.
         """
         begun = time.monotonic()
         config, used = self.config, self.used
@@ -144,26 +135,21 @@ class Dagger:
         rate = config.learning_rate * (1.0 - (1.0 - _LAST_RATE) * min(used, 1.0))
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        if self._observation is None:
-            self._start()
         self.policy.set_training_mode(False)
-        steps = [self._step(chance) for _ in range(config.rollout_steps)]
-        rollout = {name: torch.stack([row[name] for row, _ in steps]) for name in steps[0][0]}
-        returns = gae_returns(
-            rollout["reward"],
-            rollout["value"],
-            self._following(rollout, [final for _, final in steps]),
-            rollout["terminated"],
-            rollout["truncated"],
-            gamma=config.gamma,
-            gae_lambda=config.gae_lambda,
-        )
-        self._settle_deviation(rollout["residual"])
-        learning = len(self._aggregate) >= config.learning_starts
+        self._chance = chance
+        transitions = self._transitions = self._transitions or self._start()
+        steps, rows = [], []
+        for _ in range(config.rollout_steps):
+            steps.append(next(transitions))
+            rows.append(self._step(steps[-1]))
+        taken = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+        returns = self._returns(taken, steps)
+        self._settle_deviation(taken["residual"])
+        learning = len(self._demonstrations) >= config.learning_starts
         losses = self._learn(returns) if learning else returns.new_full((2,), math.nan)
-        counts = torch.stack([rollout[name].sum() for name in ("finished", "success", "length")])
-        unforeseen = (returns - rollout["value"]).var() / returns.var()
-        measured = [rollout["residual"].mean(), *losses, 1.0 - unforeseen, rollout["reward"].mean()]
+        counts = torch.stack([taken[name].sum() for name in ("finished", "success", "length")])
+        unforeseen = (returns - taken["value"]).var() / returns.var()
+        measured = [taken["residual"].mean(), *losses, 1.0 - unforeseen, taken["reward"].mean()]
         episodes, successes, episode_steps, *numbers = torch.cat(
             [counts.double(), torch.stack(measured).double()]
         ).tolist()
@@ -171,7 +157,7 @@ class Dagger:
         self.rounds += 1
         self.seconds += time.monotonic() - begun
         if learning and not all(math.isfinite(number) for number in numbers[:3]):
-            raise DistillationError(
+            raise DivergenceError(
                 f"after {self.steps} steps the loss is {numbers[1]}, and the critic's "
                 f"{numbers[2]}: lower the learning rate, {config.learning_rate:g}"
             )
@@ -191,30 +177,33 @@ class Dagger:
             learning_rate=rate,
         )
 
-    def _start(self) -> None:
+    def _start(self) -> Iterator[Transition]:
         """Start episodes in all worlds; others after a resumption than at first."""
         words = np.random.SeedSequence((self._seed, self.rounds))
         seeds: Any = words.generate_state(self.envs.num_envs, np.uint64).tolist()
-        self._observation, _ = self.envs.reset(seed=seeds)
         count = self.envs.num_envs
         self._alone = torch.ones(count, dtype=torch.bool, device=self.device)
         self._elapsed = torch.zeros(count, dtype=torch.int64, device=self.device)
+        return rollout(self.envs, self._act, seed=seeds)
 
-    def _step(self, chance: float) -> tuple[dict[str, Tensor], Any]:
-        """One step of all worlds: what came of it by name, (N, ...) each, and `final_obs`."""
-        student, simulation = self._student, self._simulation
-        observation = student.observed(self._observation)
-        chosen, value = student.act(observation)
-        expert = student.tensor(expert_action(simulation.state, simulation.geometry)).float()
-        self._aggregate.add(observation, expert)
-        drawn = torch.rand(len(expert), generator=self._generator, device=self.device)
-        taught = drawn < chance
-        action: Any = torch.where(taught[:, None], expert, chosen)
-        if not _is_tensors(self._observation):
-            action = action.cpu().numpy()
-        self._observation, reward, terminated, truncated, info = self.envs.step(action)
-        terminated, truncated = student.tensor(terminated), student.tensor(truncated)
-        self._alone &= ~taught
+    def _act(self, observed: Any, _: Mapping[str, Any]) -> Any:
+        """The student's actions, or the expert's by chance; what both would do is kept."""
+        student = self._student
+        observation = student.observed(observed)
+        self._chosen, self._value = student.act(observation)
+        self._expert = student.tensor(expert(self._simulation))
+        self._demonstrations.add(observation, self._expert)
+        count = len(self._expert)
+        drawn = torch.rand(count, generator=self._generator, device=self.device)
+        self._taught = drawn < self._chance
+        action: Any = torch.where(self._taught[:, None], self._expert, self._chosen)
+        return action if _is_tensors(observed) else action.cpu().numpy()
+
+    def _step(self, step: Transition) -> dict[str, Tensor]:
+        """What came of one step of all worlds, by name, (N, ...) each."""
+        student, info = self._student, step.next_info
+        terminated, truncated = student.tensor(step.terminated), student.tensor(step.truncated)
+        self._alone &= ~self._taught
         self._elapsed += 1
         done = terminated | truncated
         finished = done & self._alone
@@ -222,29 +211,45 @@ class Dagger:
         if "final_info" in info:
             success = student.tensor(info["final_info"]["is_success"]) & finished
         row = {
-            "value": value,
-            "reward": student.tensor(reward).float(),
-            "terminated": terminated,
+            "value": self._value,
+            "reward": student.tensor(step.reward).float(),
+            "done": done,
             "truncated": truncated & ~terminated,
-            "residual": (chosen - expert).square(),
+            "residual": (self._chosen - self._expert).square(),
             "finished": finished,
             "success": success,
             "length": self._elapsed * finished,
         }
         self._alone |= done
         self._elapsed *= ~done
-        return row, info.get("final_obs")
+        return row
 
-    def _following(self, rollout: Mapping[str, Tensor], finals: Sequence[Any]) -> Tensor:
-        """What the critic expects after each step, (T, N): where time was up, of the last state."""
+    def _returns(self, taken: Mapping[str, Tensor], steps: Sequence[Transition]) -> Tensor:
+        """Returns to fit the critic to, (T, N), as Stable-Baselines3 computes them."""
         student = self._student
-        _, last = student.act(student.observed(self._observation))
-        following = torch.cat([rollout["value"][1:], last[None]])
-        step, worlds = rollout["truncated"].nonzero().cpu().T
-        for cut in step.unique():
-            seen = student.observed(_rows(finals[cut], worlds[step == cut]))
-            following[cut, worlds[step == cut]] = student.act(seen)[1]
-        return following
+        value, done = taken["value"].cpu().numpy(), taken["done"].cpu().numpy()
+        reward = taken["reward"].cpu().numpy().copy()
+        cut, worlds = taken["truncated"].nonzero().cpu().T
+        for step in cut.unique().tolist():
+            # Time was up: what would have followed is the critic's to say.
+            these = worlds[cut == step]
+            last = student.observed(_select(steps[step].next_info["final_obs"], these))
+            reward[step, these.numpy()] += self.config.gamma * student.act(last)[1].cpu().numpy()
+        nothing = spaces.Box(0.0, 0.0, (0,))
+        buffer = RolloutBuffer(
+            len(reward),
+            nothing,
+            nothing,
+            "cpu",
+            self.config.gae_lambda,
+            self.config.gamma,
+            n_envs=self.envs.num_envs,
+        )
+        buffer.rewards, buffer.values = reward, value
+        buffer.episode_starts[1:] = done[:-1]
+        _, following = student.act(student.observed(steps[-1].next_observation))
+        buffer.compute_returns_and_advantage(following.cpu(), done[-1])
+        return torch.as_tensor(buffer.returns, device=self.device)
 
     def _learn(self, returns: Tensor) -> Tensor:
         """Learn from minibatches: the actor of all that is kept, the critic of the last round.
@@ -254,12 +259,12 @@ class Dagger:
         """
         losses = []
         self.policy.set_training_mode(True)
-        latest, returns = self._aggregate.latest(len(returns)).flatten(), returns.flatten()
+        latest, returns = self._demonstrations.latest(len(returns)).flatten(), returns.flatten()
         for _ in range(self.config.updates_per_round):
-            observation, expert = self._aggregate.rows(self._draw(len(self._aggregate)))
+            observation, expert = self._demonstrations.rows(self._draw(len(self._demonstrations)))
             actor = (self._student.action(observation) - expert).square().mean()
             fresh = self._draw(len(latest))
-            observation, _ = self._aggregate.rows(latest[fresh])
+            observation, _ = self._demonstrations.rows(latest[fresh])
             critic = (self._student.value(observation) - returns[fresh]).square().mean()
             self._optimizer.zero_grad()
             (actor + critic).backward()
@@ -280,58 +285,12 @@ class Dagger:
         return torch.randint(below, count, generator=self._generator, device=self.device)
 
 
-OnRound = Callable[[Dagger, DaggerRound], None]
-"""Is told of every round; may look at the student, or keep `Dagger.state_dict()`."""
-
-
-def distil(
-    policy: ActorCriticPolicy,
-    envs: VectorEnv[Any, Any, Any],
-    config: DaggerConfig,
-    *,
-    seed: int,
-    on_round: OnRound | None = None,
-    should_stop: Callable[[], bool] | None = None,
-    state: Mapping[str, Any] | None = None,
-) -> State:
-    """Distil the scripted expert into a policy, until the budget is used up.
-
-    Args:
-        policy: The student, changed in place; see `Dagger`.
-        envs: Where it acts; see `Dagger`.
-        config: The budget, and how to learn. What `on_round` takes does not count as time.
-        seed: Seed of the worlds and of all draws. The same seed gives the same policy on the CPU
-            engine, if the budget is in steps.
-        on_round: Is told of every round.
-        should_stop: Asked after every round whether to end before the budget does.
-        state: What another call has returned, to go on from, with the policy it has left.
-
-    Returns:
-        Where the distillation stands.
-
-    Raises:
-        DistillationError: If a loss is not a number.
-        ValueError: If the policy or the environments do not fit; says what to change.
-    """
-    dagger = Dagger(policy, envs, config, seed=seed)
-    if state is not None:
-        dagger.load_state_dict(state)
-    while dagger.used < 1.0:
-        result = dagger.round()
-        if on_round is not None:
-            on_round(dagger, result)
-        if should_stop is not None and should_stop():
-            break
-    policy.set_training_mode(False)
-    return dagger.state_dict()
-
-
 def _is_tensors(observation: Any) -> bool:
     part = next(iter(observation.values())) if isinstance(observation, Mapping) else observation
     return isinstance(part, Tensor)
 
 
-def _rows(observation: Any, worlds: Tensor) -> Any:
+def _select(observation: Any, worlds: Tensor) -> Any:
     """What was last seen in some worlds, from a `final_obs` of either kind."""
     if isinstance(observation, Tensor):
         return observation[worlds]
@@ -343,22 +302,16 @@ def _rows(observation: Any, worlds: Tensor) -> Any:
     return np.stack(rows)
 
 
-def _inner(policy: ActorCriticPolicy, envs: VectorEnv[Any, Any, Any]) -> VTInsertVectorEnv:
-    """The environment within the wrappers.
+def _checked(policy: ActorCriticPolicy, envs: VectorEnv[Any, Any, Any]) -> Simulation:
+    """The simulation within the environments.
 
     Raises:
-        ValueError: If it is not one to distil the expert in; says what to change.
+        ValueError: If they are none to distil the expert in; says what to change.
     """
-    inner = envs.unwrapped
-    if not isinstance(inner, VTInsertVectorEnv):
+    mode = envs.metadata["autoreset_mode"]
+    if mode is not AutoresetMode.SAME_STEP:
         raise ValueError(
-            f"the environment is a {type(inner).__name__}, but the expert knows only "
-            'VTInsertVectorEnv: make it with gymnasium.make_vec("VTInsert-v0", '
-            'vectorization_mode="vector_entry_point", ...)'
-        )
-    if inner.autoreset_mode is not AutoresetMode.SAME_STEP:
-        raise ValueError(
-            f"autoreset_mode={inner.autoreset_mode.value!r} is not allowed; it must be "
+            f"autoreset_mode={mode.value!r} is not allowed; it must be "
             f"{AutoresetMode.SAME_STEP.value!r}"
         )
     if policy.observation_space != envs.single_observation_space:
@@ -366,4 +319,4 @@ def _inner(policy: ActorCriticPolicy, envs: VectorEnv[Any, Any, Any]) -> VTInser
             f"the policy is for observations {policy.observation_space}, but the environments "
             f"give {envs.single_observation_space}"
         )
-    return inner
+    return simulation_of(envs)

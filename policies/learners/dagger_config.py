@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vtenv.validation import require
+
 
 @dataclass(frozen=True)
 class DaggerConfig:
@@ -43,24 +45,19 @@ class DaggerConfig:
             raise ValueError("a budget is missing; give steps, seconds or both")
         for name in ("steps", "seconds", "rollout_steps", "updates_per_round", "batch_size"):
             value = getattr(self, name)
-            _require(value is None or value > 0, name, value, "positive")
-        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
-        _require(self.buffer_size > 0, "buffer_size", self.buffer_size, "positive")
-        _require(
+            require(value is None or value > 0, name, value, "positive")
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
+        require(self.buffer_size > 0, "buffer_size", self.buffer_size, "positive")
+        require(
             0 <= self.learning_starts <= self.buffer_size,
             "learning_starts",
             self.learning_starts,
             f"from 0 to buffer_size, {self.buffer_size}",
         )
-        _require(0 <= self.expert_part < 1, "expert_part", self.expert_part, "in [0, 1)")
+        require(0 <= self.expert_part < 1, "expert_part", self.expert_part, "in [0, 1)")
         for name in ("gamma", "gae_lambda"):
             value = getattr(self, name)
-            _require(0 <= value <= 1, name, value, "in [0, 1]")
-
-
-def _require(condition: bool, name: str, given: object, allowed: str) -> None:
-    if not condition:
-        raise ValueError(f"{name}={given!r} is not allowed; {name} must be {allowed}")
+            require(0 <= value <= 1, name, value, "in [0, 1]")
 
 
 @dataclass(frozen=True)

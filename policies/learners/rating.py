@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from typing import Any
 
-import numpy as np
-from gymnasium.vector import AutoresetMode
-from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
-from torch import Tensor
 
-from policies.evaluation.episodes import Act, EpisodeRecord, episode_seeds, play
+from policies.actor import actor_of
+from policies.deployable import DeployablePolicy
+from policies.evaluation.conditions import condition
+from policies.evaluation.episodes import EpisodeRecord, episode_seeds, play
+from policies.evaluation.players import learned
 from policies.learners.train_config import TrainConfig
 from policies.representations import Representation
-from vtenv.simulation import Simulation
-from vtenv.tasks.insertion.config import VTInsertConfig
 
 SELECTION_SEED = 2_000_000
 """Where the seeds start that tell which policy is best while training."""
@@ -35,59 +32,41 @@ class Rating:
     """
 
     def __init__(self, config: TrainConfig, representation: Representation) -> None:
-        assert config.evaluation_episodes is not None
-        self._episodes = config.evaluation_episodes
-        self._config = VTInsertConfig.from_settings(
-            **representation.environment_settings(config.settings)
-        )
+        self._config, self._representation = config, representation
         self._envs = representation.make(
-            min(self._episodes, _MOST_WORLDS[config.engine]),
+            min(config.evaluation_episodes or 1, _MOST_WORLDS[config.engine]),
+            task=config.task,
             engine=config.engine,
             device=config.device,
             num_threads=config.num_threads,
             observations="numpy" if config.engine == "cpu" else "torch",
-            autoreset_mode=AutoresetMode.NEXT_STEP,
+            autoreset_mode="NextStep",
             **config.settings,
         )
 
-    def rate(self, policy: BasePolicy, seed: int) -> dict[str, float]:
-        """Play, and say how it went.
+    def rate(self, policy: BasePolicy) -> dict[str, float]:
+        """Play the episodes that select the best policy, and say how it went.
 
         Args:
             policy: Who plays, with its mean actions.
-            seed: `SELECTION_SEED` or `RESULT_SEED`.
 
         Returns:
             Numbers by name; "success" among them.
         """
-        seeds = episode_seeds(self._config, self._episodes, seed)
-        policy.set_training_mode(False)
-        return _summary(list(play(self._envs, acting(policy), seeds)))
+        config = self._config
+        player = learned(
+            DeployablePolicy(
+                actor_of(policy), self._representation, config.settings, task=config.task
+            ).to(config.torch_device)
+        )
+        task = player.played(condition("training"))
+        assert config.evaluation_episodes is not None
+        seeds = episode_seeds(task, config.evaluation_episodes, SELECTION_SEED)
+        return _summary(list(play(self._envs, player.act, seeds)))
 
     def close(self) -> None:
         """Release the worlds."""
         self._envs.close()
-
-
-def acting(policy: BasePolicy) -> Act:
-    """A policy of Stable-Baselines3 as who acts, with its mean actions."""
-    state: tuple[NDArray[Any], ...] | None = None
-
-    def act(observation: Any, _: Simulation, started: NDArray[np.bool_]) -> NDArray[Any]:
-        nonlocal state
-        seen = (
-            {key: _host(value) for key, value in observation.items()}
-            if isinstance(observation, dict)
-            else _host(observation)
-        )
-        action, state = policy.predict(seen, state, started, deterministic=True)
-        return action
-
-    return act
-
-
-def _host(values: Any) -> NDArray[Any]:
-    return values.cpu().numpy() if isinstance(values, Tensor) else values
 
 
 def _summary(records: list[EpisodeRecord]) -> dict[str, float]:

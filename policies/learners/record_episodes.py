@@ -7,8 +7,7 @@ from typing import Any
 
 from gymnasium.vector import VectorEnv, VectorWrapper
 
-from vtenv.state import Array, constant, namespace
-from vtenv.tasks.insertion.task import REWARD_WEIGHTS
+from vtenv.arrays import Array, constant, namespace
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class RecordEpisodes(VectorWrapper[Any, Any, Any, Any, Any]):
     """Sums up episodes while they are played; on a GPU nothing waits for it.
 
     Args:
-        env: `VTInsertVectorEnv`, or wrappers of one, with `AutoresetMode.SAME_STEP`.
+        env: Worlds, or wrappers of them, with `AutoresetMode.SAME_STEP`.
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
@@ -70,7 +69,7 @@ class RecordEpisodes(VectorWrapper[Any, Any, Any, Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """As the wrapped environment; episodes under way are forgotten."""
         observation, info = self.env.reset(seed=seed, options=options)
-        names = [f"reward_{name}" for name in REWARD_WEIGHTS if f"reward_{name}" in info]
+        names = [name for name in info if name.startswith("reward_")]
         zeros = namespace(info[names[0]]).zeros_like(info[names[0]])
         self._running = dict.fromkeys(("length", *names), zeros)
         if not self._ended:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from policies.learners.run_files import RunFiles
-from policies.progress import progress_bar
+from vtenv.progress import progress_bar
+from vtenv.run_folder import RunFolder
 
 Row = dict[str, float]
 
@@ -22,23 +22,18 @@ class RunLog:
     Args:
         files: The run's folder.
         steps: Steps there will be.
-        state: What `state_dict` returned, to go on from.
         shown: Whether to show a bar.
     """
 
-    def __init__(
-        self, files: RunFiles, steps: int, state: Mapping[str, Any] | None, shown: bool
-    ) -> None:
-        self.metrics: list[Row] = list(state["metrics"]) if state else []
-        self.evaluations: list[Row] = list(state["evaluations"]) if state else []
+    def __init__(self, files: RunFolder, steps: int, shown: bool) -> None:
+        self.metrics: list[Row] = []
+        self.evaluations: list[Row] = []
         self._files = files
-        self._bar = progress_bar()
-        self._bar.disable = not shown
-        begun = int(self.metrics[-1]["steps"]) if self.metrics else 0
-        self._task = self._bar.add_task("Training", total=steps, completed=begun)
-        self._success: dict[str, float] = {}
+        self._bar = progress_bar(shown=shown)
+        self._task = self._bar.add_task("Training", total=steps)
+        self._said: dict[str, str] = {}
         self._writer: Any = None
-        self._purge = begun or None
+        self._purge: int | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -69,6 +64,12 @@ class RunLog:
         """What a log needs to go on from here."""
         return {"metrics": self.metrics, "evaluations": self.evaluations}
 
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where another log stood."""
+        self.metrics, self.evaluations = list(state["metrics"]), list(state["evaluations"])
+        self._purge = int(self.metrics[-1]["steps"]) if self.metrics else None
+        self._bar.update(self._task, completed=self._purge or 0)
+
     def show(self, steps: int, seconds_left: float | None) -> None:
         """Move the bar.
 
@@ -87,7 +88,9 @@ class RunLog:
         self.metrics.append(row)
         self._files.write_table("metrics", self.metrics)
         self._plot("rollout", row)
-        self._describe("success", row.get("success"))
+        # Success while learning is no news: a curriculum makes it easy.
+        part = row.get("curriculum", 1.0)
+        self._describe("curriculum", f"curriculum at {part:.0%}" if part < 1 else "")
 
     def evaluate(self, row: Row) -> None:
         """Add a row on an evaluation.
@@ -98,7 +101,7 @@ class RunLog:
         self.evaluations.append(row)
         self._files.write_table("evaluations", self.evaluations)
         self._plot("evaluation", row)
-        self._describe("evaluated", row["success"])
+        self._describe("success", f"success {row['success']:.0%} when evaluated")
 
     def _plot(self, group: str, row: Row) -> None:
         if self._writer is None:
@@ -109,9 +112,7 @@ class RunLog:
                 self._writer.add_scalar(tag, value, int(row["steps"]))
         self._writer.flush()
 
-    def _describe(self, name: str, success: float | None) -> None:
-        if success is None:
-            return
-        self._success[name] = success
-        parts = [f"{name} {value:.0%}" for name, value in self._success.items()]
-        self._bar.update(self._task, description=f"Training, {', '.join(parts)}")
+    def _describe(self, name: str, text: str) -> None:
+        self._said[name] = text
+        parts = filter(None, ("Training", *self._said.values()))
+        self._bar.update(self._task, description=", ".join(parts))

@@ -13,7 +13,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import preprocess_obs
 from torch import Tensor, nn
 
-from policies.learners.aggregate import Observation
+from policies.learners.demonstrations import Observation
 
 
 class Student:
@@ -62,14 +62,14 @@ class Student:
 
     @torch.no_grad()
     def act(self, observation: Observation) -> tuple[Tensor, Tensor]:
-        """Mean actions within their bounds, (N, 5), and values, (N,): float32."""
+        """Mean actions within their bounds, (N, A), and values, (N,): float32."""
         with self._autocast():
             features = self._extract(observation, self.policy.pi_features_extractor)
             action, value = self._action(features), self._value(observation, features)
         return action.float().clamp(-1.0, 1.0), value.float()
 
     def action(self, observation: Observation) -> Tensor:
-        """Mean actions, (B, 5), as the network gives them, to learn from."""
+        """Mean actions, (B, A), as the network gives them, to learn from."""
         with self._autocast():
             features = self._extract(observation, self.policy.pi_features_extractor)
             return self._action(features).float()

@@ -6,14 +6,16 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from policies.environment_settings import settings_from_json, settings_to_json
-from policies.hyperparameters import merge, preset
-from policies.learners.algorithms import ALGORITHMS, DISTILLATION, arguments
-from policies.representations import END_TO_END
-from vtenv.engines import ENGINE_NAMES
+import tyro
 
+from policies.choices import require
+from policies.representation_names import END_TO_END
+
+AlgorithmName = Literal["ppo", "sac", "tqc", "recurrent-ppo", "dagger"]
+DISTILLATION = "dagger"
+"""The algorithm that learns from the scripted expert; what it trains is a model of PPO."""
 CRITIC_WARMUP = "critic_warmup_steps"
 """A hyperparameter of PPO beside its arguments: steps in which the critic learns alone."""
 
@@ -27,6 +29,21 @@ _CURRICULUM = 0.1
 """Part of the initial state's ranges that reinforcement learning from scratch begins with."""
 
 
+def _of_preset(name: str) -> Any:
+    """An option whose default is the presets': the help reads them."""
+
+    def hint(_: str) -> str:
+        from policies.hyperparameters import preset_values
+
+        return f"(default: {preset_values(name)})"
+
+    return tyro.conf.arg(help_behavior_hint=hint)
+
+
+def _default(text: str) -> Any:
+    return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """What decides the result of a training run. Saved with it.
@@ -37,78 +54,80 @@ class TrainConfig:
         ValueError: If a value is not allowed; names it and what is.
     """
 
+    task: str = "VTInsert-v0"
+    """What to learn: an id of Gymnasium's registry. Its environment's settings are options too,
+    such as --connectors usb pin or --clearance-mm 0.8; --help beside --task lists them."""
     representation: str = "state"
-    """What the policy sees, as `make_representation` takes it."""
-    algorithm: str = "ppo"
-    """One of `ALGORITHMS`."""
-    steps: int | None = None
-    """The budget: control steps, all worlds together."""
-    max_minutes: float | None = None
-    """The budget: time; the budget that ends first counts."""
+    """What the policy sees: state, proprio, end-to-end, random, imagenet; or an encoder: a bundled
+    name, a folder or an id on the Hub, with :vision or :touch for a part of it."""
+    algorithm: AlgorithmName = "ppo"
+    """How it learns; dagger is distillation from the scripted expert."""
+    steps: Annotated[int | None, _of_preset("n_timesteps")] = None
+    """The budget in control steps, all worlds together."""
+    max_minutes: Annotated[float | None, _default("no limit")] = None
+    """The budget in minutes; the budget that ends first counts."""
     seed: int = 0
-    """Of weights, worlds, exploration and minibatches."""
-    num_envs: int | None = None
+    """Seed of weights, worlds, exploration and minibatches."""
+    num_envs: Annotated[int | None, _of_preset("n_envs")] = None
     """Worlds that are stepped together."""
-    engine: str = "cpu"
-    """One of `vtenv.engines.ENGINE_NAMES`."""
-    device: str | None = None
-    """Where the policy learns, and the Warp engine runs; None for "cuda:0" with that engine and
-    "cpu" otherwise."""
-    num_threads: int | None = None
-    """Threads of the CPU engine, the encoder and PyTorch; None for one a core."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """Keyword arguments of `VTInsert-v0`, but for `modalities`."""
-    start: str | None = None
-    """Folder of a run whose policy training starts from."""
-    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    engine: Literal["cpu", "warp"] = "cpu"
+    """The physics engine: cpu, or warp for thousands of worlds on a GPU."""
+    device: Annotated[str | None, _default("cpu, or cuda:0 with warp")] = None
+    """Where the policy learns, and the Warp engine runs."""
+    num_threads: Annotated[int | None, _default("one a core")] = None
+    """Threads of the CPU engine, the encoder and PyTorch."""
+    settings: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
+    """Keyword arguments of the environment, but for `modalities`."""
+    start: Annotated[str | None, _default("from scratch")] = None
+    """Folder of a run whose policy to start from."""
+    hyperparameters: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     """What is different from the algorithm's preset, by name."""
-    curriculum: float | None = None
-    """Part of the initial state's ranges to begin with, in (0, 1]; it grows with success. 1 for
-    none."""
-    evaluate_every: int | None = None
+    curriculum: Annotated[
+        float | None, _default(f"{_CURRICULUM}; 1 with --start and for {DISTILLATION}")
+    ] = None
+    """Part of the initial state's ranges to begin with, above 0; it grows with success. 1 for no
+    curriculum."""
+    evaluate_every: Annotated[int | None, _default(f"{_EVALUATIONS} times a run")] = None
     """Steps between evaluations."""
-    evaluation_episodes: int | None = None
+    evaluation_episodes: Annotated[
+        int | None, _default(", ".join(f"{n} with {engine}" for engine, n in _EPISODES.items()))
+    ] = None
     """Episodes of each."""
-    checkpoint_every: int | None = None
+    checkpoint_every: Annotated[int | None, _default("as evaluations, or rarer")] = None
     """Steps between checkpoints; an interruption that is no Ctrl-C loses at most so many."""
+    filmed: int = 1
+    """Most successes and failures of each connector in the video; 0 for no video."""
 
     def __post_init__(self) -> None:
-        _require(
-            self.algorithm in ALGORITHMS,
-            "algorithm",
-            self.algorithm,
-            f"one of {', '.join(ALGORITHMS)}",
-        )
-        _require(
-            self.engine in ENGINE_NAMES, "engine", self.engine, f"one of {', '.join(ENGINE_NAMES)}"
-        )
+        algorithms = AlgorithmName.__args__  # type: ignore[attr-defined]
+        for name, allowed in (("algorithm", algorithms), ("engine", ("cpu", "warp"))):
+            value = getattr(self, name)
+            require(value in allowed, name, value, f"one of {', '.join(allowed)}")
         for name in (
-            "steps",
-            "max_minutes",
-            "num_envs",
-            "num_threads",
-            "evaluate_every",
-            "evaluation_episodes",
-            "checkpoint_every",
+            *("steps", "max_minutes", "num_envs", "num_threads"),
+            *("evaluate_every", "evaluation_episodes", "checkpoint_every"),
         ):
             value = getattr(self, name)
-            _require(value is None or value > 0, name, value, "positive")
-        _require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 4,294,967,295")
+            require(value is None or value > 0, name, value, "positive")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 4,294,967,295")
+        require(self.filmed >= 0, "filmed", self.filmed, "0 or more")
         part = self.curriculum
-        _require(part is None or 0 < part <= 1, "curriculum", part, "in (0, 1]")
+        require(part is None or 0 < part <= 1, "curriculum", part, "in (0, 1]")
         if self.algorithm == DISTILLATION:
             # The expert knows the way from anywhere.
-            _require(part in (None, 1), "curriculum", part, f"left out for {DISTILLATION}")
-        allowed = [*arguments(self.algorithm), "policy_kwargs"]
+            require(part in (None, 1), "curriculum", part, f"left out for {DISTILLATION}")
+        if self.hyperparameters:
+            self._check_hyperparameters()
+
+    def _check_hyperparameters(self) -> None:
+        from policies.learners.algorithms import arguments
+
+        allowed = sorted([*arguments(self.algorithm), "policy_kwargs"])
         if self.algorithm == "ppo":
             allowed.append(CRITIC_WARMUP)
         for name in self.hyperparameters:
-            _require(
-                name in allowed,
-                "hyperparameters",
-                name,
-                f"of {self.algorithm}: {', '.join(sorted(allowed))}",
-            )
+            listed = f"of {self.algorithm}: {', '.join(allowed)}"
+            require(name in allowed, "hyperparameters", name, listed)
 
     @property
     def torch_device(self) -> str:
@@ -122,6 +141,8 @@ class TrainConfig:
 
     def resolved(self) -> Self:
         """This configuration with everything said that was left to the preset."""
+        from policies.hyperparameters import merge, preset
+
         chosen = preset(
             self.algorithm,
             {
@@ -130,10 +151,8 @@ class TrainConfig:
                 "start": self.start is not None,
             },
         )
-        steps = self.steps or chosen.pop("n_timesteps")
-        num_envs = self.num_envs or chosen.pop("n_envs")
-        for name in ("n_timesteps", "n_envs"):
-            chosen.pop(name, None)
+        steps, num_envs = chosen.pop("n_timesteps"), chosen.pop("n_envs")
+        steps, num_envs = self.steps or steps, self.num_envs or num_envs
         scratch = self.reinforcement and self.start is None
         often = math.ceil(steps / _EVALUATIONS)
         return replace(
@@ -149,6 +168,8 @@ class TrainConfig:
 
     def as_json(self) -> dict[str, Any]:
         """The fields, as `json` takes them."""
+        from policies.worlds import settings_to_json
+
         document = {f.name: getattr(self, f.name) for f in fields(self)}
         document["settings"] = settings_to_json(self.settings)
         plain: dict[str, Any] = json.loads(json.dumps(document))
@@ -162,14 +183,8 @@ class TrainConfig:
             document: Its fields.
 
         Raises:
-            ValueError: If a field is unknown or not allowed.
+            ValueError: If a field is unknown, of another type, or not allowed.
         """
-        if unknown := set(document) - {f.name for f in fields(cls)}:
-            raise ValueError(f"a configuration of training has no {', '.join(sorted(unknown))}")
-        settings = settings_from_json(document.get("settings", {}))
-        return cls(**{**document, "settings": settings})
+        from vtenv.json_document import from_document
 
-
-def _require(condition: bool, name: str, given: object, allowed: str) -> None:
-    if not condition:
-        raise ValueError(f"{name}={given!r} is not allowed; {name} must be {allowed}")
+        return from_document(cls, document)

@@ -12,8 +12,6 @@ from typing import Any, cast
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.policies import ActorCriticPolicy
 
 from policies.deployable import DeployablePolicy, load_policy, save_policy
 from policies.evaluation.conditions import condition
@@ -24,35 +22,35 @@ from policies.evaluation.wilson import wilson
 from policies.features import calibrate
 from policies.films.side_by_side import film_pairs
 from policies.hyperparameters import merge, preset
-from policies.interruption import Interruption
-from policies.learners.algorithms import ALGORITHMS, DISTILLATION, make_model
-from policies.learners.callbacks import BetweenRollouts, WarmUpCritic
-from policies.learners.checkpoint import MODEL, load_checkpoint, save_checkpoint, save_model
+from policies.learners.algorithms import ALGORITHMS, make_model
+from policies.learners.checkpoint import (
+    MODEL,
+    load_checkpoint,
+    reading,
+    save_checkpoint,
+    save_model,
+)
 from policies.learners.curriculum import Curriculum
 from policies.learners.curve import draw_curve
-from policies.learners.dagger import Dagger, DistillationError
-from policies.learners.dagger_config import DaggerConfig, DaggerRound
-from policies.learners.rating import RESULT_SEED, SELECTION_SEED, Rating
+from policies.learners.dagger import DivergenceError
+from policies.learners.learner import make_learner
+from policies.learners.rating import RESULT_SEED, Rating
 from policies.learners.record_episodes import EpisodeMeans, RecordEpisodes
-from policies.learners.run_files import RunError, RunFiles, whole_folder
 from policies.learners.run_log import Row, RunLog
-from policies.learners.train_config import CRITIC_WARMUP, TrainConfig
+from policies.learners.train_config import DISTILLATION, TrainConfig
+from policies.learners.training_folder import TrainingFolder
 from policies.learners.warm_start import check_start, start_from
 from policies.representations import Representation, make_representation
 from policies.vec_env import VTInsertVecEnv
-from vtenv.simulation import Simulation
-
-__all__ = ["RunError", "TrainConfig", "TrainError", "TrainResult", "train"]
+from policies.worlds import simulation_of
+from vtenv.atomic_write import atomic_folder
+from vtenv.interruption import Interruption
 
 _ROWS = 500
 """Rows of the table on training, about."""
 _WHOLE_EPISODE = 100
 """Least control steps of a world between two of them: a row on less would count the episodes that
 succeed soon, and miss those that take all their time."""
-
-
-class TrainError(RuntimeError):
-    """Training cannot go on; the message says where and what to change."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,6 @@ def train(
     folder: str | Path,
     *,
     progress: bool = True,
-    filmed: int = 1,
     command: str = "not said",
     resume: str = "train(...), with the same arguments",
 ) -> TrainResult:
@@ -84,13 +81,12 @@ def train(
 
     On the CPU engine, with a budget of steps and one number of threads, a run that was killed and
     goes on from its last checkpoint ends where it would have ended, bit for bit; except for
-    "dagger", which gathers anew what it had aggregated. At a checkpoint all episodes start anew.
+    "dagger", which gathers its demonstrations anew. At a checkpoint all episodes start anew.
 
     Args:
         config: What to train.
-        folder: Where it goes; see `policies.learners.run_files`.
+        folder: Where it goes; see `policies.learners.training_folder`.
         progress: Whether to show a bar on stderr.
-        filmed: Most successes and failures of each connector in the video; 0 for none.
         command: The command that makes the run again, to be written down.
         resume: The command that goes on after an interruption.
 
@@ -98,58 +94,43 @@ def train(
         What came out; of a run that had ended before, what came out then.
 
     Raises:
-        RunError: If the folder holds another run, or the run to start from does not fit.
-        TrainError: If the policy's numbers are no longer finite.
+        RunFolderError: If the folder holds another run, is another process's, or is damaged; or if
+            the run to start from does not fit.
+        DivergenceError: If the policy's numbers are no longer finite.
         ValueError, TypeError: If an argument is not allowed; says what is.
-        KeyboardInterrupt: After Ctrl-C, once there is a checkpoint.
+        KeyboardInterrupt: After Ctrl-C, SIGTERM or SIGHUP, once there is a checkpoint.
         OSError: If a file cannot be written; checkpoints before it are kept.
     """
     config = config.resolved()
-    files = RunFiles(folder)
+    files = TrainingFolder(folder)
     representation = make_representation(config.representation)
-    begun = files.begun
-    if begun:
-        _require_same(config, representation, files)
-        result = files.read_result()
-        if result is not None:
-            return _result(files, result)
-    start = check_start(config, representation) if config.start else None
-    with _threads(config.num_threads), Interruption() as interruption:
+    with files.lock(), _threads(config.num_threads), Interruption() as interruption:
+        begun = files.begun
+        if begun:
+            files.require_same(config, representation.digest)
+            if (result := files.result()) is not None:
+                return _result(files, result)
+        start = check_start(config, representation) if config.start else None
         training = _Training(config, representation, files, start, progress, interruption)
         try:
             if not begun:
-                files.write_config(config, representation.digest, command, resume)
+                files.begin(config, representation.digest, command, resume)
             training.train()
             if interruption.requested:
                 training.save()
                 print(f"Stopped at step {training.steps:,}. Go on with: {resume}", file=sys.stderr)
                 raise KeyboardInterrupt
-            return _result(files, training.finish(filmed))
+            return _result(files, training.finish())
+        except Exception:
+            if interruption.insisted:
+                # Whatever was being written then says that it was not finished.
+                raise KeyboardInterrupt from None
+            raise
         finally:
             training.close()
 
 
-def _require_same(config: TrainConfig, representation: Representation, files: RunFiles) -> None:
-    """Check that a folder holds the run of a configuration."""
-    there, document = files.read_config()
-    mine, theirs = config.as_json(), there.as_json()
-    # Threads change no more than the time it takes.
-    differ = [name for name in mine if mine[name] != theirs[name] and name != "num_threads"]
-    if differ:
-        given = ", ".join(f"{name}={theirs[name]!r}, not {mine[name]!r}" for name in differ)
-        raise RunError(
-            f"{files.path} holds another run, with {given}; go on with that one with --resume, or "
-            "choose another folder"
-        )
-    if document["encoder_digest"] != representation.digest:
-        raise RunError(
-            f"{files.path} was begun with another encoder of the name {config.representation!r}: "
-            f"{document['encoder_digest'][:12]}, and now it is {representation.digest[:12]}; put "
-            "the old one back, or choose another folder"
-        )
-
-
-def _result(files: RunFiles, result: dict[str, Any]) -> TrainResult:
+def _result(files: TrainingFolder, result: dict[str, Any]) -> TrainResult:
     curve = tuple((int(steps), float(success)) for steps, success in result["curve"])
     return TrainResult(files.path, result["success"], curve, result["seconds"], result["steps"])
 
@@ -172,7 +153,7 @@ class _Training:
         self,
         config: TrainConfig,
         representation: Representation,
-        files: RunFiles,
+        files: TrainingFolder,
         start: Path | None,
         progress: bool,
         interruption: Interruption,
@@ -183,6 +164,7 @@ class _Training:
         self.envs = RecordEpisodes(
             representation.make(
                 config.num_envs,
+                task=config.task,
                 engine=config.engine,
                 device=config.device,
                 num_threads=config.num_threads,
@@ -193,30 +175,30 @@ class _Training:
         self.rating = Rating(config, representation)
         venv = VTInsertVecEnv(self.envs)
         self.model = _model(config, representation, venv)
+        self.simulation = simulation_of(self.envs)
         checkpoint = files.checkpoint()
-        state: dict[str, Any] | None = None
-        if checkpoint is not None:
-            state = load_checkpoint(checkpoint, self.model, self._simulation.generators)
-            venv._reset_seeds()  # the worlds' generators go on
-        elif start is not None:
+        if checkpoint is None and start is not None:
             start_from(start, self.model)
-        else:
+        elif checkpoint is None:
             calibrate(self.model.policy, venv, config.seed)
             self.envs.take()  # episodes that nobody learned from
-        self.curriculum = Curriculum(self._simulation, config.curriculum)
-        self.dagger = self._dagger()
-        self.log = RunLog(files, config.steps, state, progress)
-        self.seconds = 0.0
-        self.best = (-1.0, 0.0)
+        self.learner = make_learner(self.model, self.envs, config)
+        self.curriculum = Curriculum(self.simulation, config.curriculum)
+        self.log = RunLog(files, config.steps, progress)
+        self.seconds, self.best = 0.0, (-1.0, 0.0)
+        if checkpoint is not None:
+            remedy = f"remove {files.checkpoints}, and --resume begins the run anew"
+            with reading(checkpoint, remedy):
+                state = load_checkpoint(checkpoint, self.model, self.simulation.generators)
+                success, inserted = state["best"]
+                self.seconds, self.best = float(state["seconds"]), (success, inserted)
+                self.curriculum.load_state_dict(state["curriculum"])
+                self.learner.load_state_dict(state["learner"])
+                self.log.load_state_dict(state["log"])
+            venv._reset_seeds()  # the worlds' generators go on
         self.logged = self.saved = self.model.num_timesteps
-        if state is not None:
-            self.seconds, self.best = state["seconds"], tuple(state["best"])
-            self.curriculum.load_state_dict(state["curriculum"])
-            if self.dagger is not None:
-                self.dagger.load_state_dict(state["dagger"])
         self.logged_seconds = self.seconds
         self.begun = time.monotonic()
-        self.rounds: list[DaggerRound] = []
         self.ended: EpisodeMeans | None = None
 
     @property
@@ -229,71 +211,28 @@ class _Training:
         """Least steps between two rows of the table on training."""
         return _WHOLE_EPISODE * self.envs.num_envs
 
-    @property
-    def _simulation(self) -> Simulation:
-        return cast(Simulation, self.envs.unwrapped.simulation)  # type: ignore[attr-defined]
-
     def train(self) -> None:
         """Learn until the budget is used up, or somebody wants it to stop."""
         with self.log:
             try:
-                if self.dagger is not None:
-                    self._distil(self.dagger)
-                else:
-                    self._reinforce()
+                self.learner.learn(self._pause, self._go_on)
             except ValueError as error:
                 # PyTorch's of a distribution whose mean is not a number.
                 if str(error).startswith("Expected parameter"):
                     raise self._diverged() from error
                 raise
-            except DistillationError as error:
-                raise TrainError(str(error)) from error
             if not all(torch.isfinite(p).all() for p in self.model.policy.parameters()):
                 raise self._diverged()
             if not self.interruption.requested:
                 self._log()
                 self._evaluate()
 
-    def _reinforce(self) -> None:
-        callbacks: list[BaseCallback] = [BetweenRollouts(self._pause, self._go_on)]
-        warmup = self.config.hyperparameters.get(CRITIC_WARMUP, 0)
-        if warmup:
-            callbacks.append(WarmUpCritic(warmup))
-        assert self.config.steps is not None
-        left = self.config.steps - self.steps
-        if left > 0:
-            # Our log replaces that of the algorithm.
-            self.model.learn(
-                left,
-                callbacks,
-                log_interval=cast(int, None),
-                reset_num_timesteps=False,
-            )
-
-    def _distil(self, dagger: Dagger) -> None:
-        while dagger.used < 1 and not self.interruption.requested:
-            self._pause(self.steps)
-            self.rounds.append(dagger.round())
-            self.model.num_timesteps = dagger.steps
-            self.log.show(self.steps, self._seconds_left())
-
-    def _dagger(self) -> Dagger | None:
-        """The distillation, where that is the algorithm."""
-        config = self.config
-        if config.reinforcement:
-            return None
-        policy = self.model.policy
-        assert isinstance(policy, ActorCriticPolicy)
-        seconds = None if config.max_minutes is None else 60 * config.max_minutes
-        chosen = {k: v for k, v in config.hyperparameters.items() if k != "policy_kwargs"}
-        budget = DaggerConfig(steps=config.steps, seconds=seconds, **chosen)
-        return Dagger(policy, self.envs, budget, seed=config.seed)
-
     def _go_on(self, steps: int) -> bool:
-        """Whether to go on within a rollout."""
+        """Whether to go on."""
         left = self._seconds_left()
         self.log.show(steps, left)
-        used_up = left is not None and left <= 0
+        # Distillation counts the time of its rounds alone.
+        used_up = self.config.reinforcement and left is not None and left <= 0
         return not (used_up or self.interruption.requested)
 
     def _pause(self, steps: int) -> bool:
@@ -322,7 +261,7 @@ class _Training:
         if self.ended is not None:
             row |= self.ended.row()
         self.ended = None
-        row |= self._learned()
+        row |= self.learner.measures()
         row["steps_per_s"] = (self.steps - self.logged) / (seconds - self.logged_seconds)
         row["curriculum"] = self.curriculum.scale
         self.logged, self.logged_seconds = self.steps, seconds
@@ -335,36 +274,17 @@ class _Training:
             self.curriculum.learn_of(means.episodes, means.success)
             self.ended = means if self.ended is None else self.ended + means
 
-    def _learned(self) -> Row:
-        """What the algorithm says of its learning since it was last asked."""
-        if self.dagger is None:
-            logger = self.model.logger
-            values = {name: float(v) for name, v in logger.name_to_value.items()}
-            logger.dump(self.steps)  # it has nowhere to write, and forgets
-            return values
-        rounds, self.rounds = self.rounds, []
-        row: Row = {}
-        for name in (
-            *("imitation_error", "loss", "value_loss", "explained_variance"),
-            *("expert_chance", "learning_rate"),
-        ):
-            row[f"train/{name}"] = sum(getattr(r, name) for r in rounds) / len(rounds)
-        episodes = sum(r.episodes for r in rounds)
-        # Of episodes in which the student alone had acted.
-        row["success"] = sum(r.successes for r in rounds) / episodes if episodes else 0.0
-        return row
-
     def _evaluate(self) -> None:
         """Rate the policy on the seeds that select the best one, unless that was done."""
         evaluations = self.log.evaluations
         if evaluations and evaluations[-1]["steps"] == self.steps:
             return
-        rated = self.rating.rate(self.model.policy, SELECTION_SEED)
+        rated = self.rating.rate(self.model.policy)
         self.log.evaluate({"steps": self.steps, "seconds": self._elapsed(), **rated})
         found = (rated["success"], rated["inserted_fraction"])
         if found > self.best:
             self.best = found
-            with whole_folder(self.files.best) as folder:
+            with atomic_folder(self.files.best) as folder:
                 self._save_policy(folder, rated)
                 save_model(folder / MODEL, self.model)
 
@@ -374,6 +294,7 @@ class _Training:
             self.model.policy,
             self.representation,
             self.config.settings,
+            task=self.config.task,
             algorithm=self.config.algorithm,
             start=self.config.start,
             seed=self.config.seed,
@@ -388,19 +309,18 @@ class _Training:
             "seconds": self._elapsed(),
             "best": list(self.best),
             "curriculum": self.curriculum.state_dict(),
-            **self.log.state_dict(),
+            "learner": self.learner.state_dict(),
+            "log": self.log.state_dict(),
         }
-        if self.dagger is not None:
-            state["dagger"] = self.dagger.state_dict()
         with self.files.new_checkpoint(self.steps) as folder:
-            save_checkpoint(folder, self.model, self._simulation.generators, state)
+            save_checkpoint(folder, self.model, self.simulation.generators, state)
         self.saved = self.steps
 
-    def finish(self, filmed: int) -> dict[str, Any]:
+    def finish(self) -> dict[str, Any]:
         """Write the last policy, judge the best one and write the result."""
         config, files, log = self.config, self.files, self.log
         last = log.evaluations[-1]
-        with whole_folder(files.policy) as folder:
+        with atomic_folder(files.policy) as folder:
             self._save_policy(folder, last)
         save_model(files.model, self.model)
         policy = load_policy(files.best, representation=self.representation)
@@ -429,11 +349,11 @@ class _Training:
         }
         files.write_result(result)
         files.drop_checkpoints()
-        if filmed:
-            self._film(policy, records, filmed)
+        if config.filmed:
+            self._film(policy, records)
         return result
 
-    def _film(self, policy: DeployablePolicy, records: list[EpisodeRecord], filmed: int) -> None:
+    def _film(self, policy: DeployablePolicy, records: list[EpisodeRecord]) -> None:
         """Film episodes of the best policy. It is no reason to fail if that cannot be done here."""
         videos = self.files.videos
         try:
@@ -443,7 +363,7 @@ class _Training:
                 condition("training"),
                 records,
                 videos / "best.mp4",
-                number=filmed,
+                number=self.config.filmed,
                 same_engine=self.config.engine == "cpu",
             )
         except Exception as error:  # of the renderer, the encoder of videos, or the disk
@@ -467,9 +387,9 @@ class _Training:
         minutes = self.config.max_minutes
         return None if minutes is None else 60 * minutes - self._elapsed()
 
-    def _diverged(self) -> TrainError:
+    def _diverged(self) -> DivergenceError:
         rate = self.config.hyperparameters.get("learning_rate")
-        return TrainError(
+        return DivergenceError(
             f"the policy's numbers are no longer finite at step {self.steps:,}; take a lower "
             f"learning rate than {rate}. What was saved before is in {self.files.path}"
         )

@@ -9,10 +9,11 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file, recursive_setattr
 
 from policies.learners.algorithms import ALGORITHMS
-from policies.learners.checkpoint import MODEL
-from policies.learners.run_files import RunError, RunFiles
+from policies.learners.checkpoint import MODEL, reading
 from policies.learners.train_config import TrainConfig
+from policies.learners.training_folder import TrainingFolder
 from policies.representations import Representation
+from vtenv.run_folder import RunFolderError
 
 
 def check_start(config: TrainConfig, representation: Representation) -> Path:
@@ -26,25 +27,24 @@ def check_start(config: TrainConfig, representation: Representation) -> Path:
         The model to start from: that of the best evaluation, or the last.
 
     Raises:
-        RunError: If there is no such run, or its policy does not fit; says why.
+        RunFolderError: If there is no such run, or its policy does not fit; says why.
     """
     assert config.start is not None
     folder = Path(config.start)
     if not folder.is_dir():
-        raise RunError(f"there is no folder {folder} to start from; name the folder of a run")
-    files = RunFiles(folder)
-    started, document = files.read_config()
+        raise RunFolderError(f"there is no folder {folder} to start from; name the folder of a run")
+    files = TrainingFolder(folder)
+    started, digest = files.read()
     fitting = ALGORITHMS[config.algorithm].starts_from
     if started.algorithm not in fitting:
-        raise RunError(
+        raise RunFolderError(
             f"{config.algorithm} cannot start from {folder}, a run of {started.algorithm}; it can "
             f"from one of {' or '.join(fitting)}"
         )
-    digest = document.get("encoder_digest", "")
     if digest != representation.digest or (
         not digest and started.representation != config.representation
     ):
-        raise RunError(
+        raise RunFolderError(
             f"{folder} was trained on the representation {started.representation!r}"
             f"{f' with the encoder {digest[:12]}' if digest else ''}, and this run is on "
             f"{config.representation!r}"
@@ -54,7 +54,7 @@ def check_start(config: TrainConfig, representation: Representation) -> Path:
     for path in (files.best / MODEL, files.model):
         if path.is_file():
             return path
-    raise RunError(f"{folder} holds no model yet; let it go on first, with --resume")
+    raise RunFolderError(f"{folder} holds no model yet; let it go on first, with --resume")
 
 
 def start_from(path: Path, model: BaseAlgorithm) -> None:
@@ -67,15 +67,10 @@ def start_from(path: Path, model: BaseAlgorithm) -> None:
         model: The model to change.
 
     Raises:
-        RunError: If the networks differ, or the file is damaged.
+        RunFolderError: If the networks differ, or the file is damaged.
     """
-    try:
+    with reading(path, "train with the policy_kwargs of the run it comes from, or copy it again"):
         _, parameters, variables = load_from_zip_file(path, device=model.device, load_data=False)
         model.policy.load_state_dict(cast(Any, parameters)["policy"])
-    except (RuntimeError, KeyError, ValueError) as error:
-        raise RunError(
-            f"{path} has another network than this run, or is damaged: {error}. Train with the "
-            "policy_kwargs of the run it comes from"
-        ) from error
     for name, value in (variables or {}).items():
         recursive_setattr(model, f"{name}.data", value.data)

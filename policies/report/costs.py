@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from policies.deployable import load_policy
 from policies.report.numbers import spoken_list
 from policies.report.study import Run
-from representation.encoder import OBSERVATION_KEYS, VisuotactileEncoder
+from representation.timm_encoder import VisuotactileEncoder
 
 POLICY = "best"
 """Folder of a run's policy that was judged; it knows its encoder."""
@@ -56,14 +56,7 @@ def mega_operations(encoder: VisuotactileEncoder) -> float:
     Args:
         encoder: The encoder.
     """
-    config = encoder.config
-    channels = {"vision": 1, "touch": config.num_fingers}
-    observation = {
-        OBSERVATION_KEYS[modality]: torch.zeros(
-            1, channels[modality], config.size(modality), config.size(modality)
-        )
-        for modality in config.modalities
-    }
+    observation = {key: torch.zeros(1, *shape) for key, shape in encoder.image_shapes.items()}
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         encoder(observation)
     return float(counter.get_total_flops() / 1e6)

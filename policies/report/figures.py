@@ -2,228 +2,323 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-from policies.evaluation.episodes import CAUSES
-from policies.evaluation.statistics import Band
-from policies.report.drawing import (
-    FAINT,
-    HEIGHT,
-    INTERVAL,
-    ONE_RUN,
-    Drawing,
-    axis,
-    band,
-    error_bars,
-    layout,
-    line,
-    success_axis,
+from policies.evaluation.statistics import Band, Estimate
+from policies.report import measurements as m
+from policies.report.measurements import Section
+from policies.report.numbers import percent, steps
+from policies.report.palette import CAUSES, Style
+
+HEIGHT = 360
+"""Height of a figure, in pixels of the page."""
+INTERVAL = "<br>95% interval %{customdata[0]:.1%} to %{customdata[1]:.1%}"
+"""What is said of a point with an interval, whose ends are its custom data."""
+ONE_RUN = "<br>one run, no interval"
+"""What is said of a point without an interval."""
+SUCCESS_AXIS = {"title_text": "success", "tickformat": ".0%", "range": [0, 1.02], "dtick": 0.2}
+"""An axis of success rates, all of it, so that figures compare."""
+
+_CLEAR = "rgba(0,0,0,0)"
+_AXIS = {
+    "title": {"font": {"color": "var(--muted)", "size": 13}, "standoff": 10},
+    "gridcolor": "var(--line)",
+    "zeroline": False,
+    "linecolor": "var(--line)",
+    "tickfont": {"color": "var(--muted)", "size": 12},
+    "ticklabelstandoff": 3,
+}
+THEME = go.layout.Template(
+    layout={
+        "margin": {"l": 56, "r": 26, "t": 30, "b": 48},
+        "paper_bgcolor": _CLEAR,
+        "plot_bgcolor": _CLEAR,
+        "font": {"family": "inherit", "size": 13, "color": "var(--ink)"},
+        "hoverlabel": {
+            "bgcolor": "var(--surface)",
+            "bordercolor": "var(--line)",
+            "font": {"color": "var(--ink)", "size": 13},
+            "align": "left",
+        },
+        "hovermode": "closest",
+        "modebar": {"bgcolor": _CLEAR, "color": "var(--muted)", "activecolor": "var(--ink)"},
+        "xaxis": _AXIS,
+        "yaxis": _AXIS,
+    }
 )
-from policies.report.numbers import connector_title, percent, steps
-from policies.report.palette import Look
-from policies.report.summary import REACHED, Section
+"""Plotly's theme of all figures, without a background, so that the page's shows."""
 
-_PATTERNS = ("", "/", "", "\\", "x", "", ".")
+_PATTERNS = ("", "\\", "x", "/", "", "x", ".")
 """Patterns of bars, by cause: a second mark beside their colour."""
+_MEANINGS = {
+    "jammed": "time ran out with the plug pressed on the socket's face",
+    "partial": "in the mouth, but not deep enough",
+    "missed": "anywhere else",
+}
+"""What causes of failure mean whose name does not say it."""
 
 
-def curves(section: Section, looks: Mapping[str, Look]) -> Drawing | None:
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of the page.
+
+    Attributes:
+        title: Its heading.
+        figure: What is drawn; every trace that is one representation's has its name as `meta`.
+        caption: How to read it.
+        alternative: What it shows, in words.
+    """
+
+    title: str
+    figure: go.Figure
+    caption: str
+    alternative: str
+
+
+def figure(traces: Sequence[Any], height: int = HEIGHT, **layout: Any) -> go.Figure:
+    """A figure in the report's theme.
+
+    Args:
+        traces: What it shows.
+        height: In pixels of the page.
+        layout: What the layout has besides.
+    """
+    return go.Figure(
+        list(traces), {"template": THEME, "height": height, "showlegend": False, **layout}
+    )
+
+
+def error_bars(found: Sequence[Estimate]) -> dict[str, Any]:
+    """Intervals as whiskers of a trace."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [max(i.high - i.value, 0.0) for i in found],
+        "arrayminus": [max(i.value - i.low, 0.0) for i in found],
+        "color": "var(--whisker)",
+        "thickness": 1.3,
+        "width": 2.5,
+    }
+
+
+def drawings(section: Section, styles: Mapping[str, Style]) -> list[Drawing]:
+    """The figures of a method; none for one without runs."""
+    if not section.runs:
+        return []
+    found = (
+        curves(section, styles),
+        connector_bars(section, styles),
+        profiles(section, styles),
+        failures(section),
+    )
+    return [drawing for drawing in found if drawing is not None]
+
+
+def curves(section: Section, styles: Mapping[str, Style]) -> Drawing | None:
     """Success over training steps, with bands; None if no run was evaluated while it learned."""
-    drawn = [(row, row.curve) for row in section.rows if row.curve is not None]
+    drawn = {
+        name: band for name in section.runs if (band := section.band(name, m.LEARNING)) is not None
+    }
     if not drawn:
         return None
-    figure = go.Figure()
-    for row, curve in drawn:
-        name = row.representation
-        look = looks[name]
-        if not row.single:
-            figure.add_trace(band(name, curve, look))
-        figure.add_trace(
-            go.Scatter(
-                x=curve.x,
-                y=curve.estimate,
-                customdata=np.stack([curve.low, curve.high], axis=-1),
-                mode="lines" if len(curve.x) > 1 else "markers",
-                line=line(look, row.single),
-                marker={"color": look.color, "symbol": look.symbol, "size": 9},
-                hovertemplate=f"<b>{name}</b><br>%{{y:.1%}} at %{{x:.3~s}} steps"
-                f"{ONE_RUN if row.single else INTERVAL}<extra></extra>",
+    hover = "%{y:.1%} at %{x:.3~s} steps"
+    ends = "; ".join(
+        f"{name} ends at {percent(band.estimate[-1])} after {steps(band.x[-1])} steps"
+        for name, band in drawn.items()
+    )
+    about = _about(section, "95% bands", "thin")
+    return Drawing(
+        "Success while learning",
+        figure(
+            _lines(section, drawn, styles, hover, interval=True),
+            xaxis={"title_text": "environment steps", "tickformat": "~s", "rangemode": "tozero"},
+            yaxis=SUCCESS_AXIS,
+        ),
+        f"Success of the evaluations during training over environment steps: {about}.",
+        f"Line chart of success over environment steps. {ends}.",
+    )
+
+
+def connector_bars(section: Section, styles: Mapping[str, Style]) -> Drawing:
+    """Final success by connector."""
+    traces, words = [], []
+    for name in section.runs:
+        single = name in section.unsure
+        found = [e for c in section.connectors if (e := section.estimate(name, m.SUCCESS, c))]
+        traces.append(
+            go.Bar(
+                x=section.connectors,
+                y=[each.value for each in found],
+                error_y=None if single else error_bars(found),
+                marker={
+                    "color": styles[name].color,
+                    "line": {"width": 0},
+                    "opacity": 0.4 if single else 1.0,
+                    "pattern": _pattern(styles[name].pattern, size=5, solidity=0.3),
+                },
+                customdata=[[each.low, each.high] for each in found],
+                hovertemplate=f"<b>{name}</b>, %{{x}}<br>%{{y:.1%}}"
+                f"{ONE_RUN if single else INTERVAL}<extra></extra>",
                 name=name,
                 meta=name,
             )
         )
-    figure.update_layout(layout(), xaxis=axis("environment steps"), yaxis=success_axis())
-    figure.update_xaxes(tickformat="~s", rangemode="tozero")
-    last = "; ".join(
-        f"{row.representation} ends at {percent(curve.estimate[-1])} after {steps(curve.x[-1])} "
-        "steps"
-        for row, curve in drawn
-    )
-    about = _about(section, "interquartile mean of the runs", "95% bands", "thin")
-    return Drawing(
-        "Success while learning",
-        figure,
-        f"Success of the evaluations during training over environment steps: {about}.",
-        f"Line chart of success over environment steps. {last}.",
-    )
-
-
-def connector_bars(section: Section, looks: Mapping[str, Look]) -> Drawing:
-    """Final success by connector."""
-    titles = [connector_title(name) for name in section.connectors]
-    figure = go.Figure()
-    for row in section.rows:
-        found = [row.connectors[name] for name in section.connectors]
-        estimate = np.array([interval.value for interval in found])
-        figure.add_trace(
-            go.Bar(
-                x=titles,
-                y=estimate,
-                error_y=None if row.single else error_bars(found),
-                marker={
-                    "color": looks[row.representation].color,
-                    "line": {"width": 0},
-                    "opacity": FAINT if row.single else 1.0,
-                    "pattern": {
-                        "shape": looks[row.representation].pattern,
-                        "fgcolor": "var(--page)",
-                        "size": 5,
-                        "solidity": 0.3,
-                        "fillmode": "overlay",
-                    },
-                },
-                customdata=[[i.low, i.high] for i in found],
-                hovertemplate=f"<b>{row.representation}</b>, %{{x}}<br>%{{y:.1%}}"
-                f"{ONE_RUN if row.single else INTERVAL}<extra></extra>",
-                name=row.representation,
-                meta=row.representation,
-            )
-        )
-    figure.update_layout(layout(), barmode="group", bargap=0.18, bargroupgap=0.06)
-    figure.update_layout(xaxis=axis(""), yaxis=success_axis())
-    words = "; ".join(
-        f"{row.representation}: "
-        + ", ".join(f"{n} {percent(row.connectors[n].value)}" for n in section.connectors)
-        for row in section.rows
-    )
+        values = zip(section.connectors, found, strict=True)
+        words.append(f"{name}: " + ", ".join(f"{c} {percent(e.value)}" for c, e in values))
     return Drawing(
         "Success by connector",
-        figure,
+        figure(traces, barmode="group", bargap=0.18, bargroupgap=0.06, yaxis=SUCCESS_AXIS),
         "Success of the final policies on each connector: "
-        + _about(section, "interquartile mean of the runs", "95% intervals as whiskers", "faint")
-        + ".",
-        f"Bar chart of success by connector. {words}.",
+        f"{_about(section, '95% intervals as whiskers', 'faint')}.",
+        f"Bar chart of success by connector. {'; '.join(words)}.",
     )
 
 
-def profiles(section: Section, looks: Mapping[str, Look]) -> Drawing:
+def profiles(section: Section, styles: Mapping[str, Style]) -> Drawing:
     """Performance profiles: the part of runs and connectors above each success rate."""
-    figure = go.Figure()
-    for row in section.rows:
-        look, profile = looks[row.representation], row.profile
-        if not row.single:
-            figure.add_trace(band(row.representation, profile, look))
-        figure.add_trace(
-            go.Scatter(
-                x=profile.x,
-                y=profile.estimate,
-                mode="lines",
-                line=line(look, row.single),
-                hovertemplate=f"<b>{row.representation}</b><br>%{{y:.0%}} of runs and connectors "
-                "succeed more often than %{x:.0%}<extra></extra>",
-                name=row.representation,
-                meta=row.representation,
-            )
-        )
-    figure.update_layout(layout(), xaxis=axis("success rate τ"), yaxis=success_axis())
-    figure.update_xaxes(tickformat=".0%", range=[0, 1.005], dtick=0.2)
-    figure.update_yaxes(title_text="part of runs and connectors above τ")
-    at = "; ".join(
-        f"{row.representation} {percent(_profile_at(row.profile, REACHED))}" for row in section.rows
+    drawn = {
+        name: band for name in section.runs if (band := section.band(name, m.PROFILE)) is not None
+    }
+    hover = "%{y:.0%} of runs and connectors succeed more often than %{x:.0%}"
+    above = "; ".join(
+        f"{name} {percent(float(np.interp(m.REACHED, band.x, band.estimate)))}"
+        for name, band in drawn.items()
     )
+    bands = "" if section.single else f", with 95% bands{_unsure(section, 'thin')}"
     return Drawing(
         "Performance profiles",
-        figure,
-        "The part of runs and connectors whose success is above τ"
-        + ("" if section.single else f", with 95% bands{_unsure(section, 'thin')}")
-        + ". A curve that lies above another is of a representation that does better throughout.",
-        f"Line chart of performance profiles. Above a success of 90%: {at}.",
+        figure(
+            _lines(section, drawn, styles, hover, interval=False),
+            xaxis={
+                "title_text": "success rate τ",
+                "tickformat": ".0%",
+                "range": [0, 1.005],
+                "dtick": 0.2,
+            },
+            yaxis=SUCCESS_AXIS | {"title_text": "part of runs and connectors above τ"},
+        ),
+        f"The part of runs and connectors whose success is above τ{bands}. A curve that lies above "
+        "another is of a representation that does better throughout.",
+        f"Line chart of performance profiles. Above a success of {m.REACHED:.0%}: {above}.",
     )
 
 
 def failures(section: Section) -> Drawing | None:
     """Why final episodes failed; None if none did."""
-    rows = [row for row in section.rows if row.failures]
-    if not rows:
+    if not section.causes:
         return None
-    found = {cause for row in rows for cause in row.failures}
-    causes = [cause for cause in CAUSES if cause in found] + sorted(found - set(CAUSES))
-    figure = go.Figure()
-    names = [row.representation for row in section.rows]
-    for cause in causes:
-        # One of another version looks like the last.
-        place = CAUSES.index(cause) if cause in CAUSES else len(CAUSES) - 1
-        figure.add_trace(
+    names = list(section.runs)
+    parts = {
+        cause: [section.value(name, m.FAILED, cause) or 0.0 for name in names]
+        for cause in section.causes
+    }
+    traces = []
+    for place, (cause, part) in enumerate(parts.items(), start=len(CAUSES) - len(parts)):
+        place %= len(CAUSES)
+        traces.append(
             go.Bar(
                 y=names,
-                x=[row.failures.get(cause, 0.0) for row in section.rows],
+                x=part,
                 orientation="h",
                 marker={
                     "color": f"var(--cause-{place + 1})",
                     "line": {"width": 0},
-                    "pattern": {
-                        "shape": _PATTERNS[place],
-                        "fgcolor": "var(--page)",
-                        "size": 6,
-                        "solidity": 0.25,
-                        "fillmode": "overlay",
-                        "fgopacity": 0.7,
-                    },
+                    "pattern": _pattern(_PATTERNS[place], size=6, solidity=0.25, fgopacity=0.7),
                 },
                 hovertemplate=f"<b>%{{y}}</b><br>{cause}: %{{x:.1%}} of episodes<extra></extra>",
                 name=cause,
             )
         )
-    figure.update_layout(
-        layout(),
-        barmode="stack",
-        bargap=0.3,
-        height=max(HEIGHT, 110 + 30 * len(names)),
-        showlegend=True,
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.01, "x": 0, "traceorder": "normal"},
-        xaxis=axis("part of final episodes"),
-        yaxis=axis(""),
-    )
-    figure.update_xaxes(tickformat=".0%", rangemode="tozero")
-    figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False)
-    words = "; ".join(
-        f"{row.representation}: "
-        + (", ".join(f"{c} {percent(p)}" for c, p in row.failures.items()) or "none")
-        for row in section.rows
-    )
+    words = []
+    for i, name in enumerate(names):
+        failed = [f"{cause} {percent(part[i])}" for cause, part in parts.items() if part[i]]
+        words.append(f"{name}: {', '.join(failed) or 'none'}")
+    meanings = "; ".join(f"{c}: {_MEANINGS[c]}" for c in parts if c in _MEANINGS)
     return Drawing(
         "Why episodes failed",
-        figure,
-        "Part of the final episodes that failed, by cause. Jammed: time ran out with the plug "
-        "pressed on the socket's face; partial: in the mouth, but not deep enough; missed: "
-        "anywhere else.",
-        f"Stacked bar chart of failures by cause. {words}.",
+        figure(
+            traces,
+            height=max(HEIGHT, 110 + 30 * len(names)),
+            barmode="stack",
+            bargap=0.3,
+            showlegend=True,
+            legend={
+                "orientation": "h",
+                "yanchor": "bottom",
+                "y": 1.01,
+                "x": 0,
+                "traceorder": "normal",
+            },
+            xaxis={
+                "title_text": "part of final episodes",
+                "tickformat": ".0%",
+                "rangemode": "tozero",
+            },
+            yaxis={"autorange": "reversed", "automargin": True, "showgrid": False},
+        ),
+        "Part of the final episodes that failed, by cause."
+        + (f" {meanings[0].upper()}{meanings[1:]}." if meanings else ""),
+        f"Stacked bar chart of failures by cause. {'; '.join(words)}.",
     )
 
 
-def _about(section: Section, of: str, intervals: str, drawn: str) -> str:
+def _lines(
+    section: Section,
+    drawn: Mapping[str, Band],
+    styles: Mapping[str, Style],
+    hover: str,
+    interval: bool,
+) -> list[go.Scatter]:
+    """Curves, each over the band about it; a single run has a thin line and no band."""
+    traces = []
+    for name, band in drawn.items():
+        style, single = styles[name], name in section.unsure
+        if not single:
+            traces.append(
+                go.Scatter(
+                    x=np.concatenate([band.x, band.x[::-1]]),
+                    y=np.concatenate([band.high, band.low[::-1]]),
+                    fill="toself",
+                    fillcolor=style.color,
+                    opacity=0.16,
+                    line={"width": 0},
+                    mode="lines",
+                    hoverinfo="skip",
+                    meta=name,
+                )
+            )
+        doubt = (ONE_RUN if single else INTERVAL) if interval else ""
+        traces.append(
+            go.Scatter(
+                x=band.x,
+                y=band.estimate,
+                customdata=np.stack([band.low, band.high], axis=-1) if interval else None,
+                mode="lines" if len(band.x) > 1 else "markers",
+                line={"color": style.color, "dash": style.dash, "width": 1.25 if single else 2.5},
+                marker={"color": style.color, "symbol": style.symbol, "size": 9},
+                hovertemplate=f"<b>{name}</b><br>{hover}{doubt}<extra></extra>",
+                name=name,
+                meta=name,
+            )
+        )
+    return traces
+
+
+def _pattern(shape: str, **marks: float) -> dict[str, Any]:
+    return {"shape": shape, "fgcolor": "var(--page)", "fillmode": "overlay", **marks}
+
+
+def _about(section: Section, intervals: str, drawn: str) -> str:
     if section.single:
-        return f"{of}, one run each"
-    return f"{of}, with {intervals}{_unsure(section, drawn)}"
+        return "interquartile mean of the runs, one run each"
+    return f"interquartile mean of the runs, with {intervals}{_unsure(section, drawn)}"
 
 
 def _unsure(section: Section, drawn: str) -> str:
     """How those with one run are drawn; empty if there are none."""
     return f"; {drawn} where there is but one run" if section.unsure else ""
-
-
-def _profile_at(profile: Band, threshold: float) -> float:
-    return float(np.interp(threshold, profile.x, profile.estimate))

@@ -2,61 +2,48 @@
 
 from __future__ import annotations
 
-from policies.report import document, tables
-from policies.report.document import Document
-from policies.report.summary import Section
+from collections.abc import Iterable
+
+from policies.report import tables
+from policies.report.compose import Report, about
+from policies.report.measurements import Section
 from policies.report.tables import Table
 from representation.probes.markdown import table as markdown_table
 
 
-def markdown(of: Document) -> str:
-    """The report without its figures.
-
-    Args:
-        of: The report.
-
-    Returns:
-        Markdown.
-    """
-    parts = [
-        f"# Ablation {of.study.folder.name}",
-        document.lead(of),
-        "\n".join(f"- {finding}" for finding in document.findings(of)),
-    ]
-    for section in of.sections:
-        parts += [f"## {section.method.title}", *_method(of, section)]
-    known = tables.probe_table(of.sections, of.probes)
-    if known is not None:
-        parts += ["## Probes and success", f"{known.caption}.", _table(known)]
-    missing, short = document.unfinished(of), document.names(of.study)
-    if missing is not None:
+def markdown(report: Report) -> str:
+    """The report without its figures, as Markdown."""
+    study = report.study
+    parts = [f"# {report.title}", report.lead, _bullets(report.findings)]
+    for section in report.sections:
+        parts += [f"## {section.method.title}", *about(section), *_tables(section)]
+        parts.append(_bullets(section.notes))
+    if known := tables.probe_table(report.sections, report.probes):
+        parts += ["## Probes and success", _captioned(known)]
+    if missing := tables.unfinished(study):
         parts += ["## Missing policies", _table(missing)]
+    facts = report.provenance.items()
     parts += [
         "## How this was made",
-        "\n".join(
-            f"- {name}: {f'`{text}`' if name == 'Command' else text}"
-            for name, text in document.provenance(of).items()
-        ),
-        "\n".join(f"- {note}" for note in of.notes),
-        "" if short is None else f"{short.caption}.\n\n{_table(short)}",
-        _table(document.every_run(of.study)),
+        _bullets(f"{name}: {f'`{text}`' if name == 'Command' else text}" for name, text in facts),
+        _bullets(report.notes),
+        _captioned(short) if (short := tables.names(study)) else "",
+        _table(tables.every_run(study)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _method(of: Document, section: Section) -> list[str]:
-    parts = document.about(section)
-    if section.rows:
-        shown = [
-            tables.headline(section),
-            tables.connector_table(section),
-            tables.improvement_table(section) if len(section.rows) > 1 else None,
-            tables.failure_table(section),
-        ]
-        for content in shown:
-            if content is not None:
-                parts += [f"{content.caption}.", _table(content)]
-    return [*parts, "\n".join(f"- {note}" for note in section.notes)]
+def _tables(section: Section) -> list[str]:
+    if not section.runs:
+        return []
+    shown = [tables.headline(section), tables.connector_table(section)]
+    if len(section.runs) > 1:
+        shown.append(tables.improvement_table(section))
+    return [_captioned(each) for each in (*shown, tables.failure_table(section))]
+
+
+def _captioned(content: Table) -> str:
+    return f"{content.caption}.\n\n{_table(content)}"
 
 
 def _table(content: Table) -> str:
@@ -64,3 +51,7 @@ def _table(content: Table) -> str:
         [entry.text.replace("|", "\\|").replace("\n", " ") for entry in row] for row in content.rows
     ]
     return markdown_table((h.replace("|", "\\|") for h in content.headings), rows)
+
+
+def _bullets(texts: Iterable[str]) -> str:
+    return "\n".join(f"- {text}" for text in texts)

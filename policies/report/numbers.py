@@ -9,13 +9,6 @@ from policies.evaluation.statistics import Estimate
 NONE = "-"
 """What stands where a number is not known."""
 
-_CONNECTORS = {"aux": "AUX", "pin": "Pin", "usb": "USB", "stud": "Stud"}
-
-
-def connector_title(name: str) -> str:
-    """A connector's name for people."""
-    return _CONNECTORS.get(name, name)
-
 
 def percent(part: float | None) -> str:
     """A part of one as percent, to a tenth; those of all and of none without."""
@@ -28,9 +21,8 @@ def success(found: Estimate, single: bool) -> str:
     """A success rate with its interval; where there is but one run, that is said instead."""
     if single:
         return f"{percent(found.value)} (1 seed)"
-    return (
-        f"{percent(found.value)} ({percent(found.low).removesuffix('%')} to {percent(found.high)})"
-    )
+    low = percent(found.low).removesuffix("%")
+    return f"{percent(found.value)} ({low} to {percent(found.high)})"
 
 
 def steps(count: float | None) -> str:
@@ -49,9 +41,7 @@ def duration(seconds: float | None) -> str:
         return NONE
     if seconds < 100:
         return f"{seconds:.0f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def spoken_list(words: list[str]) -> str:
@@ -59,3 +49,10 @@ def spoken_list(words: list[str]) -> str:
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def commit(described: str) -> str:
+    """A commit as `git describe` writes it; a changed checkout is said to be one."""
+    clean = described.removesuffix("-dirty")
+    changed = " with uncommitted changes (dirty): it alone does not give these numbers"
+    return clean if clean == described else clean + changed

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from policies.report.measurements import SUCCESS, Section
 from policies.report.numbers import percent
 from policies.report.palette import INK, SERIES
-from policies.report.summary import Section
 
 _POINT, _RUN, _GRID = SERIES[0][0], "#9aa3b2", "#d5d9e0"
 _ROW_INCHES = 0.3
@@ -25,7 +25,7 @@ def overview(sections: Sequence[Section], representations: Sequence[str]) -> Fig
     Returns:
         The interquartile mean with its interval, and beside it the success of each run.
     """
-    shown = [section for section in sections if section.rows]
+    shown = [section for section in sections if section.runs]
     height = 1.2 + _ROW_INCHES * len(representations)
     figure = Figure(figsize=(2.0 + 3.4 * max(1, len(shown)), height), layout="constrained")
     panels = figure.subplots(1, max(1, len(shown)), sharey=True, squeeze=False)[0]
@@ -41,27 +41,29 @@ def overview(sections: Sequence[Section], representations: Sequence[str]) -> Fig
 
 
 def _draw(axes: Axes, section: Section, places: dict[str, int]) -> None:
-    several = [row for row in section.rows if not row.single]
-    y = [places[row.representation] for row in several]
-    values = [row.success.value for row in several]
+    several = {
+        places[name]: found
+        for name in section.runs
+        if name not in section.unsure and (found := section.estimate(name, SUCCESS))
+    }
+    values = [found.value for found in several.values()]
     ends = [
-        [row.success.value - row.success.low for row in several],
-        [row.success.high - row.success.value for row in several],
+        [found.value - found.low for found in several.values()],
+        [found.high - found.value for found in several.values()],
     ]
-    runs = [(run.rate, places[row.representation]) for row in section.rows for run in row.runs]
+    runs = [(run.rate, places[name]) for name, alike in section.runs.items() for run in alike]
     axes.plot(*zip(*runs, strict=True), "|", color=_RUN, markersize=9, label="mean of a run")
     axes.errorbar(
         values,
-        y,
+        list(several),
         xerr=ends,
         fmt="o",
         color=_POINT,
         capsize=2.5,
         label="interquartile mean over runs and connectors, 95% interval",
     )
-    for row in several:
-        text = percent(row.success.value)
-        axes.text(1.04, places[row.representation], text, va="center", fontsize=8, color=INK[0])
+    for place, found in several.items():
+        axes.text(1.04, place, percent(found.value), va="center", fontsize=8, color=INK[0])
     axes.set_xlim(-0.03, 1.22)
     axes.set_ylim(min(places.values()) - 0.6, 0.6)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])

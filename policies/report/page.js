@@ -67,5 +67,15 @@ for (const button of document.querySelectorAll("th button")) {
   });
 }
 
+// A video that is too large for the page may not have been published beside it.
+for (const video of document.querySelectorAll("video")) {
+  video.addEventListener("error", () => {
+    const note = document.createElement("p");
+    note.className = "note";
+    note.textContent = `This video is not beside the page: ${decodeURI(video.getAttribute("src"))}`;
+    video.replaceWith(note);
+  });
+}
+
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw(document));
 draw(document);

@@ -3,225 +3,88 @@
 from __future__ import annotations
 
 import json
-from html import escape
+import os
+import re
 from pathlib import Path
+from urllib.parse import quote
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-from policies.report import document, elements, figures, palette, probe_figures, tables
-from policies.report.document import Document
-from policies.report.numbers import spoken_list
-from policies.report.study import Method
-from policies.report.summary import Section
+from policies.report import compose, figures, palette, probe_figures, tables
+from policies.report.compose import Report
+from policies.report.measurements import EMBEDDING
+from policies.report.numbers import percent, spoken_list
 from policies.report.videos import choose
 
 _HERE = Path(__file__).parent
-_ABOUT = {"training", "training_by_algorithm", "evaluation"}
+_HOW = ("training", "training_by_algorithm", "evaluation")
 """Fields of the grid that say how every cell was made."""
+_POINTS = {
+    "circle": "M1.5 5a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0",
+    "square": "M2 2h6v6h-6z",
+    "diamond": "M5 .5L9.5 5L5 9.5L.5 5z",
+    "triangle-up": "M5 1L9.5 9h-9z",
+    "triangle-down": "M5 9L9.5 1h-9z",
+    "cross": "M3.5 .5h3v3h3v3h-3v3h-3v-3h-3v-3h3z",
+    "x": "M2.5 .5L5 3L7.5 .5L9.5 2.5L7 5L9.5 7.5L7.5 9.5L5 7L2.5 9.5L.5 7.5L3 5L.5 2.5z",
+    "star": "M5 0L6.2 3.5H10L7 5.7L8.1 9.5L5 7.2L1.9 9.5L3 5.7L0 3.5H3.8z",
+}
+"""Outlines of points within a square of 10, by Plotly's name."""
+_DASHES = {"solid": "", "dash": "5 3", "dot": "1.5 2.5", "dashdot": "6 2 1.5 2"}
+"""Patterns of SVG lines, by Plotly's name."""
 
-_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; media-src data: 'self' file:; font-src data:"
-)
-"""Content Security Policy: the browser itself holds the page to asking nobody for anything."""
 
-
-def page(of: Document) -> str:
+def page(report: Report) -> str:
     """The page.
 
     Args:
-        of: The report.
+        report: The report.
 
     Returns:
-        HTML. Figures are drawn by the plotly.js that it holds; it asks for nothing from elsewhere,
-        but for videos that are too large for it, which it links to where they lie.
+        HTML. Figures are drawn by the plotly.js that it holds; it requests nothing from elsewhere,
+        but for videos that are too large for it, which it plays from where they lie.
     """
-    title = f"Ablation {of.study.folder.name}"
-    parts = [(f"method-{i}", s.method.title, _method(of, s, i)) for i, s in enumerate(of.sections)]
-    parts += [
-        ("probes", "Probes and success", _probes(of)),
-        ("videos", "Videos", _videos(of)),
-        ("missing", "Missing policies", _missing(of)),
-        ("provenance", "How this was made", _provenance(of)),
-    ]
-    links = "".join(f'<li><a href="#{key}">{escape(name)}</a></li>' for key, name, _ in parts)
-    body = "\n".join(
-        f'<section id="{key}" aria-labelledby="{key}-heading">'
-        f'<h2 id="{key}-heading">{escape(name)}</h2>\n{content}\n</section>'
-        for key, name, content in parts
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>{escape(title)} - VTInsert</title>
-<style>
-:root {{ {" ".join(palette.variables(dark=False))} }}
-@media (prefers-color-scheme: dark) {{ :root {{ {" ".join(palette.variables(dark=True))} }} }}
-{_read("page.css")}</style>
-</head>
-<body>
-<a class="skip" href="#main">Skip to the results</a>
-<header>
-<p class="kind">VTInsert: which representation makes policies learn?</p>
-<h1>{escape(title)}</h1>
-<p>{escape(document.lead(of))}</p>
-{elements.bullets(document.findings(of), "findings")}
-<nav aria-label="Contents"><ul>{links}</ul></nav>
-<noscript>
-<p class="note">The figures need JavaScript. The tables hold the same numbers.</p>
-</noscript>
-</header>
-<main id="main">
-{body}
-</main>
-<footer>Success is that of final policies on fixed seeds. Interquartile means, intervals of 95% by
-bootstrap over runs, performance profiles and probabilities of improvement as in Agarwal et al.,
-"Deep Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS 2021.</footer>
-<script>{get_plotlyjs()}</script>
-<script>
-{_read("page.js")}</script>
-</body>
-</html>
-"""
-
-
-def _method(of: Document, section: Section, number: int) -> str:
-    said = elements.paragraphs(document.about(section), "note")
-    if not section.rows:
-        return said
-    names = [row.representation for row in section.rows]
-    parts = [
-        said,
-        elements.table(tables.headline(section), of.looks),
-        elements.legend(names, of.looks, section.unsure),
-        elements.figures(
-            [
-                figures.curves(section, of.looks),
-                figures.connector_bars(section, of.looks),
-                figures.profiles(section, of.looks),
-                figures.failures(section),
-            ],
-            f"figure-{number}",
-        ),
-    ]
-    if all(row.curve is None for row in section.rows):
-        parts.append(
-            '<p class="note">No run was evaluated while it learned, so there are no curves.</p>'
-        )
-    if not any(row.failures for row in section.rows):
-        parts.append('<p class="note">No final episode failed.</p>')
-    if len(names) > 1:
-        parts += [
-            "<h3>Probability of improvement</h3>",
-            elements.chances(tables.improvement_table(section), of.looks),
-        ]
-    parts += [
-        "<details><summary>The numbers behind the figures</summary>",
-        elements.table(tables.connector_table(section), of.looks),
-        elements.table(tables.failure_table(section), of.looks),
-        "</details>",
-        elements.bullets(section.notes, "notes"),
-    ]
-    return "\n".join(parts)
-
-
-def _probes(of: Document) -> str:
-    content = tables.probe_table(of.sections, of.probes)
-    if content is None:
-        return (
-            '<p class="note">Nothing is known of what the encoders of this study know. Give the '
-            "report.json of <code>vtinsert probe</code> with <code>--probes</code>.</p>"
-        )
-    parts = [
-        "<p>Linear probes tell what can be read from an encoder's embedding near contact, before "
-        "any policy is trained on it. The dotted line is the error that an encoder is allowed. A "
-        "plug goes in where all poses fit, and so an encoder's worst error, as a part of what it "
-        "is allowed, comes first.</p>"
-    ]
-    encoders = [row.representation for s in of.sections for row in s.rows if row.embedding]
-    if unknown := [name for name in dict.fromkeys(encoders) if name not in of.probes.found]:
-        parts.append(elements.paragraphs([f"No probe is known of {spoken_list(unknown)}."], "note"))
-    parts.append(elements.legend(list(of.probes.found), of.looks, points=True))
-    for number, section in enumerate(of.sections):
-        drawings = probe_figures.probe_scatters(section, of.probes, of.looks)
-        if drawings:
-            parts += [
-                f"<h3>{escape(section.method.title)}</h3>",
-                elements.figures(drawings, f"probe-{number}", level=4),
-            ]
-    parts.append(elements.table(content, of.looks))
-    return "\n".join(parts)
-
-
-def _videos(of: Document) -> str:
-    chosen = choose(of.study.runs)
-    if not chosen:
-        return '<p class="note">The runs of this study have no videos.</p>'
-    folder = of.study.folder
-    opened = " open"
-    parts = ["<p>Of each representation the filmed run of median success.</p>"]
-    for section in of.sections:
-        shown = [video for video in chosen if Method.of(video.run.cell) == section.method]
-        if shown:
-            inside = "\n".join(elements.video(video, folder) for video in shown)
-            filmed = {video.run.cell.representation for video in shown}
-            names = [row.representation for row in section.rows]
-            others = [name for name in names if name not in filmed]
-            said = [f"Not filmed: {spoken_list(others)}."] if others else []
-            parts.append(
-                f"<details{opened}><summary>{escape(section.method.title)}</summary>"
-                f'<div class="videos">\n{inside}\n</div>'
-                f"{elements.paragraphs(said, 'note')}</details>"
+    environment.filters |= {"breakable": _breakable, "percent": percent, "spoken": spoken_list}
+    folder = report.study.folder
+    encoders = [name for s in report.sections for name in s.runs if s.value(name, EMBEDDING)]
+    grid = {name: value for name, value in report.study.grid.items() if name in _HOW}
+    return environment.get_template("page.html.j2").render(
+        report=report,
+        methods=[
+            (
+                section,
+                figures.drawings(section, report.styles),
+                probe_figures.probe_scatters(section, report.probes, report.styles),
             )
-            opened = ""  # one way to train is enough to see at once
-    links = "".join(
-        f'<li><a href="{elements.link(path, folder)}">{escape(run.cell.name)}: '
-        f"{escape(path.name)}</a></li>"
-        for run in of.study.runs
-        for path in run.videos
-    )
-    parts.append(
-        f"<details><summary>All files, beside this page</summary><ul>{links}</ul></details>"
-    )
-    return "\n".join(parts)
-
-
-def _missing(of: Document) -> str:
-    content = document.unfinished(of)
-    if content is None:
-        return '<p class="note">None: every policy of the grid was trained and evaluated.</p>'
-    return elements.table(content, of.looks)
-
-
-def _provenance(of: Document) -> str:
-    facts = "".join(
-        f"<dt>{escape(name)}</dt><dd>{_fact(name, text)}</dd>"
-        for name, text in document.provenance(of).items()
-    )
-    short = document.names(of.study)
-    grid = {name: value for name, value in of.study.grid.items() if name in _ABOUT}
-    return "\n".join(
-        [
-            f"<dl>{facts}</dl>",
-            "" if short is None else elements.table(short, of.looks),
-            elements.bullets(of.notes, "notes"),
-            "<details><summary>Options of every run</summary>"
-            f"<pre>{escape(json.dumps(grid, indent=2))}</pre></details>",
-            "<details><summary>Every run</summary>",
-            elements.table(document.every_run(of.study), of.looks),
-            "</details>",
-        ]
+            for section in report.sections
+        ],
+        probed=tables.probe_table(report.sections, report.probes),
+        unprobed=[name for name in dict.fromkeys(encoders) if name not in report.probes.found],
+        videos=choose(report.study.runs),
+        options=json.dumps(grid, indent=2),
+        about=compose.about,
+        tables=tables,
+        palette=palette,
+        points=_POINTS,
+        dashes=_DASHES,
+        link=lambda path: quote(Path(os.path.relpath(path, folder)).as_posix()),
+        # A script's text ends at the first "</", wherever it stands.
+        source=lambda drawing: Markup(drawing.figure.to_json().replace("</", "<\\/")),
+        css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
+        script=Markup((_HERE / "page.js").read_text(encoding="utf-8")),
+        plotly=Markup(get_plotlyjs()),
     )
 
 
-def _fact(name: str, text: str) -> str:
-    return f"<code>{escape(text)}</code>" if name == "Command" else escape(text)
-
-
-def _read(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
+def _breakable(name: str) -> Markup:
+    """A name that may go on in another line where its words end."""
+    return Markup(re.sub("([_:])", r"\1<wbr>", str(escape(name))))

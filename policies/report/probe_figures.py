@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
-from policies.report.drawing import ONE_RUN, Drawing, axis, error_bars, layout, success_axis
+from policies.report.figures import ONE_RUN, SUCCESS_AXIS, Drawing, error_bars, figure
+from policies.report.measurements import SUCCESS, Section
 from policies.report.numbers import percent
-from policies.report.palette import Look
+from policies.report.palette import Style
 from policies.report.probes import Probes
-from policies.report.summary import Section
 from policies.report.tables import variable_title
 from representation.probes.markdown import number
 from representation.probes.variables import unit
@@ -42,7 +42,7 @@ class _Quantity:
     errors: Mapping[str, float | None]
 
 
-def probe_scatters(section: Section, probes: Probes, looks: Mapping[str, Look]) -> list[Drawing]:
+def probe_scatters(section: Section, probes: Probes, styles: Mapping[str, Style]) -> list[Drawing]:
     """What encoders know against what policies reach: by the worst error, and by each variable."""
     worst = {name: probed.worst for name, probed in probes.found.items()}
     quantities = [_Quantity("Worst error", "worst error", "of its bound", 1.0, worst)]
@@ -54,57 +54,64 @@ def probe_scatters(section: Section, probes: Probes, looks: Mapping[str, Look]) 
                 title[0].upper() + title[1:], f"error of {title}", unit(variable), bound, errors
             )
         )
-    drawings = (_scatter(section, quantity, looks) for quantity in quantities)
+    drawings = (_scatter(section, quantity, styles) for quantity in quantities)
     return [drawing for drawing in drawings if drawing is not None]
 
 
-def _scatter(section: Section, of: _Quantity, looks: Mapping[str, Look]) -> Drawing | None:
-    # A log axis has no place for an error of 0.
-    rows = [(row, error) for row in section.rows if (error := of.errors.get(row.representation))]
+def _scatter(section: Section, of: _Quantity, styles: Mapping[str, Style]) -> Drawing | None:
+    rows = [
+        (name, error, found)
+        for name in section.runs
+        # A log axis has no place for an error of 0.
+        if (error := of.errors.get(name)) and (found := section.estimate(name, SUCCESS))
+    ]
     if not rows:
         return None
-    figure = go.Figure()
-    for row, error in rows:
-        look = looks[row.representation]
-        figure.add_trace(
+    low, high = (f(of.bound, *(error for _, error, _ in rows)) for f in (min, max))
+    span = (low / 1.3, high * 1.3)
+    traces = []
+    for name, error, found in rows:
+        single = name in section.unsure
+        symbol = styles[name].symbol
+        traces.append(
             go.Scatter(
                 x=[error],
-                y=[row.success.value],
-                error_y=None if row.single else error_bars([row.success]),
+                y=[found.value],
+                error_y=None if single else error_bars([found]),
                 mode="markers",
                 marker={
-                    "color": look.color,
-                    "symbol": f"{look.symbol}-open" if row.single else look.symbol,
+                    "color": styles[name].color,
+                    "symbol": f"{symbol}-open" if single else symbol,
                     "size": 12,
                 },
                 cliponaxis=False,
-                hovertemplate=f"<b>{row.representation}</b><br>{of.label} %{{x:.3g}} {of.unit}"
-                f"<br>success %{{y:.1%}}{ONE_RUN if row.single else ''}<extra></extra>",
-                name=row.representation,
-                meta=row.representation,
+                hovertemplate=f"<b>{name}</b><br>{of.label} %{{x:.3g}} {of.unit}"
+                f"<br>success %{{y:.1%}}{ONE_RUN if single else ''}<extra></extra>",
+                name=name,
+                meta=name,
             )
         )
-    figure.add_vline(x=of.bound, line={"color": "var(--muted)", "dash": "dot", "width": 1.5})
-    figure.update_layout(
-        layout(), height=280, xaxis=axis(f"{of.label} [{of.unit}]"), yaxis=success_axis()
+    drawn = figure(
+        traces,
+        height=280,
+        xaxis={
+            "title_text": f"{of.label} [{of.unit}]",
+            "type": "log",
+            "range": [math.log10(end) for end in span],
+            "tickvals": _log_ticks(*span),
+            "tickangle": 0,
+            "tickformat": "~g",
+        },
+        yaxis=SUCCESS_AXIS,
     )
-    low, high = (f(of.bound, *(e for _, e in rows)) for f in (min, max))
-    span = (low / 1.3, high * 1.3)
-    figure.update_xaxes(
-        type="log",
-        range=[math.log10(end) for end in span],
-        tickvals=_log_ticks(*span),
-        tickangle=0,
-        tickformat="~g",
-    )
+    drawn.add_vline(x=of.bound, line={"color": "var(--muted)", "dash": "dot", "width": 1.5})
     words = "; ".join(
-        f"{row.representation}: {number(error)}, success {percent(row.success.value)}"
-        for row, error in rows
+        f"{name}: {number(error)}, success {percent(found.value)}" for name, error, found in rows
     )
     return Drawing(
         of.title,
-        figure,
-        _correlation([e for _, e in rows], [row.success.value for row, _ in rows]),
+        drawn,
+        _correlation([error for _, error, _ in rows], [found.value for *_, found in rows]),
         f"Scatter plot of success against the probe's {of.label}. {words}.",
     )
 

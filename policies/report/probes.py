@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from policies.representations import DEFAULT_ENCODER, UNTRAINED, split_part
+from policies.representation_names import DEFAULT_ENCODER, UNTRAINED, split_part
 from representation.bundled import bundled_encoders, encoders_folder
 from representation.model_card import CARD_FILE
 from representation.probes.embed import BOTH

@@ -1,4 +1,4 @@
-"""A study as it lies in its folder: the runs that are done, those that are not, every episode."""
+"""A study as its folder holds it: runs that are done, and cells that are not."""
 
 from __future__ import annotations
 
@@ -7,46 +7,31 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from policies.ablation.folder import EPISODES_FILE, GRID_FILE, Ablation, read_json_or_yaml
 from policies.ablation.grid import DISTILLATION, AblationError, Cell
 from policies.ablation.labels import labelled
+from policies.evaluation.statistics import Floats
 from policies.learners.algorithms import ALGORITHMS
 
-Floats = NDArray[np.float64]
-
-CONFIG_FILE, RESULT_FILE, EVALUATIONS_FILE, VIDEOS = (
-    "config.json",
-    "result.json",
-    "evaluations.csv",
-    "videos",
-)
-
 _VIDEO_SUFFIXES = (".mp4", ".webm")
-_WARM = 2
-"""Where reinforcement learning from a warm start stands among methods."""
+_BY_CONNECTOR = "success_"
+"""What a column of evaluations begins with that is about one connector."""
 
 
-@dataclass(frozen=True, order=True)
-class Method:
+class Method(NamedTuple):
     """How policies were trained; methods are never compared with each other.
 
     Attributes:
-        rank: Where its section stands.
+        rank: Where its section stands: distillation, learning from scratch, from a warm start.
         title: What people call it.
     """
 
     rank: int
     title: str
-
-    @property
-    def warm(self) -> bool:
-        """Whether its runs went on from a distilled policy."""
-        return self.rank == _WARM
 
     @classmethod
     def of(cls, cell: Cell) -> Method:
@@ -55,9 +40,8 @@ class Method:
             return cls(0, "Distilled from the scripted expert (DAgger)")
         known = ALGORITHMS.get(cell.algorithm)
         name = cell.algorithm if known is None else known.title
-        if cell.start == "scratch":
-            return cls(1, f"{name} from scratch")
-        return cls(_WARM, f"{name} from a warm start")
+        scratch = cell.start == "scratch"
+        return cls(1 if scratch else 2, f"{name} from {'scratch' if scratch else 'a warm start'}")
 
 
 @dataclass(frozen=True)
@@ -66,18 +50,16 @@ class Episodes:
 
     Attributes:
         count: How many there are.
-        successes: How many of them succeeded.
-        failures: How many of the others there are, by cause.
+        failures: How many of them failed, by cause.
     """
 
     count: int
-    successes: int
     failures: Mapping[str, int]
 
     @property
-    def rate(self) -> float:
-        """Part of them that succeeded."""
-        return self.successes / self.count
+    def successes(self) -> int:
+        """How many of them succeeded."""
+        return self.count - sum(self.failures.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,13 +68,14 @@ class Run:
 
     Attributes:
         cell: Which one of the grid; its representation is a label.
-        folder: Where it lies.
+        folder: Its folder.
         config: Its options, as they were stored.
-        result: What its training came to, as it was stored.
+        result: The result of its training, as it was stored.
         steps: Steps at which it was evaluated while it learned, rising, (E,).
         success: Its success rates there, (E,).
-        success_by_connector: The same for each connector that was told apart, (E, T), T from 0.
-        episodes: Its final evaluation, by connector.
+        success_by_connector: The same for each connector with a column of its own, (E, T), T >= 0.
+        episodes: Its final evaluation, by connector: in the order of the columns of evaluations,
+            and then of the episodes.
         videos: Videos of it.
     """
 
@@ -109,8 +92,8 @@ class Run:
     @property
     def rate(self) -> float:
         """Success over all final episodes."""
-        total = sum(e.count for e in self.episodes.values())
-        return sum(e.successes for e in self.episodes.values()) / total
+        found = self.episodes.values()
+        return sum(e.successes for e in found) / sum(e.count for e in found)
 
     def number(self, name: str) -> float | None:
         """A number of `result`; None if it has none of that name."""
@@ -124,13 +107,11 @@ class Unfinished:
 
     Attributes:
         cell: Which one; its representation is a label.
-        error: What went wrong; empty if nothing did.
-        begun: Whether its training has begun.
+        why: Why it has none, in words.
     """
 
     cell: Cell
-    error: str
-    begun: bool
+    why: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,10 +119,9 @@ class Study:
     """A grid of runs.
 
     Attributes:
-        folder: Where it lies.
+        folder: Its folder.
         representations: Their names, by the label that stands for each from here on; in the order
             in which they were asked for.
-        made: What it was made with: command, commit, versions, hardware.
         grid: What was asked for, as it was stored.
         runs: Runs that are done.
         unfinished: The other cells.
@@ -149,15 +129,20 @@ class Study:
 
     folder: Path
     representations: Mapping[str, str]
-    made: Mapping[str, Any]
     grid: Mapping[str, Any]
     runs: tuple[Run, ...]
     unfinished: tuple[Unfinished, ...]
 
     @property
+    def made(self) -> Mapping[str, Any]:
+        """What it was made with: command, commit, versions, hardware."""
+        made = self.grid.get("made")
+        return made if isinstance(made, Mapping) else {}
+
+    @property
     def cells(self) -> list[Cell]:
         """All cells of the grid."""
-        return [run.cell for run in self.runs] + [each.cell for each in self.unfinished]
+        return [*(run.cell for run in self.runs), *(each.cell for each in self.unfinished)]
 
 
 def read_study(folder: str | Path) -> Study:
@@ -166,49 +151,48 @@ def read_study(folder: str | Path) -> Study:
     Args:
         folder: The folder.
 
-    Returns:
-        The study.
-
     Raises:
         AblationError: If the folder holds no ablation, or one of its files cannot be read; names
             the file.
     """
     ablation = Ablation(folder)
-    config = ablation.read_config()
-    cells = labelled(config.cells)
+    cells = labelled(ablation.read_config().cells)
     runs, unfinished = [], []
     for cell, shown in cells.items():
         state, place = ablation.state(cell), ablation.folder(cell)
         if state == "done":
             runs.append(_run(shown, place))
+        elif state == "failed":
+            unfinished.append(Unfinished(shown, ablation.read_failure(cell)))
         else:
-            error = ablation.read_failure(cell) if state == "failed" else ""
-            unfinished.append(Unfinished(shown, error, (place / CONFIG_FILE).is_file()))
-    document = read_json_or_yaml(ablation.path / GRID_FILE)
-    made = document.get("made")
+            begun = (place / "config.json").is_file()
+            unfinished.append(
+                Unfinished(shown, "begun, not finished" if begun else "not trained yet")
+            )
     return Study(
         ablation.path,
         {shown.representation: cell.representation for cell, shown in cells.items()},
-        made if isinstance(made, Mapping) else {},
-        document,
+        _mapping(ablation.path / GRID_FILE),
         tuple(runs),
         tuple(unfinished),
     )
 
 
 def _run(cell: Cell, folder: Path) -> Run:
-    evaluated = _evaluations(folder / EVALUATIONS_FILE)
-    # What is hidden is still being written.
-    videos = (folder / VIDEOS).glob("[!.]*") if (folder / VIDEOS).is_dir() else ()
+    names, evaluated = _evaluations(folder / "evaluations.csv")
+    episodes = _episodes(folder / EPISODES_FILE)
+    ordered = dict.fromkeys((*(name for name in names if name in episodes), *episodes))
+    # A hidden file is still being written.
+    videos = (folder / "videos").glob("[!.]*") if (folder / "videos").is_dir() else ()
     return Run(
         cell,
         folder,
-        _mapping(folder / CONFIG_FILE),
-        _mapping(folder / RESULT_FILE),
+        _mapping(folder / "config.json"),
+        _mapping(folder / "result.json"),
         evaluated[:, 0],
         evaluated[:, 1],
         evaluated[:, 2:],
-        _episodes(folder / EPISODES_FILE),
+        {name: episodes[name] for name in ordered},
         tuple(sorted(path for path in videos if path.suffix in _VIDEO_SUFFIXES)),
     )
 
@@ -224,38 +208,34 @@ def _mapping(path: Path) -> Mapping[str, Any]:
 def _episodes(path: Path) -> dict[str, Episodes]:
     """Final episodes by connector, in the order of the file."""
     counts: Counter[str] = Counter()
-    successes: Counter[str] = Counter()
     failures: dict[str, Counter[str]] = {}
     for line, row in _rows(path, ("connector", "success", "failure")):
-        connector = row["connector"]
-        counts[connector] += 1
-        failures.setdefault(connector, Counter())
         if row["success"] not in ("0", "1"):
             raise AblationError(f"{path}, line {line}: success is {row['success']!r}, not 0 or 1")
-        if row["success"] == "1":
-            successes[connector] += 1
-        else:
-            failures[connector][row["failure"]] += 1
+        counts[row["connector"]] += 1
+        failed = failures.setdefault(row["connector"], Counter())
+        if row["success"] == "0":
+            failed[row["failure"]] += 1
     if not counts:
         raise AblationError(f"{path} has no episodes")
-    return {name: Episodes(counts[name], successes[name], failures[name]) for name in counts}
+    return {name: Episodes(count, failures[name]) for name, count in counts.items()}
 
 
-def _evaluations(path: Path) -> Floats:
-    """Evaluations while it learned, (E, 2 + T): steps, success, and success of each connector."""
+def _evaluations(path: Path) -> tuple[list[str], Floats]:
+    """Connectors with columns of their own; steps, success and success of each, (E, 2 + T)."""
     found: dict[float, list[float]] = {}
+    names: list[str] = []
     if path.is_file():
         for line, row in _rows(path, ("steps", "success")):
-            names = ["success", *(name for name in row if name.startswith("success_"))]
+            names = [name for name in row if name and name.startswith(_BY_CONNECTOR)]
             try:
                 # One that went on after an interruption may have a step twice: the later counts.
-                found[float(row["steps"])] = [float(row[name]) for name in names]
+                found[float(row["steps"])] = [float(row[name]) for name in ("success", *names)]
             except (TypeError, ValueError) as error:
                 raise AblationError(f"{path}, line {line}: {error}") from None
-    if len({len(values) for values in found.values()}) > 1:
-        raise AblationError(f"{path} has rows of different lengths")
-    return np.array([[step, *found[step]] for step in sorted(found)]).reshape(
-        len(found), -1 if found else 2
+    table = np.array([[step, *found[step]] for step in sorted(found)])
+    return [name.removeprefix(_BY_CONNECTOR) for name in names], table.reshape(
+        len(found), 2 + len(names)
     )
 
 
@@ -273,5 +253,5 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
                 yield reader.line_num, row
     except OSError as error:
         raise AblationError(f"cannot read {path}: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, csv.Error) as error:
         raise AblationError(f"{path} cannot be read: {error}") from None

@@ -1,28 +1,21 @@
-"""The tables of a report, as text that the page and the Markdown share."""
+"""The tables of a report, as text that the page, the Markdown and the terminal share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from policies.evaluation.statistics import Estimate
-from policies.report.numbers import (
-    NONE,
-    connector_title,
-    duration,
-    percent,
-    steps,
-    success,
-)
+from policies.report import measurements as m
+from policies.report.measurements import Section
+from policies.report.numbers import NONE, duration, percent, steps, success
 from policies.report.probes import Probes
-from policies.report.summary import REACHED, Reached, Section
+from policies.report.study import Study
 from representation.probes.markdown import number
 from representation.probes.variables import unit
 
-NAME, SUCCESS, TIME, SEEDS = "representation", "success (IQM)", "wall-clock", "seeds"
-STEPS_TO = f"steps to {REACHED:.0%}"
-WORST = "worst / bound"
-BRIEF = (NAME, SUCCESS, STEPS_TO, TIME, SEEDS)
+NAME = "representation"
+BRIEF = (NAME, "success (IQM)", f"steps to {m.REACHED:.0%}", "wall-clock", "seeds")
 """Headings of the columns that a terminal has room for."""
 
 
@@ -45,7 +38,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose first column names representations.
+    """A table whose first column names what its rows are about.
 
     Attributes:
         caption: What it shows.
@@ -57,134 +50,149 @@ class Table:
     headings: tuple[str, ...]
     rows: tuple[tuple[Entry, ...], ...]
 
+    @property
+    def sortable(self) -> list[bool]:
+        """Of each column, whether a row has a value to sort by."""
+        columns = range(len(self.headings))
+        return [any(row[i].value is not None for row in self.rows) for i in columns]
+
+    @property
+    def wordy(self) -> list[bool]:
+        """Of each column, whether it holds texts."""
+        return [any(row[i].wordy for row in self.rows) for i in range(len(self.headings))]
+
+
+Column = Callable[[str], Entry]
+"""What a column says of a representation."""
+
 
 def headline(section: Section) -> Table:
     """What each representation came to: success, speed and cost."""
-    headings = (
-        NAME,
-        SUCCESS,
-        "mean",
-        *map(connector_title, section.connectors),
-        STEPS_TO,
-        TIME,
-        "embedding",
-        "encode [MFLOP]",
-        SEEDS,
+    count = len(section.connectors)
+    connectors = f"{count} connectors" if count > 1 else "one connector"
+    over = (
+        f"{connectors} of one run each"
+        if section.single
+        else f"seeds and {connectors}, with its 95% interval"
     )
-    rows = []
-    for row in section.rows:
-        failed = sum(u.cell.representation == row.representation for u in section.unfinished)
-        seeds = f"{len(row.runs)} of {len(row.runs) + failed}" if failed else f"{len(row.runs)}"
-        rows.append(
-            (
-                Entry(row.representation),
-                Entry(
-                    success(row.success, row.single),
-                    row.success.value,
-                    None if row.single else row.success,
-                ),
-                Entry(percent(row.mean), row.mean),
-                *(_success(row.connectors[name]) for name in section.connectors),
-                _reached(row.reached),
-                Entry(duration(row.seconds), row.seconds),
-                Entry(NONE if not row.embedding else str(row.embedding), row.embedding or None),
-                Entry(f"{row.mflop:.1f}" if row.mflop else NONE, row.mflop or None),
-                Entry(seeds, len(row.runs)),
-            )
-        )
-    return Table(_about(section), headings, tuple(rows))
+    columns: dict[str, Column] = {
+        BRIEF[1]: lambda name: _success(section, name, drawn=True),
+        "mean": _quantity(section, m.MEAN, percent),
+        **{each: _quantity(section, m.SUCCESS, percent, each) for each in section.connectors},
+        BRIEF[2]: lambda name: _reached(section, name),
+        BRIEF[3]: _quantity(section, m.SECONDS, duration),
+        "embedding": _quantity(section, m.EMBEDDING, lambda v: f"{v:.0f}" if v else NONE),
+        "encode [MFLOP]": _quantity(section, m.MFLOP, lambda v: f"{v:.1f}" if v else NONE),
+        BRIEF[4]: lambda name: _seeds(section, name),
+    }
+    return _pivot(f"Interquartile mean (IQM) over {over}", section.runs, columns)
 
 
 def connector_table(section: Section) -> Table:
     """Success by connector, with intervals."""
-    rows = tuple(
-        (
-            Entry(row.representation),
-            *(
-                Entry(success(row.connectors[name], row.single), row.connectors[name].value)
-                for name in section.connectors
-            ),
-        )
-        for row in section.rows
-    )
-    headings = (NAME, *map(connector_title, section.connectors))
-    return Table("Success by connector, IQM over seeds", headings, rows)
+
+    def column(connector: str) -> Column:
+        return lambda name: _success(section, name, connector)
+
+    columns = {connector: column(connector) for connector in section.connectors}
+    return _pivot("Success by connector, IQM over seeds", section.runs, columns)
 
 
 def improvement_table(section: Section) -> Table:
     """How likely a run of the row's representation beats one of the column's."""
-    names = [row.representation for row in section.rows]
-    rows = tuple(
-        (
-            Entry(one),
-            *(Entry("") if one == other else _probability(section, one, other) for other in names),
-        )
-        for one in names
-    )
+
+    def column(other: str) -> Column:
+        def entry(name: str) -> Entry:
+            found = section.estimate(name, m.BETTER, other)
+            if found is None:
+                return Entry("")
+            sure = not {name, other} & set(section.unsure)
+            return Entry(f"{found.value:.2f}", found.value, found if sure else None)
+
+        return entry
+
     faint = "; faint where one of the two has but one run" if section.unsure else ""
-    return Table(
+    caption = (
         "Probability that a run of the row's representation does better on a connector than one "
-        f"of the column's; ties count half{faint}",
-        ("", *names),
-        rows,
+        f"of the column's; ties count half{faint}"
     )
+    return _pivot(caption, section.runs, {name: column(name) for name in section.runs}, first="")
 
 
 def failure_table(section: Section) -> Table:
     """Part of the final episodes that failed, by cause."""
-    causes = tuple(dict.fromkeys(cause for row in section.rows for cause in row.failures))
-    rows = tuple(
-        (
-            Entry(row.representation),
-            *(
-                Entry(percent(row.failures.get(cause, 0.0)), row.failures.get(cause, 0.0))
-                for cause in causes
-            ),
-            Entry(str(row.episodes), row.episodes),
-        )
-        for row in section.rows
-    )
-    headings = (NAME, *causes, "episodes")
-    return Table("Part of the final episodes that failed, by cause", headings, rows)
+
+    def column(cause: str) -> Column:
+        def entry(name: str) -> Entry:
+            value = section.value(name, m.FAILED, cause) or 0.0
+            return Entry(percent(value), value)
+
+        return entry
+
+    columns = {cause: column(cause) for cause in section.causes}
+    columns["episodes"] = _quantity(section, m.EPISODES, lambda value: f"{value:.0f}")
+    return _pivot("Part of the final episodes that failed, by cause", section.runs, columns)
 
 
 def probe_table(sections: Sequence[Section], probes: Probes) -> Table | None:
     """What each encoder knows beside its policies' success; None if nothing is known of any."""
-    trained = [{row.representation: row for row in section.rows} for section in sections]
-    known = [name for name in probes.found if any(name in rows for rows in trained)]
+    known = [name for name in probes.found if any(name in section.runs for section in sections)]
     if not known:
         return None
-    entries = []
-    for name in known:
-        probed = probes.found[name]
-        entries.append(
-            (
-                Entry(name),
-                *(
-                    _success(rows[name].success) if name in rows else Entry(NONE)
-                    for rows in trained
-                ),
-                *(_error(probed.errors.get(variable)) for variable in probes.bounds),
-                _error(probed.worst),
-                Entry(percent(probed.accuracy), probed.accuracy),
-                Entry(probed.source, wordy=True),
-            )
-        )
-    headings = (
-        NAME,
-        *(section.method.title for section in sections),
-        *(f"{variable_title(name)} [{unit(name)}]" for name in probes.bounds),
-        WORST,
-        "connector",
-        "from",
-    )
-    return Table(
+
+    def error(variable: str) -> Column:
+        return lambda name: _error(probes.found[name].errors.get(variable))
+
+    def accuracy(name: str) -> Entry:
+        value = probes.found[name].accuracy
+        return Entry(percent(value), value)
+
+    columns: dict[str, Column] = {
+        **{s.method.title: _quantity(s, m.SUCCESS, percent) for s in sections},
+        **{f"{variable_title(name)} [{unit(name)}]": error(name) for name in probes.bounds},
+        "worst / bound": lambda name: _error(probes.found[name].worst),
+        "connector": accuracy,
+        "from": lambda name: Entry(probes.found[name].source, wordy=True),
+    }
+    caption = (
         "Success of the policies, interquartile mean; mean absolute error of linear probes near "
         "contact, the largest part of its bound that one of the errors is, and accuracy of the "
-        "connector's class",
-        headings,
-        tuple(entries),
+        "connector's class"
     )
+    return _pivot(caption, known, columns)
+
+
+def unfinished(study: Study) -> Table | None:
+    """Cells of the grid without a policy; None if there are none."""
+    why = {each.cell.name: Entry(each.why, wordy=True) for each in study.unfinished}
+    columns = {"why": why.__getitem__}
+    return _pivot("Cells of the grid without a policy", why, columns, "cell") if why else None
+
+
+def names(study: Study) -> Table | None:
+    """What labels stand for; None if every representation is called by its name."""
+    short = {
+        label: Entry(name, wordy=True)
+        for label, name in study.representations.items()
+        if label != name
+    }
+    columns = {"its name": short.__getitem__}
+    return _pivot("What short names stand for", short, columns) if short else None
+
+
+def every_run(study: Study) -> Table:
+    """Each run by itself."""
+    rows = tuple(
+        (
+            Entry(run.cell.name),
+            Entry(percent(run.rate), run.rate),
+            Entry(steps(run.number("steps")), run.number("steps")),
+            Entry(duration(run.number("seconds")), run.number("seconds")),
+            Entry(str(run.folder.relative_to(study.folder)), wordy=True),
+        )
+        for run in study.runs
+    )
+    return Table("Every run", ("run", "success", "steps", "wall-clock", "folder"), rows)
 
 
 def variable_title(name: str) -> str:
@@ -192,31 +200,49 @@ def variable_title(name: str) -> str:
     return name.rpartition("_")[0].replace("_", " ")
 
 
-def _about(section: Section) -> str:
-    count = len(section.connectors)
-    connectors = f"{count} connectors" if count > 1 else "one connector"
-    if section.single:
-        return f"Interquartile mean (IQM) over {connectors} of one run each"
-    return f"Interquartile mean (IQM) over seeds and {connectors}, with its 95% interval"
+def _pivot(
+    caption: str,
+    rows: Sequence[str] | Mapping[str, object],
+    columns: Mapping[str, Column],
+    first: str = NAME,
+) -> Table:
+    """A table of a row for each name, and the columns that say something of it."""
+    entries = tuple((Entry(row), *(column(row) for column in columns.values())) for row in rows)
+    return Table(caption, (first, *columns), entries)
 
 
-def _success(found: Estimate) -> Entry:
-    return Entry(percent(found.value), found.value)
+def _quantity(
+    section: Section, quantity: str, text: Callable[[float | None], str], about: str = ""
+) -> Column:
+    def entry(name: str) -> Entry:
+        value = section.value(name, quantity, about)
+        said = NONE if value is None else text(value)
+        return Entry(said, None if said == NONE else value)
+
+    return entry
 
 
-def _reached(found: Reached | None) -> Entry:
-    if found is None:
+def _success(section: Section, name: str, connector: str = "", drawn: bool = False) -> Entry:
+    found = section.estimate(name, m.SUCCESS, connector)
+    assert found is not None  # of every representation with a run
+    single = name in section.unsure
+    return Entry(success(found, single), found.value, found if drawn and not single else None)
+
+
+def _reached(section: Section, name: str) -> Entry:
+    median = section.value(name, m.STEPS)
+    if median is None:
         return Entry(NONE)
-    if found.median is None:
-        return Entry(f"{found.runs} of {found.of} runs" if found.runs else "never")
-    part = "" if found.runs == found.of else f" ({found.runs} of {found.of})"
-    return Entry(f"{steps(found.median)}{part}", found.median)
+    runs, of = (section.value(name, what) or 0 for what in (m.REACHING, m.EVALUATED))
+    if median == float("inf"):
+        return Entry(f"{runs:.0f} of {of:.0f} runs" if runs else "never")
+    return Entry(steps(median) + ("" if runs == of else f" ({runs:.0f} of {of:.0f})"), median)
 
 
-def _probability(section: Section, one: str, other: str) -> Entry:
-    found = section.improvement[one, other]
-    sure = not {one, other} & set(section.unsure)
-    return Entry(f"{found.value:.2f}", found.value, found if sure else None)
+def _seeds(section: Section, name: str) -> Entry:
+    done = len(section.runs[name])
+    missing = sum(each.cell.representation == name for each in section.unfinished)
+    return Entry(f"{done} of {done + missing}" if missing else f"{done}", done)
 
 
 def _error(value: float | None) -> Entry:

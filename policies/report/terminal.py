@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from policies.report.summary import Section
+from policies.report.measurements import Section
 from policies.report.tables import BRIEF, headline
 
 
@@ -20,7 +20,7 @@ def print_sections(console: Console, sections: Iterable[Section]) -> None:
         sections: The methods; those without runs are left out.
     """
     for section in sections:
-        if not section.rows:
+        if not section.runs:
             continue
         shown = headline(section)
         kept = [i for i, heading in enumerate(shown.headings) if heading in BRIEF]

@@ -23,7 +23,7 @@ class Video:
 
     Attributes:
         run: The run that it is of.
-        path: Where it lies.
+        path: The file.
         data: It, as a data URI; empty if it is too large for the page.
     """
 

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import gymnasium
 import numpy as np
 import timm
 
+import vtenv
 from representation import EncoderConfig, VisuotactileEncoder
-from representation.runtime import RUNTIMES, FrozenEncoder
-from vtenv.vector_env import VTInsertVectorEnv
+from representation.runtime import RUNTIMES, FrozenEncoder, example_image
+from vtenv.modalities import IMAGE_MODALITIES
+from vtenv.rollout import rollout
 
 BATCHES = (1, 16, 64)
 """Observations that are encoded together."""
@@ -43,7 +46,8 @@ def candidates(names: Sequence[str]) -> Iterator[tuple[str, VisuotactileEncoder]
             yield name, VisuotactileEncoder.from_pretrained(name)
             continue
         for size in BACKBONE_SIZES:
-            yield name, VisuotactileEncoder(EncoderConfig(name, image_size=size, contact_size=size))
+            images = {"depth": (1, size, size), "contact": (2, size, size)}
+            yield name, VisuotactileEncoder(EncoderConfig(name, images=images))
 
 
 @dataclass
@@ -52,7 +56,7 @@ class Timing:
 
     Attributes:
         encoder: The encoder's name.
-        image_size: Rows and columns of its depth image.
+        image_size: Rows of its first image.
         parameters: Its numbers to learn.
         runtime: What ran it, one of `representation.runtime.RUNTIMES`.
         batch: Observations encoded together.
@@ -99,9 +103,19 @@ class Stepper:
     """
 
     def __init__(self, worlds: int, threads: int, seed: int) -> None:
-        self._environment = VTInsertVectorEnv(worlds, num_threads=threads)
-        self._generator = np.random.default_rng(seed)
-        self._environment.reset(seed=seed)
+        self._environment = gymnasium.make_vec(
+            vtenv.ENV_ID,
+            num_envs=worlds,
+            vectorization_mode="vector_entry_point",
+            num_threads=threads,
+        )
+        generator = np.random.default_rng(seed)
+        shape = self._environment.action_space.shape
+        self._transitions = rollout(
+            self._environment,
+            lambda *_: generator.uniform(-1.0, 1.0, shape).astype(np.float32),
+            seed=seed,
+        )
         self.step()
 
     def step(self) -> float:
@@ -110,9 +124,8 @@ class Stepper:
         Returns:
             Seconds it took.
         """
-        actions = self._generator.uniform(-1.0, 1.0, (self._environment.num_envs, 5))
         start = time.perf_counter()
-        self._environment.step(actions.astype(np.float32))
+        next(self._transitions)
         return time.perf_counter() - start
 
     def close(self) -> None:
@@ -147,14 +160,19 @@ def measure(
     Returns:
         A timing for every runtime and batch.
     """
-    images = _images(encoder.config, max(BATCHES), seed)
+    generator = np.random.default_rng(seed)
+    images = {
+        key: example_image(key, shape, max(BATCHES), IMAGE_MODALITIES[key].dtype, generator)
+        for key, shape in encoder.image_shapes.items()
+    }
+    image_size = next(iter(encoder.image_shapes.values()))[1]
     parameters = sum(parameter.numel() for parameter in encoder.parameters())
     frozen = {
         runtime: FrozenEncoder(encoder, runtime=runtime, num_threads=threads)
         for runtime in RUNTIMES
     }
     timings = [
-        Timing(name, encoder.config.image_size, parameters, runtime, batch)
+        Timing(name, image_size, parameters, runtime, batch)
         for runtime in RUNTIMES
         for batch in BATCHES
     ]
@@ -171,14 +189,3 @@ def measure(
             timing.environment.append(stepper.step())
         advance()
     return timings
-
-
-def _images(config: EncoderConfig, count: int, seed: int) -> dict[str, Any]:
-    generator = np.random.default_rng(seed)
-    near, far = config.depth_range_m
-    depth = generator.uniform(near, far, (count, 1, config.image_size, config.image_size))
-    masks = (count, config.num_fingers, config.contact_size, config.contact_size)
-    return {
-        "depth": depth.astype(np.float32),
-        "contact": generator.integers(0, 2, masks, np.uint8),
-    }

@@ -1,22 +1,25 @@
-"""How a column of a data set is stored: depth in hundredths of a millimetre, masks as bits."""
+"""How a column of a data set is stored: as it is, as bits, or in steps of 16 bits."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-DEPTH_STEP = 1e-5
-"""What one stored unit of depth stands for, in [m]."""
-MAX_STORED_DEPTH = float(np.float32(np.iinfo(np.uint16).max * DEPTH_STEP))
-"""Greatest depth that can be stored, in [m]."""
+from vtenv.validation import require
 
-_ENCODING_BY_NAME = {"depth": "depth_10um", "contact": "bits"}
-"""Columns that are not stored as they are."""
+Storage = Literal["raw", "bits"] | float
+"""As `vtenv.modalities.Modality.storage`: as it is; flags as bits; or the step, in the column's
+unit, of which 16-bit multiples are stored."""
+
+LARGEST = np.iinfo(np.uint16).max
+"""Greatest multiple of a step that is stored."""
+
+_DTYPES = ("bool", *(f"{kind}{8 << i}" for kind in ("int", "uint") for i in range(4)))
+_DTYPES += ("float16", "float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -26,28 +29,39 @@ class Column:
     Attributes:
         dtype: NumPy's name of the values' type.
         shape: Shape of one row's values.
-        encoding: How they are stored, one of `ENCODINGS`.
+        storage: How they are stored.
+
+    Raises:
+        ValueError: If one is not allowed.
     """
 
     dtype: str
     shape: tuple[int, ...]
-    encoding: str = "raw"
+    storage: Storage = "raw"
+
+    def __post_init__(self) -> None:
+        require(self.dtype in _DTYPES, "dtype", self.dtype, f"one of {', '.join(_DTYPES)}")
+        fits = all(side >= 0 for side in self.shape) and math.prod(self.shape) < 1 << 40
+        require(fits and len(self.shape) <= 32, "shape", self.shape, "sides of 0 or more")
+        known = self.storage in ("raw", "bits") or 0 < float(self.storage) < math.inf
+        require(known, "storage", self.storage, "raw, bits, or a step above 0")
 
     @classmethod
-    def of(cls, name: str, values: NDArray[Any]) -> Column:
-        """The column that values of this name are stored in."""
-        encoding = _ENCODING_BY_NAME.get(name, "raw")
-        return cls(values.dtype.name, tuple(values.shape[1:]), encoding)
+    def of(cls, values: NDArray[Any], storage: str | float = "raw") -> Column:
+        """The column that holds values, (n, ...)."""
+        return cls(values.dtype.name, tuple(values.shape[1:]), storage)  # type: ignore[arg-type]
 
     @property
     def stored_dtype(self) -> np.dtype[Any]:
         """The type on disk."""
-        return np.dtype(ENCODINGS[self.encoding].stored_dtype or self.dtype)
+        if self.storage == "raw":
+            return np.dtype(self.dtype)
+        return np.dtype(np.uint8 if self.storage == "bits" else np.uint16)
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
         """Shape of one row on disk."""
-        return ENCODINGS[self.encoding].stored_shape(self.shape)
+        return (math.ceil(math.prod(self.shape) / 8),) if self.storage == "bits" else self.shape
 
     @property
     def row_bytes(self) -> int:
@@ -62,7 +76,7 @@ class Column:
             values: (n, *shape).
 
         Returns:
-            (n, *stored_shape).
+            A new array, (n, *stored_shape).
 
         Raises:
             ValueError: If values are of another form, not finite, or cannot be stored.
@@ -74,53 +88,29 @@ class Column:
             )
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise ValueError(f"column {name!r} holds values that are not finite")
-        return ENCODINGS[self.encoding].encode(name, values)
+        if self.storage == "raw":
+            return values.copy()
+        if self.storage == "bits":
+            if values.dtype not in (np.uint8, np.bool_) or (values > 1).any():
+                raise ValueError(f"column {name!r} is stored as bits: uint8 or bool, 0 or 1")
+            return np.packbits(values.reshape(len(values), -1), axis=-1)
+        if values.dtype != np.float32:
+            raise ValueError(
+                f"column {name!r} is {values.dtype.name}; what is stored in steps is float32"
+            )
+        greatest = np.float32(LARGEST * self.storage)
+        if values.size and not (values.min() >= 0 and values.max() <= greatest):
+            raise ValueError(
+                f"column {name!r} reaches from {values.min():g} to {values.max():g}; in steps of "
+                f"{self.storage:g} it is stored from 0 to {greatest:g}"
+            )
+        return np.rint(values * np.float32(1 / self.storage)).astype(np.uint16)
 
     def decode(self, stored: NDArray[Any]) -> NDArray[Any]:
         """Values from how they are stored; the inverse of `encode`."""
-        return ENCODINGS[self.encoding].decode(stored, self)
-
-
-class _Encoding(NamedTuple):
-    stored_dtype: str | None
-    stored_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
-    encode: Callable[[str, NDArray[Any]], NDArray[Any]]
-    decode: Callable[[NDArray[Any], Column], NDArray[Any]]
-
-
-def _encode_depth(name: str, values: NDArray[Any]) -> NDArray[Any]:
-    if values.dtype != np.float32:
-        raise ValueError(f"column {name!r} is {values.dtype.name}; depth is float32, in metres")
-    if values.size and not (values.min() >= 0 and values.max() <= MAX_STORED_DEPTH):
-        raise ValueError(
-            f"column {name!r} reaches from {values.min():g} to {values.max():g} m; depth is "
-            f"stored from 0 to {MAX_STORED_DEPTH:g} m"
-        )
-    return np.rint(values * np.float32(1 / DEPTH_STEP)).astype(np.uint16)
-
-
-def _decode_depth(stored: NDArray[Any], column: Column) -> NDArray[Any]:
-    return np.multiply(stored, np.float32(DEPTH_STEP), dtype=np.float32)
-
-
-def _encode_bits(name: str, values: NDArray[Any]) -> NDArray[Any]:
-    if values.dtype != np.uint8 or (values > 1).any():
-        raise ValueError(f"column {name!r} is a mask: uint8, 0 or 1")
-    return np.packbits(values.reshape(len(values), -1), axis=-1)
-
-
-def _decode_bits(stored: NDArray[Any], column: Column) -> NDArray[Any]:
-    bits = np.unpackbits(stored, axis=-1, count=math.prod(column.shape))
-    return bits.reshape(len(stored), *column.shape)
-
-
-ENCODINGS = {
-    "raw": _Encoding(
-        None, lambda shape: shape, lambda _, values: values.copy(), lambda stored, _: stored
-    ),
-    "depth_10um": _Encoding("uint16", lambda shape: shape, _encode_depth, _decode_depth),
-    "bits": _Encoding(
-        "uint8", lambda shape: (math.ceil(math.prod(shape) / 8),), _encode_bits, _decode_bits
-    ),
-}
-"""Ways of storing a column: as it is; float32 [m] as uint16 in 0.01 mm; uint8 {0, 1} as bits."""
+        if self.storage == "raw":
+            return stored
+        if self.storage == "bits":
+            bits = np.unpackbits(stored, axis=-1, count=math.prod(self.shape))
+            return bits.reshape(len(stored), *self.shape).view(self.dtype)
+        return np.multiply(stored, np.float32(self.storage), dtype=np.float32)

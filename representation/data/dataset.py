@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import hashlib
 import json
-import secrets
+import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,16 +20,22 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from representation.data.columns import ENCODINGS, Column
-from vtenv.atomic_write import atomic_write
-from vtenv.json_document import read_json
+from representation.data.columns import Column
+from vtenv.atomic_write import atomic_write, sync, sync_tree
+from vtenv.json_document import from_document, read_json
+from vtenv.modalities import Modality
+from vtenv.validation import require
 
 MANIFEST_FILE = "dataset.json"
-FORMAT, VERSION = "vtinsert-dataset", 1
+FORMAT, VERSION = "vtinsert-dataset", 2
 SHARD_BYTES = 256 * 2**20
 """Size at which a shard is full."""
 
 _PROGRESS_FILE, _LOCK_FILE = "progress.json", ".lock"
+_PROGRESS_FORMAT = "vtinsert-dataset-progress"
+_SHARD_NAME = re.compile(r"[\w-]{1,100}-\d{5,9}\.safetensors")
+_LONGEST_HEADER = 1 << 20
+"""Bytes of a shard's header; ours have a few hundred."""
 _OPEN_SHARDS = 256
 """Shards of a split that are memory-mapped at once: each holds a file descriptor."""
 _DTYPES = {
@@ -61,6 +68,9 @@ class Shard:
         rows: How many rows it holds.
         bytes: Its size.
         sha256: Its checksum, in hexadecimal.
+
+    Raises:
+        ValueError: If one is not allowed.
     """
 
     file: str
@@ -68,15 +78,61 @@ class Shard:
     bytes: int
     sha256: str
 
+    def __post_init__(self) -> None:
+        fits = _SHARD_NAME.fullmatch(self.file) is not None
+        require(fits, "file", self.file[:80], "a shard of the folder, SPLIT-00000.safetensors")
+        require(self.rows >= 0, "rows", self.rows, "0 or more")
+        require(self.bytes >= 0, "bytes", self.bytes, "0 or more")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a data set holds, and what it was made from.
+
+    Attributes:
+        kind: What sort it is, such as "paper", "clutter" or "experience".
+        settings: What its content follows from.
+        labels: Names of the columns of `pose`.
+        codes: Names that the whole numbers of a column stand for, by column.
+        made: What it was made with: date, and whatever its writer noted.
+        columns: What each column holds.
+        splits: Files of each split, in the order of their rows.
+    """
+
+    kind: str
+    settings: Mapping[str, Any]
+    labels: tuple[str, ...]
+    codes: Mapping[str, tuple[str, ...]]
+    made: Mapping[str, Any]
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    splits: Mapping[str, tuple[Shard, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """What the header of a safetensors file says of a tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """How far a writer has come."""
+
+    manifest: Manifest
+    completed: int
+    sealed: bool
+
 
 class DatasetWriter:
     """Write a data set: whole, or not at all.
 
-    A context manager. The data set is built in a temporary folder beside the target, which takes
-    the target's name when the block ends; if the block raises, that folder is removed.
-
-    One that is `resumable` is kept from its first `checkpoint` on: a writer made again with the
-    same arguments goes on after the last one, and `completed` says how many there were.
+    A context manager. The data set is built in a hidden folder, `temporary`, and takes the target's
+    name when the block ends. If the block raises, that folder is kept from the first `checkpoint`
+    or `seal` on, and removed before: a writer that is made again with the same arguments goes on
+    after the last checkpoint, and `completed` says how many there were.
 
         with DatasetWriter(folder, kind="experience", settings={...}, labels=POSE_LABELS) as writer:
             writer.append("train", {"depth": depth, "contact": contact, "pose": pose})
@@ -86,9 +142,11 @@ class DatasetWriter:
         kind: What sort of data set it is: "paper", "clutter" or "experience".
         settings: All that its content follows from; anything JSON can hold.
         labels: Names of the columns of `pose`.
+        codes: Names that the whole numbers of a column stand for, by column.
+        modalities: Records of columns by name, which say how they are stored; those without one
+            are stored as they are.
         made: What it was made with, such as `command`, commit and versions of packages; all but
             the command must be the same to go on.
-        resumable: Whether an interrupted run may be gone on with.
         shard_bytes: Size at which a shard is full.
 
     Raises:
@@ -103,45 +161,53 @@ class DatasetWriter:
         kind: str,
         settings: Mapping[str, Any],
         labels: Sequence[str],
+        codes: Mapping[str, Sequence[str]] | None = None,
+        modalities: Mapping[str, Modality] | None = None,
         made: Mapping[str, Any] | None = None,
-        resumable: bool = False,
         shard_bytes: int = SHARD_BYTES,
     ) -> None:
         self.folder = Path(folder)
         self.completed = 0
-        """Checkpoints that earlier runs reached."""
-        self._resumable, self._shard_bytes = resumable, shard_bytes
-        plan = {"kind": kind, "settings": settings, "labels": list(labels), "made": made or {}}
+        """Checkpoints that were reached, in earlier runs too."""
+        self.sealed = False
+        """Whether all rows are there, from an earlier run that could not finish."""
+        self._storage = {name: record.storage for name, record in (modalities or {}).items()}
+        self._shard_bytes = shard_bytes
+        names = {column: list(of_it) for column, of_it in (codes or {}).items()}
+        plan = {"kind": kind, "settings": settings, "labels": list(labels)}
+        plan |= {"codes": names, "made": made or {}}
         try:
-            self._plan: dict[str, Any] = json.loads(json.dumps(plan, allow_nan=False))
+            plan = json.loads(json.dumps(plan, allow_nan=False))
         except (TypeError, ValueError) as error:
             raise ValueError(f"settings and made must be what JSON can hold: {error}") from error
+        self._plan = from_document(Manifest, plan)
         self._columns: dict[str, Column] = {}
         self._shards: dict[str, list[Shard]] = {}
         self._pending: dict[str, list[dict[str, NDArray[Any]]]] = {}
-        self._lock: FileLock | None = None
-        parent, name = self.folder.resolve().parent, self.folder.resolve().name
-        ending = "partial" if resumable else secrets.token_hex(4)
-        self.temporary = parent / f".{name}.{ending}"
-        """Where it is built."""
+        place = self.folder.resolve()
+        self.temporary = place.parent / f".{place.name}.partial"
+        """Where it is built: beside the target, or in it if it is there, as a mount point is."""
+        if place.is_dir() and not self.temporary.exists():
+            self.temporary = place / ".partial"
+        self._lock = FileLock(self.temporary / _LOCK_FILE)
         self._refuse_what_is_in_the_way()
 
     def __enter__(self) -> DatasetWriter:
-        self.temporary.mkdir(parents=True, exist_ok=self._resumable)
-        if self._resumable:
-            self._lock = FileLock(self.temporary / _LOCK_FILE)
-            try:
-                self._lock.acquire(timeout=0)
-            except Timeout:
-                raise DatasetError(
-                    f"another process is writing {self.folder}; wait for it, or choose another "
-                    "folder"
-                ) from None
-            try:
-                self._go_on()
-            except BaseException:
-                self._lock.release()
-                raise
+        self._refuse_foreign()
+        try:
+            self.temporary.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+            self._go_on()
+        except Timeout:
+            raise DatasetError(
+                f"another process is writing {self.folder}; wait for it, or choose another folder"
+            ) from None
+        except DatasetError:
+            self._lock.release()
+            raise
+        except BaseException:
+            self._leave()
+            raise
         return self
 
     def __exit__(
@@ -152,13 +218,16 @@ class DatasetWriter:
     ) -> None:
         try:
             if error is None:
-                self._finish()
+                self.seal()
+                self._publish()
         finally:
-            if self._lock is not None:
-                self._lock.release()
-            if not (self._resumable and self.completed):
-                # Nothing is there any more if it was finished.
-                shutil.rmtree(self.temporary, ignore_errors=True)
+            self._leave()
+
+    def _leave(self) -> None:
+        """Let others write, and remove what nobody can go on with."""
+        self._lock.release()
+        if not (self.completed or self.sealed):
+            shutil.rmtree(self.temporary, ignore_errors=True)
 
     def append(self, split: str, columns: Mapping[str, NDArray[Any]]) -> None:
         """Add rows to a split.
@@ -166,8 +235,7 @@ class DatasetWriter:
         Args:
             split: The split's name.
             columns: The rows by column, each with the same leading axis; the first call fixes
-                names, types and shapes. `depth` is float32 in [m], 0 to 0.65535, kept to
-                0.01 mm; `contact` is uint8 in {0, 1}.
+                names, types and shapes.
 
         Raises:
             ValueError: If the columns are of another form, or a value cannot be stored.
@@ -176,12 +244,14 @@ class DatasetWriter:
         lengths = {name: len(value) for name, value in values.items()}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"columns have different numbers of rows: {lengths}")
-        expected = self._columns or {n: Column.of(n, v) for n, v in values.items()}
+        expected = self._columns or {
+            name: Column.of(value, self._storage.get(name, "raw")) for name, value in values.items()
+        }
         if values.keys() != expected.keys():
             raise ValueError(
                 f"these columns are {', '.join(values)}; the data set's are {', '.join(expected)}"
             )
-        labels = self._plan["labels"]
+        labels = self._plan.labels
         if "pose" in values and expected["pose"].shape != (len(labels),):
             raise ValueError(
                 f"pose has {list(expected['pose'].shape)} columns for {len(labels)} labels"
@@ -194,49 +264,131 @@ class DatasetWriter:
         self._write_shards(split, max(1, self._shard_bytes // row_bytes), rest=False)
 
     def checkpoint(self) -> None:
-        """Keep what was appended so far, whatever happens; for a resumable writer."""
+        """Keep what was appended so far, whatever happens."""
         for split in self._pending:
             self._write_shards(split, None, rest=True)
+        self._write_progress(self.completed + 1, sealed=False)
         self.completed += 1
-        if self._resumable:
-            with atomic_write(self.temporary / _PROGRESS_FILE) as path:
-                path.write_text(json.dumps(self._document() | {"completed": self.completed}))
+
+    def seal(self) -> None:
+        """Write the manifest: nothing is appended any more, and nothing is lost from here on.
+
+        `Dataset.open(writer.temporary)` reads what will be there.
+
+        Raises:
+            DatasetError: If there are no rows.
+        """
+        if self.sealed:
+            return
+        for split in self._pending:
+            self._write_shards(split, None, rest=True)
+        if not any(self._shards.values()):
+            raise DatasetError(f"no rows were written to {self.folder}")
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        manifest = self._manifest()
+        manifest = replace(manifest, made={"date": now} | dict(manifest.made))
+        document = {"format": FORMAT, "version": VERSION, **asdict(manifest)}
+        with atomic_write(self.temporary / MANIFEST_FILE) as path:
+            path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        self._write_progress(self.completed, sealed=True)
+        self.sealed = True
 
     def _refuse_what_is_in_the_way(self) -> None:
         if self.folder.is_dir():
-            if any(self.folder.iterdir()):
+            there = {entry.name for entry in self.folder.iterdir()} - {self.temporary.name}
+            if there and not there <= self._published():
                 raise DatasetError(
                     f"{self.folder} is not empty; choose another folder, or delete it first"
                 )
         elif self.folder.exists() or self.folder.is_symlink():
             raise DatasetError(f"{self.folder} is in the way; choose another folder")
 
-    def _go_on(self) -> None:
-        """Take up the work of an earlier run with the same plan."""
+    def _published(self) -> set[str]:
+        """Names that an earlier run may have moved to the target before it was killed."""
+        with contextlib.suppress(DatasetError):
+            progress = self._read_progress()
+            if progress is not None and progress.sealed:
+                shards = {s.file for shards in progress.manifest.splits.values() for s in shards}
+                return shards | {MANIFEST_FILE} | {path.name for path in self.temporary.iterdir()}
+        return set()
+
+    def _refuse_foreign(self) -> None:
+        """Refuse a folder of the temporary one's name that no writer made."""
+        if not self.temporary.exists():
+            return
+        names = {p.name for p in self.temporary.iterdir()} if self.temporary.is_dir() else {""}
+        if names - {_LOCK_FILE} and _PROGRESS_FILE not in names:
+            raise DatasetError(
+                f"{self.temporary} is in the way: it is not an unfinished data set. Move it away, "
+                "or choose another folder"
+            )
+
+    def _read_progress(self) -> _Progress | None:
         path = self.temporary / _PROGRESS_FILE
-        if path.exists():
-            try:
-                begun = json.loads(path.read_text(encoding="utf-8"))
-                columns, shards = _columns_and_shards(begun)
-                completed = int(begun["completed"])
-                plan = {name: begun[name] for name in self._plan}
-            except (KeyError, TypeError, ValueError) as error:
-                raise DatasetError(
-                    f"{path} is damaged ({error!r}); delete {self.temporary} to begin again"
-                ) from error
-            if difference := _difference(plan, self._plan):
-                raise DatasetError(
-                    f"{self.temporary} holds an unfinished data set made differently: "
-                    f"{difference}. Go on with what it was begun with, choose another folder, or "
-                    "delete that one"
-                )
-            for shard in (shard for split in shards.values() for shard in split):
-                _check_size(self.temporary / shard.file, shard)
-            self._columns, self._shards, self.completed = columns, shards, completed
-        kept = {shard.file for split in self._shards.values() for shard in split}
-        for stray in self.temporary.iterdir():
-            if stray.name not in kept | {_PROGRESS_FILE, _LOCK_FILE}:
-                stray.unlink()
+        if not path.exists():
+            return None
+        try:
+            document = read_json(
+                path,
+                "that of an unfinished data set",
+                _PROGRESS_FORMAT,
+                VERSION,
+                DatasetError,
+                again=f"delete {self.temporary} to begin again",
+            )
+            return from_document(
+                _Progress, {n: v for n, v in document.items() if n not in ("format", "version")}
+            )
+        except ValueError as error:
+            raise DatasetError(
+                f"{path} is damaged ({error}); delete {self.temporary} to begin again"
+            ) from error
+
+    def _go_on(self) -> None:
+        """Take up the work of an earlier run with the same plan, or begin."""
+        progress = self._read_progress()
+        if progress is None or not (progress.completed or progress.sealed):
+            self._remove_strays(set())
+            self._write_progress(0, sealed=False)
+            return
+        was, now = asdict(progress.manifest), asdict(self._plan)
+        plan = ("kind", "settings", "labels", "codes", "made")
+        if difference := _difference({n: was[n] for n in plan}, {n: now[n] for n in plan}):
+            raise DatasetError(
+                f"{self.temporary} holds an unfinished data set made differently: "
+                f"{difference}. Go on with what it was begun with, choose another folder, or "
+                "delete that one"
+            )
+        for shard in (shard for split in progress.manifest.splits.values() for shard in split):
+            moved = progress.sealed and (self.folder / shard.file).exists()
+            moved = moved and not (self.temporary / shard.file).exists()
+            _check_size((self.folder if moved else self.temporary) / shard.file, shard)
+        self._columns = dict(progress.manifest.columns)
+        self._shards = {name: list(shards) for name, shards in progress.manifest.splits.items()}
+        self.completed, self.sealed = progress.completed, progress.sealed
+        if not self.sealed:
+            self._remove_strays({s.file for shards in self._shards.values() for s in shards})
+
+    def _remove_strays(self, kept: set[str]) -> None:
+        """Remove what was written after the last checkpoint; refuse what is not ours."""
+        for path in self.temporary.iterdir():
+            name = path.name
+            ours = _SHARD_NAME.fullmatch(name) or name == MANIFEST_FILE or name.startswith(".")
+            if name in kept | {_PROGRESS_FILE, _LOCK_FILE}:
+                continue
+            if not (ours and path.is_file()):
+                raise DatasetError(f"{path} is in the way; move it away, or choose another folder")
+            path.unlink()
+
+    def _manifest(self) -> Manifest:
+        splits = {name: tuple(shards) for name, shards in self._shards.items()}
+        return replace(self._plan, columns=dict(self._columns), splits=splits)
+
+    def _write_progress(self, completed: int, *, sealed: bool) -> None:
+        progress = asdict(_Progress(self._manifest(), completed, sealed))
+        document = {"format": _PROGRESS_FORMAT, "version": VERSION, **progress}
+        with atomic_write(self.temporary / _PROGRESS_FILE) as path:
+            path.write_text(json.dumps(document), encoding="utf-8")
 
     def _write_shards(self, split: str, rows: int | None, *, rest: bool) -> None:
         """Write shards of `rows` pending rows each; of all, and what is left, if `rest`."""
@@ -258,37 +410,40 @@ class DatasetWriter:
         data = save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
         name = f"{split}-{len(self._shards[split]):05d}.safetensors"
         (self.temporary / name).write_bytes(data)
+        sync(self.temporary / name)
         rows = len(next(iter(tensors.values())))
         digest = hashlib.sha256(data).hexdigest()
         self._shards[split].append(Shard(name, rows, len(data), digest))
 
-    def _document(self) -> dict[str, Any]:
-        columns = {name: asdict(column) for name, column in self._columns.items()}
-        splits = {
-            split: [asdict(shard) for shard in shards] for split, shards in self._shards.items()
-        }
-        head = {"format": FORMAT, "version": VERSION}
-        return head | self._plan | {"columns": columns, "splits": splits}
-
-    def _finish(self) -> None:
-        for split in self._pending:
-            self._write_shards(split, None, rest=True)
-        if not any(self._shards.values()):
-            raise DatasetError(f"no rows were written to {self.folder}")
-        document = self._document()
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        document["made"] = {"date": now} | document["made"]
-        text = json.dumps(document, indent=2) + "\n"
-        (self.temporary / MANIFEST_FILE).write_text(text, encoding="utf-8")
+    def _publish(self) -> None:
+        """Give the sealed data set its name."""
         self._refuse_what_is_in_the_way()
-        if self._lock is not None:
-            # Windows renames no folder in which a file is open.
-            self._lock.release()
-            (self.temporary / _LOCK_FILE).unlink(missing_ok=True)
-            (self.temporary / _PROGRESS_FILE).unlink(missing_ok=True)
-        if self.folder.is_dir():
-            self.folder.rmdir()
-        self.temporary.rename(self.folder.resolve())
+        sync_tree(self.temporary)
+        # Windows renames no folder in which a file is open.
+        self._lock.release()
+        target = self.folder.resolve()
+        if target.is_dir():
+            self._move_to(target)
+        else:
+            self.temporary.rename(target)
+            for leftover in (_PROGRESS_FILE, _LOCK_FILE):
+                (target / leftover).unlink(missing_ok=True)
+        sync(target.parent)
+
+    def _move_to(self, target: Path) -> None:
+        """Move the files to a folder that is there: a mount point cannot be renamed over.
+
+        The manifest is the last of the shards: without it, the folder is no data set.
+        """
+        shards = [s.file for of_split in self._shards.values() for s in of_split]
+        others = {path.name for path in self.temporary.iterdir()}
+        others -= {*shards, MANIFEST_FILE, _PROGRESS_FILE, _LOCK_FILE}
+        for name in (*shards, MANIFEST_FILE, *others):
+            if (self.temporary / name).exists():
+                shutil.move(self.temporary / name, target / name)
+                sync(target / name)
+        sync(target)
+        shutil.rmtree(self.temporary)
 
 
 class Dataset:
@@ -299,20 +454,20 @@ class Dataset:
         kind: What sort it is: "paper", "clutter" or "experience".
         settings: What its content follows from.
         labels: Names of the columns of `pose`.
+        codes: Names that the whole numbers of a column stand for, by column.
         columns: What each column holds.
         made: What it was made with: date, and whatever its writer noted.
         splits: Its splits by name.
     """
 
-    def __init__(self, folder: Path, document: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
-        self.columns, shards = _columns_and_shards(document)
-        self.kind: str = document["kind"]
-        self.settings: dict[str, Any] = document["settings"]
-        self.labels: tuple[str, ...] = tuple(document["labels"])
-        self.made: dict[str, Any] = document["made"]
+        self.kind, self.labels = manifest.kind, manifest.labels
+        self.settings, self.made = dict(manifest.settings), dict(manifest.made)
+        self.codes, self.columns = dict(manifest.codes), dict(manifest.columns)
         self.splits: dict[str, Split] = {
-            name: Split(folder, name, self.columns, of_it) for name, of_it in shards.items()
+            name: Split(folder, name, self.columns, shards)
+            for name, shards in manifest.splits.items()
         }
 
     @classmethod
@@ -326,8 +481,11 @@ class Dataset:
             DatasetError: If a file is missing, truncated, foreign or of another version; says
                 which. Checksums are left to `verify`.
         """
-        folder = Path(folder).expanduser()
-        dataset = _read_manifest(folder)
+        try:
+            folder = Path(folder).expanduser()
+        except RuntimeError as error:
+            raise DatasetError(f"there is no {folder}: {error}") from error
+        dataset = cls(folder, _read_manifest(folder))
         for split in dataset.splits.values():
             split.check()
         return dataset
@@ -470,15 +628,15 @@ class Split:
         try:
             with path.open("rb") as file:
                 length = int.from_bytes(file.read(8), "little")
-                header = json.loads(file.read(min(length, shard.bytes)))
+                header = json.loads(file.read(min(length, _LONGEST_HEADER)))
+            if not isinstance(header, dict):
+                raise ValueError("its header is no JSON object")
             header.pop("__metadata__", None)
-            found = {
-                name: (_DTYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"])
-                for name, entry in header.items()
-            }
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            entries = {name: from_document(_Tensor, entry) for name, entry in header.items()}
+            found = {n: (_DTYPES[e.dtype], e.shape, e.data_offsets) for n, e in entries.items()}
+        except (KeyError, ValueError, RecursionError) as error:
             raise DatasetError(
-                f"{path} is not a safetensors file, or damaged ({error!r}); copy it again"
+                f"{path} is not a safetensors file, or damaged ({error}); copy it again"
             ) from error
         for name, form in self._forms.items():
             expected = (form.stored_dtype.name, (shard.rows, *form.stored_shape))
@@ -489,7 +647,8 @@ class Split:
                     "files from the same data set"
                 )
             start, end = found[name][2]
-            if end - start != shard.rows * form.row_bytes or 8 + length + end > shard.bytes:
+            fits = start >= 0 and 8 + length + end <= shard.bytes
+            if end - start != shard.rows * form.row_bytes or not fits:
                 raise DatasetError(f"{path} is damaged: column {name!r} is cut; copy it again")
         return 8 + length, {name: entry[2][0] for name, entry in found.items()}
 
@@ -506,11 +665,13 @@ class Split:
         return mapped
 
 
-def _read_manifest(folder: Path) -> Dataset:
+def _read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_FILE
-    if not path.is_file():
-        what = f"{folder} holds no {MANIFEST_FILE}" if folder.is_dir() else f"there is no {folder}"
-        raise DatasetError(f"{what}; a data set's folder is what `vtinsert dataset` writes")
+    with contextlib.suppress(OSError):  # a name that is too long, say; reading it says so
+        if not path.exists():
+            there = folder.is_dir()
+            what = f"{folder} holds no {MANIFEST_FILE}" if there else f"there is no {folder}"
+            raise DatasetError(f"{what}; a data set's folder is what `vtinsert dataset` writes")
     document = read_json(
         path,
         "the manifest of a VTInsert data set, as `vtinsert dataset` writes it",
@@ -520,30 +681,10 @@ def _read_manifest(folder: Path) -> Dataset:
         again="make the data set again",
     )
     try:
-        return Dataset(folder, document)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DatasetError(f"{path} is damaged ({error!r}); copy it again") from error
-
-
-def _columns_and_shards(
-    document: Mapping[str, Any],
-) -> tuple[dict[str, Column], dict[str, list[Shard]]]:
-    columns = {
-        name: Column(entry["dtype"], tuple(entry["shape"]), entry["encoding"])
-        for name, entry in document["columns"].items()
-    }
-    for name, column in columns.items():
-        if column.encoding not in ENCODINGS:
-            raise ValueError(f"column {name!r} has an unknown encoding {column.encoding!r}")
-        np.dtype(column.dtype)
-    shards = {
-        split: [Shard(**entry) for entry in entries]
-        for split, entries in document["splits"].items()
-    }
-    for shard in (shard for split in shards.values() for shard in split):
-        if Path(shard.file).name != shard.file:
-            raise ValueError(f"{shard.file!r} is not a file of the folder")
-    return columns, shards
+        fields = {name: v for name, v in document.items() if name not in ("format", "version")}
+        return from_document(Manifest, fields)
+    except ValueError as error:
+        raise DatasetError(f"{path} is damaged ({error}); copy it again") from error
 
 
 def _check_size(path: Path, shard: Shard) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -35,11 +35,12 @@ class Source(Protocol):
         """Batches in each epoch."""
         ...
 
-    def epoch(self, number: int) -> Iterator[dict[str, Tensor]]:
+    def epoch(self, number: int, first: int = 0) -> Iterator[dict[str, Tensor]]:
         """Batches of an epoch.
 
         Args:
             number: The epoch, from 0; the batches depend on it and on the source's seed alone.
+            first: The batch to begin with: those before it are left out, and change nothing.
 
         Yields:
             Tensors by name, with a leading axis B, on the device of training.
@@ -89,7 +90,7 @@ class DatasetSource:
             later; then only rows that have a next step are drawn.
         seed: Seed of the order.
         device: Where the batches go.
-        fingers: Contact masks to keep, from the first one; None for all.
+        channels: Channels to keep of images by column, from the first one; all of the others.
         shuffle: Whether to draw the rows in random order, and drop those that do not fill the
             last batch. Without it, for evaluation, one process keeps these too.
         hold: Whether to decode the split once and hold it on the device; None to do so where it
@@ -112,7 +113,7 @@ class DatasetSource:
         *,
         seed: int,
         device: str | torch.device = "cpu",
-        fingers: int | None = None,
+        channels: Mapping[str, int] | None = None,
         shuffle: bool = True,
         hold: bool | None = None,
         rank: int = 0,
@@ -130,7 +131,8 @@ class DatasetSource:
             )
         require_columns(split, keys)
         self._keys = tuple(dict.fromkeys(keys))
-        self._split, self._seed, self._fingers, self._shuffle = split, seed, fingers, shuffle
+        self._split, self._seed, self._shuffle = split, seed, shuffle
+        self._channels = dict(channels or {})
         self._device = torch.device(device)
         self._rank, self._world_size = rank, world_size
         self._workers, self._ahead = workers, ahead
@@ -158,11 +160,12 @@ class DatasetSource:
         whole, rest = divmod(len(self._rows), self._batch_size)
         return whole + (1 if rest and self._partial else 0)
 
-    def epoch(self, number: int) -> Iterator[dict[str, Tensor]]:
+    def epoch(self, number: int, first: int = 0) -> Iterator[dict[str, Tensor]]:
         """Batches of an epoch; see `Source`.
 
         Args:
             number: The epoch, from 0.
+            first: The batch to begin with.
 
         Yields:
             Tensors by key, (B, ...).
@@ -172,9 +175,9 @@ class DatasetSource:
             rows = np.random.default_rng([self._seed, number]).permutation(rows)
         share = self._batch_size // self._world_size
         parts = []
-        for batch in range(self.batches_per_epoch):
-            first = batch * self._batch_size + self._rank * share
-            parts.append(rows[first : first + share])
+        for batch in range(first, self.batches_per_epoch):
+            begin = batch * self._batch_size + self._rank * share
+            parts.append(rows[begin : begin + share])
         return self._held_batches(parts) if self.held else self._read_batches(parts)
 
     def hold(self) -> None:
@@ -230,13 +233,11 @@ class DatasetSource:
         return batch
 
     def _read_columns(self, rows: NDArray[np.int64], names: Sequence[str]) -> dict[str, Tensor]:
-        columns = self._split.read(rows, names)
-        if "contact" in columns:
-            columns = columns | {"contact": columns["contact"][:, : self._fingers]}
-        return {
-            name: torch.from_numpy(np.ascontiguousarray(columns[name])).contiguous()
-            for name in names
-        }
+        columns = dict(self._split.read(rows, names))
+        for name, count in self._channels.items():
+            if name in columns:
+                columns[name] = columns[name][:, :count]
+        return {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in columns.items()}
 
     def _fits(self) -> bool:
         names = list(dict.fromkeys(key.removeprefix(NEXT) for key in self._keys))

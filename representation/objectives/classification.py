@@ -10,30 +10,27 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from representation.objectives.objective import Objective, ObjectiveOutput, require_positive
-from vtenv import CONNECTOR_NAMES
 
 if TYPE_CHECKING:
-    from representation.encoder import VisuotactileEncoder
+    from representation.timm_encoder import VisuotactileEncoder
 
 
 class Classification(Objective):
     """Cross-entropy of one linear layer on the embedding.
 
     With fusion "concat" the embedding is the backbones' features side by side; with a single
-    modality it is that one's, the paper's ablation.
+    sense it is that one's, the paper's ablation.
 
     Args:
         encoder: For its sizes.
-        num_classes: Number of classes.
+        num_classes: Number of classes; `VTInsert-v0` has four connectors by default.
 
     Source: the paper, section C, "Classification network", and figure 4.
     """
 
     keys = ("connector",)
 
-    def __init__(
-        self, encoder: VisuotactileEncoder, *, num_classes: int = len(CONNECTOR_NAMES)
-    ) -> None:
+    def __init__(self, encoder: VisuotactileEncoder, *, num_classes: int = 4) -> None:
         super().__init__()
         require_positive(num_classes=num_classes)
         self.classifier = nn.Linear(encoder.embedding_size, num_classes)
@@ -44,16 +41,7 @@ class Classification(Objective):
         batch: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
     ) -> ObjectiveOutput:
-        """The loss; the metric is `accuracy`.
-
-        Args:
-            encoder: The encoder to train.
-            batch: With `connector`, (B,), int64, the class.
-            generator: Not used.
-
-        Returns:
-            The loss and its metrics.
-        """
+        """The loss; the metric is `accuracy`."""
         logits, labels = self.logits(encoder, batch), batch["connector"]
         accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()
         return ObjectiveOutput(cross_entropy(logits, labels), {"accuracy": accuracy})

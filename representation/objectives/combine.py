@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -19,7 +19,7 @@ from representation.objectives.pose import PoseRegression
 from representation.objectives.soft_contrastive import SoftContrastive
 
 if TYPE_CHECKING:
-    from representation.encoder import VisuotactileEncoder
+    from representation.timm_encoder import VisuotactileEncoder
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "classification": Classification,
@@ -31,6 +31,19 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "pose": PoseRegression,
 }
 """Every objective by its name."""
+
+
+def require_objectives(names: Iterable[str]) -> None:
+    """Check that there are objectives of these names.
+
+    Raises:
+        ValueError: If one is unknown; lists those there are.
+    """
+    if unknown := [name for name in names if name not in OBJECTIVES]:
+        raise ValueError(
+            f"objective={unknown[0][:80]!r} is not allowed; objective must be one or more of "
+            f"{', '.join(OBJECTIVES)}"
+        )
 
 
 class WeightedSum(Objective):
@@ -56,6 +69,7 @@ class WeightedSum(Objective):
         self.weights = {name: float(weights[name]) for name in objectives}
         parts = objectives.values()
         self.keys = tuple(dict.fromkeys(key for part in parts for key in part.keys))
+        self.reads_next = any(part.reads_next for part in parts)
         self.trains_fusion = any(part.trains_fusion for part in parts)
 
     def forward(
@@ -64,16 +78,7 @@ class WeightedSum(Objective):
         batch: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
     ) -> ObjectiveOutput:
-        """The sum; metrics are each objective's, as `name/metric`, and its `name/loss`.
-
-        Args:
-            encoder: The encoder to train.
-            batch: What all objectives read.
-            generator: Handed to each in turn.
-
-        Returns:
-            The loss and its metrics.
-        """
+        """The sum; metrics are each objective's, as `name/metric`, and its `name/loss`."""
         losses, metrics = [], {}
         for name, objective in self.objectives.items():
             output = cast(ObjectiveOutput, objective(encoder, batch, generator))

@@ -16,18 +16,15 @@ from torch.nn.functional import (
 from representation.objectives.objective import (
     Objective,
     ObjectiveOutput,
-    require_both_modalities,
     require_positive,
+    require_senses,
 )
 
 if TYPE_CHECKING:
-    from representation.encoder import VisuotactileEncoder
+    from representation.timm_encoder import VisuotactileEncoder
 
 TERMS = ("inverse", "contact", "alignment")
 """The closed set of this objective's terms."""
-
-ACTION_SIZE = 5
-"""Numbers in an action of `VTInsert-v0`."""
 
 
 class Dynamics(Objective):
@@ -37,7 +34,7 @@ class Dynamics(Objective):
     - `contact`: where each finger will be touched after the action, from the embedding before it
       and the action; the contact mask averaged over a coarse grid, cross-entropy. In this task
       the fingers always hold the plug, so "is there contact?" has one answer, and "where?" many.
-    - `alignment`: whether a depth image and contact masks are of the same moment; half of the
+    - `alignment`: whether what is touched is of the same moment as what is seen; half of the
       pairs are mixed up within the batch, cross-entropy.
 
     Their sum is the loss. Proprioception is no input: it holds the action.
@@ -47,16 +44,19 @@ class Dynamics(Objective):
         terms: Those to sum.
         hidden_dim: Width of the heads' hidden layer.
         contact_grid: Cells along a side of the predicted masks.
+        action_size: Numbers in an action.
+        fingers: Masks that are predicted; None for the encoder's, and 2 if it reads none.
 
     Raises:
-        ValueError: If a setting is not allowed, or "alignment" is asked of a single modality.
+        ValueError: If a setting is not allowed, or "alignment" is asked of a single sense.
 
     Source: Lee et al. 2019 ("Making Sense of Vision and Touch"), section IV-B, for the contact of
     the next step and the alignment; the inverse model, in the place of their optical flow, from
     Pathak et al. 2017 (ICM), equation 2.
     """
 
-    keys = ("action", "next_depth", "next_contact")
+    keys = ("action", "next_contact")
+    reads_next = True
 
     def __init__(
         self,
@@ -65,6 +65,8 @@ class Dynamics(Objective):
         terms: Sequence[str] = TERMS,
         hidden_dim: int = 256,
         contact_grid: int = 8,
+        action_size: int = 5,
+        fingers: int | None = None,
     ) -> None:
         super().__init__()
         if not terms or isinstance(terms, str) or not set(terms) <= set(TERMS):
@@ -72,14 +74,16 @@ class Dynamics(Objective):
                 f"terms={terms!r} is not allowed; terms must be one or more of {', '.join(TERMS)}"
             )
         if "alignment" in terms:
-            require_both_modalities(encoder, "dynamics")
-        require_positive(hidden_dim=hidden_dim, contact_grid=contact_grid)
+            require_senses(encoder, "dynamics")
+        require_positive(hidden_dim=hidden_dim, contact_grid=contact_grid, action_size=action_size)
         self.terms = tuple(term for term in TERMS if term in terms)
         self.contact_grid = contact_grid
-        size, cells = encoder.embedding_size, encoder.config.num_fingers * contact_grid**2
+        if fingers is None:
+            fingers = encoder.config.images.get("contact", (2,))[0]
+        size, cells = encoder.embedding_size, fingers * contact_grid**2
         shapes = {
-            "inverse": (2 * size, ACTION_SIZE),
-            "contact": (size + ACTION_SIZE, cells),
+            "inverse": (2 * size, action_size),
+            "contact": (size + action_size, cells),
             "alignment": (size, 1),
         }
         self.heads = nn.ModuleDict(
@@ -99,22 +103,13 @@ class Dynamics(Objective):
         batch: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
     ) -> ObjectiveOutput:
-        """The loss; metrics are the terms and `alignment_accuracy`.
-
-        Args:
-            encoder: The encoder to train.
-            batch: With `action`, `next_depth` and `next_contact`; at least two samples.
-            generator: Draws which pairs are mixed up.
-
-        Returns:
-            The loss and its metrics.
-        """
+        """The loss; metrics are the terms and `alignment_accuracy`."""
         encoded = encoder.encode(encoder.preprocess(batch))
         embedding, action = encoder.fuse(encoded), batch["action"]
         losses: dict[str, Tensor] = {}
         metrics: dict[str, Tensor] = {}
         if "inverse" in self.terms:
-            after = encoder({"depth": batch["next_depth"], "contact": batch["next_contact"]})
+            after = encoder({key: batch[f"next_{key}"] for key in encoder.keys})
             predicted = self.heads["inverse"](torch.cat([embedding, after], dim=1))
             losses["inverse"] = mse_loss(predicted, action)
         if "contact" in self.terms:
@@ -122,10 +117,10 @@ class Dynamics(Objective):
             target = contact_cells(batch["next_contact"], self.contact_grid)
             losses["contact"] = binary_cross_entropy_with_logits(logits, target)
         if "alignment" in self.terms:
-            vision = encoded["vision"]
-            mixed = mix_up(len(vision), vision.device, generator)
-            touch = encoded["touch"][mixed]
-            logits = self.heads["alignment"](encoder.fuse({"vision": vision, "touch": touch}))[:, 0]
+            mixed = mix_up(len(action), action.device, generator)
+            first = next(iter(encoder.config.senses.values()))  # vision; the others are mixed up
+            pairs = {k: value if k in first else value[mixed] for k, value in encoded.items()}
+            logits = self.heads["alignment"](encoder.fuse(pairs))[:, 0]
             same = mixed == torch.arange(len(mixed), device=mixed.device)
             losses["alignment"] = binary_cross_entropy_with_logits(logits, same.to(logits.dtype))
             metrics["alignment_accuracy"] = ((logits.detach() > 0) == same).float().mean()

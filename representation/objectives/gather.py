@@ -34,10 +34,10 @@ def gather(tensor: Tensor) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
+    # torch.distributed.nn.all_gather is deprecated, and its successor is in a private module.
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
         tensor = tensor.contiguous()
-        ctx.rows = len(tensor)
         parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
         dist.all_gather(parts, tensor)
         return torch.cat(parts)
@@ -46,8 +46,7 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         total = gradients[0].clone()
         dist.all_reduce(total)
-        first = dist.get_rank() * ctx.rows
-        return total[first : first + ctx.rows]
+        return total.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 def _several() -> bool:

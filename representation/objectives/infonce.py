@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,14 +14,14 @@ from representation.objectives.gather import gather, process_rank
 from representation.objectives.objective import (
     Objective,
     ObjectiveOutput,
-    require_both_modalities,
     require_positive,
+    require_senses,
 )
 from representation.objectives.projection import ProjectionHeads
 from representation.objectives.temperature import Temperature
 
 if TYPE_CHECKING:
-    from representation.encoder import VisuotactileEncoder
+    from representation.timm_encoder import VisuotactileEncoder
 
 
 def info_nce(queries: Tensor, keys: Tensor, temperature: Tensor | float, first: int = 0) -> Tensor:
@@ -59,12 +60,33 @@ def retrieval_accuracy(queries: Tensor, keys: Tensor, first: int = 0) -> Tensor:
     return (nearest == labels).float().mean()
 
 
+def accuracies(
+    queries: Mapping[str, Tensor], keys: Mapping[str, Tensor], first: int
+) -> dict[str, Tensor]:
+    """Part of each sense's samples whose partner is retrieved first, a mean over other senses.
+
+    Args:
+        queries: Unit vectors by sense, (N, D).
+        keys: Unit vectors by sense, (M, D).
+        first: Row of the first query's key.
+
+    Returns:
+        Metrics, `accuracy_SENSE`.
+    """
+    return {
+        f"accuracy_{sense}": torch.stack(
+            [retrieval_accuracy(values, keys[other], first) for other in keys if other != sense]
+        ).mean()
+        for sense, values in queries.items()
+    }
+
+
 class InfoNCE(Objective):
-    """Symmetric InfoNCE between vision and touch.
+    """Symmetric InfoNCE between vision and touch, or between any two senses of the encoder.
 
     The positive of an image is the touch of the same moment; the negatives are the touches of
-    the rest of the batch, over all processes. Both directions count alike. Learns what the two
-    modalities share, and nothing that only one of them knows.
+    the rest of the batch, over all processes. All directions count alike. Learns what the senses
+    share, and nothing that only one of them knows.
 
     Args:
         encoder: For its sizes.
@@ -72,7 +94,7 @@ class InfoNCE(Objective):
         temperature: Initial temperature; it is learned.
 
     Raises:
-        ValueError: If the encoder has a single modality.
+        ValueError: If the encoder has a single sense.
 
     Source: the paper, section C, "Joint representation network", and figure 6; the symmetric
     loss with a learned temperature of Radford et al. 2021 (CLIP), figure 3.
@@ -88,7 +110,7 @@ class InfoNCE(Objective):
         temperature: float = 0.07,
     ) -> None:
         super().__init__()
-        require_both_modalities(encoder, "infonce")
+        require_senses(encoder, "infonce")
         require_positive(projection_dim=projection_dim)
         self.projections = ProjectionHeads(encoder.feature_sizes, projection_dim)
         self.temperature = Temperature(temperature)
@@ -99,30 +121,14 @@ class InfoNCE(Objective):
         batch: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
     ) -> ObjectiveOutput:
-        """The loss; metrics `accuracy_vision`, `accuracy_touch` and `temperature`.
-
-        An accuracy is the part of that modality's samples whose partner is retrieved first.
-
-        Args:
-            encoder: The encoder to train.
-            batch: Observations.
-            generator: Not used.
-
-        Returns:
-            The loss and its metrics.
-        """
-        projections = self.projections(encoder.features(batch))
-        vision, touch = projections["vision"], projections["touch"]
-        all_vision, all_touch = gather(vision), gather(touch)
-        first = process_rank() * len(vision)
+        """The loss; metrics `accuracy_SENSE` and `temperature`."""
+        queries = self.projections(encoder.features(batch))
+        keys = {sense: gather(value) for sense, value in queries.items()}
+        first = process_rank() * len(next(iter(queries.values())))
         temperature = self.temperature()
-        loss = 0.5 * (
-            info_nce(vision, all_touch, temperature, first)
-            + info_nce(touch, all_vision, temperature, first)
-        )
-        metrics = {
-            "accuracy_vision": retrieval_accuracy(vision, all_touch, first),
-            "accuracy_touch": retrieval_accuracy(touch, all_vision, first),
-            "temperature": temperature.detach(),
-        }
-        return ObjectiveOutput(loss, metrics)
+        losses = [
+            info_nce(queries[query], keys[key], temperature, first)
+            for query, key in permutations(queries, 2)
+        ]
+        metrics = accuracies(queries, keys, first) | {"temperature": temperature.detach()}
+        return ObjectiveOutput(torch.stack(losses).mean(), metrics)

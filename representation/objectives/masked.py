@@ -1,33 +1,37 @@
-"""What is behind the mask? Both modalities, drawn from what is left of them."""
+"""What is behind the mask? All images, drawn from what is left of them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from representation.encoder_config import SENSES
 from representation.objectives.objective import Objective, ObjectiveOutput, require_positive
+from vtenv.validation import require
 
 if TYPE_CHECKING:
-    from representation.encoder import VisuotactileEncoder
+    from representation.timm_encoder import VisuotactileEncoder
+
+_HEADS = 4
 
 
 def patchify(images: Tensor, side: int) -> Tensor:
-    """Cut images into square patches.
+    """Cut images into patches.
 
     Args:
-        images: Images, (B, C, S, S); `side` divides S.
+        images: Images, (B, C, H, W); `side` divides H and W.
         side: Patches along a side, G.
 
     Returns:
-        Pixels of each patch, (B, G * G, C * p * p) with p = S / G; patches in row-major order,
-        the pixels of a patch by channel, row, column.
+        Pixels of each patch, (B, G * G, C * H/G * W/G); patches in row-major order, the pixels of
+        a patch by channel, row, column.
     """
-    batch, channels, size, _ = images.shape
-    pixels = size // side
-    patches = images.reshape(batch, channels, side, pixels, side, pixels)
+    batch, channels, rows, columns = images.shape
+    patches = images.reshape(batch, channels, side, rows // side, side, columns // side)
     return patches.permute(0, 2, 4, 1, 3, 5).reshape(batch, side * side, -1)
 
 
@@ -72,7 +76,7 @@ def masked_error(predicted: Tensor, patches: Tensor, mask: Tensor) -> Tensor:
 
 
 class MaskedReconstruction(Objective):
-    """Reconstruct the hidden patches of both modalities from one embedding of the others.
+    """Reconstruct the hidden patches of all images from one embedding of the others.
 
     Patches of the normalised images are painted over with a learned value, so any backbone will
     do, convolutions too. The decoder, a small transformer, is told the embedding and each patch's
@@ -80,17 +84,17 @@ class MaskedReconstruction(Objective):
 
     Args:
         encoder: For its sizes.
-        mask_ratio: Part of the patches of each modality that is hidden, in (0, 1).
+        mask_ratio: Part of the patches of each image that is hidden, in (0, 1).
         patches_per_side: Patches along a side of an image; must divide the encoder's sizes.
         decoder_dim: Width of the decoder; a multiple of its four heads.
         decoder_depth: Its transformer blocks.
-        touch_weight: Weight of the masks' error beside that of depth.
+        touch_weight: Weight of the error of touch beside that of vision.
 
     Raises:
         ValueError: If a setting is not allowed.
 
     Source: He et al. 2022 (MAE), section 3, loss on hidden patches only; painting over
-    instead of leaving out as in Xie et al. 2022 (SimMIM), section 3.2; both modalities from one
+    instead of leaving out as in Xie et al. 2022 (SimMIM), section 3.2; vision and touch from one
     representation as in Sferrazza et al. 2023 (M3L).
     """
 
@@ -111,33 +115,29 @@ class MaskedReconstruction(Objective):
             decoder_depth=decoder_depth,
             touch_weight=touch_weight,
         )
-        if not 0.0 < mask_ratio < 1.0:
-            raise ValueError(f"mask_ratio={mask_ratio!r} is not allowed; it must be in (0, 1)")
-        if decoder_dim % _HEADS:
-            raise ValueError(
-                f"decoder_dim={decoder_dim!r} is not allowed; it must be a multiple of {_HEADS}"
+        require(0.0 < mask_ratio < 1.0, "mask_ratio", mask_ratio, "in (0, 1)")
+        allowed = f"a multiple of {_HEADS}"
+        require(decoder_dim % _HEADS == 0, "decoder_dim", decoder_dim, allowed)
+        self.shapes = encoder.image_shapes
+        for key, (_, *sides) in self.shapes.items():
+            require(
+                patches_per_side >= 2 and not any(side % patches_per_side for side in sides),
+                "patches_per_side",
+                patches_per_side,
+                f"at least 2 and divide the {' x '.join(map(str, sides))} pixels of {key}",
             )
-        config = encoder.config
-        for modality in config.modalities:
-            size = config.size(modality)
-            if patches_per_side < 2 or size % patches_per_side:
-                raise ValueError(
-                    f"patches_per_side={patches_per_side!r} is not allowed; it must be at least 2 "
-                    f"and divide the {size} pixels of {modality}"
-                )
-        self.modalities = config.modalities
         self.mask_ratio = mask_ratio
         self.side = patches_per_side
-        self.weights = {"vision": 1.0, "touch": touch_weight}
+        self.weights = {key: touch_weight if key in SENSES["touch"] else 1.0 for key in self.shapes}
         patches = self.side**2
         self.paint = nn.ParameterDict(
             {
-                name: nn.Parameter(torch.zeros(config.channels(name), 1, 1))
-                for name in self.modalities
+                key: nn.Parameter(torch.zeros(channels, 1, 1))
+                for key, (channels, _, _) in self.shapes.items()
             }
         )
         self.project = nn.Linear(encoder.embedding_size, decoder_dim)
-        places = torch.empty(1, len(self.modalities) * patches, decoder_dim)
+        places = torch.empty(1, len(self.shapes) * patches, decoder_dim)
         self.places = nn.Parameter(nn.init.trunc_normal_(places, std=0.02))
         block = nn.TransformerEncoderLayer(
             decoder_dim,
@@ -153,10 +153,8 @@ class MaskedReconstruction(Objective):
         )
         self.draw = nn.ModuleDict(
             {
-                name: nn.Linear(
-                    decoder_dim, config.channels(name) * (config.size(name) // self.side) ** 2
-                )
-                for name in self.modalities
+                key: nn.Linear(decoder_dim, math.prod(shape) // patches)
+                for key, shape in self.shapes.items()
             }
         )
 
@@ -166,16 +164,7 @@ class MaskedReconstruction(Objective):
         batch: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
     ) -> ObjectiveOutput:
-        """The loss; metrics `error_vision` and `error_touch`, mean squares in [-1, 1].
-
-        Args:
-            encoder: The encoder to train.
-            batch: Observations.
-            generator: Draws what is hidden.
-
-        Returns:
-            The loss and its metrics.
-        """
+        """The loss; metrics `error_KEY`, mean squares in [-1, 1]."""
         images = encoder.preprocess(batch)
         masks = {
             name: draw_mask(
@@ -204,25 +193,20 @@ class MaskedReconstruction(Objective):
 
         Args:
             encoder: The encoder.
-            images: Normalised images by modality, (B, C, S, S).
-            masks: True where hidden by modality, (B, P), bool.
+            images: Normalised images by key, (B, C, H, W).
+            masks: True where hidden by key, (B, P), bool.
 
         Returns:
-            Pixels by modality, as `patchify` orders them.
+            Pixels by key, as `patchify` orders them.
         """
         painted = {name: self._paint_over(name, images[name], masks[name]) for name in images}
         embedding = encoder.fuse(encoder.encode(painted))
         drawn = self.decoder(self.places + self.project(embedding)[:, None])
-        parts = drawn.chunk(len(self.modalities), dim=1)
-        return {
-            name: self.draw[name](part) for name, part in zip(self.modalities, parts, strict=True)
-        }
+        parts = drawn.chunk(len(self.shapes), dim=1)
+        return {name: self.draw[name](part) for name, part in zip(self.shapes, parts, strict=True)}
 
-    def _paint_over(self, name: str, image: Tensor, mask: Tensor) -> Tensor:
-        pixels = image.shape[-1] // self.side
+    def _paint_over(self, key: str, image: Tensor, mask: Tensor) -> Tensor:
+        rows, columns = (side // self.side for side in image.shape[-2:])
         hidden = mask.reshape(-1, 1, self.side, self.side)
-        hidden = hidden.repeat_interleave(pixels, dim=2).repeat_interleave(pixels, dim=3)
-        return torch.where(hidden, self.paint[name].to(image.dtype), image)
-
-
-_HEADS = 4
+        hidden = hidden.repeat_interleave(rows, dim=2).repeat_interleave(columns, dim=3)
+        return torch.where(hidden, self.paint[key].to(image.dtype), image)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,17 +12,17 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from representation.objectives.gather import gather, process_rank
-from representation.objectives.infonce import retrieval_accuracy
+from representation.objectives.infonce import accuracies
 from representation.objectives.objective import (
     Objective,
     ObjectiveOutput,
-    require_both_modalities,
     require_positive,
+    require_senses,
 )
 from representation.objectives.projection import ProjectionHeads
 
 if TYPE_CHECKING:
-    from representation.encoder import VisuotactileEncoder
+    from representation.timm_encoder import VisuotactileEncoder
 
 
 class KeyQueue(nn.Module):
@@ -92,7 +93,7 @@ class MoCo(Objective):
 
     An image is compared with touches, and a touch with images. The keys come from a momentum
     copy of the encoder and its projection heads, without gradients; those of earlier batches stay
-    in one queue for each modality. The keys of the batch itself are negatives too, so the first
+    in one queue for each sense. The keys of the batch itself are negatives too, so the first
     batch, which finds the queue empty, teaches as InfoNCE does.
 
     In training mode a call moves the momentum copy, then computes the loss, then fills the
@@ -106,7 +107,7 @@ class MoCo(Objective):
         momentum: Part of the momentum copy that stays at each step, in [0, 1).
 
     Raises:
-        ValueError: If the encoder has a single modality.
+        ValueError: If the encoder has a single sense.
 
     Source: He et al. 2020 (MoCo), equations 1 and 2 and algorithm 1; named as future work by the
     paper, section E.
@@ -124,7 +125,7 @@ class MoCo(Objective):
         momentum: float = 0.999,
     ) -> None:
         super().__init__()
-        require_both_modalities(encoder, "moco")
+        require_senses(encoder, "moco")
         require_positive(
             projection_dim=projection_dim, temperature=temperature, queue_size=queue_size
         )
@@ -136,7 +137,7 @@ class MoCo(Objective):
         self.momentum_encoder = copy.deepcopy(encoder).requires_grad_(False)
         self.momentum_projections = copy.deepcopy(self.projections).requires_grad_(False)
         self.queues = nn.ModuleDict(
-            {name: KeyQueue(queue_size, projection_dim) for name in encoder.config.modalities}
+            {name: KeyQueue(queue_size, projection_dim) for name in encoder.feature_sizes}
         )
 
     def forward(
@@ -145,42 +146,26 @@ class MoCo(Objective):
         batch: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
     ) -> ObjectiveOutput:
-        """The loss; metrics `accuracy_vision`, `accuracy_touch` (within the batch), `queue_size`.
-
-        Args:
-            encoder: The encoder to train.
-            batch: Observations.
-            generator: Not used.
-
-        Returns:
-            The loss and its metrics.
-        """
+        """The loss; metrics `accuracy_SENSE` (within the batch), `queue_size`."""
         if self.training:
             self._follow(encoder)
         queries = self.projections(encoder.features(batch))
         with torch.no_grad():
             keys = self.momentum_projections(self.momentum_encoder.features(batch))
-            keys = {modality: gather(value) for modality, value in keys.items()}
-        first = process_rank() * len(queries["vision"])
-        losses, metrics = [], {}
-        for query, key in (("vision", "touch"), ("touch", "vision")):
-            queue = self._queue(key)
-            # The queue is overwritten below, before gradients are taken through the product.
-            losses.append(
-                queue_info_nce(
-                    queries[query],
-                    keys[key],
-                    queue.keys.clone(),
-                    queue.filled,
-                    self.temperature,
-                    first,
-                )
-            )
-            metrics[f"accuracy_{query}"] = retrieval_accuracy(queries[query], keys[key], first)
-        metrics["queue_size"] = self._queue("touch").filled.sum().float()
+            keys = {sense: gather(value) for sense, value in keys.items()}
+        first = process_rank() * len(next(iter(queries.values())))
+        queues = {sense: self._queue(sense) for sense in queries}
+        # The queues are overwritten below, before gradients are taken through the product.
+        earlier = {sense: queue.keys.clone() for sense, queue in queues.items()}
+        filled = queues[next(iter(queues))].filled
+        losses = [
+            queue_info_nce(queries[query], keys[key], earlier[key], filled, self.temperature, first)
+            for query, key in permutations(queries, 2)
+        ]
+        metrics = accuracies(queries, keys, first) | {"queue_size": filled.sum().float()}
         if self.training:
-            for modality, value in keys.items():
-                self._queue(modality).push(value)
+            for sense, value in keys.items():
+                queues[sense].push(value)
         return ObjectiveOutput(torch.stack(losses).mean(), metrics)
 
     @torch.no_grad()
@@ -193,7 +178,7 @@ class MoCo(Objective):
             for slow, fast in zip(copied.parameters(), module.parameters(), strict=True):
                 slow.lerp_(fast, 1.0 - self.momentum)
 
-    def _queue(self, modality: str) -> KeyQueue:
-        queue = self.queues[modality]
+    def _queue(self, sense: str) -> KeyQueue:
+        queue = self.queues[sense]
         assert isinstance(queue, KeyQueue)
         return queue

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from vtenv.validation import require
+
 if TYPE_CHECKING:
-    from representation.encoder import VisuotactileEncoder
+    from representation.timm_encoder import VisuotactileEncoder
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,16 @@ class Objective(nn.Module, ABC):
     """A loss of an encoder on a batch, with the heads that only training needs.
 
     An objective is constructed with the encoder, for its sizes, and does not hold it. A batch
-    maps names to tensors with a leading axis B: `depth` (B, 1, H, W), float32, [m]; `contact`
-    (B, F, H, W), uint8 in {0, 1}; `connector` (B,), int64; `pose` (B, 7), float32, in the units of
-    `pose.POSE_LABELS`; `action` (B, 5), float32; `next_depth` and `next_contact` as `depth` and
-    `contact`, one control step later.
+    maps names to tensors with a leading axis B: the encoder's images by key, (B, C, H, W), as the
+    environment observes them; `connector` (B,), int64; `pose` (B, P), float32; `action`
+    (B, A), float32; and the images one control step later, as
+    `next_KEY`.
     """
 
     keys: tuple[str, ...] = ()
-    """What it reads of a batch, besides the encoder's modalities."""
+    """What it reads of a batch, besides the encoder's images."""
+    reads_next: bool = False
+    """Whether it reads the encoder's images one control step later too."""
     trains_fusion: bool = True
     """Whether its gradients reach a learned fusion, or only the features before it."""
 
@@ -58,21 +62,21 @@ class Objective(nn.Module, ABC):
         """
 
 
-def require_both_modalities(encoder: VisuotactileEncoder, objective: str) -> None:
-    """Check that an encoder sees and touches.
+def require_senses(encoder: VisuotactileEncoder, objective: str) -> None:
+    """Check that an encoder has senses to relate to each other.
 
     Args:
         encoder: The encoder.
         objective: Name of the objective that asks.
 
     Raises:
-        ValueError: If it does not.
+        ValueError: If it has one alone.
     """
-    modalities = encoder.config.modalities
-    if len(modalities) < 2:
+    if len(encoder.feature_sizes) < 2:
         raise ValueError(
-            f"objective {objective!r} relates vision to touch, and this encoder has "
-            f'{modalities[0]!r} alone; build it with modalities=("vision", "touch")'
+            f"objective {objective!r} relates senses to each other, and this encoder has "
+            f"{next(iter(encoder.feature_sizes))!r} alone; build it with images of several, such "
+            "as depth and contact"
         )
 
 
@@ -86,5 +90,4 @@ def require_positive(**values: float) -> None:
         ValueError: If one is not; names it.
     """
     for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{name}={value!r} is not allowed; {name} must be positive")
+        require(value > 0, name, value, "positive")

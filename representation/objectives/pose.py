@@ -13,7 +13,7 @@ from representation.objectives.objective import Objective, ObjectiveOutput
 from vtenv.tasks.insertion.pose_labels import POSE_LABELS
 
 if TYPE_CHECKING:
-    from representation.encoder import VisuotactileEncoder
+    from representation.timm_encoder import VisuotactileEncoder
 
 POSE_MEAN = (0.0, 0.0, 0.0, 30.0, 0.0, 0.0, 0.0)
 POSE_STD = (1.7, 1.7, 5.8, 12.0, 7.0, 2.0, 6.0)
@@ -25,7 +25,7 @@ def pose_statistics(poses: Tensor) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of labels, for `PoseRegression`.
 
     Args:
-        poses: Labels, (N, 7), N > 1, in the units of `POSE_LABELS`.
+        poses: Labels, (N, P), N > 1, each in its unit.
 
     Returns:
         Means, and deviations; a label that never changes has deviation 1.
@@ -45,11 +45,12 @@ class PoseRegression(Objective):
 
     Args:
         encoder: For its sizes.
+        labels: Names of the P labels, each with its unit at the end: those of the task.
         mean: Mean of each label, in its unit.
         std: Standard deviation of each label, in its unit.
 
     Raises:
-        ValueError: If there are not seven means and seven positive deviations.
+        ValueError: If there are not a mean and a positive deviation for each label.
     """
 
     keys = ("pose",)
@@ -60,18 +61,20 @@ class PoseRegression(Objective):
         self,
         encoder: VisuotactileEncoder,
         *,
+        labels: Sequence[str] = POSE_LABELS,
         mean: Sequence[float] = POSE_MEAN,
         std: Sequence[float] = POSE_STD,
     ) -> None:
         super().__init__()
-        if not len(mean) == len(std) == len(POSE_LABELS) or not min(std) > 0:
+        if not len(mean) == len(std) == len(labels) > 0 or not min(std) > 0:
             raise ValueError(
                 f"mean={mean!r} and std={std!r} are not allowed; they must be a number, and a "
-                f"positive number, for each of {', '.join(POSE_LABELS)}"
+                f"positive number, for each of {', '.join(labels)}"
             )
+        self.labels = tuple(labels)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
-        self.head = nn.Linear(encoder.embedding_size, len(POSE_LABELS))
+        self.head = nn.Linear(encoder.embedding_size, len(labels))
 
     def forward(
         self,
@@ -79,20 +82,11 @@ class PoseRegression(Objective):
         batch: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
     ) -> ObjectiveOutput:
-        """The loss; metrics are mean absolute errors by label, in its unit.
-
-        Args:
-            encoder: The encoder to train.
-            batch: With `pose`, (B, 7), float32, in the units of `POSE_LABELS`.
-            generator: Not used.
-
-        Returns:
-            The loss and its metrics.
-        """
+        """The loss; metrics are mean absolute errors by label, in its unit."""
         standardised = self.head(encoder(batch))
         loss = mse_loss(standardised, (batch["pose"] - self.mean) / self.std)
         errors = (standardised.detach() * self.std + self.mean - batch["pose"]).abs().mean(dim=0)
-        return ObjectiveOutput(loss, dict(zip(POSE_LABELS, errors, strict=True)))
+        return ObjectiveOutput(loss, dict(zip(self.labels, errors, strict=True)))
 
     def poses(self, encoder: VisuotactileEncoder, batch: Mapping[str, Tensor]) -> Tensor:
         """Predicted labels.
@@ -102,7 +96,7 @@ class PoseRegression(Objective):
             batch: Observations.
 
         Returns:
-            Labels, (B, 7), in the units of `POSE_LABELS`.
+            Labels, (B, P), each in its unit.
         """
         predicted: Tensor = self.head(encoder(batch)) * self.std + self.mean
         return predicted

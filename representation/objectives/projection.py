@@ -9,12 +9,12 @@ from torch.nn.functional import normalize
 
 
 class ProjectionHeads(nn.Module):
-    """A two-layer perceptron for each modality, its output scaled to length 1.
+    """A two-layer perceptron for each sense, its output scaled to length 1.
 
     Thrown away after training: the embedding is taken before it.
 
     Args:
-        feature_sizes: Width of each modality's features.
+        feature_sizes: Width of each sense's features.
         projection_dim: Width of the projections.
 
     Source: Chen et al. 2020 (SimCLR), section 4.2.
@@ -24,10 +24,10 @@ class ProjectionHeads(nn.Module):
         super().__init__()
         self.heads = nn.ModuleDict(
             {
-                modality: nn.Sequential(
+                sense: nn.Sequential(
                     nn.Linear(size, size), nn.ReLU(), nn.Linear(size, projection_dim)
                 )
-                for modality, size in feature_sizes.items()
+                for sense, size in feature_sizes.items()
             }
         )
 
@@ -35,12 +35,11 @@ class ProjectionHeads(nn.Module):
         """Project.
 
         Args:
-            features: Features by modality, (B, D_m).
+            features: Features by sense, (B, D_s).
 
         Returns:
-            Projections by modality, (B, projection_dim), of length 1.
+            Projections by sense, (B, projection_dim), of length 1.
         """
         return {
-            modality: normalize(self.heads[modality](value), dim=1)
-            for modality, value in features.items()
+            sense: normalize(self.heads[sense](value), dim=1) for sense, value in features.items()
         }

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from representation.objectives.gather import gather, process_rank
-from representation.objectives.infonce import retrieval_accuracy
+from representation.objectives.infonce import accuracies
 from representation.objectives.objective import (
     Objective,
     ObjectiveOutput,
-    require_both_modalities,
     require_positive,
+    require_senses,
 )
 from representation.objectives.projection import ProjectionHeads
 from representation.objectives.temperature import Temperature
 
 if TYPE_CHECKING:
-    from representation.encoder import VisuotactileEncoder
+    from representation.timm_encoder import VisuotactileEncoder
 
 
 def soft_targets(
@@ -32,7 +33,7 @@ def soft_targets(
     itself among them; 0 for all others.
 
     Args:
-        keys: Unit vectors of one modality, (M, D).
+        keys: Unit vectors of one sense, (M, D).
         rows: Those that belong to the N queries.
         neighbours: How many keys count; None for all.
         target_temperature: S.
@@ -86,7 +87,7 @@ class SoftContrastive(Objective):
         target_temperature: Sharpness of the weights; smaller is closer to InfoNCE.
 
     Raises:
-        ValueError: If the encoder has a single modality.
+        ValueError: If the encoder has a single sense.
 
     Source: the idea of ViTaS (Tian et al., "Visual Tactile Soft Fusion Contrastive Learning"),
     where the nearest keys of the same modality are positives, all alike and inside the logarithm.
@@ -105,7 +106,7 @@ class SoftContrastive(Objective):
         target_temperature: float = 0.1,
     ) -> None:
         super().__init__()
-        require_both_modalities(encoder, "soft_contrastive")
+        require_senses(encoder, "soft_contrastive")
         require_positive(projection_dim=projection_dim, target_temperature=target_temperature)
         if neighbours is not None:
             require_positive(neighbours=neighbours)
@@ -120,33 +121,27 @@ class SoftContrastive(Objective):
         batch: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
     ) -> ObjectiveOutput:
-        """The loss; metrics `accuracy_vision`, `accuracy_touch`, `own_weight`, `temperature`.
+        """The loss; metrics `accuracy_SENSE`, `own_weight`, `temperature`.
 
         `own_weight` is the part of the target that a sample's own partner has: 1 is InfoNCE.
-
-        Args:
-            encoder: The encoder to train.
-            batch: Observations.
-            generator: Not used.
-
-        Returns:
-            The loss and its metrics.
         """
-        projections = self.projections(encoder.features(batch))
-        gathered = {modality: gather(value) for modality, value in projections.items()}
-        first = process_rank() * len(projections["vision"])
-        rows = slice(first, first + len(projections["vision"]))
+        queries = self.projections(encoder.features(batch))
+        keys = {sense: gather(value) for sense, value in queries.items()}
+        count = len(next(iter(queries.values())))
+        first = process_rank() * count
+        rows = slice(first, first + count)
+        targets = {
+            sense: soft_targets(value, rows, self.neighbours, self.target_temperature)
+            for sense, value in keys.items()
+        }
         temperature = self.temperature()
-        losses, own_weights = [], []
-        for query, key in (("vision", "touch"), ("touch", "vision")):
-            keys = gathered[key]
-            targets = soft_targets(keys, rows, self.neighbours, self.target_temperature)
-            losses.append(soft_info_nce(projections[query], keys, targets, temperature))
-            own_weights.append(targets[:, rows].diagonal().mean())
-        metrics = {
-            "accuracy_vision": retrieval_accuracy(projections["vision"], gathered["touch"], first),
-            "accuracy_touch": retrieval_accuracy(projections["touch"], gathered["vision"], first),
-            "own_weight": torch.stack(own_weights).mean(),
+        losses = [
+            soft_info_nce(queries[query], keys[key], targets[key], temperature)
+            for query, key in permutations(queries, 2)
+        ]
+        own = [weights[:, rows].diagonal().mean() for weights in targets.values()]
+        metrics = accuracies(queries, keys, first) | {
+            "own_weight": torch.stack(own).mean(),
             "temperature": temperature.detach(),
         }
         return ObjectiveOutput(torch.stack(losses).mean(), metrics)

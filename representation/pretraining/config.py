@@ -5,34 +5,26 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Self
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self, get_args
 
-import numpy as np
-import torch
+from representation.encoder_config import EncoderConfig
+from vtenv.json_document import from_document
+from vtenv.validation import require
 
-from representation.augmentations import Augment
-from representation.data.sources import Split, require_columns
-from representation.encoder import OBSERVATION_KEYS, EncoderConfig
-from representation.objectives.combine import OBJECTIVES
-from representation.objectives.pose import pose_statistics
-from vtenv.tasks.insertion.pose_labels import POSE_LABELS
+Schedule = Literal["constant", "exponential", "cosine"]
+Selection = Literal["lowest_loss", "last"]
+Precision = Literal["auto", "32-true", "bf16-mixed"]
 
-SCHEDULES = ("constant", "exponential", "cosine")
-SELECTIONS = ("lowest_loss", "last")
-PRECISIONS = ("auto", "32-true", "bf16-mixed")
-
-_BUDGETS = ("epochs", "max_steps", "max_minutes")
-
-
-def _require(condition: bool, name: str, given: object, allowed: str) -> None:
-    if not condition:
-        raise ValueError(f"{name}={given!r} is not allowed; {name} must be {allowed}")
+BUDGETS = ("epochs", "max_steps", "max_minutes")
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
     """What decides the result of a training run, data apart. Saved with it.
+
+    Names of networks, objectives and augmentations are looked up where they are built, or by
+    `representation.pretraining.initial_encoder.require_buildable`: this needs no torch.
 
     Raises:
         ValueError: If a value is not allowed; names it and what is.
@@ -52,7 +44,7 @@ class PretrainConfig:
     """Whether the backbones start from ImageNet weights."""
     start: str | None = None
     """An encoder (a bundled name, a folder or a hub id) whose backbones training starts from, for
-    the modalities that both have; None for new ones."""
+    the images that both have; None for new ones."""
     batch_size: int = 64
     """Samples in a step, over all processes."""
     epochs: int | None = 50
@@ -63,7 +55,7 @@ class PretrainConfig:
     """The budget: time, with decoding, evaluation and checkpoints."""
     learning_rate: float = 1e-3
     """Highest learning rate of AdamW."""
-    schedule: str = "cosine"
+    schedule: Schedule = "cosine"
     """How the rate falls: "constant"; "exponential", by `gamma` after each epoch, as in the paper;
     "cosine", to 0 at the end of the budget."""
     gamma: float = 0.95
@@ -74,10 +66,10 @@ class PretrainConfig:
     """Of AdamW; weights of one dimension (biases, norms) are spared."""
     clip_norm: float | None = None
     """Largest norm of the gradient; None for any."""
-    select: str = "lowest_loss"
+    select: Selection = "lowest_loss"
     """Which epoch's weights are the result: "lowest_loss", in training, as in the paper; or
     "last", for losses that are not alike from epoch to epoch, such as that of a filling queue."""
-    precision: str = "auto"
+    precision: Precision = "auto"
     """"32-true" or "bf16-mixed"; "auto" for the second on CUDA and the first elsewhere."""
     channels_last: bool | None = None
     """Memory format of convolutions; None for channels last on CUDA."""
@@ -87,34 +79,30 @@ class PretrainConfig:
     """Of initial weights, order, augmentation and masking."""
 
     def __post_init__(self) -> None:
-        names = [self.objective] if isinstance(self.objective, str) else list(self.objective)
-        known = bool(names) and set(names) <= set(OBJECTIVES)
-        allowed = f"one or more of {', '.join(OBJECTIVES)}"
-        _require(known, "objective", self.objective, allowed)
-        Augment(self.augment, self.augment_options)
-        given = [name for name in _BUDGETS if getattr(self, name) is not None]
+        require(bool(self.objective), "objective", self.objective, "one or more")
+        given = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
                 f"the budget is given by {' and '.join(given) or 'nothing'}; set one of "
-                f"{', '.join(_BUDGETS)}, and the others to None"
+                f"{', '.join(BUDGETS)}, and the others to None"
             )
-        _require(getattr(self, given[0]) > 0, given[0], getattr(self, given[0]), "positive")
-        _require(not (self.start and self.pretrained), "start", self.start, "None if pretrained")
-        _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
-        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
-        _require(0 < self.gamma <= 1, "gamma", self.gamma, "in (0, 1]")
-        _require(0 <= self.warmup < 1, "warmup", self.warmup, "in [0, 1)")
-        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
+        require(getattr(self, given[0]) > 0, given[0], getattr(self, given[0]), "positive")
+        require(not (self.start and self.pretrained), "start", self.start, "None if pretrained")
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
+        require(0 < self.gamma <= 1, "gamma", self.gamma, "in (0, 1]")
+        require(0 <= self.warmup < 1, "warmup", self.warmup, "in [0, 1)")
+        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
         clipped = self.clip_norm is None or self.clip_norm > 0
-        _require(clipped, "clip_norm", self.clip_norm, "positive, or None")
+        require(clipped, "clip_norm", self.clip_norm, "positive, or None")
         for name, options in (
-            ("schedule", SCHEDULES),
-            ("select", SELECTIONS),
-            ("precision", PRECISIONS),
+            ("schedule", get_args(Schedule)),
+            ("select", get_args(Selection)),
+            ("precision", get_args(Precision)),
         ):
             value = getattr(self, name)
-            _require(value in options, name, value, f"one of {', '.join(options)}")
-        _require(self.seed >= 0, "seed", self.seed, "at least 0")
+            require(value in options, name, value, f"one of {', '.join(options)}")
+        require(self.seed >= 0, "seed", self.seed, "at least 0")
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -124,102 +112,37 @@ class PretrainConfig:
     @property
     def keys(self) -> tuple[str, ...]:
         """What a batch must hold."""
-        observed = [OBSERVATION_KEYS[modality] for modality in self.encoder.modalities]
-        read = [key for name in self.objectives for key in OBJECTIVES[name].keys]
-        return tuple(dict.fromkeys([*observed, *read]))
+        from representation.objectives.combine import OBJECTIVES, require_objectives
+
+        require_objectives(self.objectives)
+        keys = list(self.encoder.keys)
+        for name in self.objectives:
+            objective = OBJECTIVES[name]
+            keys += [f"next_{key}" for key in self.encoder.keys if objective.reads_next]
+            keys += objective.keys
+        return tuple(dict.fromkeys(keys))
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Channels of images that the encoder takes, by key."""
+        return {key: shape[0] for key, shape in self.encoder.images.items()}
 
     def as_json(self) -> dict[str, Any]:
         """The fields, as `json` takes them."""
-        document = asdict(self)
-        for name in ("augment", "objective"):  # any sequence or mapping will do
-            value = getattr(self, name)
-            if not isinstance(value, str):
-                document[name] = dict(value) if isinstance(value, Mapping) else list(value)
-        plain: dict[str, Any] = json.loads(json.dumps(document))
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Self:
+    def from_json(cls, document: object) -> Self:
         """The configuration that `as_json` described.
 
         Args:
             document: Its fields.
 
-        Returns:
-            The configuration.
-
         Raises:
-            ValueError: If a field is unknown or not allowed.
+            ValueError: If a field is unknown, of another type or not allowed.
         """
-        known = {field.name for field in fields(cls)}
-        if unknown := set(document) - known:
-            raise ValueError(f"a configuration of training has no {', '.join(sorted(unknown))}")
-        settings = dict(document)
-        if "encoder" in settings:
-            try:
-                settings["encoder"] = EncoderConfig(**settings["encoder"])
-            except TypeError as error:
-                raise ValueError(f"the encoder's configuration is wrong: {error}") from error
-        return cls(**settings)
-
-
-def fit_to_split(
-    config: PretrainConfig,
-    split: Split,
-    *,
-    image_size: int | None = None,
-    contact_size: int | None = None,
-) -> PretrainConfig:
-    """Take from the data what the configuration leaves to it, and check that they fit.
-
-    The images' sizes; and the mean and deviation of each pose label, where poses are regressed
-    and these are not given.
-
-    Args:
-        config: The configuration.
-        split: The data of training.
-        image_size: Size that the depth image must have; None for any.
-        contact_size: Size that a contact mask must have; None for any.
-
-    Returns:
-        The configuration for this data.
-
-    Raises:
-        ValueError: If the data lacks a column, or has another size or fewer fingers.
-    """
-    require_columns(split, config.keys)
-    encoder = config.encoder
-    observed = [OBSERVATION_KEYS[modality] for modality in encoder.modalities]
-    first = split.read(np.zeros(1, dtype=np.int64), observed)
-    sizes = {}
-    for key, name, asked in (
-        ("depth", "image_size", image_size),
-        ("contact", "contact_size", contact_size),
-    ):
-        size = first[key].shape[-1] if key in first else getattr(encoder, name)
-        if asked is not None and asked != size and key in first:
-            raise ValueError(
-                f"{name}={asked}, but {key} in the data set has {size} x {size} pixels; leave "
-                f"{name} out, or make a data set of {asked} pixels"
-            )
-        sizes[name] = asked or size
-    if "contact" in first and first["contact"].shape[1] < encoder.num_fingers:
-        raise ValueError(
-            f"the encoder takes {encoder.num_fingers} fingers, and the data set has "
-            f"{first['contact'].shape[1]}"
-        )
-    options = {name: dict(given) for name, given in config.objective_options.items()}
-    if "pose" in config.objectives and not {"mean", "std"} & set(options.get("pose", {})):
-        poses = split.read(np.arange(len(split)), ["pose"])["pose"]
-        if poses.shape[1] != len(POSE_LABELS):
-            raise ValueError(
-                f"objective 'pose' predicts {', '.join(POSE_LABELS)}, and the data set's poses "
-                f"have {poses.shape[1]} numbers; make a data set of experience"
-            )
-        mean, std = pose_statistics(torch.from_numpy(poses))
-        options["pose"] = options.get("pose", {}) | {"mean": mean, "std": std}
-    encoder = replace(encoder, image_size=sizes["image_size"], contact_size=sizes["contact_size"])
-    return replace(config, encoder=encoder, objective_options=options)
+        return from_document(cls, document)
 
 
 def learning_rate(config: PretrainConfig, epoch: int, fraction: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import replace
 
-from representation.encoder import EncoderConfig
+from representation.encoder_config import EncoderConfig
 from representation.pretraining.config import PretrainConfig
 
 CONTROL_BACKBONES = {
@@ -63,12 +63,15 @@ def preset(name: str) -> PretrainConfig:
         Its configuration; `dataclasses.replace` changes what shall be different.
 
     Raises:
-        ValueError: If the name is unknown; lists those that are near.
+        ValueError: If the name is unknown; names those that are nearest.
     """
     if name in PRESETS:
         return PRESETS[name]
-    near = difflib.get_close_matches(name, PRESETS, n=4, cutoff=0.5) or list(PRESETS)
-    raise ValueError(f"preset {name!r} is unknown; did you mean {', '.join(near)}?")
+    near = difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.0)
+    raise ValueError(
+        f"preset {name[:80]!r} is unknown; did you mean {', '.join(near)}? All {len(PRESETS)} are "
+        "in docs/pretraining.md, and in representation.pretraining.presets.PRESETS"
+    )
 
 
 def _paper(backbone: str) -> dict[str, PretrainConfig]:
@@ -76,9 +79,7 @@ def _paper(backbone: str) -> dict[str, PretrainConfig]:
     classify = PretrainConfig(
         encoder=EncoderConfig(
             backbone=network,
-            image_size=224,
-            contact_size=224,
-            num_fingers=1,
+            images={"depth": (1, 224, 224), "contact": (1, 224, 224)},
         ),
         objective="classification",
         pretrained=True,
@@ -89,8 +90,7 @@ def _paper(backbone: str) -> dict[str, PretrainConfig]:
         select="lowest_loss",
     )
     vision, touch = (
-        replace(classify, encoder=replace(classify.encoder, modalities=(modality,)))
-        for modality in ("vision", "touch")
+        replace(classify, encoder=classify.encoder.only(sense)) for sense in ("vision", "touch")
     )
     joint = replace(classify, objective="infonce")
     return {

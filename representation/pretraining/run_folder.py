@@ -1,69 +1,58 @@
 """The folder that a training run leaves: how it was made, and what came out.
 
-- `config.json`: what it was made from: configuration, data, command, commit, machine
+What `vtenv.run_folder` says, and:
+
+- `config.json`: configuration, data, devices, command, commit, versions, hardware
+- `metrics.csv`: a row for each epoch
 - `encoder/`: the selected epoch's encoder and its card
 - `objective.safetensors`: the objective's weights of that epoch
-- `metrics.csv`: a row for each epoch
-- `result.json`: the selected epoch and what was measured, once training is over
-- `tensorboard/`: the same and more, for TensorBoard
-- `checkpoint.pt`: the last epoch, with all that training needs to go on
+- `checkpoints/STEP/`: `state.safetensors`, weights and the optimizer's state, and `progress.json`
 """
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import json
-import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
-from representation.encoder import VisuotactileEncoder
 from representation.encoder_files import EncoderFileError, load_weights
 from representation.model_card import write_card
 from representation.objectives.combine import build_objective
 from representation.objectives.objective import Objective
 from representation.pretraining.config import PretrainConfig
 from representation.tensor_file import write_tensors
-from vtenv.atomic_write import atomic_write
-from vtenv.json_document import read_json
+from representation.timm_encoder import VisuotactileEncoder
+from vtenv.atomic_write import atomic_folder, atomic_write, restore_folder
+from vtenv.json_document import from_document, read_object
+from vtenv.run_folder import RunFolder, RunFolderError
 
-FORMAT, VERSION = "vtinsert-pretraining", 2
+FORMAT, VERSION = "vtinsert-pretraining", 3
 
-
-class RunFolderError(ValueError):
-    """A folder is not, or not yet, that of a training run; the message says what to do."""
+_STATE_FILE, _PROGRESS_FILE = "state.safetensors", "progress.json"
 
 
 @dataclass(frozen=True)
-class Provenance:
-    """Where a result comes from; for its card, and for whoever makes it again."""
+class TrainingData:
+    """What a run was trained on; for its card, and for whoever makes it again."""
 
     data: str = "not said"
     """The data set, in words or as a path."""
     data_sha256: str = ""
-    """Checksum of the data set's manifest."""
-    live: Mapping[str, Any] = field(default_factory=dict)
-    """What was rendered in place of a data set; empty where there was one."""
+    """The data set's fingerprint; empty for what was rendered."""
+    live: Mapping[str, Any] | None = None
+    """What was rendered in place of a data set."""
     heldout: str = ""
     """The data set that was evaluated on, where it is another one."""
-    command: str = "not said"
-    """The command that makes the result again."""
-    resume: str = "pretrain(..., resume=True)"
-    """What goes on after an interruption."""
-    commit: str = "not said"
-    """Commit of this repository."""
-    versions: Mapping[str, str | None] = field(default_factory=dict)
-    """Versions of the software."""
-    hardware: Mapping[str, Any] = field(default_factory=dict)
-    """What it was trained on."""
 
 
-class RunFolder:
+class PretrainFolder(RunFolder):
     """The files of a training run.
 
     Args:
@@ -71,189 +60,126 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        super().__init__(path, format=FORMAT, version=VERSION, kind="training of an encoder")
         self.encoder = self.path / "encoder"
-        self.tensorboard = self.path / "tensorboard"
-        self._config = self.path / "config.json"
-        self._checkpoint = self.path / "checkpoint.pt"
-        self._objective = self.path / "objective.safetensors"
-        self._writing = self.path / ".writing"
-        self._replaced = self._writing / "replaced"
+        self.objective = self.path / "objective.safetensors"
 
-    def require_new(self) -> None:
-        """Check that nothing would be written over.
+    def read(self) -> tuple[PretrainConfig, TrainingData, dict[str, Any]]:
+        """The configuration, the data, and all that `config.json` says.
 
         Raises:
-            RunFolderError: If the folder holds anything.
+            RunFolderError: If there is none, or it cannot be read.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise RunFolderError(
-                f"{self.path} is there already; resume it, or choose another folder"
-            )
-
-    def write_config(
-        self, config: PretrainConfig, provenance: Provenance, devices: Mapping[str, Any]
-    ) -> None:
-        """Write what the run is made from.
-
-        Args:
-            config: The configuration.
-            provenance: Where the result comes from.
-            devices: Devices and precision in use.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        document = {
-            "format": FORMAT,
-            "version": VERSION,
-            **asdict(provenance),
-            "devices": dict(devices),
-            "config": config.as_json(),
-        }
-        with atomic_write(self._config) as temporary:
-            temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-
-    def read_json(self) -> dict[str, Any]:
-        """What `write_config` wrote.
-
-        Returns:
-            The document; its "config" is the configuration's fields.
-
-        Raises:
-            RunFolderError: If there is none, or it is another program's.
-        """
-        if not self._config.is_file():
-            raise RunFolderError(
-                f"{self.path} is not the folder of a training run: it holds no config.json"
-            )
-        return read_json(
-            self._config,
-            "of a training run of an encoder",
-            FORMAT,
-            VERSION,
-            RunFolderError,
-            again="train the encoder again",
-        )
-
-    def read_config(self) -> PretrainConfig:
-        """The configuration of the run.
-
-        Raises:
-            RunFolderError: If it cannot be read.
-        """
-        document = self.read_json()
+        document = self.read_config()
         try:
-            return PretrainConfig.from_json(document["config"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunFolderError(f"{self._config} does not describe training: {error}") from error
+            config = PretrainConfig.from_json(document.get("config"))
+            names = TrainingData.__dataclass_fields__
+            data = from_document(TrainingData, {n: document[n] for n in names if n in document})
+        except ValueError as error:
+            raise RunFolderError(
+                f"{self.path / 'config.json'} does not describe training: {error}"
+            ) from error
+        return config, data, document
 
-    def write_checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Write all that training needs to go on.
+    def write_state(
+        self, step: int, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]
+    ) -> None:
+        """Write a checkpoint.
 
         Args:
-            state: Tensors, numbers, strings, and dictionaries and lists of them.
+            step: Where training stands.
+            tensors: By name.
+            progress: What JSON can hold.
         """
-        with atomic_write(self._checkpoint) as temporary:
-            torch.save(dict(state), temporary)
+        with self.new_checkpoint(step) as folder:
+            write_tensors(folder / _STATE_FILE, tensors)
+            (folder / _PROGRESS_FILE).write_text(json.dumps(dict(progress)), encoding="utf-8")
 
-    def read_checkpoint(self, device: torch.device) -> dict[str, Any] | None:
-        """What `write_checkpoint` wrote; None if there is none. Unpickles tensors alone.
+    def read_state(self, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """What `write_state` wrote last; None if there is nothing yet.
 
         Args:
             device: Where the tensors go.
 
-        Returns:
-            The state.
+        Raises:
+            RunFolderError: If it is missing in part, truncated or foreign.
         """
-        if not self._checkpoint.is_file():
+        folder = self.checkpoint()
+        if folder is None:
             return None
-        state: dict[str, Any] = torch.load(self._checkpoint, map_location=device, weights_only=True)
-        return state
+        try:
+            progress = read_object(folder / _PROGRESS_FILE, RunFolderError)
+            return load_file(folder / _STATE_FILE, device=str(device)), progress
+        except (RunFolderError, OSError, SafetensorError) as error:
+            raise damaged(folder, error) from error
 
     def write_weights(
-        self,
-        encoder: VisuotactileEncoder,
-        objective: Objective,
-        config: PretrainConfig,
-        provenance: Provenance,
-        metrics: Mapping[str, float | str],
+        self, encoder: VisuotactileEncoder, objective: Objective, metrics: Mapping[str, float]
     ) -> None:
         """Write an encoder with its card, and its objective's weights.
 
         Args:
             encoder: The encoder.
             objective: Its objective.
-            config: What they were made from.
-            provenance: Where they come from.
             metrics: For the card.
         """
-        # Written beside, then renamed: an encoder's folder is never half of one and half of
-        # another. Its last part is the name that the card shows.
-        self._put_back()
-        writing = self._writing
-        shutil.rmtree(writing, ignore_errors=True)
-        writing.mkdir()
-        encoder.save_pretrained(writing / "encoder")
-        write_card(
-            writing / "encoder",
-            data=provenance.data,
-            objective=describe_objective(config.objective),
-            command=provenance.command,
-            commit=provenance.commit,
-            metrics=metrics,
-            hardware=", ".join(str(value) for value in provenance.hardware.values()),
-            seed=config.seed,
+        config, data, document = self.read()
+        made = {"hardware": {}, "command": "not said", "commit": "not said"} | document
+        hardware = [*made["hardware"].values(), document.get("devices", {}).get("device", "")]
+        with atomic_write(self.objective) as temporary:
+            write_tensors(temporary, objective.state_dict())
+        with atomic_folder(self.encoder) as folder:
+            encoder.save_pretrained(folder)
+            write_card(
+                folder,
+                name=self.encoder.name,
+                data=data.data,
+                objective=describe_objective(config.objective),
+                command=made["command"],
+                commit=made["commit"],
+                metrics=metrics,
+                hardware=", ".join(str(value) for value in hardware if value),
+                seed=config.seed,
+            )
+
+    def begin(
+        self,
+        config: PretrainConfig,
+        data: TrainingData,
+        made: Mapping[str, Any],
+        devices: Mapping[str, Any],
+    ) -> None:
+        """Write what the run is made from.
+
+        Args:
+            config: The configuration.
+            data: What it is trained on.
+            made: What it is made with, as `vtenv.provenance.record` says.
+            devices: Devices and precision in use.
+        """
+        self.write_config(
+            {**asdict(data), **made, "devices": dict(devices), "config": config.as_json()}
         )
-        write_tensors(writing / self._objective.name, objective.state_dict())
-        if self.encoder.exists():
-            self.encoder.replace(self._replaced)
-        (writing / "encoder").replace(self.encoder)
-        (writing / self._objective.name).replace(self._objective)
-        shutil.rmtree(writing)
 
-    def load_weights(self, encoder: VisuotactileEncoder, objective: Objective) -> None:
-        """Load what `write_weights` wrote.
 
-        Args:
-            encoder: The encoder to change.
-            objective: The objective to change.
+def damaged(folder: Path, error: Exception) -> RunFolderError:
+    """The error of a checkpoint that cannot be gone on with."""
+    return RunFolderError(
+        f"the checkpoint {folder} is damaged, or another run's: {error}. Copy it again, or delete "
+        f"it to train from the beginning"
+    )
 
-        Raises:
-            EncoderFileError: If a file is missing, damaged, or does not fit.
-        """
-        self._put_back()
-        load_weights(encoder, self.encoder / "model.safetensors")
-        load_weights(objective, self._objective)
 
-    def _put_back(self) -> None:
-        """Undo a writing that was killed after it took the old encoder away."""
-        if not self.encoder.exists():
-            # Not there: nothing to put back, or another process of the run was faster.
-            with contextlib.suppress(FileNotFoundError):
-                self._replaced.replace(self.encoder)
+def check_state(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Check that tensors are the state of a module.
 
-    def write_metrics(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Write the table of epochs.
-
-        Args:
-            history: A row for each epoch.
-        """
-        names = list(dict.fromkeys(name for row in history for name in row))
-        with (
-            atomic_write(self.path / "metrics.csv") as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(history)
-
-    def write_result(self, result: Mapping[str, Any]) -> None:
-        """Write what came out.
-
-        Args:
-            result: The selected epoch and what was measured.
-        """
-        with atomic_write(self.path / "result.json") as temporary:
-            temporary.write_text(json.dumps(dict(result), indent=2) + "\n", encoding="utf-8")
+    Raises:
+        ValueError: If the names, shapes or types are others.
+    """
+    expected = {name: (v.shape, v.dtype) for name, v in module.state_dict().items()}
+    found = {name: (v.shape, v.dtype) for name, v in tensors.items()}
+    if wrong := [n for n in expected | found if expected.get(n) != found.get(n)]:
+        raise ValueError(f"{wrong[0]} does not fit the network, and {len(wrong) - 1} more")
 
 
 def load_objective(folder: str | Path, encoder: VisuotactileEncoder) -> Objective:
@@ -270,14 +196,15 @@ def load_objective(folder: str | Path, encoder: VisuotactileEncoder) -> Objectiv
         RunFolderError: If the folder is not that of a training run.
         EncoderFileError: If the weights are missing, damaged, or do not fit the encoder.
     """
-    run = RunFolder(folder)
-    config = run.read_config()
+    run = PretrainFolder(folder)
+    config, _, _ = run.read()
+    restore_folder(run.encoder)
     if encoder.config != config.encoder:
         raise EncoderFileError(
             f"{run.path} trained another encoder than the one given; load it from {run.encoder}"
         )
     objective = build_objective(config.objective, encoder, config.objective_options)
-    load_weights(objective, run.path / "objective.safetensors")
+    load_weights(objective, run.objective)
     return objective.to(next(encoder.parameters()).device).eval()
 
 

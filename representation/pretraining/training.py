@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,52 +15,38 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
+from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from representation.augmentations import Augment
 from representation.data.sources import DatasetSource, Source, Split
-from representation.encoder import VisuotactileEncoder
-from representation.first_encoder import first_encoder
 from representation.objectives.combine import build_objective
 from representation.objectives.objective import Objective
-from representation.pretraining.config import (
-    PretrainConfig,
-    fit_to_split,
-    learning_rate,
-)
-from representation.pretraining.display import TrainingBar, scalar_log
+from representation.pretraining.config import PretrainConfig, learning_rate
+from representation.pretraining.initial_encoder import initial_encoder
 from representation.pretraining.run_folder import (
-    Provenance,
-    RunFolder,
-    RunFolderError,
+    PretrainFolder,
+    TrainingData,
+    check_state,
+    damaged,
     describe_objective,
-    load_objective,
 )
-
-__all__ = [
-    "PretrainConfig",
-    "PretrainResult",
-    "Provenance",
-    "TrainingError",
-    "evaluate_objective",
-    "fit_to_split",
-    "load_objective",
-    "make_fabric",
-    "make_source",
-    "pretrain",
-]
+from representation.pretraining.scalar_log import scalar_log
+from representation.timm_encoder import VisuotactileEncoder
+from vtenv.interruption import Interruption
+from vtenv.json_document import from_document
+from vtenv.progress import progress_bar
+from vtenv.run_folder import RunFolderError
 
 _LOOK_EVERY = 20
 """Steps between looks at the losses: each waits for the device."""
+_NOT_ON_THE_CARD = ("step", "learning_rate", "samples_per_s")
 _STATISTICS_BATCHES = 100
 """Batches from which the statistics of batch norms are measured at the end."""
 _STATISTICS_SEED = 1 << 31
 _EVALUATION_SEED = 1 << 32
 """Draws the masks of an evaluation, the same each time."""
-_PROGRESS = ("epoch", "step", "seconds", "history", "best_epoch", "best_loss")
-"""What a checkpoint keeps of a run beside weights."""
-_NOT_ON_THE_CARD = ("step", "learning_rate", "samples_per_s")
-
 Evaluate = Callable[[VisuotactileEncoder, Objective], Mapping[str, float]]
 
 
@@ -81,13 +66,38 @@ class PretrainResult:
     """The objective with that epoch's weights, in evaluation mode."""
     epoch: int
     """The selected epoch, from 1."""
-    loss: float
-    """Its mean loss in training."""
-    metrics: dict[str, float]
-    """That epoch's row of the history, but for what is measured of the result: `heldout/`, and
-    the final evaluation."""
     history: list[dict[str, float]]
-    """A row for each epoch."""
+    """A row for each epoch, as in `metrics.csv`."""
+    measured: dict[str, float]
+    """What was measured of this encoder at the end: `heldout/`, and the final evaluation. Its
+    batch statistics are others than in its epoch, and so are these numbers."""
+
+    @property
+    def row(self) -> dict[str, float]:
+        """The selected epoch's row of the history."""
+        return self.history[self.epoch - 1]
+
+
+@dataclass
+class _Progress:
+    """Where a run stands; with the weights, all that it needs to go on."""
+
+    epoch: int = 0
+    """The epoch that is being trained, from 0."""
+    batch: int = 0
+    """The epoch's next batch."""
+    step: int = 0
+    """Steps of the optimizer so far."""
+    seconds: float = 0.0
+    """Time so far."""
+    epoch_begun: float = 0.0
+    """Time at the start of the epoch."""
+    sums: dict[str, float] = field(default_factory=dict)
+    """Sums of loss and metrics over the epoch's steps so far."""
+    history: list[dict[str, int | float]] = field(default_factory=list)
+    """A row for each epoch before."""
+    best_epoch: int = 0
+    """The selected epoch so far, from 1."""
 
 
 def make_fabric(config: PretrainConfig, *, devices: int = 1, accelerator: str = "auto") -> Fabric:
@@ -152,7 +162,7 @@ def make_source(
         config.keys,
         seed=config.seed,
         device=fabric.device,
-        fingers=config.encoder.num_fingers,
+        channels=config.channels,
         shuffle=shuffle,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
@@ -168,7 +178,8 @@ def pretrain(
     heldout: Source | None = None,
     fabric: Fabric | None = None,
     resume: bool = False,
-    provenance: Provenance | None = None,
+    data: TrainingData | None = None,
+    made: Mapping[str, Any] | None = None,
     evaluate: Evaluate | None = None,
     evaluate_every: int = 1,
     checkpoint_every: int = 1,
@@ -176,9 +187,10 @@ def pretrain(
 ) -> PretrainResult:
     """Train an encoder and write it down.
 
-    What a step does depends on the configuration, the data and the number of processes alone, so
-    that a resumed run ends where an uninterrupted one would, on a CPU bit for bit; unless its
-    budget is time.
+    What a step does depends on the configuration, the data, the step's number and the number of
+    processes alone, so that a resumed run ends where an uninterrupted one would, on a CPU bit for
+    bit; unless its budget is time. The first Ctrl-C, SIGTERM or SIGHUP ends it with a checkpoint
+    after the step that is running; with several processes, after at most 20.
 
     Args:
         config: What to train.
@@ -187,52 +199,50 @@ def pretrain(
         heldout: What the objective is evaluated on beside; it has no say in the selection.
         fabric: Devices, from `make_fabric`; None for one, a GPU if there is one.
         resume: Whether to go on with what the folder holds, if anything.
-        provenance: What to write down about the origin.
+        data: What to write down about the data, where the run begins.
+        made: What to write down about the origin, such as `vtenv.provenance.record`, likewise.
         evaluate: Measures the selected encoder at the end.
         evaluate_every: Epochs between evaluations on held-out data.
-        checkpoint_every: Epochs between checkpoints, of which an interruption loses at most so
-            many.
-        progress: Whether to show a bar on stderr.
+        checkpoint_every: Epochs between checkpoints, of which a kill loses at most so many.
+        progress: Whether to show progress on stderr.
 
     Returns:
         The selected encoder, and what was measured.
 
     Raises:
-        RunFolderError: If the folder holds something, or what it holds cannot be resumed.
+        RunFolderError: If the folder holds something, what it holds cannot be resumed, or another
+            process writes it.
         TrainingError: If the loss is not a number.
         PretrainedWeightsError: If ImageNet weights are asked for and cannot be had.
         EncoderFileError: If the encoder to start from cannot be loaded.
         ValueError: If the source lacks what the objective reads, or the encoder to start from has
             other backbones.
+        KeyboardInterrupt: If it was asked to end; says what is kept.
+        OSError: If a file cannot be written; the checkpoint before it is kept.
     """
     if missing := [key for key in config.keys if key not in source.keys]:
         raise ValueError(
             f"the source yields no {', '.join(missing)}, which objective "
             f"{describe_objective(config.objective)} reads; it yields {', '.join(source.keys)}"
         )
-    run = RunFolder(folder)
-    if resume:
+    run = PretrainFolder(folder)
+    if resume and run.begun:
         _require_same(config, run)
     else:
         run.require_new()
-    provenance = provenance or Provenance()
     fabric = fabric or make_fabric(config)
+    fabric.barrier()  # every process has checked the folder before one makes it
     devices = [fabric.device.index or 0] if fabric.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
+    with (
+        _locked(run, fabric),
+        torch.random.fork_rng(devices),
+        Interruption() as interruption,
+    ):
         with _fast_math(fabric.device):
-            state = run.read_checkpoint(fabric.device) if resume else None
-            training = _Training(config, source, heldout, fabric, run, provenance, progress, state)
-            fabric.barrier()  # every process has checked the folder before one makes it
-            try:
-                training.train(evaluate_every, checkpoint_every)
-            except KeyboardInterrupt:
-                if fabric.is_global_zero:
-                    print(
-                        f"Interrupted; {training.saved} epoch(s) are in {run.path}. "
-                        f"Go on with: {provenance.resume}",
-                        file=sys.stderr,
-                    )
-                raise
+            training = _Training(config, source, heldout, fabric, run, interruption, progress)
+            if fabric.is_global_zero and not run.begun:
+                run.begin(config, data or TrainingData(), made or {}, training.devices)
+            training.train(evaluate_every, checkpoint_every)
         # In full precision, which is that of whoever uses the encoder.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             return training.finish(evaluate)
@@ -261,14 +271,20 @@ def evaluate_objective(
     objective.eval()
     device = next(encoder.parameters()).device
     generator = torch.Generator(device).manual_seed(_EVALUATION_SEED)
-    means = _Means()
+    rows, total = 0, torch.zeros((), device=device)
     with fabric.autocast() if fabric else contextlib.nullcontext():
         for batch in source.epoch(0):
             output = objective(encoder, batch, generator)
-            means.add({"loss": output.loss, **output.metrics}, _rows(batch))
+            values = {"loss": output.loss, **output.metrics}
+            count = len(next(iter(batch.values())))
+            total = total + count * torch.stack([value.float() for value in values.values()])
+            rows += count
     for module, mode in modes:
         module.train(mode)
-    return means.compute(fabric)
+    means = total / rows
+    if fabric is not None and fabric.world_size > 1:
+        means = cast(Tensor, fabric.all_reduce(means, reduce_op="mean"))
+    return dict(zip(values, means.tolist(), strict=True))
 
 
 class _Learner(nn.Module):
@@ -286,28 +302,6 @@ class _Learner(nn.Module):
         return output.loss, output.metrics
 
 
-class _Means:
-    """Means of scalars over samples, summed where they are."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._weight = 0.0
-
-    def add(self, values: Mapping[str, Tensor], weight: float) -> None:
-        for name, value in values.items():
-            weighted = value.detach().float() * weight
-            self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
-        self._weight += weight
-
-    def compute(self, fabric: Fabric | None = None) -> dict[str, float]:
-        if not self._sums:
-            return {}
-        means = torch.stack([value / self._weight for value in self._sums.values()])
-        if fabric is not None and fabric.world_size > 1:
-            means = cast(Tensor, fabric.all_reduce(means, reduce_op="mean"))
-        return dict(zip(self._sums, means.tolist(), strict=True))
-
-
 class _Training:
     """A run and where it stands."""
 
@@ -317,128 +311,111 @@ class _Training:
         source: Source,
         heldout: Source | None,
         fabric: Fabric,
-        run: RunFolder,
-        provenance: Provenance,
-        progress: bool,
-        state: Mapping[str, Any] | None,
+        run: PretrainFolder,
+        interruption: Interruption,
+        shown: bool,
     ) -> None:
         self.config, self.source, self.heldout = config, source, heldout
-        self.fabric, self.run, self.provenance = fabric, run, provenance
+        self.fabric, self.run, self.interruption = fabric, run, interruption
+        self.shown = shown and fabric.is_global_zero
+        saved = run.read_state(fabric.device)
         torch.manual_seed(config.seed)
         # A checkpoint has the weights: no need for those it began with.
         again = replace(config, pretrained=False, start=None)
-        encoder = first_encoder(config if state is None else again)
+        encoder = initial_encoder(config if saved is None else again)
         objective = build_objective(config.objective, encoder, config.objective_options)
         self.learner = _Learner(encoder, objective)
         cuda = fabric.device.type == "cuda"
         if cuda if config.channels_last is None else config.channels_last:
             self.learner.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(
-            _parameter_groups(self.learner, config.weight_decay),
+            param_groups_weight_decay(self.learner, config.weight_decay),
             lr=config.learning_rate,
             fused=cuda,
         )
         self.network, self.stepper = fabric.setup(self.learner, self.optimizer)
         self.augment = Augment(config.augment, config.augment_options)
         self.generator = torch.Generator(fabric.device)
-        self.bar = TrainingBar(config.epochs, progress and fabric.is_global_zero)
-        self.epoch = self.step = 0
-        self.seconds = self.used = 0.0
-        self.history: list[dict[str, float]] = []
-        self.best_epoch, self.best_loss = 0, math.inf
-        self.kept: dict[str, Tensor] | None = None
-        self.saved = 0
-        if state is not None:
-            self.learner.load_state_dict(state["learner"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            for name in _PROGRESS:
-                setattr(self, name, state[name])
-            self.saved = self.epoch
+        self.devices = {
+            "device": _device_name(fabric.device),
+            "processes": fabric.world_size,
+            "precision": str(fabric.strategy.precision.precision),
+        }
+        self.at = _Progress()
+        self.best: dict[str, Tensor] | None = None
+        """The selected epoch's weights; None where the last one is selected."""
+        if saved is not None:
+            self._restore(*saved)
+        begun = time.monotonic() - self.at.seconds
+        self._elapsed: Callable[[], float] = lambda: time.monotonic() - begun
+        self.used = self._used()
 
     def train(self, evaluate_every: int, checkpoint_every: int) -> None:
         """Epochs until the budget is used up."""
-        if self.epoch == 0 and self.fabric.is_global_zero:
-            devices = {
-                "device": _device_name(self.fabric.device),
-                "processes": self.fabric.world_size,
-                "precision": str(self.fabric.strategy.precision.precision),
-            }
-            self.run.write_config(self.config, self.provenance, devices)
-        begun, before = time.monotonic(), self.seconds
-        self._elapsed: Callable[[], float] = lambda: before + time.monotonic() - begun
+        at = self.at
         folder = self.run.tensorboard if self.fabric.is_global_zero else None
-        with self.bar, scalar_log(folder, self.step) as log, self._compiled():
-            self.used = self._used()
-            while self.used < 1.0:
-                row = self._train_epoch(log)
+        with (
+            progress_bar(shown=self.shown) as self.bar,
+            scalar_log(folder, at.step) as self.log,
+            self._compiled(),
+        ):
+            self.task = self.bar.add_task("", total=self._steps, completed=at.step)
+            # A budget of time may have run out in the epoch that was interrupted.
+            while self.used < 1.0 or at.batch:
+                if self.used < 1.0 and not self._train_epoch():
+                    self._save()
+                    raise KeyboardInterrupt(f"{at.step} steps are kept in {self.run.path}")
                 last = self.used >= 1.0
-                if self.heldout is not None and (last or (self.epoch + 1) % evaluate_every == 0):
-                    encoder, objective = self.learner.encoder, self.learner.objective
-                    measured = evaluate_objective(encoder, objective, self.heldout, self.fabric)
-                    row |= {f"heldout/{name}": value for name, value in measured.items()}
-                self.history.append(row)
-                self.epoch += 1
-                for name, value in row.items():
-                    if name not in ("epoch", "step"):
-                        log(f"epoch/{name}", value, self.epoch)
-                if self.config.select == "last" or row["loss"] < self.best_loss:
-                    self.best_epoch, self.best_loss = self.epoch, row["loss"]
-                    state = self.learner.state_dict()
-                    self.kept = {name: value.detach().clone() for name, value in state.items()}
-                self.seconds = self._elapsed()
-                if last or self.epoch % checkpoint_every == 0:
+                self._end_epoch(last or (at.epoch + 1) % evaluate_every == 0)
+                if last or at.epoch % checkpoint_every == 0:
                     self._save()
 
     def finish(self, evaluate: Evaluate | None) -> PretrainResult:
-        """Load the selected epoch, measure it and write the result."""
+        """Measure the selected epoch's encoder, and write it and the result."""
         encoder, objective = self.learner.encoder, self.learner.objective
-        self.run.load_weights(encoder, objective)
+        if self.best is not None:
+            self.learner.load_state_dict(self.best)
         self._settle_statistics()
         encoder.eval()
         objective.eval()
-        metrics = dict(self.history[self.best_epoch - 1])
+        measured: dict[str, float] = {}
         if self.heldout is not None:
-            # Of the encoder that is written, whose statistics are others than in its epoch.
-            measured = evaluate_objective(encoder, objective, self.heldout, self.fabric)
-            metrics |= {f"heldout/{name}": value for name, value in measured.items()}
+            values = evaluate_objective(encoder, objective, self.heldout, self.fabric)
+            measured = {f"heldout/{name}": value for name, value in values.items()}
+        at = self.at
+        result = PretrainResult(
+            self.run.path, encoder, objective, at.best_epoch, at.history, measured
+        )
         if self.fabric.is_global_zero:
             if evaluate is not None:
-                metrics |= {
-                    name: float(value) for name, value in evaluate(encoder, objective).items()
-                }
-            self._write_weights(metrics)
+                values = dict(evaluate(encoder, objective))
+                measured |= {name: float(value) for name, value in values.items()}
+            self.run.write_weights(encoder, objective, self._shown(measured))
             self.run.write_result(
                 {
-                    "epoch": self.best_epoch,
-                    "epochs": self.epoch,
-                    "steps": self.step,
-                    "seconds": self.seconds,
-                    "loss": self.best_loss,
-                    "metrics": metrics,
+                    "epoch": at.best_epoch,
+                    "epochs": at.epoch,
+                    "steps": at.step,
+                    "seconds": at.seconds,
+                    "row": result.row,
+                    "measured": measured,
                 }
             )
         self.fabric.barrier()
-        return PretrainResult(
-            self.run.path,
-            encoder,
-            objective,
-            self.best_epoch,
-            self.best_loss,
-            metrics,
-            self.history,
-        )
+        return result
 
-    def _train_epoch(self, log: Callable[[str, float, int], None]) -> dict[str, float]:
-        config, fabric = self.config, self.fabric
-        seed = _seed(config.seed, self.epoch, fabric.global_rank)
-        torch.manual_seed(seed)  # dropout and stochastic depth draw from torch's own
-        self.generator.manual_seed(seed)
+    def _train_epoch(self) -> bool:
+        """Train to the end of the epoch or of the budget; False if it was interrupted."""
+        config, fabric, at = self.config, self.fabric, self.at
         self.learner.train()
-        means, losses, waiting = _Means(), [], []  # type: ignore[var-annotated]
-        samples, looked, rate = 0, time.monotonic(), config.learning_rate
-        begun = looked
-        for batch in self.source.epoch(self.epoch):
-            rate = learning_rate(config, self.epoch, self.used)
+        waiting: list[Tensor] = []
+        going_on = True
+        for batch in self.source.epoch(at.epoch, at.batch):
+            # Of the step alone, so that training goes on from any.
+            seed = _seed(config.seed, at.step, fabric.global_rank)
+            torch.manual_seed(seed)  # dropout and stochastic depth draw from torch's own
+            self.generator.manual_seed(seed)
+            rate = learning_rate(config, at.epoch, self.used)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             augmented = self.augment(batch, self.generator)
@@ -453,68 +430,111 @@ class _Training:
                 )
             self.stepper.step()
             self.stepper.zero_grad(set_to_none=True)
-            self.step += 1
+            at.step += 1
+            at.batch += 1
             self.used = self._used()
-            samples += _rows(batch) * fabric.world_size
-            means.add(metrics, 1.0)
-            waiting.append(loss.detach())
-            if len(waiting) == _LOOK_EVERY:
-                losses += self._look(waiting, len(losses))
-                now = time.monotonic()
-                speed = len(waiting) / (now - looked)
-                waiting, looked = [], now
-                self.bar.show(self.used, self.epoch, losses[-1], speed)
-                log("train/loss", sum(losses[-_LOOK_EVERY:]) / _LOOK_EVERY, self.step)
-                log("train/learning_rate", rate, self.step)
-                log("train/samples_per_s", speed * _rows(batch) * fabric.world_size, self.step)
-            if self.used >= 1.0:
+            names = ("loss", *metrics)
+            values = [loss, *metrics.values()]
+            waiting.append(torch.stack([value.detach().float() for value in values]))
+            stop = self.interruption.requested and fabric.world_size == 1
+            if len(waiting) == _LOOK_EVERY or self.used >= 1.0 or stop:
+                going_on = self._look(names, waiting)
+                waiting = []
+                self._show(rate, len(next(iter(batch.values()))))
+            if self.used >= 1.0 or not going_on:
                 break
-        losses += self._look(waiting, len(losses))
-        seconds = time.monotonic() - begun
-        if fabric.world_size > 1:
-            self._average_buffers()
-        self.bar.show(self.used, self.epoch, losses[-1], len(losses) / seconds)
-        return {
-            "epoch": self.epoch + 1,
-            "step": self.step,
-            "loss": math.fsum(losses) / len(losses),
-            **means.compute(fabric),
-            "learning_rate": rate,
-            "samples_per_s": samples / seconds,
-        }
+        if waiting:
+            going_on = self._look(names, waiting)
+        # What was asked for at the end of an epoch ends the next one: it has what this one lacks.
+        return going_on or self.used >= 1.0 or at.batch >= self.source.batches_per_epoch
 
-    def _look(self, losses: Sequence[Tensor], before: int) -> list[float]:
-        """Losses as numbers, the mean over processes: if one is lost, all of them know.
+    def _look(self, names: tuple[str, ...], values: list[Tensor]) -> bool:
+        """Add up losses and metrics, the mean over processes: if a loss is none, all know.
 
         Args:
-            losses: The latest losses, not yet looked at.
-            before: Steps of this epoch before them.
+            names: Of the values.
+            values: Those of the latest steps, (K,) each.
+
+        Returns:
+            Whether to go on: whether no process was interrupted.
         """
-        if not losses:
-            return []
-        stacked = torch.stack(list(losses)).float()
+        stacked = torch.stack(values)
+        stop = torch.full((len(values), 1), float(self.interruption.requested))
+        stacked = torch.cat([stacked, stop.to(stacked)], dim=1)
         if self.fabric.world_size > 1:
             stacked = cast(Tensor, self.fabric.all_reduce(stacked, reduce_op="mean"))
-        values: list[float] = stacked.tolist()
-        for index, value in enumerate(values):
-            if not math.isfinite(value):
+        at, first = self.at, self.at.batch - len(values)
+        for index, (*row, _) in enumerate(stacked.tolist()):
+            if not math.isfinite(row[0]):
                 raise TrainingError(
-                    f"the loss is {value} in epoch {self.epoch + 1}, step {before + index + 1} of "
+                    f"the loss is {row[0]} in epoch {at.epoch + 1}, step {first + index + 1} of "
                     f"{self.source.batches_per_epoch}. Lower the learning rate "
                     f"({self.config.learning_rate:g}), set clip_norm, or train with "
-                    f"precision='32-true'; {self.saved} epoch(s) before it are in {self.run.path}"
+                    f"precision='32-true'; checkpoints before it are in {self.run.path}"
                 )
-        return values
+            for name, value in zip(names, row, strict=True):
+                at.sums[name] = at.sums.get(name, 0.0) + value
+        return not bool(stacked[-1, -1])
+
+    def _show(self, rate: float, rows: int) -> None:
+        at = self.at
+        of = f" of {self.config.epochs}" if self.config.epochs else ""
+        loss = at.sums["loss"] / at.batch
+        left = None
+        if self.config.max_minutes is not None:
+            left = 60.0 * self.config.max_minutes - self._elapsed()
+        self.bar.update(
+            self.task,
+            description=f"Epoch {at.epoch + 1}{of}, mean loss {loss:.4g}, step",
+            completed=at.step,
+            seconds_left=left,
+        )
+        speed = at.batch / (self._elapsed() - at.epoch_begun)
+        self.log("train/loss", loss, at.step)
+        self.log("train/learning_rate", rate, at.step)
+        self.log("train/samples_per_s", speed * rows * self.fabric.world_size, at.step)
+
+    def _end_epoch(self, evaluated: bool) -> None:
+        """Write down what the epoch was, and keep its weights if they are the best."""
+        at = self.at
+        if self.fabric.world_size > 1:
+            self._average_buffers()
+        seconds = self._elapsed() - at.epoch_begun
+        row = {"epoch": at.epoch + 1, "step": at.step}
+        row |= {name: value / at.batch for name, value in at.sums.items()}
+        row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        row["samples_per_s"] = at.batch * self.config.batch_size / seconds
+        if self.heldout is not None and evaluated:
+            learner = self.learner
+            values = evaluate_objective(
+                learner.encoder, learner.objective, self.heldout, self.fabric
+            )
+            row |= {f"heldout/{name}": value for name, value in values.items()}
+        lowest = min((earlier["loss"] for earlier in at.history), default=math.inf)
+        at.history.append(row)
+        at.epoch += 1
+        at.batch, at.sums, at.epoch_begun = 0, {}, self._elapsed()
+        for name, value in row.items():
+            if name not in ("epoch", "step"):
+                self.log(f"epoch/{name}", value, at.epoch)
+        if self.config.select == "last":
+            at.best_epoch = at.epoch
+        elif row["loss"] < lowest:
+            at.best_epoch, self.best = at.epoch, _copy(self.learner.state_dict())
+
+    @property
+    def _steps(self) -> int | None:
+        """Steps in all; None where the budget is time."""
+        if self.config.epochs is not None:
+            return self.config.epochs * self.source.batches_per_epoch
+        return self.config.max_steps
 
     def _used(self) -> float:
         """Part of the budget that is used up; the same in all processes."""
-        config = self.config
-        if config.epochs is not None:
-            return self.step / (config.epochs * self.source.batches_per_epoch)
-        if config.max_steps is not None:
-            return self.step / config.max_steps
-        assert config.max_minutes is not None
-        used = self._elapsed() / (60.0 * config.max_minutes)
+        if self._steps is not None:
+            return self.at.step / self._steps
+        assert self.config.max_minutes is not None
+        used = self._elapsed() / (60.0 * self.config.max_minutes)
         if self.fabric.world_size > 1:
             value = torch.tensor(used, dtype=torch.float64, device=self.fabric.device)
             used = float(cast(Tensor, self.fabric.all_reduce(value, reduce_op="max")))
@@ -530,26 +550,11 @@ class _Training:
 
         Source: Wu and Johnson 2021 ("Rethinking 'Batch' in BatchNorm"), section 3.
         """
-        encoders = self._encoders()
-        modules = [module for encoder in encoders for module in encoder.modules()]
-        norms = [m for m in modules if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        if not norms:
-            return
-        momenta = [norm.momentum for norm in norms]
-        for encoder in encoders:
-            encoder.eval()
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the plain mean over batches
-            norm.train()
-        self.generator.manual_seed(_seed(self.config.seed, _STATISTICS_SEED))
-        batches = self.source.epoch(self.best_epoch - 1)
-        for batch in itertools.islice(batches, _STATISTICS_BATCHES):
-            augmented = self.augment(batch, self.generator)
-            for encoder in encoders:
-                encoder(augmented)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        for encoder in self._encoders():
+            self.generator.manual_seed(_seed(self.config.seed, _STATISTICS_SEED))
+            batches = self.source.epoch(self.at.best_epoch - 1)
+            some = itertools.islice(batches, _STATISTICS_BATCHES)
+            update_bn((self.augment(batch, self.generator) for batch in some), encoder)
         if self.fabric.world_size > 1:
             self._average_buffers()
 
@@ -577,43 +582,73 @@ class _Training:
                 object.__delattr__(encoder, "encode")
 
     def _save(self) -> None:
-        """The weights first: a checkpoint never speaks of an epoch that was not written."""
+        """Write a checkpoint, and the selected encoder as it is so far."""
+        at = self.at
+        at.seconds = self._elapsed()
         if self.fabric.is_global_zero:
-            if self.kept is not None:
-                now = {name: v.detach().clone() for name, v in self.learner.state_dict().items()}
-                self.learner.load_state_dict(self.kept)
-                self._write_weights(self.history[self.best_epoch - 1])
-                self.learner.load_state_dict(now)
-            self.run.write_metrics(self.history)
-            self.run.write_checkpoint(
-                {
-                    "learner": self.learner.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                    **{name: getattr(self, name) for name in _PROGRESS},
-                }
-            )
-        self.kept = None
+            learner, now = self.learner, self.learner.state_dict()
+            tensors = {f"learner.{name}": value for name, value in now.items()}
+            for index, state in self.optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+            tensors |= {f"best.{name}": value for name, value in (self.best or {}).items()}
+            self.run.write_table("metrics", at.history)
+            self.run.write_state(at.step, tensors, asdict(at))
+            if at.best_epoch == at.epoch and at.batch == 0:
+                self.run.write_weights(learner.encoder, learner.objective, self._shown({}))
         self.fabric.barrier()
-        self.saved = self.epoch
 
-    def _write_weights(self, metrics: Mapping[str, float]) -> None:
-        shown = {name: value for name, value in metrics.items() if name not in _NOT_ON_THE_CARD}
-        self.run.write_weights(
-            self.learner.encoder,
-            self.learner.objective,
-            self.config,
-            replace(
-                self.provenance,
-                hardware={**self.provenance.hardware, "device": _device_name(self.fabric.device)},
-            ),
-            shown,
-        )
+    def _restore(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        parts: dict[str, dict[str, Tensor]] = {"learner": {}, "optimizer": {}, "best": {}}
+        try:
+            self.at = from_document(_Progress, progress)
+            for name, value in tensors.items():
+                part, _, rest = name.partition(".")
+                parts[part][rest] = value
+            weights = [p for group in self.optimizer.param_groups for p in group["params"]]
+            moments: dict[int, dict[str, Tensor]] = {}
+            for name, value in parts["optimizer"].items():
+                index, _, rest = name.partition(".")
+                if value.shape not in (weights[int(index)].shape, ()):
+                    raise ValueError(f"optimizer.{name} does not fit its weights")
+                moments.setdefault(int(index), {})[rest] = value
+            for name in ("learner", "best"):
+                if name == "learner" or parts[name]:
+                    check_state(self.learner, parts[name])
+        except (KeyError, IndexError, ValueError) as error:
+            raise damaged(self.run.checkpoints, error) from error
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+        self.learner.load_state_dict(parts["learner"])
+        self.best = parts["best"] or None
+
+    def _shown(self, measured: Mapping[str, float]) -> dict[str, float]:
+        """What the card shows."""
+        row = self.at.history[self.at.best_epoch - 1]
+        shown = {name: value for name, value in row.items() if name not in _NOT_ON_THE_CARD}
+        return {name: v for name, v in shown.items() if name not in measured} | dict(measured)
 
 
-def _require_same(config: PretrainConfig, run: RunFolder) -> None:
-    if not run.path.exists() or not any(run.path.iterdir()):
-        return
-    saved, given = run.read_config().as_json(), config.as_json()
+@contextlib.contextmanager
+def _locked(run: PretrainFolder, fabric: Fabric) -> Iterator[None]:
+    """Let the first process hold the folder's lock, and every process know if it cannot."""
+    with contextlib.ExitStack() as stack:
+        refused = ""
+        if fabric.is_global_zero:
+            try:
+                stack.enter_context(run.lock())
+            except RunFolderError as error:
+                refused = str(error)
+        if refused := fabric.broadcast(refused):
+            raise RunFolderError(refused)
+        yield
+
+
+def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in state.items()}
+
+
+def _require_same(config: PretrainConfig, run: PretrainFolder) -> None:
+    saved, given = run.read()[0].as_json(), config.as_json()
     if changed := [name for name in given if saved[name] != given[name]]:
         raise RunFolderError(
             f"{run.path} was begun with another {', '.join(changed)}; resume with the "
@@ -621,21 +656,9 @@ def _require_same(config: PretrainConfig, run: RunFolder) -> None:
         )
 
 
-def _parameter_groups(learner: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    weights = [value for value in learner.parameters() if value.requires_grad]
-    return [
-        {"params": [w for w in weights if w.ndim > 1], "weight_decay": weight_decay},
-        {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
 def _seed(*parts: int) -> int:
     """One seed from several, far from those of their neighbours."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _rows(batch: Mapping[str, Tensor]) -> int:
-    return len(next(iter(batch.values())))
 
 
 def _device_name(device: torch.device) -> str:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import vtenv
-from representation.encoder import (
-    MODALITIES,
-    OBSERVATION_KEYS,
-    EncoderConfig,
-    VisuotactileEncoder,
-)
+from representation.encoder_config import SENSES, EncoderConfig
 from representation.probes.bootstrap import Bootstrap
 from representation.probes.classes import ClassProbe, confusion_counts
 from representation.probes.clusters import cluster_agreement, silhouette
@@ -70,6 +66,7 @@ from representation.probes.sphere import alignment, uniformity
 from representation.probes.split import ProbeError, SplitLike, choose_rows
 from representation.probes.tsne import tsne
 from representation.probes.variables import PoseVariables
+from representation.timm_encoder import VisuotactileEncoder
 from vtenv.tasks.insertion.pose_labels import POSE_LABELS
 
 RANKS = (1, 5, 10)
@@ -187,8 +184,9 @@ def audit(
     if encoder is None and not baselines:
         raise ProbeError("there is nothing to probe: give an encoder, or baselines=True")
     config = EncoderConfig() if encoder is None else encoder.config
-    modalities = _modalities(encoder, train)
-    keys = [OBSERVATION_KEYS[modality] for modality in modalities]
+    senses = _senses(encoder, train)
+    modalities = tuple(senses)
+    keys = [key for of in senses.values() for key in of]
     for split, title in ((train, "training"), (heldout, "held-out")):
         _require_columns(split, title, keys)
     if device is None:
@@ -216,7 +214,7 @@ def audit(
     if baselines:
         if encoder is not None:
             embedders[RANDOM] = encoder_embedder(_prepared(untrained(config, seed), device))
-        embedders[PIXELS] = pixel_embedder(modalities, config.depth_range_m)
+        embedders[PIXELS] = pixel_embedder(senses, config.ranges)
     if batch_size is None:
         batch_size = _BATCH_SIZE if device.type == "cpu" else _DEVICE_BATCH_SIZE
     with session.timed("embedding"):
@@ -410,7 +408,7 @@ class _Session:
             if shared is not None:
                 self._retrieve(shared)
                 sample = self._sample(_CLUSTERED_ROWS)
-                uniform = {name: uniformity(shared[name][sample]) for name in MODALITIES}
+                uniform = {name: uniformity(shared[name][sample]) for name in SENSES}
                 self.sphere = Sphere(alignment(shared["vision"], shared["touch"]), uniform)
         with self.timed("clusters"):
             self._cluster(held, shared or {}, seed)
@@ -499,7 +497,7 @@ class _Session:
         self, vectors: Embedded, held: Embedded, objective: nn.Module | None
     ) -> dict[str, Tensor] | None:
         """Held-out unit vectors of both modalities in one space; None for a single modality."""
-        if not set(MODALITIES) <= set(held.parts):
+        if not set(SENSES) <= set(held.parts):
             self.notes.append(
                 f"The encoder has {next(iter(held.parts))} alone: retrieval, alignment and "
                 "uniformity need both modalities and are left out."
@@ -523,7 +521,7 @@ class _Session:
                 self.notes.append(f"{len(rows)} held-out rows ({region}) are too few to retrieve.")
                 continue
             order = torch.from_numpy(self._generator.permutation(rows))
-            for query, key in (MODALITIES, MODALITIES[::-1]):
+            for query, key in permutations(SENSES):
                 at = order.to(shared[query].device)
                 recall = pooled_recall(shared[query], shared[key], RANKS, pool, at)
                 named = {str(rank): value for rank, value in recall.items()}
@@ -579,10 +577,13 @@ class _Session:
             )
 
 
-def _modalities(encoder: VisuotactileEncoder | None, split: SplitLike) -> tuple[str, ...]:
+def _senses(encoder: VisuotactileEncoder | None, split: SplitLike) -> dict[str, tuple[str, ...]]:
+    config = EncoderConfig() if encoder is None else encoder.config
     if encoder is not None:
-        return encoder.config.modalities
-    found = tuple(m for m in MODALITIES if OBSERVATION_KEYS[m] in split.columns)
+        return config.senses
+    found = {
+        sense: keys for sense, keys in config.senses.items() if set(keys) <= set(split.columns)
+    }
     if not found:
         raise ProbeError("the data has neither depth nor contact: there is nothing to probe")
     return found

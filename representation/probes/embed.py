@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from representation.encoder import MODALITIES, OBSERVATION_KEYS, VisuotactileEncoder
-from representation.preprocessing import normalise_contact, normalise_depth
+from representation.encoder_config import SENSES, ImageRange
+from representation.preprocessing import normalise
 from representation.probes.split import SplitLike
+from representation.timm_encoder import VisuotactileEncoder
 
 BOTH = "both"
 """The part of an embedding that is all of it, beside "vision" and "touch"."""
-PARTS = (*MODALITIES, BOTH)
+PARTS = (*SENSES, BOTH)
 
 Embedder = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 """A batch of observations to vectors by part, (B, D_part). Where "both" is not among them, it is
@@ -44,36 +45,34 @@ def encoder_embedder(encoder: VisuotactileEncoder) -> Embedder:
 
     def embed(observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
         encoded = encoder.encode(encoder.preprocess(observation))
-        if encoder.fusion is None:
-            return encoded
-        parts = {name: tokens.mean(dim=1) for name, tokens in encoded.items()}
-        return parts | {BOTH: encoder.fuse(encoded)}
+        parts = encoder.by_sense(encoded)
+        return parts if encoder.fusion is None else parts | {BOTH: encoder.fuse(encoded)}
 
     return embed
 
 
-def pixel_embedder(modalities: Sequence[str], depth_range_m: tuple[float, float]) -> Embedder:
+def pixel_embedder(
+    senses: Mapping[str, Sequence[str]], ranges: Mapping[str, ImageRange]
+) -> Embedder:
     """Raw pixels: each image averaged down to 16 x 16.
 
     Args:
-        modalities: "vision", "touch" or both.
-        depth_range_m: Near and far end of the depths that are told apart.
+        senses: Observation keys of each sense.
+        ranges: How each image is normalised, by key.
 
     Returns:
         The embedder.
     """
 
     def embed(observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        parts = {}
-        for modality in modalities:
-            image = observation[OBSERVATION_KEYS[modality]]
-            if modality == "vision":
-                image = normalise_depth(image, depth_range_m)
-            else:
-                image = normalise_contact(image)
-            rows, columns = (min(_PIXELS, side) for side in image.shape[-2:])
-            parts[modality] = adaptive_avg_pool2d(image, (rows, columns)).flatten(1)
-        return parts
+        return {
+            sense: torch.cat([pooled(observation[key], ranges[key]) for key in keys], dim=1)
+            for sense, keys in senses.items()
+        }
+
+    def pooled(image: Tensor, by: ImageRange) -> Tensor:
+        rows, columns = (min(_PIXELS, side) for side in image.shape[-2:])
+        return adaptive_avg_pool2d(normalise(image, by), (rows, columns)).flatten(1)
 
     return embed
 

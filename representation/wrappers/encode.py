@@ -12,19 +12,18 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
-from gymnasium.vector import VectorEnv, VectorWrapper
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from representation.encoder import OBSERVATION_KEYS, EncoderConfig, VisuotactileEncoder
-from representation.runtime import FrozenEncoder
+from representation.runtime import EncoderSource, FrozenEncoder
+from vtenv.modalities import IMAGE_MODALITIES
+from vtenv.validation import require
 
 EMBEDDING = "embedding"
 """Key of the embedding in an encoded observation."""
 OUTPUTS = ("same", "numpy", "torch")
 """What encoded observations are made of."""
-
-Encoder = VisuotactileEncoder | str | Path
 
 
 class ObservationEncoder:
@@ -32,9 +31,12 @@ class ObservationEncoder:
 
     Args:
         space: Space of one observation, before.
-        encoder: What encodes.
+        encoder: What encodes, as `FrozenEncoder` takes it.
         keep: Keys of the observation that stay beside the embedding, in this order.
         flat: Whether to return one vector, the embedding first, in place of a dictionary.
+        device: As `FrozenEncoder`.
+        runtime: As `FrozenEncoder`.
+        num_threads: As `FrozenEncoder`.
         output: "same" for what the observations are made of, or "numpy" or "torch".
 
     Raises:
@@ -47,21 +49,37 @@ class ObservationEncoder:
     def __init__(
         self,
         space: spaces.Space[Any],
-        encoder: FrozenEncoder,
-        keep: Sequence[str],
-        flat: bool,
+        encoder: EncoderSource,
+        *,
+        keep: Sequence[str] = ("proprio",),
+        flat: bool = False,
+        device: str | torch.device | None = None,
+        runtime: str | None = None,
+        num_threads: int | None = None,
         output: str = "same",
     ) -> None:
-        if output not in OUTPUTS:
+        require(output in OUTPUTS, "output", output, f"one of {', '.join(OUTPUTS)}")
+        frozen = FrozenEncoder(encoder, device=device, runtime=runtime, num_threads=num_threads)
+        if not isinstance(space, spaces.Dict):
             raise ValueError(
-                f"output={output!r} is not allowed; it must be one of {', '.join(OUTPUTS)}"
+                f"observations are {space}, but the encoder reads a dictionary with "
+                f"{' and '.join(map(repr, frozen.keys))}; encode before flattening"
             )
-        self.encoder, self.flat, self.output = encoder, flat, output
+        self.encoder, self.flat, self.output = frozen, flat, output
         self.keep = _checked_keep(keep, space)
-        self.frames = _checked_images(space, encoder.config)
+        self.frames = _checked_images(space, frozen)
         """Axes of stacked frames: none, or (k,)."""
-        assert isinstance(space, spaces.Dict)
-        embedding_shape = (*self.frames, encoder.embedding_size)
+        self.arguments = {
+            "encoder": str(encoder) if isinstance(encoder, str | Path) else frozen.module,
+            "keep": self.keep,
+            "flat": flat,
+            "device": None if device is None else str(device),
+            "runtime": runtime,
+            "num_threads": num_threads,
+            "output": output,
+        }
+        """What an environment's specification remembers."""
+        embedding_shape = (*self.frames, frozen.embedding_size)
         embedding = spaces.Box(-np.inf, np.inf, embedding_shape, np.float32)
         parts = {EMBEDDING: embedding, **{key: space[key] for key in self.keep}}
         self.space = _flat_space(parts) if flat else spaces.Dict(parts)
@@ -91,6 +109,26 @@ class ObservationEncoder:
             return torch.cat([part.float() for part in parts], dim=-1)
         return np.concatenate([np.asarray(part, np.float32) for part in parts], axis=-1)
 
+    def encode_each(self, observations: Sequence[Any]) -> list[Any]:
+        """Encode observations that come one by one, in one pass.
+
+        Args:
+            observations: Observations, each a mapping of arrays or of tensors.
+
+        Returns:
+            The encoded observation of each.
+        """
+        if not len(observations):
+            return []
+        keys = (*self.encoder.keys, *self.keep)
+        stack = torch.stack if isinstance(observations[0][keys[0]], Tensor) else np.stack
+        batch: dict[str, Any] = {key: stack([one[key] for one in observations]) for key in keys}
+        count = len(observations)
+        encoded = self(batch, (count,))
+        if self.flat:
+            return list(encoded)
+        return [{key: value[index] for key, value in encoded.items()} for index in range(count)]
+
     def _converted(self, value: Any) -> Any:
         if self.output == "numpy" and isinstance(value, Tensor):
             # A copy: an engine's tensors are good until its next step.
@@ -115,10 +153,14 @@ class EncodeObservation(
     Frames that `gymnasium.wrappers.FrameStackObservation` has stacked are encoded one by one, to
     an embedding of (k, D). Stacking after encoding gives the same and encodes each frame once.
 
+    `env.spec` remembers the encoder. `env.spec.to_json()` needs one that was given by name, by
+    folder or by hub id: JSON holds no weights.
+
     Args:
         env: An environment with the images that the encoder reads, such as `VTInsert-v0`.
-        encoder: An encoder, or what `VisuotactileEncoder.from_pretrained` takes: a bundled
-            encoder's name, a folder, or an id on the Hugging Face Hub.
+        encoder: An encoder (`representation.Encoder`), or what
+            `VisuotactileEncoder.from_pretrained` takes: a bundled encoder's name, a folder, or an
+            id on the Hugging Face Hub.
         keep: Keys of the observation that stay beside the embedding.
         flat: Whether to return one vector, the embedding first and then `keep` in its order, in
             place of a dictionary.
@@ -129,8 +171,8 @@ class EncodeObservation(
         output: As `ObservationEncoder`.
 
     Raises:
-        ValueError: If the environment lacks an image, or has it in another size; says what to
-            change.
+        ValueError: If the environment lacks an image, or has it in another shape or unit; says
+            what to change.
 
     Example:
         >>> import gymnasium, vtenv
@@ -154,7 +196,7 @@ class EncodeObservation(
     def __init__(
         self,
         env: gymnasium.Env[Any, Any],
-        encoder: Encoder,
+        encoder: EncoderSource,
         *,
         keep: Sequence[str] = ("proprio",),
         flat: bool = False,
@@ -163,20 +205,18 @@ class EncodeObservation(
         num_threads: int | None = 1,
         output: str = "same",
     ) -> None:
-        frozen = FrozenEncoder(encoder, device=device, runtime=runtime, num_threads=num_threads)
-        RecordConstructorArgs.__init__(
-            self,
-            _disable_deepcopy=True,
-            encoder=_recorded(encoder, frozen),
-            keep=tuple(keep) if not isinstance(keep, str) else keep,
+        self.transform = ObservationEncoder(
+            env.observation_space,
+            encoder,
+            keep=keep,
             flat=flat,
-            device=None if device is None else str(device),
+            device=device,
             runtime=runtime,
             num_threads=num_threads,
             output=output,
         )
+        RecordConstructorArgs.__init__(self, _disable_deepcopy=True, **self.transform.arguments)
         gymnasium.ObservationWrapper.__init__(self, env)
-        self.transform = ObservationEncoder(env.observation_space, frozen, keep, flat, output)
         self.observation_space = self.transform.space
 
     def observation(self, observation: Mapping[str, Any]) -> Any:
@@ -204,14 +244,14 @@ class VectorEncodeObservation(VectorWrapper[Any, Any, Any, Any, Any], RecordCons
 
     Args:
         env: A vector environment.
-        encoder: As `EncodeObservation`.
-        keep: As `EncodeObservation`.
-        flat: As `EncodeObservation`.
-        device: As `EncodeObservation`.
-        runtime: As `EncodeObservation`.
+        encoder: As `EncodeObservation`; so are `keep`, `flat`, `device`, `runtime` and `output`.
+        keep: See `encoder`.
+        flat: See `encoder`.
+        device: See `encoder`.
+        runtime: See `encoder`.
         num_threads: Threads on a CPU, which split the worlds; None for PyTorch's own setting. The
             simulator's threads are idle meanwhile.
-        output: As `EncodeObservation`.
+        output: See `encoder`.
 
     Raises:
         ValueError: As `EncodeObservation`.
@@ -233,7 +273,7 @@ class VectorEncodeObservation(VectorWrapper[Any, Any, Any, Any, Any], RecordCons
     def __init__(
         self,
         env: VectorEnv[Any, Any, Any],
-        encoder: Encoder,
+        encoder: EncoderSource,
         *,
         keep: Sequence[str] = ("proprio",),
         flat: bool = False,
@@ -242,24 +282,25 @@ class VectorEncodeObservation(VectorWrapper[Any, Any, Any, Any, Any], RecordCons
         num_threads: int | None = None,
         output: str = "same",
     ) -> None:
-        frozen = FrozenEncoder(encoder, device=device, runtime=runtime, num_threads=num_threads)
-        RecordConstructorArgs.__init__(
-            self,
-            _disable_deepcopy=True,
-            encoder=_recorded(encoder, frozen),
-            keep=tuple(keep) if not isinstance(keep, str) else keep,
+        self.transform = ObservationEncoder(
+            env.single_observation_space,
+            encoder,
+            keep=keep,
             flat=flat,
-            device=None if device is None else str(device),
+            device=device,
             runtime=runtime,
             num_threads=num_threads,
             output=output,
         )
+        RecordConstructorArgs.__init__(self, _disable_deepcopy=True, **self.transform.arguments)
         VectorWrapper.__init__(self, env)
-        self.transform = ObservationEncoder(
-            env.single_observation_space, frozen, keep, flat, output
-        )
         self.single_observation_space = self.transform.space
         self.observation_space = batch_space(self.transform.space, env.num_envs)
+
+    @property
+    def autoreset_mode(self) -> AutoresetMode:
+        """When the worlds reset themselves, as in `metadata`."""
+        return AutoresetMode(self.metadata["autoreset_mode"])
 
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
@@ -282,7 +323,7 @@ class VectorEncodeObservation(VectorWrapper[Any, Any, Any, Any, Any], RecordCons
             return self._final_tensors(final, there)
         encoded = np.full(self.num_envs, None, dtype=object)
         worlds = np.flatnonzero(np.asarray(there))
-        for world, value in zip(worlds, encode_each(self.transform, final[worlds]), strict=True):
+        for world, value in zip(worlds, self.transform.encode_each(final[worlds]), strict=True):
             encoded[world] = value
         return encoded
 
@@ -311,95 +352,60 @@ class VectorEncodeObservation(VectorWrapper[Any, Any, Any, Any, Any], RecordCons
         return {key: scattered(rows) for key, rows in some.items()}
 
 
-def encode_each(transform: ObservationEncoder, observations: Sequence[Any]) -> list[Any]:
-    """Encode observations that come one by one, in one pass.
-
-    Args:
-        transform: What encodes.
-        observations: Observations, each a mapping of arrays or of tensors.
-
-    Returns:
-        The encoded observation of each.
-    """
-    if not len(observations):
-        return []
-    keys = (*transform.encoder.keys, *transform.keep)
-    stack = torch.stack if isinstance(observations[0][keys[0]], Tensor) else np.stack
-    batch: dict[str, Any] = {key: stack([one[key] for one in observations]) for key in keys}
-    encoded = transform(batch, (len(observations),))
-    if transform.flat:
-        return list(encoded)
-    return [
-        {key: value[index] for key, value in encoded.items()} for index in range(len(observations))
-    ]
-
-
-def _recorded(encoder: Encoder, frozen: FrozenEncoder) -> VisuotactileEncoder | str:
-    """What an environment's specification remembers of the encoder."""
-    return str(encoder) if isinstance(encoder, str | Path) else frozen.module
-
-
-def _checked_keep(keep: Sequence[str], space: spaces.Space[Any]) -> tuple[str, ...]:
-    if not isinstance(space, spaces.Dict):
-        raise ValueError(
-            f"observations are {space}, but an encoder reads a dictionary with "
-            f"{' and '.join(map(repr, OBSERVATION_KEYS.values()))}, as VTInsert-v0 has them; "
-            "encode before flattening"
-        )
+def _checked_keep(keep: Sequence[str], space: spaces.Dict) -> tuple[str, ...]:
     names = (keep,) if isinstance(keep, str) else tuple(keep)
     unknown = [name for name in names if name not in space.spaces]
     allowed = ", ".join(map(repr, space.spaces))
     if isinstance(keep, str) or unknown or len(set(names)) < len(names) or EMBEDDING in names:
         raise ValueError(
             f"keep={keep!r} is not allowed; it must be a sequence of keys of the observation "
-            f"({allowed}), each once, or () for the embedding alone. VTInsert-v0 gives what its "
-            "argument modalities names"
+            f"({allowed}), each once, or () for the embedding alone. An environment of VTInsert "
+            "gives what its argument modalities names"
         )
     return names
 
 
-def _checked_images(space: spaces.Space[Any], config: EncoderConfig) -> tuple[int, ...]:
+def _checked_images(space: spaces.Dict, encoder: FrozenEncoder) -> tuple[int, ...]:
     """Axes of stacked frames, in front of each image."""
-    assert isinstance(space, spaces.Dict)
     found = {}
-    for modality in config.modalities:
-        key, size, channels = OBSERVATION_KEYS[modality], config.size(modality), None
+    for key in encoder.keys:
         if key not in space.spaces:
             wanted = tuple(dict.fromkeys((*space.spaces, key)))
             raise ValueError(
-                f"observations have no {key!r}, which the encoder's {modality} reads; they have "
+                f"observations have no {key!r}, which the encoder reads; they have "
                 f"{', '.join(map(repr, space.spaces)) or 'nothing'}: make the environment with "
-                f'it, gymnasium.make("VTInsert-v0", modalities={wanted}), or take an encoder '
-                "without that modality"
+                f"it, modalities={wanted}, or take an encoder without it"
             )
         box = space[key]
         if not isinstance(box, spaces.Box) or len(box.shape) < 3:
             raise ValueError(
-                f"{key!r} is {box}, but must be a Box of shape (channels, rows, columns), as "
-                "VTInsert-v0 has it"
+                f"{key!r} is {box}, but must be a Box of shape (channels, rows, columns)"
             )
         *frames, channels, rows, columns = box.shape
-        if (rows, columns) != (size, size):
-            argument = {"vision": "image_size", "touch": "contact_size"}[modality]
+        expected = tuple(encoder.image_shapes[key])
+        if (rows, columns) != expected[1:]:
+            record = IMAGE_MODALITIES.get(key)
+            size = expected[1] if expected[1] == expected[2] else expected[1:]
+            setting = f"with {record.size_setting}={size}" if record else f"with {size} pixels"
             raise ValueError(
-                f"{key} is {rows} x {columns} pixels, but the encoder takes {size} x {size}: make "
-                f'the environment with gymnasium.make("VTInsert-v0", {argument}={size}), or take '
-                f"an encoder for {rows} x {columns}"
+                f"{key} is {rows} x {columns} pixels, but the encoder takes {expected[1]} x "
+                f"{expected[2]}: make the environment {setting}, or take an encoder for "
+                f"{rows} x {columns}"
             )
-        if channels != config.channels(modality):
+        if channels != expected[0]:
             raise ValueError(
-                f"{key} has {channels} channels, but the encoder takes "
-                f"{config.channels(modality)}: "
-                + (
-                    f"take an encoder with num_fingers={channels}, or leave a finger out with "
-                    "gymnasium.wrappers.TransformObservation"
-                    if modality == "touch" and channels <= 2
-                    else "stack frames along an axis of their own, as "
-                    "gymnasium.wrappers.FrameStackObservation does, or after encoding"
-                )
+                f"{key} has {channels} channels, but the encoder takes {expected[0]}: take an "
+                f"encoder for {channels}, or choose channels with "
+                "gymnasium.wrappers.TransformObservation; stack frames along an axis of their "
+                "own, as gymnasium.wrappers.FrameStackObservation does, or after encoding"
             )
-        if modality == "vision" and not np.issubdtype(box.dtype, np.floating):
-            raise ValueError(f"depth is {box.dtype}, but must be floating: metres")
+        low, high = map(np.float32, encoder.image_ranges.get(key, (-np.inf, np.inf)))
+        if not (box.low.min() >= low and box.high.max() <= high):
+            raise ValueError(
+                f"{key} has values from {box.low.min():g} to {box.high.max():g}, but the encoder "
+                f"takes {low:g} to {high:g}: they are in another unit, or unbounded. Convert them "
+                "and give their space its bounds with gymnasium.wrappers.TransformObservation"
+            )
         found[key] = tuple(frames)
     if len(set(found.values())) > 1:
         raise ValueError(f"images have different numbers of frames: {found}; stack them together")
@@ -407,14 +413,14 @@ def _checked_images(space: spaces.Space[Any], config: EncoderConfig) -> tuple[in
 
 
 def _flat_space(parts: Mapping[str, spaces.Space[Any]]) -> spaces.Box:
-    lows, highs = [], []
     for key, part in parts.items():
         if not isinstance(part, spaces.Box):
             raise ValueError(
                 f"{key!r} is {part}; flat=True takes boxes alone: leave it out of keep, or "
                 "flatten with gymnasium.wrappers.FlattenObservation"
             )
-        lows.append(part.low.reshape(math.prod(part.shape)))
-        highs.append(part.high.reshape(math.prod(part.shape)))
-    low, high = (np.concatenate(bounds).astype(np.float32) for bounds in (lows, highs))
-    return spaces.Box(low, high, dtype=np.float32)
+    low, high = (
+        np.concatenate([np.ravel(getattr(part, bound)) for part in parts.values()])
+        for bound in ("low", "high")
+    )
+    return spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)

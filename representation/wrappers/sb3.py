@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from representation.runtime import FrozenEncoder
-from representation.wrappers.encode import Encoder, ObservationEncoder, encode_each
+from representation.runtime import EncoderSource
+from representation.wrappers.encode import ObservationEncoder
 
 
 class VecEncodeObservation(VecEnvWrapper):
@@ -21,11 +21,11 @@ class VecEncodeObservation(VecEnvWrapper):
 
     Args:
         venv: A vector environment of Stable-Baselines3.
-        encoder: As `EncodeObservation`.
-        keep: As `EncodeObservation`.
+        encoder: As `EncodeObservation`; so are `keep`, `device` and `runtime`.
+        keep: See `encoder`.
         flat: As `EncodeObservation`; then the policy is "MlpPolicy", otherwise "MultiInputPolicy".
-        device: As `EncodeObservation`.
-        runtime: As `EncodeObservation`.
+        device: See `encoder`.
+        runtime: See `encoder`.
         num_threads: As `VectorEncodeObservation`.
 
     Raises:
@@ -45,7 +45,7 @@ class VecEncodeObservation(VecEnvWrapper):
     def __init__(
         self,
         venv: VecEnv,
-        encoder: Encoder,
+        encoder: EncoderSource,
         *,
         keep: Sequence[str] = ("proprio",),
         flat: bool = False,
@@ -53,27 +53,31 @@ class VecEncodeObservation(VecEnvWrapper):
         runtime: str | None = None,
         num_threads: int | None = None,
     ) -> None:
-        frozen = FrozenEncoder(encoder, device=device, runtime=runtime, num_threads=num_threads)
-        self._transform = ObservationEncoder(venv.observation_space, frozen, keep, flat, "numpy")
-        super().__init__(venv, observation_space=self._transform.space)
+        self.transform = ObservationEncoder(
+            venv.observation_space,
+            encoder,
+            keep=keep,
+            flat=flat,
+            device=device,
+            runtime=runtime,
+            num_threads=num_threads,
+            output="numpy",
+        )
+        super().__init__(venv, observation_space=self.transform.space)
 
     def reset(self) -> Any:
         """As the wrapped environment, encoded."""
-        return self._transform(self._dict(self.venv.reset()), (self.num_envs,))
+        return self._encoded(self.venv.reset())
 
     def step_wait(self) -> Any:
         """As the wrapped environment, encoded."""
         observation, reward, done, infos = self.venv.step_wait()
-        ended = [world for world, info in enumerate(infos) if "terminal_observation" in info]
-        last = encode_each(
-            self._transform, [infos[world]["terminal_observation"] for world in ended]
-        )
         infos = list(infos)
+        ended = [world for world, info in enumerate(infos) if "terminal_observation" in info]
+        last = self.transform.encode_each([infos[w]["terminal_observation"] for w in ended])
         for world, encoded in zip(ended, last, strict=True):
             infos[world] = {**infos[world], "terminal_observation": encoded}
-        return self._transform(self._dict(observation), (self.num_envs,)), reward, done, infos
+        return self._encoded(observation), reward, done, infos
 
-    @staticmethod
-    def _dict(observation: Any) -> dict[str, Any]:
-        assert isinstance(observation, dict)
-        return observation
+    def _encoded(self, observation: Any) -> Any:
+        return self.transform(observation, (self.num_envs,))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from representation.augmentations import (
     dilate,
     rotate,
 )
+from vtenv.modalities import IMAGE_MODALITIES
 
 IDENTITY = {
     "noise": DepthNoise(std_mm=0.0),
@@ -27,6 +29,8 @@ IDENTITY = {
     "rotation": SlightRotation(max_deg=0.0),
     "dilation_erosion": DilationErosion(max_pixels=0),
 }
+
+KEYS = {"distance": "depth", "touch": "contact", "mask": "contact"}
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -52,7 +56,7 @@ def images(key: str, count: int = 16) -> torch.Tensor:
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_the_generator_decides(name):
     change = AUGMENTATIONS[name]()
-    batch = images(change.key)
+    batch = images(KEYS[change.kind])
     assert torch.equal(change(batch, seeded(0)), change(batch, seeded(0)))
     assert not torch.equal(change(batch, seeded(0)), change(batch, seeded(1)))
 
@@ -60,16 +64,16 @@ def test_the_generator_decides(name):
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_every_sample_draws_its_own(name):
     change = AUGMENTATIONS[name]()
-    augmented = change(images(change.key), seeded())
+    augmented = change(images(KEYS[change.kind]), seeded())
     assert len(torch.unique(augmented, dim=0)) > 3
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_the_images_given_stay_as_they_are(name):
     change = AUGMENTATIONS[name]()
-    batch = images(change.key)
+    batch = images(KEYS[change.kind])
     augmented = change(batch, seeded())
-    assert torch.equal(batch, images(change.key))
+    assert torch.equal(batch, images(KEYS[change.kind]))
     assert augmented.shape == batch.shape
     assert augmented.dtype == batch.dtype
 
@@ -79,7 +83,7 @@ def test_no_strength_is_no_change(name):
     change = IDENTITY[name]
     assert isinstance(change, AUGMENTATIONS[name])
     for size in (16, 33, 64, 224):
-        image = one_image(change.key, size).repeat(2, 1, 1, 1)
+        image = one_image(KEYS[change.kind], size).repeat(2, 1, 1, 1)
         assert torch.equal(change(image, seeded()), image)
 
 
@@ -277,6 +281,19 @@ def test_a_batch_keeps_shapes_types_and_the_rest():
     assert augmented["connector"] is batch["connector"]
     alone = Augment("contrastive")({"contact": batch["contact"]}, seeded())
     assert set(alone) == {"contact"}
+
+
+def test_an_image_of_ones_own_is_changed_by_what_its_record_says():
+    """A wrist camera measures distances as the overhead one does; indentation is no mask."""
+    wrist = replace(IMAGE_MODALITIES["depth"], key="wrist")
+    records = {"wrist": wrist, "gel": IMAGE_MODALITIES["gel"]}
+    augment = Augment(list(AUGMENTATIONS), modalities=records)
+    changes = {key: [type(change) for change in found] for key, found in augment.changes.items()}
+    assert changes == {"wrist": [DepthNoise, CentreCrop, Occlusion], "gel": [SlightRotation]}
+    batch = {"wrist": images("depth"), "gel": images("contact").float(), "depth": images("depth")}
+    augmented = augment(batch, seeded())
+    assert augmented["depth"] is batch["depth"]
+    assert all(not torch.equal(augmented[key], batch[key]) for key in records)
 
 
 def test_settings_reach_their_augmentation():

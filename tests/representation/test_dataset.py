@@ -1,6 +1,9 @@
 import hashlib
 import json
 import pickle
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,10 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load_file
 
-from representation.data.columns import MAX_STORED_DEPTH, Column
+from representation.data.columns import LARGEST, Column
 from representation.data.dataset import MANIFEST_FILE, Dataset, DatasetError, DatasetWriter
+from vtenv.modalities import IMAGE_MODALITIES, Modality
 
 LABELS = ("x_mm", "angle_deg")
+PLAN = {"kind": "paper", "settings": {}, "labels": LABELS, "modalities": IMAGE_MODALITIES}
+STEP = IMAGE_MODALITIES["depth"].storage
 
 
 def rows(number, seed=0, size=6):
@@ -28,7 +34,7 @@ def rows(number, seed=0, size=6):
 
 
 def write(folder, train=None, heldout=None, **arguments):
-    arguments = {"kind": "paper", "settings": {"seed": 1}, "labels": LABELS} | arguments
+    arguments = PLAN | {"settings": {"seed": 1}} | arguments
     with DatasetWriter(folder, **arguments) as writer:
         writer.append("train", train or rows(10))
         writer.append("heldout", heldout or rows(3, seed=1))
@@ -72,13 +78,13 @@ def test_depth_takes_two_bytes_and_a_mask_pixel_a_bit(tmp_path):
 @settings(max_examples=50, deadline=None)
 @given(
     hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=4), elements=st.integers(0, 1)),
-    st.floats(0, MAX_STORED_DEPTH, width=32),
+    st.floats(0, float(np.float32(LARGEST * STEP)), width=32),
 )
 def test_encodings_are_inverted(mask, depth):
-    column = Column.of("contact", mask)
+    column = Column.of(mask, "bits")
     assert np.array_equal(column.decode(column.encode("contact", mask)), mask)
     image = np.full((1, 1, 2, 2), depth, np.float32)
-    column = Column.of("depth", image)
+    column = Column.of(image, STEP)
     once = column.decode(column.encode("depth", image))
     assert np.abs(once - image).max() <= 5.1e-6
     assert np.array_equal(column.decode(column.encode("depth", once)), once)
@@ -103,9 +109,7 @@ def test_shards_do_not_depend_on_how_rows_are_appended(tmp_path):
     folders = []
     for number, size in enumerate((40, 7, 1)):
         folders.append(tmp_path / str(number))
-        with DatasetWriter(
-            folders[-1], kind="paper", settings={}, labels=LABELS, shard_bytes=1000
-        ) as writer:
+        with DatasetWriter(folders[-1], **PLAN, shard_bytes=1000) as writer:
             for first in range(0, 40, size):
                 part = {name: values[first : first + size] for name, values in written.items()}
                 writer.append("train", part)
@@ -118,7 +122,7 @@ def test_shards_do_not_depend_on_how_rows_are_appended(tmp_path):
 def test_what_is_appended_may_change_afterwards(tmp_path):
     written = rows(10)
     before = {name: values.copy() for name, values in written.items()}
-    with DatasetWriter(tmp_path / "data", kind="paper", settings={}, labels=LABELS) as writer:
+    with DatasetWriter(tmp_path / "data", **PLAN) as writer:
         writer.append("train", written)
         for values in written.values():
             values[:] = 0
@@ -173,11 +177,14 @@ def test_names_that_there_are_not(tmp_path):
     [
         ({"pose": np.zeros((10, 3), np.float32)}, "3.* columns for 2 labels"),
         ({"pose": np.full((10, 2), np.nan, np.float32)}, "'pose' holds values that are not finite"),
-        ({"depth": np.full((10, 1, 2, 2), 0.7, np.float32)}, "from 0 to 0.65535 m"),
+        ({"depth": np.full((10, 1, 2, 2), 0.7, np.float32)}, "stored from 0 to 0.65535"),
         ({"depth": np.full((10, 1, 2, 2), -0.1, np.float32)}, "reaches from -0.1"),
-        ({"depth": np.zeros((10, 1, 2, 2))}, "depth is float32, in metres"),
-        ({"contact": np.full((10, 2, 4, 4), 255, np.uint8)}, "mask: uint8, 0 or 1"),
-        ({"contact": np.zeros((10, 2, 4, 4))}, "mask: uint8, 0 or 1"),
+        ({"depth": np.zeros((10, 1, 2, 2))}, "stored in steps is float32"),
+        (
+            {"contact": np.full((10, 2, 4, 4), 255, np.uint8)},
+            "stored as bits: uint8 or bool",
+        ),
+        ({"contact": np.zeros((10, 2, 4, 4))}, "stored as bits: uint8 or bool"),
         ({"connector": np.zeros(9, np.int64)}, "different numbers of rows"),
     ],
 )
@@ -203,23 +210,25 @@ def test_settings_must_be_json(tmp_path):
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-@pytest.mark.parametrize("resumable", [False, True])
-def test_an_error_leaves_nothing(error, resumable, tmp_path):
-    arguments = {"kind": "paper", "settings": {}, "labels": LABELS, "resumable": resumable}
+@pytest.mark.parametrize("there", [False, True])
+def test_an_error_leaves_nothing(error, there, tmp_path):
+    folder = tmp_path / "data"
+    if there:
+        folder.mkdir()
     with (
         pytest.raises(error),
-        DatasetWriter(tmp_path / "data", shard_bytes=1, **arguments) as writer,
+        DatasetWriter(folder, shard_bytes=1, **PLAN) as writer,
     ):
         writer.append("train", rows(10))
         assert list(writer.temporary.glob("*.safetensors"))
         raise error
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.rglob("*")) == ([folder] if there else [])
 
 
 def test_nothing_written_is_an_error(tmp_path):
     with (
         pytest.raises(DatasetError, match="no rows"),
-        DatasetWriter(tmp_path / "data", kind="paper", settings={}, labels=LABELS),
+        DatasetWriter(tmp_path / "data", **PLAN),
     ):
         pass
     assert not list(tmp_path.iterdir())
@@ -241,9 +250,7 @@ def test_a_folder_in_the_way(tmp_path):
 
 def resumable(folder, parts, stop_after=None, **settings):
     """Write parts, each of its own seed, and stop as if the power had failed."""
-    with DatasetWriter(
-        folder, kind="paper", settings=settings, labels=LABELS, resumable=True, shard_bytes=900
-    ) as writer:
+    with DatasetWriter(folder, **PLAN | {"settings": settings}, shard_bytes=900) as writer:
         begun = writer.completed
         for part in range(begun, parts):
             writer.append("train", rows(20, seed=part))
@@ -261,7 +268,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path):
         with pytest.raises(KeyboardInterrupt):
             resumable(broken, 5, stop_after=stop)
         assert not broken.exists()
-    (tmp_path / ".broken.partial" / "half-a-shard").write_text("stray")
+    (tmp_path / ".broken.partial" / "train-00099.safetensors").write_text("half a shard")
     assert resumable(broken, 5) == 3
     assert digests(whole) == digests(broken)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "whole"]
@@ -296,15 +303,156 @@ def test_a_damaged_part_is_found_when_going_on(tmp_path):
 
 
 def test_two_may_not_write_the_same(tmp_path):
-    arguments = {"kind": "paper", "settings": {}, "labels": LABELS, "resumable": True}
-    with DatasetWriter(tmp_path / "data", **arguments) as writer:
+    with DatasetWriter(tmp_path / "data", **PLAN) as writer:
         with (
             pytest.raises(DatasetError, match="another process is writing"),
-            DatasetWriter(tmp_path / "data", **arguments),
+            DatasetWriter(tmp_path / "data", **PLAN),
         ):
             pass
         writer.append("train", rows(3))
     assert len(Dataset.open(tmp_path / "data")["train"]) == 3
+
+
+def test_a_column_is_stored_as_its_modality_says(tmp_path):
+    pressure = Modality("pressure", "Pressure", "kPa", (2,), 0.0, 600.0, storage=0.01)
+    touched = Modality("touched", "Touched", "1", (3,), 0, 1, "bool", storage="bits")
+    records = {record.key: record for record in (pressure, touched)}
+    rng = np.random.default_rng(0)
+    rows = {
+        "pressure": rng.uniform(0, 600, (4, 2)).astype(np.float32),
+        "touched": rng.integers(0, 2, (4, 3)).astype(bool),
+        "depth": rng.normal(size=(4, 1)).astype(np.float32),  # a name without a record here
+    }
+    codes = {"connector": ("hdmi", "usb")}
+    with DatasetWriter(tmp_path / "data", **PLAN | {"modalities": records}, codes=codes) as writer:
+        writer.append("train", rows)
+    stored = load_file(tmp_path / "data" / "train-00000.safetensors")
+    assert {name: value.dtype.name for name, value in stored.items()} == {
+        "pressure": "uint16",
+        "touched": "uint8",
+        "depth": "float32",
+    }
+    dataset = Dataset.open(tmp_path / "data")
+    read = dataset["train"].read(np.arange(4))
+    np.testing.assert_allclose(read["pressure"], rows["pressure"], atol=0.0051)
+    assert np.array_equal(read["touched"], rows["touched"]) and read["touched"].dtype == bool
+    assert np.array_equal(read["depth"], rows["depth"])
+    assert dataset.codes == codes
+
+
+WRITE_PARTS = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from representation.data.dataset import DatasetWriter
+folder, kill_after = Path(sys.argv[1]), int(sys.argv[2])
+with DatasetWriter(folder, kind="test", settings={}, labels=()) as writer:
+    for part in range(writer.completed, 3):
+        writer.append("train", {"value": np.full(5, part)})
+        writer.checkpoint()
+        if part == kill_after:
+            writer.append("train", {"value": np.full(5, 99)})
+            writer._write_shards("train", None, rest=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+    if kill_after == 3:
+        writer.seal()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kill_after == 4:  # half way into a folder that cannot be renamed over
+        writer.seal()
+        os.replace(writer.temporary / "train-00000.safetensors", folder / "train-00000.safetensors")
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(("kill_after", "there"), [(0, False), (1, True), (3, True), (4, True)])
+def test_a_killed_writer_goes_on_to_the_same_data_set(kill_after, there, tmp_path):
+    folder = tmp_path / "data"
+    if there:
+        folder.mkdir()
+    command = [sys.executable, "-c", WRITE_PARTS, str(folder)]
+    assert subprocess.run([*command, str(kill_after)]).returncode == -signal.SIGKILL
+    with pytest.raises(DatasetError):
+        Dataset.open(folder)
+    subprocess.run([*command, "-1"], check=True)
+    values = Dataset.open(folder)["train"].read(np.arange(15))["value"]
+    assert values.tolist() == [0] * 5 + [1] * 5 + [2] * 5
+    names = ["dataset.json", *(f"train-0000{part}.safetensors" for part in range(3))]
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) == names
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_that_cannot_be_renamed_over_is_written_into(tmp_path):
+    """As a mount point, whose place in the folder above is busy."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    identity = folder.stat().st_ino
+    write(folder)
+    assert folder.stat().st_ino == identity
+    Dataset.open(folder).verify()
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        [MANIFEST_FILE, "heldout-00000.safetensors", "train-00000.safetensors"]
+    )
+
+
+def test_a_finished_data_set_is_kept_if_its_folder_is_taken_meanwhile(tmp_path):
+    folder = tmp_path / "data"
+    with pytest.raises(DatasetError, match="not empty"), DatasetWriter(folder, **PLAN) as writer:
+        writer.append("train", rows(3))
+        folder.mkdir()
+        (folder / "thesis.tex").write_text("all of it")
+    assert len(Dataset.open(writer.temporary)["train"]) == 3
+    (folder / "thesis.tex").unlink()
+    with DatasetWriter(folder, **PLAN) as writer:
+        assert writer.sealed
+    assert len(Dataset.open(folder)["train"]) == 3
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "train-00000.safetensors"])
+def test_a_foreign_folder_of_the_temporary_name_is_left_alone(name, tmp_path):
+    foreign = tmp_path / ".data.partial" / name
+    foreign.parent.mkdir()
+    foreign.write_text("all of it")
+    with pytest.raises(DatasetError, match="in the way"):
+        write(tmp_path / "data")
+    assert foreign.read_text() == "all of it"
+
+
+def test_a_foreign_file_in_an_unfinished_data_set_is_left_alone(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        resumable(tmp_path / "data", 5, stop_after=1)
+    foreign = tmp_path / ".data.partial" / "thesis.tex"
+    foreign.write_text("all of it")
+    with pytest.raises(DatasetError, match=r"thesis.tex is in the way"):
+        resumable(tmp_path / "data", 5)
+    assert foreign.read_text() == "all of it"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[" * 100_000,
+        b'{"depth": {"dtype": "U16", "shape": [10, 1, 6, 6], "data_offsets": [0, "720"]}}',
+        b'{"depth": {"dtype": "U16", "shape": [10, 1, 6, 6], "data_offsets": [-720, 0]}}',
+        b'{"depth": 1' + b"0" * 9999 + b"}",
+        b"3",
+    ],
+)
+def test_a_hostile_header_is_refused(header, tmp_path):
+    folder = write(tmp_path / "data")
+    shard = folder / "train-00000.safetensors"
+    data = len(header).to_bytes(8, "little") + header + bytes(720)
+    shard.write_bytes(data)
+    manifest = json.loads((folder / MANIFEST_FILE).read_text())
+    manifest["splits"]["train"][0]["bytes"] = len(data)
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
+    with pytest.raises(DatasetError, match=r"train-00000.safetensors"):
+        Dataset.open(folder)
+
+
+@pytest.mark.parametrize("name", ["n" * 5000, "~nosuchuser/data"])
+def test_a_folder_whose_name_cannot_be_is_refused(name):
+    with pytest.raises(DatasetError):
+        Dataset.open(name)
 
 
 def changed(document, **fields):
@@ -315,14 +463,22 @@ def changed(document, **fields):
     ("damage", "message"),
     [
         (lambda d: "{", "dataset.json is not JSON"),
-        (lambda d: "[]", "is not the manifest of a VTInsert data set"),
+        (lambda d: "[]", "not a JSON object"),
+        (lambda d: "[" * 100_000, "not JSON"),
+        (lambda d: json.dumps(d).replace('"rows": 10', '"rows": 1' + "0" * 9999), "not JSON"),
+        (lambda d: changed(d, kind=7), "kind must be text"),
+        (lambda d: changed(d, labels="xy"), "labels must be a list"),
+        (lambda d: changed(d, codes={"connector": [1]}), "must be text"),
+        (lambda d: changed(d, splits={"s" * 5000: 3}), "dataset.json is damaged"),
+        (lambda d: json.dumps(d).replace("[2, 5, 5]", "[2, 5, -5]"), "sides of 0 or more"),
+        (lambda d: json.dumps(d).replace('"train-0', '"' + "t" * 5000 + "-0"), "shard of the"),
         (lambda d: changed(d, format="other"), "is not the manifest of a VTInsert data set"),
-        (lambda d: changed(d, version=2), "has version 2, and this VTInsert reads version 1"),
+        (lambda d: changed(d, version=1), "has version 1, and this VTInsert reads version 2"),
         (lambda d: changed(d, columns={"depth": {}}), "dataset.json is damaged"),
         (lambda d: changed(d, splits={"train": [{"file": "a"}]}), "dataset.json is damaged"),
-        (lambda d: json.dumps(d).replace("train-0", "../train-0"), "not a file of the folder"),
-        (lambda d: json.dumps(d).replace('"bits"', '"bats"'), "unknown encoding 'bats'"),
-        (lambda d: json.dumps(d).replace('"float32"', '"float33"'), "dataset.json is damaged"),
+        (lambda d: json.dumps(d).replace("train-0", "../train-0"), "must be a shard of the folder"),
+        (lambda d: json.dumps(d).replace('"bits"', '"bats"'), "storage must be"),
+        (lambda d: json.dumps(d).replace('"float32"', '"float33"'), "dtype must be one of bool"),
         (lambda d: json.dumps(d).replace("[2, 5, 5]", "[2, 9, 9]"), "does not fit dataset.json"),
         (lambda d: json.dumps(d).replace('"rows": 10', '"rows": 9'), "does not fit dataset.json"),
     ],

@@ -10,24 +10,37 @@ import huggingface_hub.constants
 import pytest
 import timm
 import torch
+from gymnasium import spaces
 from safetensors.torch import load_file, save_file
 
 import vtenv
 from representation import EncoderConfig, VisuotactileEncoder
 from representation.backbone import Backbone, PretrainedWeightsError
 from representation.bundled import bundled_encoders
+from representation.encoder_config import ImageRange
 from representation.encoder_files import EncoderFileError
+from vtenv.modalities import IMAGE_MODALITIES, Modality
 
-TINY = EncoderConfig(backbone="test_resnet", image_size=32, contact_size=32)
+GEL = IMAGE_MODALITIES["gel"]
+SHEAR = Modality(
+    "shear", "Shear", "mm", (2,), -3.0, 3.0, size_setting="contact_size", encoded_range=(-1.5, 1.5)
+)
+TOUCH = {"contact": (2, 32, 32)}
+TINY = EncoderConfig(backbone="test_resnet", images={"depth": (1, 32, 32), "contact": (2, 32, 32)})
 TINY_VIT = replace(TINY, backbone="test_vit")
 
 
 def observation(config: EncoderConfig, count: int = 3, seed: int = 0) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    depth = torch.rand(count, 1, config.image_size, config.image_size, generator=generator)
-    shape = (count, config.num_fingers, config.contact_size, config.contact_size)
-    contact = torch.randint(0, 2, shape, generator=generator, dtype=torch.uint8)
-    return {"depth": 0.25 + 0.2 * depth, "contact": contact}
+    images = {}
+    for key, shape in config.images.items():
+        low, high = config.ranges[key].encoded_range
+        image = torch.rand(count, *shape, generator=generator)
+        if key == "contact":
+            images[key] = (image < 0.5).to(torch.uint8)
+        else:
+            images[key] = low + (high - low) * image
+    return images
 
 
 def make(config: EncoderConfig, seed: int = 0) -> VisuotactileEncoder:
@@ -40,52 +53,89 @@ def make(config: EncoderConfig, seed: int = 0) -> VisuotactileEncoder:
     ("field", "value", "says"),
     [
         ("backbone", "resnet81", "did you mean"),
-        ("modalities", (), "one or more of vision, touch"),
-        ("modalities", ("depth",), "one or more of vision, touch"),
-        ("modalities", "vision", "one or more of vision, touch"),
-        ("modalities", ("vision", "vision"), "each once"),
+        ("images", {}, "one or more"),
+        ("images", ("depth",), "a mapping"),
+        ("images", {"depth": (1, 4, 64)}, "from 8 to 1024"),
+        ("images", {"depth": (1, 64.0, 64)}, "from 8 to 1024"),
+        ("images", {"depth": (64, 64)}, "(channels, rows, columns)"),
+        ("images", {"a.b": (1, 64, 64)}, "without dots"),
+        ("images", {"shear": (2, 64, 64)}, "ranges={'shear': ...}"),
+        ("ranges", {"shear": SHEAR}, "some of depth, contact"),
+        ("ranges", {"depth": (0.2, 0.4)}, "Modality"),
+        ("ranges", {"depth": {"encoded_range": (0.2, 0.4)}}, "low"),
+        ("encoded_range", (0.4, 0.2), "low < high"),
+        ("encoded_range", 0.4, "low < high"),
+        ("encoded_range", (0.4, float("nan")), "low < high"),
+        ("shared_backbone", True, "images of different shapes"),
         ("fusion", "sum", "one of concat, cross_attention"),
         ("pooling", "max", "one of average, flatten"),
         ("pooling", "flatten", "embedding_dim"),
         ("embedding_dim", 0, "positive integer"),
-        ("image_size", 4, "from 8 to 1024"),
-        ("contact_size", 64.0, "from 8 to 1024"),
-        ("num_fingers", 3, "1 or 2"),
         ("num_heads", 0, "from 1"),
-        ("depth_range_m", (0.4, 0.2), "near < far"),
-        ("depth_range_m", 0.4, "near < far"),
-        ("depth_range_m", (0.4, float("nan")), "near < far"),
         ("backbone_options", {"in_chans": 3}, "in_chans"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(field, value, says):
-    with pytest.raises(ValueError, match=field) as error:
+    if field == "encoded_range":
+        field, value = "ranges", {"depth": {"low": 0, "high": 1, "encoded_range": value}}
+        says = f"encoded_range must be a pair (low, high) with {says}"
+    with pytest.raises(ValueError, match=r"images|ranges|encoded_range|" + field) as error:
         EncoderConfig(**{field: value})
     assert says in str(error.value)
 
 
-@pytest.mark.parametrize("change", [{"modalities": ("touch",)}, {"pooling": "flatten"}])
-def test_cross_attention_needs_two_modalities_and_tokens(change):
+@pytest.mark.parametrize("change", [{"images": TOUCH}, {"pooling": "flatten"}])
+def test_cross_attention_needs_two_images_and_tokens(change):
     with pytest.raises(ValueError, match=r"concat|cross_attention"):
         EncoderConfig(fusion="cross_attention", embedding_dim=8, **change)
 
 
-def test_modalities_have_one_order():
-    assert EncoderConfig(modalities=("touch", "vision")) == EncoderConfig()
-    assert EncoderConfig(modalities=["touch"]).modalities == ("touch",)
+def test_images_have_one_order_and_senses_are_sets_of_them():
+    shapes = {"shear": (2, 32, 32), "gel": (2, 32, 32), "contact": (2, 32, 32), "depth": (1, 8, 9)}
+    config = EncoderConfig(images=shapes, ranges={"shear": SHEAR})
+    assert config.keys == ("depth", "contact", "gel", "shear")
+    assert config.senses == {"vision": ("depth",), "touch": ("contact", "gel"), "shear": ("shear",)}
+    assert config.only("touch").keys == ("contact", "gel")
+    assert config.only("gel").ranges == {"gel": ImageRange.of("gel", GEL)}
+
+
+def test_a_configuration_comes_from_an_environments_space_and_records():
+    space = spaces.Dict(
+        {
+            "contact": IMAGE_MODALITIES["contact"].space((24, 16)),
+            "shear": SHEAR.space((32, 48)),
+            "proprio": spaces.Box(-1.0, 1.0, (12,)),
+        }
+    )
+    config = EncoderConfig.for_space(space, {**IMAGE_MODALITIES, "shear": SHEAR}, pooling="average")
+    assert config.images == {"contact": (2, 24, 16), "shear": (2, 32, 48)}
+    assert config.ranges["shear"] == ImageRange(-3.0, 3.0, (-1.5, 1.5))
 
 
 CONFIGS = {
     "resnet": TINY,
     "vit": TINY_VIT,
     "convnext": replace(TINY, backbone="test_convnext"),
-    "NHWC": replace(TINY, backbone="swin_tiny_patch4_window7_224", modalities=("touch",)),
-    "paper": replace(TINY, num_fingers=1),
+    "NHWC": replace(TINY, backbone="swin_tiny_patch4_window7_224", images=TOUCH),
+    "paper": replace(TINY, images={"depth": (1, 32, 32), "contact": (1, 32, 32)}),
     "projected": replace(TINY, embedding_dim=24),
     "flatten": replace(TINY, pooling="flatten", embedding_dim=24),
     "cross-attention": replace(TINY_VIT, fusion="cross_attention"),
     "cross-attention, projected": replace(TINY, fusion="cross_attention", embedding_dim=24),
-    "sizes differ": replace(TINY_VIT, image_size=48),
+    "sizes differ": replace(TINY_VIT, images={"depth": (1, 48, 48), "contact": (2, 32, 32)}),
+    "not square": replace(TINY_VIT, images={"depth": (1, 48, 32), "contact": (2, 32, 64)}),
+    "not square, convolutions": replace(TINY, images={"depth": (1, 48, 32)}),
+    "all images": replace(
+        TINY,
+        images={"depth": (1, 32, 32), "contact": (2, 32, 32), "gel": (2, 32, 32)},
+        embedding_dim=8,
+    ),
+    "shared": replace(
+        TINY, images={"contact": (2, 32, 32), "gel": (2, 32, 32)}, shared_backbone=True
+    ),
+    "one's own": EncoderConfig(
+        "test_vit", images={"contact": (2, 32, 32), "shear": (2, 32, 48)}, ranges={"shear": SHEAR}
+    ),
     "options": replace(TINY_VIT, backbone_options={"patch_size": 8, "depth": 2}),
 }
 
@@ -100,11 +150,13 @@ def test_sizes_are_as_announced(config):
         encoder.tokens(batch),
     )
     assert embedding.shape == (3, encoder.embedding_size)
-    assert tuple(features) == tuple(tokens) == config.modalities
-    for modality in config.modalities:
-        assert features[modality].shape == (3, encoder.feature_sizes[modality])
-        assert tokens[modality].shape[0] == 3
-        assert tokens[modality].ndim == 3
+    assert tuple(features) == tuple(config.senses)
+    assert tuple(tokens) == encoder.keys == config.keys
+    for sense, value in features.items():
+        assert value.shape == (3, encoder.feature_sizes[sense])
+    for value in tokens.values():
+        assert value.shape[0] == 3
+        assert value.ndim == 3
     assert torch.isfinite(embedding).all()
 
 
@@ -124,13 +176,13 @@ def test_concat_puts_the_features_side_by_side():
 
 def test_average_pooling_of_tokens_is_the_feature_of_a_resnet():
     encoder, batch = make(TINY), observation(TINY)
-    pooled = encoder.tokens(batch)["vision"].mean(dim=1)
+    pooled = encoder.tokens(batch)["depth"].mean(dim=1)
     torch.testing.assert_close(encoder.features(batch)["vision"], pooled)
 
 
 def test_tokens_are_in_row_major_order():
-    backbone = Backbone("test_resnet", 1, 64).eval()
-    image = torch.zeros(1, 1, 64, 64)
+    backbone = Backbone("test_resnet", (1, 64, 96)).eval()
+    image = torch.zeros(1, 1, 64, 96)
     feature_map = backbone.network.forward_features(image)
     rows, columns = feature_map.shape[-2:]
     tokens = backbone.tokens(image)
@@ -169,11 +221,11 @@ def test_samples_of_a_batch_do_not_mix():
 
 
 def test_a_single_modality_needs_no_other():
-    for modality, key in (("vision", "depth"), ("touch", "contact")):
-        config = replace(TINY, modalities=(modality,))
+    for sense, key in (("vision", "depth"), ("touch", "contact")):
+        config = TINY.only(sense)
         encoder, batch = make(config), observation(config)
         embedding = encoder({key: batch[key]})
-        assert torch.equal(embedding, encoder.features(batch)[modality])
+        assert torch.equal(embedding, encoder.features(batch)[sense])
 
 
 def test_all_parameters_learn():
@@ -190,11 +242,11 @@ def test_all_parameters_learn():
 
 def test_a_wrong_observation_is_named():
     encoder, batch = make(TINY), observation(TINY)
-    with pytest.raises(ValueError, match=r"no 'contact'.*'touch' reads; it has 'depth'"):
+    with pytest.raises(ValueError, match=r"no 'contact'.*this encoder reads; it has 'depth'"):
         encoder({"depth": batch["depth"]})
-    large = observation(replace(TINY, image_size=64))
+    large = observation(replace(TINY, images={"depth": (1, 64, 64)}))
     with pytest.raises(ValueError, match=r"depth has shape \(3, 1, 64, 64\).*\(B, 1, 32, 32\)"):
-        encoder(large)
+        encoder({**batch, **large})
     with pytest.raises(ValueError, match="contact has shape"):
         encoder({**batch, "contact": batch["contact"][:, :1]})
     with pytest.raises(ValueError, match="floating"):
@@ -203,9 +255,17 @@ def test_a_wrong_observation_is_named():
 
 def test_images_a_backbone_cannot_take_are_named():
     with pytest.raises(ValueError, match=r"test_vit.*8 x 8.*another size"):
-        VisuotactileEncoder(replace(TINY_VIT, image_size=8, contact_size=8))
+        VisuotactileEncoder(replace(TINY_VIT, images={"depth": (1, 8, 8)}))
     with pytest.raises(ValueError, match=r"test_resnet.*no_such"):
         VisuotactileEncoder(replace(TINY, backbone_options={"no_such": 1}))
+    for name, size, says in (
+        ("efficientvim_m1", 224, "does not give one feature map or row of tokens"),
+        ("crossvit_tiny_240", 240, "does not give one feature map or row of tokens"),
+        ("coat_tiny", 64, "."),
+        ("halonet26t", 64, "ends in AssertionError"),
+    ):
+        with pytest.raises(ValueError, match=rf"{name}.*{says}; choose"):
+            VisuotactileEncoder(EncoderConfig(name, images={"depth": (1, size, size)}))
     with pytest.raises(ValueError, match="num_heads=5"):
         VisuotactileEncoder(replace(TINY_VIT, fusion="cross_attention", num_heads=5))
 
@@ -228,6 +288,40 @@ def test_what_is_saved_is_what_is_loaded(name, tmp_path):
     for name, value in encoder.state_dict().items():
         assert torch.equal(value, loaded.state_dict()[name]), name
     assert torch.equal(encoder(observation(config)), loaded(observation(config)))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_an_encoder_keeps_its_precision_on_disk(dtype, tmp_path):
+    encoder, batch = make(replace(TINY, embedding_dim=8)).to(dtype), observation(TINY)
+    encoder.save_pretrained(tmp_path)
+    loaded = VisuotactileEncoder.from_pretrained(tmp_path)
+    assert loaded(batch).dtype == dtype
+    assert torch.equal(loaded(batch), encoder(batch))
+
+
+def test_a_tower_is_a_part_of_the_embedding_to_the_bit():
+    config = CONFIGS["all images"]
+    encoder, batch = make(config), observation(config)
+    whole = encoder(batch)
+    for name, columns in (("vision", slice(8)), ("touch", slice(8, 24)), ("gel", slice(16, 24))):
+        assert torch.equal(encoder.tower(name)(batch), whole[:, columns])
+    shared, batch = make(CONFIGS["shared"]), observation(CONFIGS["shared"])
+    width = shared.embedding_size // 2
+    assert torch.equal(shared.tower("gel")(batch), shared(batch)[:, width:])
+    with pytest.raises(ValueError, match=r"sense='smell'.*'contact' or 'gel' or 'touch'"):
+        shared.tower("smell")
+
+
+def test_images_share_a_backbone_where_asked():
+    shared, own = (
+        make(replace(CONFIGS["shared"], shared_backbone=shared)) for shared in (True, False)
+    )
+    count, twice = (sum(p.numel() for p in each.parameters()) for each in (shared, own))
+    assert twice == 2 * count
+    batch = observation(CONFIGS["shared"])
+    alike = {"contact": batch["contact"], "gel": 2.0 * batch["contact"]}  # -1 and 1, both
+    left, right = shared(alike).chunk(2, dim=1)
+    assert torch.equal(left, right)
 
 
 def test_the_files_are_json_safetensors_and_a_card(tmp_path):
@@ -265,7 +359,7 @@ def edit_config(folder: Path, **changes) -> None:
     path.write_text(json.dumps(document))
 
 
-NORM = "backbones.touch.network.norm.weight"
+NORM = "backbones.contact.network.norm.weight"
 
 
 @pytest.mark.parametrize(
@@ -279,8 +373,9 @@ NORM = "backbones.touch.network.norm.weight"
         ),
         (lambda weights: weights.update({NORM: weights[NORM].half()}), "float16 in the file"),
         (lambda weights: weights.clear(), "missing from the file: .* more"),
+        (lambda weights: weights[NORM].fill_(float("nan")), f"not finite: {NORM};"),
     ],
-    ids=["missing", "unexpected", "shape", "type", "empty"],
+    ids=["missing", "unexpected", "shape", "type", "empty", "nan"],
 )
 def test_weights_that_do_not_fit_are_named(saved, change, says):
     edit_weights(saved, change)
@@ -314,7 +409,8 @@ def test_pickled_weights_are_not_loaded(saved):
         ({"version": 2}, "reads version 1"),
         ({"depth_scale": 2}, "depth_scale"),
         ({"fusion": "sum"}, "one of concat, cross_attention"),
-        ({"image_size": 64}, "other shape"),
+        ({"images": {"depth": [1, 64, 64], "contact": [2, 64, 64]}}, "other shape"),
+        ({"images": {"depth": "64"}}, "does not describe an encoder"),
     ],
 )
 def test_a_foreign_configuration_is_named(saved, changes, says):
@@ -334,6 +430,12 @@ def test_a_configuration_that_is_not_json_is_named(saved):
     path.unlink()
     with pytest.raises(EncoderFileError, match=r"holds no config\.json"):
         VisuotactileEncoder.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/encoders/x", "x" * 5000])
+def test_a_name_that_no_file_can_have_is_named(name):
+    with pytest.raises(EncoderFileError, match="is not a bundled encoder"):
+        VisuotactileEncoder.from_pretrained(name)
 
 
 def test_a_name_that_is_nowhere_is_named(monkeypatch):
@@ -387,12 +489,12 @@ def test_imagenet_weights_are_read_from_the_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     imagenet = cache_weights(tmp_path, "test_resnet")
     encoder = VisuotactileEncoder(TINY, pretrained=True)
-    for modality in TINY.modalities:
-        state = encoder.backbones[modality].network.state_dict()
+    for key in TINY.keys:
+        state = encoder.backbones[key].network.state_dict()
         shared = [name for name in state if name != "conv1.0.weight"]
         assert all(torch.equal(state[name], imagenet[name]) for name in shared)
     # A gray image answers as the same image in three channels did.
-    first = encoder.backbones["vision"].network.state_dict()["conv1.0.weight"]
+    first = encoder.backbones["depth"].network.state_dict()["conv1.0.weight"]
     torch.testing.assert_close(first, imagenet["conv1.0.weight"].sum(dim=1, keepdim=True))
 
 

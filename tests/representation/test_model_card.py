@@ -16,7 +16,9 @@ FACTS = {
 
 
 def test_the_card_holds_the_facts(tmp_path):
-    config = EncoderConfig(backbone="test_resnet", image_size=32, contact_size=32)
+    config = EncoderConfig(
+        backbone="test_resnet", images={"depth": (1, 32, 32), "contact": (2, 32, 32)}
+    )
     VisuotactileEncoder(config).save_pretrained(tmp_path)
     path = write_card(tmp_path, **FACTS, seed=0, notes="Trained on one seed.")
     assert path == tmp_path / "README.md"

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from representation.first_encoder import require_buildable
 from representation.pretraining.config import PretrainConfig
+from representation.pretraining.initial_encoder import require_buildable
 from representation.pretraining.presets import (
     CONTROL_BACKBONES,
     CONTROL_OBJECTIVES,
@@ -44,13 +44,13 @@ def test_the_papers_settings_are_the_papers():
         assert config.learning_rate == (1e-4 if "resnet50" in name else 1e-5)
         assert config.select == "lowest_loss"
         assert config.pretrained
-        assert (config.encoder.image_size, config.encoder.num_fingers) == (224, 1)
+        assert set(config.encoder.images.values()) == {(1, 224, 224)}
         assert config.encoder.fusion == "concat"
         assert config.augment == (
             "occlusion" if "occlusion" in name else "contrastive" if "augmented" in name else "none"
         )
-    assert paper["paper-classify-vit-base-touch"].encoder.modalities == ("touch",)
-    assert paper["paper-classify-resnet50-vision-occlusion"].encoder.modalities == ("vision",)
+    assert paper["paper-classify-vit-base-touch"].encoder.keys == ("contact",)
+    assert paper["paper-classify-resnet50-vision-occlusion"].encoder.keys == ("depth",)
 
 
 def test_control_has_every_objective_on_both_backbones():
@@ -59,7 +59,7 @@ def test_control_has_every_objective_on_both_backbones():
             config = PRESETS[f"control-{backbone}-{name}"]
             assert config.encoder == encoder
             assert config.objective == objective
-            assert config.encoder.num_fingers == 2
+            assert config.encoder.images["contact"] == (2, 64, 64)
 
 
 def test_nothing_is_drawn_to_check_a_preset():
@@ -68,8 +68,10 @@ def test_nothing_is_drawn_to_check_a_preset():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_an_unknown_preset_is_answered_with_those_that_are_near():
-    with pytest.raises(ValueError, match=r"did you mean .*paper-classify-resnet50"):
+def test_an_unknown_preset_is_answered_with_the_three_nearest():
+    with pytest.raises(ValueError, match=r"did you mean .*paper-classify-resnet50") as refused:
         preset("paper-clasify-resnet50")
-    with pytest.raises(ValueError, match="control-vit-pose"):
+    assert sum(name in str(refused.value).split("?")[0].split(", ") for name in PRESETS) <= 3
+    assert "docs/pretraining.md" in str(refused.value)
+    with pytest.raises(ValueError, match="did you mean"):
         preset("zzz")

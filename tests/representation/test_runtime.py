@@ -5,6 +5,8 @@ import os
 import pickle
 from dataclasses import replace
 from itertools import product
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,14 +16,17 @@ from torch import nn
 from representation import EncoderConfig, VisuotactileEncoder
 from representation.runtime import EncoderRuntimeError, FrozenEncoder
 
-TINY = EncoderConfig(backbone="test_resnet", image_size=32, contact_size=32, embedding_dim=24)
+TINY = EncoderConfig(
+    backbone="test_resnet", images={"depth": (1, 32, 32), "contact": (2, 32, 32)}, embedding_dim=24
+)
 CONFIGS = {
     "resnet": TINY,
     "vit": replace(TINY, backbone="test_vit"),
     "flatten": replace(TINY, pooling="flatten"),
     "cross-attention": replace(TINY, backbone="test_vit", fusion="cross_attention"),
-    "touch, one finger": replace(TINY, modalities=("touch",), num_fingers=1),
-    "vision": replace(TINY, modalities=("vision",)),
+    "touch, one finger": replace(TINY, images={"contact": (1, 32, 32)}),
+    "vision, not square": replace(TINY, images={"depth": (1, 32, 48)}),
+    "indentation": replace(TINY, images={"gel": (2, 32, 32)}),
 }
 
 
@@ -33,12 +38,18 @@ def make(config: EncoderConfig = TINY) -> VisuotactileEncoder:
 
 def images(config: EncoderConfig = TINY, count: int = 5) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(count)
-    depth = generator.uniform(0.2, 0.5, (count, 1, 32, 32)).astype(np.float32)
-    depth[:, :, :4] = 0.0
-    depth[:, :, 5] = np.nan
-    depth[:, :, 6] = np.inf
-    shape = (count, config.num_fingers, 32, 32)
-    return {"depth": depth, "contact": generator.integers(0, 2, shape, np.uint8)}
+    batch = {}
+    for key, shape in config.images.items():
+        if key == "contact":
+            batch[key] = generator.integers(0, 2, (count, *shape), np.uint8)
+            continue
+        low, high = config.ranges[key].encoded_range
+        batch[key] = generator.uniform(0.8 * low, 1.1 * high, (count, *shape)).astype(np.float32)
+        if key == "depth":
+            batch[key][:, :, :4] = 0.0
+            batch[key][:, :, 5] = np.nan
+            batch[key][:, :, 6] = np.inf
+    return batch
 
 
 def eager(encoder: VisuotactileEncoder, batch: dict[str, np.ndarray]) -> np.ndarray:
@@ -133,8 +144,111 @@ def test_an_encoder_from_a_folder(tmp_path):
 def test_a_wrong_argument_is_named_with_what_is_allowed(arguments, says):
     with pytest.raises(ValueError, match=says):
         FrozenEncoder(make(), **arguments)
-    with pytest.raises(ValueError, match="give a VisuotactileEncoder"):
+    with pytest.raises(
+        ValueError, match="Linear is not an encoder: it has no keys, image_shapes, embedding_size"
+    ):
         FrozenEncoder(nn.Linear(1, 1))
+
+
+class OwnEncoder(nn.Module):
+    """Ten lines that are an encoder."""
+
+    keys = ("contact",)
+    image_shapes: ClassVar = {"contact": (2, 32, 32)}
+    embedding_size = 6
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(2, 6, 3), nn.BatchNorm2d(6), nn.Flatten(2))
+
+    def forward(self, observation):
+        return self.layers(observation["contact"].float()).mean(dim=-1)
+
+
+class PatchModel(nn.Module):
+    """A vision model as Hugging Face's are called: pixels in, an output with fields back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(hidden_size=12, image_size=16)
+        self.patches = nn.Conv2d(3, 12, 8, stride=8)
+
+    def forward(self, pixel_values):
+        tokens = self.patches(pixel_values).flatten(2).transpose(1, 2)
+        return SimpleNamespace(last_hidden_state=tokens, pooler_output=tokens[:, 0])
+
+
+class FoundationEncoder(nn.Module):
+    """Such a model as an encoder of depth."""
+
+    keys = ("depth",)
+    image_shapes: ClassVar = {"depth": (1, 32, 32)}
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        self.embedding_size = model.config.hidden_size
+
+    def forward(self, observation):
+        side = self.model.config.image_size
+        pixels = nn.functional.interpolate(observation["depth"].expand(-1, 3, -1, -1), side)
+        return self.model(pixel_values=pixels).last_hidden_state.mean(dim=1)
+
+
+OWN = {"own": OwnEncoder, "foundation": lambda: FoundationEncoder(PatchModel())}
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "torch", None])
+@pytest.mark.parametrize("make_own", OWN.values(), ids=OWN)
+def test_a_network_of_ones_own_is_an_encoder(make_own, runtime):
+    encoder, batch = make_own(), images()
+    frozen = FrozenEncoder(encoder, runtime=runtime)
+    assert (frozen.keys, frozen.embedding_size) == (encoder.keys, encoder.embedding_size)
+    assert encoder.training and all(p.requires_grad for p in encoder.parameters())
+    np.testing.assert_allclose(frozen(batch), eager(encoder, batch), atol=1e-5)
+
+
+def test_what_has_the_four_members_is_an_encoder_and_so_is_a_frozen_one():
+    class Mean:
+        keys = ("contact",)
+        image_shapes: ClassVar = {"contact": (2, 32, 32)}
+        embedding_size = 2
+
+        def __call__(self, observation):
+            return observation["contact"].float().mean(dim=(2, 3))
+
+    batch = images()
+    expected = batch["contact"].mean(axis=(2, 3))
+    for frozen in (FrozenEncoder(Mean()), FrozenEncoder(FrozenEncoder(Mean()))):
+        np.testing.assert_allclose(frozen(batch), expected, rtol=1e-6)
+    with pytest.raises(
+        ValueError, match=r"is for a torch\.nn\.Module on a CPU, and this is a Mean"
+    ):
+        FrozenEncoder(Mean(), runtime="onnxruntime")(batch)
+    for name, value in (("keys", "contact"), ("image_shapes", {}), ("embedding_size", 2.0)):
+        wrong = type("Wrong", (Mean,), {name: value})
+        with pytest.raises(ValueError, match=f"Wrong is not an encoder: .*{name}="):
+            FrozenEncoder(wrong())
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "torch"])
+def test_what_is_only_a_type_is_converted(runtime):
+    frozen, batch = FrozenEncoder(make(), runtime=runtime), images()
+    expected = frozen(batch)
+    other = {"depth": batch["depth"].astype(np.float64), "contact": batch["contact"] == 1}
+    np.testing.assert_array_equal(frozen(other), expected)
+    tensors = {key: torch.from_numpy(value) for key, value in other.items()}
+    np.testing.assert_array_equal(frozen(tensors), expected)
+    floating = {**batch, "contact": batch["contact"].astype(np.float32)}
+    np.testing.assert_allclose(frozen(floating), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "torch"])
+def test_weights_of_half_precision_run(runtime):
+    encoder, batch = make().bfloat16(), images()
+    found = FrozenEncoder(encoder, runtime=runtime)(batch)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, eager(make(), batch), atol=0.1)
 
 
 def test_images_of_another_size_are_refused():
@@ -148,8 +262,8 @@ def test_a_network_that_cannot_be_exported_says_what_to_do(monkeypatch):
         def forward(self, value):
             return value.flatten(1) * torch.linalg.svdvals(value.flatten(1)[:, :2]).sum()
 
-    encoder = make(replace(TINY, modalities=("vision",), embedding_dim=None))
-    monkeypatch.setitem(encoder.projections._modules, "vision", Unexportable())
+    encoder = make(replace(TINY, images={"depth": (1, 32, 32)}, embedding_dim=None))
+    monkeypatch.setitem(encoder.projections._modules, "depth", Unexportable())
     with pytest.raises(EncoderRuntimeError, match='pass runtime="torch"'):
         FrozenEncoder(encoder)(images())
 

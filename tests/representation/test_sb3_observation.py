@@ -29,7 +29,13 @@ SIZES = {"image_size": 32, "contact_size": 32}
 def encoder():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return VisuotactileEncoder(EncoderConfig(backbone="test_resnet", embedding_dim=8, **SIZES))
+        return VisuotactileEncoder(
+            EncoderConfig(
+                backbone="test_resnet",
+                embedding_dim=8,
+                images={"depth": (1, 32, 32), "contact": (2, 32, 32)},
+            )
+        )
 
 
 def make_venv(count=2, steps=100, **arguments):
@@ -90,7 +96,7 @@ def test_observations_and_terminal_observations_are_encoded(encoder, flat):
 def test_a_policy_learns_and_the_encoder_does_not(encoder):
     mine = copy.deepcopy(encoder).train()
     venv = VecEncodeObservation(make_venv(steps=20), mine)
-    frozen = venv._transform.encoder.module
+    frozen = venv.transform.encoder.module
     state = [copy.deepcopy(module.state_dict()) for module in (mine, frozen)]
     model = PPO(
         "MultiInputPolicy", venv, n_steps=64, batch_size=32, n_epochs=2, seed=0, device="cpu"

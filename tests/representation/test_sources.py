@@ -42,6 +42,12 @@ def test_the_order_follows_from_seed_and_epoch_alone(split):
 
 
 @pytest.mark.parametrize("hold", [False, True])
+def test_an_epoch_goes_on_from_any_batch(split, hold):
+    source = DatasetSource(split, 8, ("action",), seed=0, hold=hold)
+    assert numbers(source.epoch(2, first=4)) == numbers(source.epoch(2))[4:]
+
+
+@pytest.mark.parametrize("hold", [False, True])
 def test_batches_hold_what_the_split_has(split, hold):
     source = DatasetSource(split, 8, ("depth", "contact", "action"), seed=0, hold=hold)
     for batch in source.epoch(0):
@@ -74,9 +80,11 @@ def test_a_held_split_is_read_once(split):
 
 
 @pytest.mark.parametrize("hold", [False, True])
-def test_one_finger_is_the_first(split, hold):
+def test_channels_that_are_kept_are_the_first(split, hold):
     split.arrays["contact"][:, 1] = 7
-    for batch in DatasetSource(split, 8, ("contact",), seed=0, fingers=1, hold=hold).epoch(0):
+    for batch in DatasetSource(
+        split, 8, ("contact",), seed=0, channels={"contact": 1}, hold=hold
+    ).epoch(0):
         assert batch["contact"].shape == (8, 1, 32, 32)
         assert batch["contact"].max() <= 1
 

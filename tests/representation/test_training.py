@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,26 +13,28 @@ from pathlib import Path
 import pytest
 import torch
 from memory_split import SIZE, MemorySplit
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from representation import EncoderConfig, VisuotactileEncoder
 from representation.encoder_files import EncoderFileError
-from representation.pretraining.config import learning_rate
-from representation.pretraining.run_folder import RunFolder, RunFolderError
+from representation.pretraining.config import PretrainConfig, learning_rate
+from representation.pretraining.fit import fit_to_split
+from representation.pretraining.run_folder import PretrainFolder, load_objective
 from representation.pretraining.training import (
-    PretrainConfig,
     TrainingError,
     evaluate_objective,
-    fit_to_split,
-    load_objective,
     make_fabric,
     make_source,
     pretrain,
 )
+from vtenv.run_folder import RunFolderError
 
-ENCODER = EncoderConfig(backbone="test_resnet", image_size=SIZE, contact_size=SIZE)
+ENCODER = EncoderConfig(
+    backbone="test_resnet", images={"depth": (1, SIZE, SIZE), "contact": (2, SIZE, SIZE)}
+)
+ONE_FINGER = {"depth": (1, SIZE, SIZE), "contact": (1, SIZE, SIZE)}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -54,7 +58,7 @@ def make_config(**changes) -> PretrainConfig:
 
 
 def run(config, folder, split=None, *, interrupt=None, **options):
-    """Train on the CPU; `interrupt` is the epoch in whose second batch somebody presses Ctrl-C."""
+    """Train on the CPU; `interrupt` is the step after which somebody presses Ctrl-C."""
     fabric = make_fabric(config, accelerator="cpu")
     source = make_source(config, split or MemorySplit(), fabric)
     if interrupt is not None:
@@ -63,18 +67,17 @@ def run(config, folder, split=None, *, interrupt=None, **options):
 
 
 class Interrupted:
-    """A source in which an interruption comes."""
+    """A source in which a signal comes."""
 
-    def __init__(self, source, epoch):
-        self.source, self.at = source, epoch
+    def __init__(self, source, step, number=signal.SIGINT):
+        self.source, self.step, self.signal = source, step, number
         self.keys, self.batches_per_epoch = source.keys, source.batches_per_epoch
 
-    def epoch(self, number):
-        batches = self.source.epoch(number)
-        yield next(batches)
-        if number == self.at:
-            raise KeyboardInterrupt
-        yield from batches
+    def epoch(self, number, first=0):
+        for index, batch in enumerate(self.source.epoch(number, first), start=first):
+            if number * self.batches_per_epoch + index + 1 == self.step:
+                signal.raise_signal(self.signal)
+            yield batch
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -127,16 +130,17 @@ def test_the_epoch_of_lowest_loss_is_the_result(learned, tmp_path):
     config = make_config(objective="pose", learning_rate=1.0, schedule="constant", epochs=3)
     best, last = run(config, tmp_path / "a"), run(replace(config, select="last"), tmp_path / "b")
     losses = [row["loss"] for row in best.history]
-    assert best.loss == min(losses)
+    assert best.row["loss"] == min(losses)
     assert last.epoch == 3
-    assert last.loss == losses[-1]
+    assert last.row["loss"] == losses[-1]
     assert without_times(best.history) == without_times(last.history)
 
 
 def test_the_folder_holds_the_result(learned):
     config, result = learned
     assert sorted(path.name for path in result.folder.iterdir()) == [
-        "checkpoint.pt",
+        ".lock",
+        "checkpoints",
         "config.json",
         "encoder",
         "metrics.csv",
@@ -144,7 +148,7 @@ def test_the_folder_holds_the_result(learned):
         "result.json",
         "tensorboard",
     ]
-    assert RunFolder(result.folder).read_config() == config
+    assert PretrainFolder(result.folder).read()[0] == config
     document = json.loads((result.folder / "config.json").read_text())
     assert document["devices"] == {"device": "cpu", "processes": 1, "precision": "32-true"}
     with (result.folder / "metrics.csv").open() as file:
@@ -153,7 +157,11 @@ def test_the_folder_holds_the_result(learned):
     assert [bool(row["heldout/loss"]) for row in rows] == [False, True] * 3
     written = json.loads((result.folder / "result.json").read_text())
     assert written["epoch"] == result.epoch
-    assert written["metrics"]["told"] == 0.5
+    # What an epoch was is told once: a row of metrics.csv, which the result repeats as it is.
+    assert written["row"] == result.history[result.epoch - 1] == result.row
+    assert "loss" not in written
+    assert written["measured"] == result.measured
+    assert written["measured"]["told"] == 0.5
     card = (result.folder / "encoder" / "README.md").read_text()
     assert "| Objective | classification |" in card
     assert "| told | 0.5 |" in card
@@ -172,7 +180,7 @@ def test_encoder_and_objective_come_back_from_the_folder(learned):
     source = make_source(config, MemorySplit(20, seed=1), fabric, shuffle=False)
     measured = evaluate_objective(encoder, objective, source)
     assert result.epoch == 6
-    assert measured["loss"] == pytest.approx(result.metrics["heldout/loss"])
+    assert measured["loss"] == pytest.approx(result.measured["heldout/loss"])
 
 
 @pytest.mark.parametrize("objective", ["classification", "moco"])
@@ -184,7 +192,7 @@ def test_what_is_measured_is_what_is_written(objective, tmp_path):
     result = run(config, tmp_path / "run", heldout=heldout)
     encoder = VisuotactileEncoder.from_pretrained(result.folder / "encoder")
     measured = evaluate_objective(encoder, load_objective(result.folder, encoder), heldout)
-    assert measured["loss"] == pytest.approx(result.metrics["heldout/loss"])
+    assert measured["loss"] == pytest.approx(result.measured["heldout/loss"])
     assert measured["loss"] != pytest.approx(result.history[0]["heldout/loss"])
 
 
@@ -192,18 +200,17 @@ def test_an_encoder_that_a_killed_writing_took_away_is_put_back(tmp_path):
     config = make_config(epochs=1)
     finished = run(config, tmp_path / "run")
     before = weights(finished.folder)
-    writing = finished.folder / ".writing"
-    writing.mkdir()
-    (finished.folder / "encoder").replace(writing / "replaced")
+    replaced = finished.folder / ".encoder-replaced"
+    (finished.folder / "encoder").replace(replaced)
     run(config, tmp_path / "run", resume=True)
     after = weights(finished.folder)
     assert all(torch.equal(value, after[name]) for name, value in before.items())
-    assert not writing.exists()
+    assert not replaced.exists()
 
 
 def test_an_objective_of_another_encoder_is_refused(learned):
     _, result = learned
-    other = VisuotactileEncoder(replace(ENCODER, backbone="test_vit", num_fingers=1))
+    other = VisuotactileEncoder(replace(ENCODER, backbone="test_vit", images=ONE_FINGER))
     with pytest.raises(EncoderFileError, match="another encoder"):
         load_objective(result.folder, other)
 
@@ -228,9 +235,9 @@ def test_a_run_taken_up_ends_where_an_uninterrupted_one_does(objective, augment,
         objective=objective, objective_options=options, augment=augment, warmup=0.2, clip_norm=1.0
     )
     whole = run(config, tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        run(config, tmp_path / "broken", interrupt=1)
-    assert "1 epoch(s)" in capsys.readouterr().err
+    with pytest.raises(KeyboardInterrupt, match="5 steps are kept in"):
+        run(config, tmp_path / "broken", interrupt=5)
+    assert "once more to stop at once" in capsys.readouterr().err
     resumed = run(config, tmp_path / "broken", resume=True)
     assert without_times(resumed.history) == without_times(whole.history)
     assert resumed.epoch == whole.epoch
@@ -246,7 +253,7 @@ def test_drop_path_and_ticks_of_the_clock_do_not_matter(tmp_path):
     config = make_config(encoder=encoder, epochs=2)
     run(config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run(config, tmp_path / "broken", interrupt=1)
+        run(config, tmp_path / "broken", interrupt=5)
     torch.rand(7)  # somebody else draws from torch's generator
     run(config, tmp_path / "broken", resume=True)
     assert_same(tmp_path / "whole", tmp_path / "broken")
@@ -256,7 +263,7 @@ def test_interrupted_in_the_first_epoch_it_begins_again(tmp_path):
     config = make_config(epochs=2)
     run(config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run(config, tmp_path / "broken", interrupt=0)
+        run(config, tmp_path / "broken", interrupt=1)
     run(config, tmp_path / "broken", resume=True)
     assert_same(tmp_path / "whole", tmp_path / "broken")
 
@@ -278,15 +285,15 @@ def test_compilation_ends_with_training(tmp_path, monkeypatch):
 
 def test_it_starts_from_another_encoders_backbones(learned, tmp_path):
     config, before = learned
-    touch = replace(config.encoder, modalities=("touch",))
+    touch = config.encoder.only("touch")
     start = str(before.folder / "encoder")
     config = replace(config, encoder=touch, learning_rate=1e-9, start=start, epochs=1)
     result = run(config, tmp_path / "run")
-    theirs = before.encoder.backbones["touch"].state_dict()
-    for name, value in result.encoder.backbones["touch"].state_dict().items():
+    theirs = before.encoder.backbones["contact"].state_dict()
+    for name, value in result.encoder.backbones["contact"].state_dict().items():
         torch.testing.assert_close(value, theirs[name])
-    one_finger = replace(config, encoder=replace(touch, num_fingers=1))
-    with pytest.raises(ValueError, match=r"touch backbone cannot start .*differs"):
+    one_finger = replace(config, encoder=touch.with_images({"contact": (1, SIZE, SIZE)}))
+    with pytest.raises(ValueError, match=r"contact backbone cannot start .*differs"):
         run(one_finger, tmp_path / "other")
     with pytest.raises(ValueError, match="start"):
         replace(config, pretrained=True)
@@ -297,7 +304,7 @@ def test_what_training_began_with_is_not_needed_to_go_on(learned, tmp_path):
     start = shutil.copytree(before.folder / "encoder", tmp_path / "start")
     config = replace(config, start=str(start), epochs=2)
     with pytest.raises(KeyboardInterrupt):
-        run(config, tmp_path / "run", interrupt=1)
+        run(config, tmp_path / "run", interrupt=5)
     shutil.rmtree(start)
     assert len(run(config, tmp_path / "run", resume=True).history) == 2
 
@@ -312,10 +319,11 @@ def test_training_leaves_torchs_generator_as_it_was(tmp_path):
 
 def test_a_finished_run_is_not_trained_again(learned):
     config, result = learned
-    before = (result.folder / "checkpoint.pt").read_bytes()
+    state = PretrainFolder(result.folder).checkpoint() / "state.safetensors"
+    before = state.stat().st_mtime_ns
     again = run(config, result.folder, resume=True)
     assert again.epoch == result.epoch
-    assert (result.folder / "checkpoint.pt").read_bytes() == before
+    assert state.stat().st_mtime_ns == before
 
 
 def test_nothing_is_written_over(learned):
@@ -326,10 +334,63 @@ def test_nothing_is_written_over(learned):
         run(replace(config, learning_rate=1.0, seed=8), result.folder, resume=True)
 
 
-def test_a_checkpoint_is_not_unpickled(learned):
-    _, result = learned
-    state = torch.load(result.folder / "checkpoint.pt", weights_only=True)
-    assert state["epoch"] == 6
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_asks_a_program_to_end_leaves_a_checkpoint(number, tmp_path):
+    config = make_config(epochs=2)
+    run(config, tmp_path / "whole")
+    fabric = make_fabric(config, accelerator="cpu")
+    source = Interrupted(make_source(config, MemorySplit(), fabric), 2, number)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, source, tmp_path / "broken", fabric=fabric, progress=False)
+    run(config, tmp_path / "broken", resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "broken")
+    tables = [(tmp_path / name / "metrics.csv").read_text() for name in ("whole", "broken")]
+    columns = [[line.rsplit(",", 1)[0] for line in table.splitlines()] for table in tables]
+    assert columns[0] == columns[1]  # all but samples_per_s
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def other_shapes(path):
+    tensors = load_file(path)
+    name = next(name for name in tensors if name.startswith("optimizer.") and "exp" in name)
+    save_file(tensors | {name: torch.zeros(3)}, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("state.safetensors", truncate),
+        ("state.safetensors", lambda path: path.write_bytes(b"")),
+        ("state.safetensors", lambda path: path.write_bytes(pickle.dumps({"learner": 1}))),
+        ("state.safetensors", lambda path: save_file({"learner.x": torch.zeros(1)}, path)),
+        ("state.safetensors", lambda path: save_file({"other.x": torch.zeros(1)}, path)),
+        ("state.safetensors", other_shapes),
+        ("state.safetensors", Path.unlink),
+        ("progress.json", truncate),
+        ("progress.json", lambda path: path.write_text("{}" * 9)),
+        ("progress.json", lambda path: path.write_text('{"epoch": "2"}')),
+        ("progress.json", lambda path: path.write_text('{"history": [{"loss": []}]}')),
+        ("progress.json", Path.unlink),
+    ],
+)
+def test_a_checkpoint_that_is_damaged_or_foreign_is_named(name, damage, learned, tmp_path):
+    config, result = learned
+    folder = shutil.copytree(result.folder, tmp_path / "run")
+    damage(PretrainFolder(folder).checkpoint() / name)
+    with pytest.raises(RunFolderError, match=r"checkpoint .* is damaged, or another run's"):
+        run(config, folder, resume=True)
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    config = make_config(epochs=1)
+    with (
+        PretrainFolder(tmp_path / "run").lock(),
+        pytest.raises(RunFolderError, match="another process is writing"),
+    ):
+        run(config, tmp_path / "run")
 
 
 def test_a_budget_of_steps_ends_within_an_epoch(tmp_path):
@@ -387,7 +448,7 @@ def test_the_rate_follows_the_schedule(schedule, epoch, fraction, expected):
 def test_sizes_and_statistics_are_the_datas():
     split = MemorySplit(size=64)
     config = fit_to_split(make_config(objective="pose"), split)
-    assert (config.encoder.image_size, config.encoder.contact_size) == (64, 64)
+    assert {shape[1:] for shape in config.encoder.images.values()} == {(64, 64)}
     assert config.objective_options["pose"]["mean"] == pytest.approx(
         split.arrays["pose"].mean(axis=0), abs=1e-5
     )
@@ -397,7 +458,7 @@ def test_sizes_and_statistics_are_the_datas():
     with pytest.raises(ValueError, match="takes 2 fingers, and the data set has 1"):
         fit_to_split(make_config(), split)
     split.arrays["pose"] = split.arrays["pose"][:, :3]
-    one_finger = make_config(objective="pose", encoder=replace(ENCODER, num_fingers=1))
+    one_finger = make_config(objective="pose", encoder=replace(ENCODER, images=ONE_FINGER))
     with pytest.raises(ValueError, match="have 3 numbers"):
         fit_to_split(one_finger, split)
 
@@ -432,7 +493,7 @@ def test_a_configuration_comes_back_from_json():
     again = PretrainConfig.from_json(json.loads(json.dumps(config.as_json())))
     assert again.as_json() == config.as_json()
     assert again.keys == config.keys == ("depth", "contact", "action", "next_depth", "next_contact")
-    with pytest.raises(ValueError, match="no epoch"):
+    with pytest.raises(ValueError, match="no 'epoch'; it has encoder"):
         PretrainConfig.from_json({"epoch": 3})
 
 
@@ -452,7 +513,7 @@ def test_two_processes_train_the_same_encoder(tmp_path):
 
     alone = run(CONFIG, tmp_path / "alone")
     together = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert together["loss"] == pytest.approx(alone.loss, rel=1e-4)
+    assert together["row"]["loss"] == pytest.approx(alone.row["loss"], rel=1e-4)
     # Adam's first steps follow the gradient's sign, which rounding may turn where it is 0.
     for name, value in alone.encoder.state_dict().items():
         assert (zero[name] - value).abs().mean() < 1e-4
@@ -469,7 +530,7 @@ def test_batch_statistics_are_those_of_the_selected_weights(tmp_path):
         {key: torch.as_tensor(v) for key, v in split.read(range(len(split)), None).items()}
     )
     seen = []
-    first = next(m for m in result.encoder.backbones["vision"].modules() if m in norms)
+    first = next(m for m in result.encoder.backbones["depth"].modules() if m in norms)
     first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     with torch.no_grad():
         result.encoder.encode(images)

@@ -10,14 +10,14 @@ from memory_split import SIZE, MemorySplit
 from safetensors.torch import save_file
 
 from representation import EncoderConfig
-from representation.pretraining.training import PretrainConfig, make_fabric, make_source, pretrain
+from representation.pretraining.config import PretrainConfig
+from representation.pretraining.training import make_fabric, make_source, pretrain
 
 CONFIG = PretrainConfig(
     # Flattened tokens leave the class token's last layer without a gradient.
     encoder=EncoderConfig(
         backbone="test_vit",
-        image_size=SIZE,
-        contact_size=SIZE,
+        images={"depth": (1, SIZE, SIZE), "contact": (2, SIZE, SIZE)},
         pooling="flatten",
         embedding_dim=16,
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -11,12 +12,37 @@ import numpy as np
 from array_api_compat import device, to_device
 from numpy.typing import NDArray
 
+from vtenv import env
 from vtenv.arrays import Array, constant, namespace
+from vtenv.modalities import Modality
 from vtenv.rollout import rollout
 from vtenv.tasks import Evaluation, Task
 from vtenv.vector_env import TaskVectorEnv
 
-_MODALITIES = ("depth", "contact", "proprio")
+
+def make_task(env_id: str, **settings: Any) -> Task:
+    """The task of an environment's id, without a world.
+
+    Args:
+        env_id: The id.
+        settings: The environment's settings.
+
+    Raises:
+        ValueError, TypeError: If a setting is not allowed; says what is.
+    """
+    entry_point = gymnasium.spec(env_id).entry_point
+    load = gymnasium.envs.registration.load_env_creator
+    environment: Any = load(entry_point) if isinstance(entry_point, str) else entry_point
+    return env.make_task(environment.task_type, settings)
+
+
+def column_codes(task: Task) -> dict[str, tuple[str, ...]]:
+    """Names that the whole numbers of a column of experience stand for, by column."""
+    regions = task.regions(defaultdict(lambda: np.zeros(1)))
+    return {
+        "connector": tuple(task.code_names["connector"]),
+        "region": ("elsewhere", *regions),
+    }
 
 
 class Experience:
@@ -34,7 +60,7 @@ class Experience:
         observations: "numpy", or "torch" for tensors on the Warp engine's device.
         max_episode_steps: Steps after which an episode ends; None for the environment's own.
         task: The environment's id.
-        settings: Other keyword arguments of the environment, but for `modalities`.
+        settings: Other keyword arguments of the environment.
 
     Raises:
         ValueError, TypeError: If a setting is not allowed; says what is.
@@ -63,12 +89,21 @@ class Experience:
             num_threads=num_threads,
             device=device,
             observations=observations,
-            modalities=_MODALITIES,
             **settings,
         )
         self._envs = cast(TaskVectorEnv, envs)
         self.task = self._envs.simulation.task
         self.mixture = self.task.mixture_type() if mixture is None else mixture
+
+    @property
+    def modalities(self) -> dict[str, Modality]:
+        """Records of the columns that are observations, by key."""
+        return {modality.key: modality for modality in self.task.config.modalities}
+
+    @property
+    def codes(self) -> dict[str, tuple[str, ...]]:
+        """Names that the whole numbers of a column stand for, by column."""
+        return column_codes(self.task)
 
     def rows(self, seed: int | Sequence[int]) -> Iterator[dict[str, Array]]:
         """Start every world anew, and yield a row of each at every step, without end.
@@ -83,14 +118,14 @@ class Experience:
             New arrays by column, a row of every world: NumPy, or tensors on the device where
             observations are.
 
-            - `depth` (N, 1, H, W) float32 [m], `contact` (N, 2, C, C) uint8, `proprio` (N, 12)
-              float32: the observation;
+            - the observation, as `modalities` says;
             - `action` (N, 5) float32: what is done at this observation; zeros at an episode's
               last;
             - `connector` (N,) int64; `episode` (N,) int64, numbered in the order they start, or
               -1 for the rare row in which the physics failed;
             - `pose` (N, P) float32, the columns `Task.pose_labels`;
-            - the task's `labels`, (N,) float32 each.
+            - the task's `labels`, (N,) float32 each;
+            - `region` (N,) int64: 0, or one more than the last of the task's `regions` it is in.
         """
         worlds_seed, behaviour_seed = np.random.SeedSequence(seed).spawn(2)
         seeds = [int(s) for s in worlds_seed.generate_state(self.num_envs, np.uint64)]
@@ -113,6 +148,7 @@ class Experience:
             action = behaviours.act(now)
             numbered = np.where(_host(now.state.stable), episode, -1)
             row = _row(self.task, now, observation, action, finished, numbered)
+            row["region"] = _last_of(self.task.regions(row), row["episode"])
             return action
 
         finished = np.zeros(self.num_envs, bool)
@@ -183,22 +219,31 @@ def _row(
     finished: NDArray[np.bool_],
     episode: NDArray[np.int64],
 ) -> dict[str, Array]:
-    proprio = observation["proprio"]
-    xp = namespace(proprio)
-    done = constant(finished[:, None], proprio, xp.bool)
-    action = xp.astype(_like(action, proprio), xp.float32)
+    like = next(iter(observation.values()))
+    xp = namespace(like)
+    done = constant(finished[:, None], like, xp.bool)
+    action = xp.astype(_like(action, like), xp.float32)
 
     def number(values: Array) -> Array:
         return xp.astype(values, xp.float32)
 
     return {
-        **{key: observation[key] for key in _MODALITIES},
+        **observation,
         "action": xp.where(done, xp.zeros_like(action), action),
         "connector": xp.astype(now.info["connector"], xp.int64),
-        "episode": constant(episode, proprio, xp.int64),
+        "episode": constant(episode, like, xp.int64),
         "pose": number(task.poses(now)),
         **{name: number(values) for name, values in task.labels(now).items()},
     }
+
+
+def _last_of(regions: Mapping[str, Array], like: Array) -> Array:
+    """Codes of the last region that a world is in, as a data set's column `region`."""
+    xp = namespace(like)
+    code = xp.zeros_like(like)
+    for number, flags in enumerate(regions.values(), start=1):
+        code = xp.where(flags, xp.full_like(like, number), code)
+    return code
 
 
 def _host(values: Array) -> NDArray[Any]:

@@ -116,10 +116,8 @@ def _add_mesh(spec: mujoco.MjSpec, name: str, body: str, material: str, surface:
     spec.add_mesh(
         name=name,
         uservert=surface.vertices.ravel(),
-        usernormal=surface.normals.ravel(),
         usertexcoord=surface.texcoords.ravel(),
         userface=corners,
-        userfacenormal=corners,
         userfacetexcoord=corners,
         inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
     )

@@ -1,14 +1,13 @@
 """Triangle meshes of turned, lofted and swept shapes, for the pictures of the scene.
 
-Lengths are in [m]. Contours are closed and seen from +x, counter-clockwise, as (N, 2) arrays
-of y and z.
+Lengths are in [m]. MuJoCo makes the normals: smooth along gentle edges, sharp along creases.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import product
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
@@ -17,84 +16,42 @@ from numpy.typing import ArrayLike, NDArray
 Points = NDArray[np.float64]
 """Points in rows; (N, 2) or (N, 3)."""
 
-_CREASE = math.cos(math.radians(35.0))
-"""Cosine of the angle between faces from which the edge between them is drawn sharp."""
-_SAME_PLACE = 1e-8
-"""Distance within which two points are one, in [m]."""
 _NO_AREA = 1e-14
 """Twice the area below which a triangle is dropped, in [m^2]."""
 
 
 class Surface(NamedTuple):
-    """A triangle mesh whose vertices have their own normal and texture coordinates.
+    """A triangle mesh.
 
     Attributes:
         vertices: (V, 3).
-        normals: Unit normals, (V, 3).
         texcoords: (V, 2).
         faces: Indices of vertices, counter-clockwise from outside, (F, 3).
     """
 
     vertices: Points
-    normals: Points
     texcoords: Points
     faces: NDArray[np.int64]
 
     def placed(self, rotation: Points, offset: ArrayLike) -> Surface:
         """The surface turned by `rotation`, (3, 3), and then moved by `offset`."""
-        vertices = self.vertices @ rotation.T + np.asarray(offset)
-        return self._replace(vertices=vertices, normals=self.normals @ rotation.T)
+        return self._replace(vertices=self.vertices @ rotation.T + np.asarray(offset))
 
 
 def merge(surfaces: Sequence[Surface]) -> Surface:
     """One surface of several."""
-    counts = [len(surface.vertices) for surface in surfaces]
-    first = np.cumsum([0, *counts[:-1]])
+    first = np.cumsum([0, *(len(surface.vertices) for surface in surfaces[:-1])])
     faces = [surface.faces + start for surface, start in zip(surfaces, first, strict=True)]
-    vertices, normals, texcoords, _ = (
-        np.concatenate(arrays) for arrays in zip(*surfaces, strict=True)
-    )
-    return Surface(vertices, normals, texcoords, np.concatenate(faces))
+    vertices, texcoords, _ = (np.concatenate(arrays) for arrays in zip(*surfaces, strict=True))
+    return Surface(vertices, texcoords, np.concatenate(faces))
 
 
-def shade(points: ArrayLike, faces: ArrayLike, texcoords: ArrayLike | None = None) -> Surface:
-    """Give a mesh its normals: smooth along gentle edges, sharp along creases.
-
-    Args:
-        points: (P, 3); points at the same place count as one.
-        faces: Indices into `points`, (F, 3); triangles without area are dropped.
-        texcoords: One for each point, (P, 2); None for zeros.
-    """
-    points = np.asarray(points, np.float64)
-    corners = np.asarray(faces, np.int64)
-    uv = np.zeros((len(points), 2)) if texcoords is None else np.asarray(texcoords, np.float64)
-    a, b, c = points[corners].transpose(1, 0, 2)
-    area = np.cross(b - a, c - a)
-    size = np.linalg.norm(area, axis=1)
-    kept = size > _NO_AREA
-    corners, area, size = corners[kept], area[kept], size[kept]
-    flat = area / size[:, None]
-
-    # Beside every corner, all the corners at its place: their faces, where not across a
-    # crease, give it its normal.
-    grid = np.round(points / _SAME_PLACE).astype(np.int64)
-    place = np.unique(grid, axis=0, return_inverse=True)[1].reshape(-1)[corners.ravel()]
-    face = np.repeat(np.arange(len(corners)), 3)
-    order = np.argsort(place, kind="stable")
-    count = np.bincount(place)
-    first = np.cumsum(count) - count
-    beside = count[place]
-    one = np.repeat(np.arange(len(place)), beside)
-    rank = np.arange(len(one)) - np.repeat(np.cumsum(beside) - beside, beside)
-    other = order[first[place[one]] + rank]
-    smooth = np.einsum("ij,ij->i", flat[face[one]], flat[face[other]]) > _CREASE
-    normals = np.zeros((len(place), 3))
-    np.add.at(normals, one[smooth], area[face[other[smooth]]])
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-
-    rows = np.hstack([points[corners.ravel()], normals, uv[corners.ravel()]])
-    rows, index = np.unique(np.round(rows, 9), axis=0, return_inverse=True)
-    return Surface(rows[:, :3], rows[:, 3:6], rows[:, 6:], index.reshape(-1, 3))
+def _surface(points: ArrayLike, texcoords: ArrayLike, faces: ArrayLike) -> Surface:
+    """A surface without the triangles that have no area, which MuJoCo refuses."""
+    vertices, corners = np.asarray(points, np.float64), np.asarray(faces, np.int64)
+    a, b, c = vertices[corners].transpose(1, 0, 2)
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    return Surface(vertices, np.asarray(texcoords, np.float64), corners[area > _NO_AREA])
 
 
 def loft(rings: ArrayLike, *, closed: bool = True, caps: bool = True) -> Surface:
@@ -113,18 +70,11 @@ def loft(rings: ArrayLike, *, closed: bool = True, caps: bool = True) -> Surface
     count, n = rings.shape[:2]
     u, v = np.meshgrid(np.linspace(0, 1, n), np.linspace(0, 1, count))
     row, column = np.meshgrid(np.arange(count - 1), np.arange(n - 1), indexing="ij")
-    corner = (row * n + column).ravel()
-    faces = np.concatenate(
-        [
-            np.stack([corner, corner + 1, corner + n + 1], axis=-1),
-            np.stack([corner, corner + n + 1, corner + n], axis=-1),
-        ]
-    )
-    side = shade(rings.reshape(-1, 3), faces, np.stack([u.ravel(), v.ravel()], axis=-1))
-    if not caps:
-        return side
-    # Shaded on their own: next to a rounded edge a flat face would not look flat.
-    return merge([side, *map(_disc, ends)])
+    corner = (row * n + column).ravel()[:, None]
+    halves = np.array([[0, 1, n + 1], [0, n + 1, n]])
+    faces = (corner[:, None] + halves).reshape(-1, 3)
+    side = _surface(rings.reshape(-1, 3), np.stack([u.ravel(), v.ravel()], axis=-1), faces)
+    return merge([side, *map(_disc, ends)]) if caps else side
 
 
 def _disc(ring: Points) -> Surface:
@@ -132,7 +82,8 @@ def _disc(ring: Points) -> Surface:
     n = len(ring)
     edge = np.arange(n)
     faces = np.stack([np.full(n, n), edge, (edge + 1) % n], axis=-1)
-    return shade(np.concatenate([ring, ring.mean(axis=0, keepdims=True)]), faces)
+    points = np.concatenate([ring, ring.mean(axis=0, keepdims=True)])
+    return _surface(points, np.zeros((n + 1, 2)), faces)
 
 
 def revolve(profile: Sequence[tuple[float, float]], segments: int = 32) -> Surface:
@@ -150,12 +101,7 @@ def revolve(profile: Sequence[tuple[float, float]], segments: int = 32) -> Surfa
     return loft(rings)
 
 
-def extrude(stations: Sequence[tuple[float, Points]]) -> Surface:
-    """Skin over contours of as many points each, at ascending positions along x."""
-    return loft([np.column_stack([np.full(len(c), x), c]) for x, c in stations])
-
-
-def rounded_rectangle(half_y: float, half_z: float, radius: float, corner: int = 3) -> Points:
+def _rounded_rectangle(half_y: float, half_z: float, radius: float, corner: int = 3) -> Points:
     """Contour of a rectangle with rounded corners, (4 * (corner + 1), 2)."""
     radius = min(radius, half_y, half_z)
     turn = np.linspace(0, math.pi / 2, corner + 1)
@@ -169,29 +115,24 @@ def rounded_rectangle(half_y: float, half_z: float, radius: float, corner: int =
 
 
 def slab(
-    half_size: Sequence[float],
-    centre: Sequence[float] = (0.0, 0.0, 0.0),
-    edge: float = 0.001,
-    corner: float | None = None,
+    half_size: Sequence[float], centre: Sequence[float] = (0.0, 0.0, 0.0), edge: float = 0.001
 ) -> Surface:
     """Box with rounded edges.
 
     Args:
         half_size: Half-extents along x, y and z.
         centre: Its middle.
-        edge: Radius of the edges of the two faces across x.
-        corner: Radius of the four edges along x; None for `edge`.
+        edge: Radius of its edges.
     """
     half_x, half_y, half_z = half_size
-    corner = edge if corner is None else corner
-    rings = []
+    stations = []
     for t in np.linspace(0, math.pi / 2, 4):
         inset = edge * (1 - math.sin(t))
-        radius = max(corner - inset, 1e-6)
-        contour = rounded_rectangle(half_y - inset, half_z - inset, radius)
-        rings.append((-half_x + edge * (1 - math.cos(t)), contour))
-    rings += [(-x, contour) for x, contour in reversed(rings)]
-    return extrude(rings).placed(np.eye(3), centre)
+        contour = _rounded_rectangle(half_y - inset, half_z - inset, max(edge - inset, 1e-6))
+        stations.append((-half_x + edge * (1 - math.cos(t)), contour))
+    stations += [(-x, contour) for x, contour in reversed(stations)]
+    rings = [np.column_stack([np.full(len(contour), x), contour]) for x, contour in stations]
+    return loft(rings).placed(np.eye(3), centre)
 
 
 def box_edges(half_size: Sequence[float], centre: Sequence[float], radius: float) -> Surface:
@@ -240,15 +181,16 @@ def turn(stations: Sequence[tuple[float, Points]], angles: Points) -> Surface:
         np.column_stack([np.full(len(angles), x), circle * np.reshape(radius, (-1, 1))])
         for x, radius in stations
     ]
-    return loft(rings, closed=False, caps=False)
+    # Each piece of the profile for itself: the edges between them are sharp.
+    return merge([loft(pair, closed=False, caps=False) for pair in pairwise(rings)])
 
 
 def flat(corners: ArrayLike) -> Surface:
     """Quadrilaterals, (Q, 4, 3), in the plane of x and z; texture coordinates are those in [cm]."""
     points = np.asarray(corners, np.float64).reshape(-1, 3)
-    first = np.arange(0, len(points), 4)
-    faces = np.concatenate([first[:, None] + [0, 1, 2], first[:, None] + [0, 2, 3]])
-    return shade(points, faces, points[:, [0, 2]] * 100)
+    halves = np.array([[0, 1, 2], [0, 2, 3]])
+    faces = (np.arange(0, len(points), 4)[:, None, None] + halves).reshape(-1, 3)
+    return _surface(points, points[:, [0, 2]] * 100, faces)
 
 
 def solid(kind: str, size: Sequence[float], edge: float) -> Surface:

@@ -24,7 +24,8 @@ def make_encoder() -> MakeEncoder:
     """A small encoder with weights of its own seed."""
 
     def make(seed: int = 0, **changes: object) -> VisuotactileEncoder:
-        settings = {"backbone": "test_vit", "image_size": SIZE, "contact_size": SIZE} | changes
+        images = {"depth": (1, SIZE, SIZE), "contact": (2, SIZE, SIZE)}
+        settings = {"backbone": "test_vit", "images": images} | changes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return VisuotactileEncoder(EncoderConfig(**settings))

@@ -17,9 +17,10 @@ def oracle(logits, labels):
     return np.mean(losses)
 
 
-@pytest.mark.parametrize("modalities", [("vision",), ("touch",), ("vision", "touch")])
-def test_the_loss_is_the_cross_entropy(make_encoder, make_batch, modalities):
-    encoder, batch = make_encoder(modalities=modalities).eval(), make_batch()
+@pytest.mark.parametrize("keys", [("depth",), ("contact",), ("depth", "contact")])
+def test_the_loss_is_the_cross_entropy(make_encoder, make_batch, keys):
+    images = {key: ({"depth": 1, "contact": 2}[key], 32, 32) for key in keys}
+    encoder, batch = make_encoder(images=images).eval(), make_batch()
     objective = Classification(encoder)
     output = objective(encoder, batch)
     weight, bias = (value.detach().numpy() for value in objective.classifier.parameters())

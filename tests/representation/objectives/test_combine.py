@@ -23,7 +23,8 @@ def test_every_objective_is_a_loss(make_encoder, make_batch, name):
 def test_an_objective_reads_what_it_says_it_reads(make_encoder, make_batch, name):
     encoder, batch = make_encoder(), make_batch()
     objective = build_objective(name, encoder)
-    objective(encoder, {key: batch[key] for key in ("depth", "contact", *objective.keys)})
+    later = [f"next_{key}" for key in encoder.keys if objective.reads_next]
+    objective(encoder, {key: batch[key] for key in (*encoder.keys, *later, *objective.keys)})
 
 
 def test_the_sum_is_weighted(make_encoder, make_batch):

@@ -106,7 +106,7 @@ def test_terms_are_checked(make_encoder, encoder):
         Dynamics(encoder, terms=("flow",))
     with pytest.raises(ValueError, match="inverse, contact, alignment"):
         Dynamics(encoder, terms=())
-    blind = make_encoder(modalities=("touch",))
+    blind = make_encoder(images={"contact": (2, 32, 32)})
     with pytest.raises(ValueError, match="'touch' alone"):
         Dynamics(blind)
     assert Dynamics(blind, terms=("inverse", "contact")).terms == ("inverse", "contact")

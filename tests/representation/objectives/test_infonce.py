@@ -108,7 +108,7 @@ def test_training_learns_which_touch_belongs_to_which_image(make_encoder, make_b
 
 def test_a_single_modality_has_nothing_to_compare(make_encoder):
     with pytest.raises(ValueError, match=r"'infonce'.*'touch' alone"):
-        InfoNCE(make_encoder(modalities=("touch",)))
+        InfoNCE(make_encoder(images={"contact": (2, 32, 32)}))
 
 
 @pytest.mark.parametrize("option", ["temperature", "projection_dim"])

@@ -66,18 +66,20 @@ def test_every_patch_is_hidden_as_often():
         {},
         {"backbone": "test_resnet"},
         {"fusion": "cross_attention"},
-        {"modalities": ("touch",)},
-        {"image_size": 48},
+        {"images": {"contact": (2, 32, 32)}},
+        {"images": {"depth": (1, 48, 32), "contact": (2, 32, 32)}},
     ],
     ids=str,
 )
 def test_any_encoder_will_do(make_encoder, make_batch, changes):
     encoder, batch = make_encoder(**changes), make_batch()
-    batch["depth"] = torch.nn.functional.interpolate(batch["depth"], encoder.config.image_size)
+    batch["depth"] = torch.nn.functional.interpolate(
+        batch["depth"], encoder.image_shapes.get("depth", (1, 32, 32))[1:]
+    )
     objective = MaskedReconstruction(encoder, patches_per_side=4, decoder_dim=16)
     output = objective(encoder, batch)
     output.loss.backward()
-    errors = [output.metrics[f"error_{modality}"] for modality in encoder.config.modalities]
+    errors = [output.metrics[f"error_{key}"] for key in encoder.keys]
     torch.testing.assert_close(output.loss.detach(), torch.stack(errors).mean())
     for module in (encoder, objective):
         assert all(value.grad is not None for value in module.parameters())
@@ -98,13 +100,13 @@ def test_what_is_hidden_cannot_be_seen(encoder, objective, make_batch):
     images = encoder.preprocess(make_batch())
     mask = torch.zeros(4, 16, dtype=torch.bool)
     mask[:, 5] = True  # row 1, column 1: pixels 8 to 15
-    masks = {"vision": mask, "touch": mask}
+    masks = {"depth": mask, "contact": mask}
     before = objective.reconstruct(encoder, images, masks)
     for image in images.values():
         image[:, :, 8:16, 8:16] *= -1
     after = objective.reconstruct(encoder, images, masks)
     assert all(torch.equal(before[name], after[name]) for name in before)
-    images["vision"][:, :, 7, 7] *= -1  # one pixel off, and it is seen, by both
+    images["depth"][:, :, 7, 7] *= -1  # one pixel off, and it is seen, by both
     after = objective.reconstruct(encoder, images, masks)
     assert not any(torch.equal(before[name], after[name]) for name in before)
 
@@ -140,7 +142,7 @@ def test_training_learns_to_draw(make_encoder, make_batch):
     ("options", "says"),
     [
         ({"mask_ratio": 1.0}, r"in \(0, 1\)"),
-        ({"patches_per_side": 5}, "divide the 32 pixels of vision"),
+        ({"patches_per_side": 5}, "divide the 32 x 32 pixels of depth"),
         ({"patches_per_side": 1}, "at least 2"),
         ({"decoder_dim": 18}, "multiple of 4"),
         ({"touch_weight": 0.0}, "positive"),

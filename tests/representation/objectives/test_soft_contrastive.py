@@ -121,4 +121,4 @@ def test_settings_are_checked(make_encoder):
     with pytest.raises(ValueError, match="neighbours=0"):
         SoftContrastive(make_encoder(), neighbours=0)
     with pytest.raises(ValueError, match="'vision' alone"):
-        SoftContrastive(make_encoder(modalities=("vision",)))
+        SoftContrastive(make_encoder(images={"depth": (1, 32, 32)}))

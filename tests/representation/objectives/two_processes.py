@@ -5,8 +5,6 @@ The encoder is two linear layers, so that a process starts without importing tim
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
@@ -24,7 +22,6 @@ class LinearEncoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.config = SimpleNamespace(modalities=("vision", "touch"))
         self.feature_sizes = {"vision": 8, "touch": 8}
         self.vision, self.touch = nn.Linear(16, 8), nn.Linear(16, 8)
 

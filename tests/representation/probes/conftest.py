@@ -20,8 +20,7 @@ def make_encoder() -> Callable[..., VisuotactileEncoder]:
     def make(seed: int = 0, **changes: object) -> VisuotactileEncoder:
         settings = {
             "backbone": "test_vit",
-            "image_size": SIZE,
-            "contact_size": SIZE,
+            "images": {"depth": (1, SIZE, SIZE), "contact": (2, SIZE, SIZE)},
             "embedding_dim": 16,
         }
         with torch.random.fork_rng(devices=[]):

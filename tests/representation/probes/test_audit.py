@@ -21,7 +21,9 @@ from representation.probes.report import AuditReport
 from representation.probes.split import ArraySplit, ProbeError, choose_rows
 from vtenv.tasks.insertion.config import SceneConfig
 
-CONFIG = EncoderConfig(backbone="test_vit", image_size=32, contact_size=32, embedding_dim=16)
+CONFIG = EncoderConfig(
+    backbone="test_vit", images={"depth": (1, 32, 32), "contact": (2, 32, 32)}, embedding_dim=16
+)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +119,7 @@ def test_projection_heads_lead_to_the_shared_space(make_encoder, splits) -> None
 
 
 def test_a_single_sense_is_not_compared_with_itself(make_encoder, splits) -> None:
-    found = audit(make_encoder(modalities=("touch",)), *splits, rows=100, pictures=20)
+    found = audit(make_encoder(images={"contact": (2, 32, 32)}), *splits, rows=100, pictures=20)
     assert (found.retrieval, found.sphere, found.shared_space) == ((), None, "")
     assert any("touch alone" in note for note in found.notes)
     assert {e.part for e in found.pose} == {"none", "touch"}
@@ -191,7 +193,7 @@ def test_what_is_missing_is_said(make_encoder, splits, missing, says) -> None:
 
 def test_what_does_not_fit_is_said(make_encoder, splits) -> None:
     with pytest.raises(ValueError, match=r"32, 32.*takes.*48, 48"):
-        audit(make_encoder(image_size=48), *splits, rows=40)
+        audit(make_encoder(images={"depth": (1, 48, 48), "contact": (2, 32, 32)}), *splits, rows=40)
     with pytest.raises(ProbeError, match="7 columns, but 2 labels"):
         audit(make_encoder(), *splits, labels=("a_mm", "b_mm"))
     with pytest.raises(ProbeError, match="nothing to probe"):

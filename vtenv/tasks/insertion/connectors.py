@@ -170,7 +170,7 @@ class PinRowProfile:
     @property
     def rows(self) -> NDArray[np.float64]:
         """Heights of the pins' axes, (count,), [m]."""
-        return (np.arange(self.count) - (self.count - 1) / 2) * self.pitch
+        return np.asarray((np.arange(self.count) - (self.count - 1) / 2) * self.pitch)
 
     def insert(self, travel: float, scale: float) -> list[Primitive]:
         """A capsule for each pin."""
@@ -268,6 +268,7 @@ class Connector:
                 "'-' and '.', a letter first"
             )
         put = object.__setattr__
+        put(self, "label", self.label or self.name)
         size = tuple(self.body_size) if isinstance(self.body_size, Iterable) else ()
         self._require(len(size) == 3, "body_size", "length, width and height, in [m]")
         numbers = [as_number(number) for number in (self.travel, self.mass, *size)]
@@ -404,22 +405,16 @@ class Connector:
         """
         given = dict(values)
         try:
-            profile = dict(given.pop("profile"))
-            kind = profile.pop("kind")
-            parts = {
-                role: tuple(
-                    Primitive(
-                        **{
-                            key: tuple(value) if isinstance(value, list) else value
-                            for key, value in part.items()
-                        }
-                    )
-                    for part in given.pop(role, ())
+            for role in ("body", "grip"):
+                parts: list[Any] = [Primitive(**part) for part in given.get(role, ())]
+                given[role] = tuple(
+                    part._replace(size=tuple(part.size), pos=tuple(part.pos), quat=tuple(part.quat))
+                    for part in parts
                 )
-                for role in ("body", "grip")
-            }
-            style = Style(**given.pop("style", {}))
-            return cls(**given, **parts, style=style, profile=PROFILES[kind](**profile))
+            given["style"] = Style(**given.get("style", {}))
+            profile = dict(given["profile"])
+            given["profile"] = PROFILES[profile.pop("kind")](**profile)
+            return cls(**given)
         except (KeyError, TypeError, AttributeError) as error:
             fields = ", ".join(field.name for field in dataclasses.fields(cls))
             raise ConnectorError(

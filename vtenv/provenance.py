@@ -9,11 +9,13 @@ import importlib.metadata
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 DISTRIBUTION = "vtinsert"
 """This project's distribution."""
@@ -42,6 +44,16 @@ class Requirement:
     def satisfied(self) -> bool:
         """Whether a version that will do is installed."""
         return self.installed is not None and _release(self.installed) >= _release(self.minimum)
+
+
+def record() -> dict[str, Any]:
+    """What to write down beside a result: command, commit, versions and hardware."""
+    return {
+        "command": shlex.join([DISTRIBUTION, *sys.argv[1:]]),
+        "commit": commit() or "not of a checkout",
+        "versions": versions(),
+        "hardware": hardware(),
+    }
 
 
 def requirements() -> list[Requirement]:

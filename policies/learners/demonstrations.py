@@ -1,4 +1,4 @@
-"""What a student has met, and what the expert would have done there."""
+"""A replay buffer of demonstrations: what a student met, and what the expert would have done."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ Observation = Tensor | dict[str, Tensor]
 """Observations of many worlds: one tensor, or several by key, each with a leading world axis."""
 
 
-class Aggregate:
-    """The latest steps of N worlds with the expert's action at each: a ring on one device.
+class DemonstrationBuffer:
+    """A replay buffer of the latest steps of N worlds with the expert's action at each.
 
     Observations are kept in the type they come in, so that contact masks take a byte a pixel.
 

@@ -1,15 +1,16 @@
-"""The encoder before the first step of training."""
+"""The encoder that training starts with: drawn at random, ImageNet's, or another encoder's."""
 
 from __future__ import annotations
 
 import torch
 
-from representation.encoder import VisuotactileEncoder
-from representation.objectives.combine import build_objective
+from representation.augmentations import Augment
+from representation.objectives.combine import build_objective, require_objectives
 from representation.pretraining.config import PretrainConfig
+from representation.timm_encoder import VisuotactileEncoder
 
 
-def first_encoder(config: PretrainConfig) -> VisuotactileEncoder:
+def initial_encoder(config: PretrainConfig) -> VisuotactileEncoder:
     """The encoder before the first step.
 
     Args:
@@ -25,7 +26,7 @@ def first_encoder(config: PretrainConfig) -> VisuotactileEncoder:
     """
     encoder = VisuotactileEncoder(config.encoder, pretrained=config.pretrained)
     if config.start is not None:
-        start_from(encoder, VisuotactileEncoder.from_pretrained(config.start))
+        copy_backbones(VisuotactileEncoder.from_pretrained(config.start), encoder)
     return encoder
 
 
@@ -38,36 +39,38 @@ def require_buildable(config: PretrainConfig) -> None:
     Raises:
         ValueError: If they cannot, or not together; says why.
     """
+    require_objectives(config.objectives)
+    Augment(config.augment, config.augment_options)
     with torch.device("meta"):
         encoder = VisuotactileEncoder(config.encoder)
         build_objective(config.objective, encoder, config.objective_options)
     if config.start is not None:
-        start_from(encoder, VisuotactileEncoder.from_pretrained(config.start))
+        copy_backbones(VisuotactileEncoder.from_pretrained(config.start), encoder)
 
 
-def start_from(encoder: VisuotactileEncoder, other: VisuotactileEncoder) -> None:
-    """Take the backbones of another encoder, for the modalities that both have.
+def copy_backbones(source: VisuotactileEncoder, encoder: VisuotactileEncoder) -> None:
+    """Take the backbones of another encoder, for the images that both have.
 
     Args:
+        source: The encoder to start from; its fusion and projections stay behind.
         encoder: The encoder to change.
-        other: The encoder to start from; its fusion and projections stay behind.
 
     Raises:
-        ValueError: If they share no modality, or a backbone has other weights.
+        ValueError: If they share no image, or a backbone has other weights.
     """
-    shared = [name for name in encoder.config.modalities if name in other.config.modalities]
+    shared = [key for key in encoder.backbones if key in source.backbones]
     if not shared:
         raise ValueError(
-            f"the encoder to start from perceives with {', '.join(other.config.modalities)}, and "
-            f"this one with {', '.join(encoder.config.modalities)}"
+            f"the encoder to start from has backbones of {', '.join(source.backbones)}, and this "
+            f"one of {', '.join(encoder.backbones)}"
         )
-    for modality in shared:
-        own, theirs = (e.backbones[modality].state_dict() for e in (encoder, other))
+    for key in shared:
+        own, theirs = (e.backbones[key].state_dict() for e in (encoder, source))
         wrong = [n for n in own | theirs if n not in own or n not in theirs]
         wrong += [n for n in own if n in theirs and own[n].shape != theirs[n].shape]
         if wrong:
             raise ValueError(
-                f"the {modality} backbone cannot start from that encoder's: {wrong[0]} differs; "
+                f"the {key} backbone cannot start from that encoder's: {wrong[0]} differs; "
                 "it must be the same network for the same images"
             )
-        encoder.backbones[modality].load_state_dict(theirs)
+        encoder.backbones[key].load_state_dict(theirs)

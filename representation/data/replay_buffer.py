@@ -1,7 +1,8 @@
-"""The latest moments of many worlds, kept on a device."""
+"""A replay buffer of the latest moments of many worlds, kept on a device."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,27 +11,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from representation.data.columns import DEPTH_STEP
+from representation.data.columns import LARGEST
 from representation.data.sources import NEXT, free_memory
+from vtenv.modalities import Modality
 
 _MEMORY_PART = 0.8
 """Largest part of the free memory that moments may take: training needs some too."""
-_DEPTH_OFFSET = 1 << 15
+_OFFSET = 1 << 15
 """torch computes with signed 16-bit numbers alone."""
 
 
-class Ring:
+class ReplayBuffer:
     """The last steps of N worlds, a row for each world and step; the oldest are written over.
 
-    Stored as in a data set on disk: depth to 0.01 mm, masks as bits. A `Split`, whose rows are
+    Stored as in a data set on disk, as each column's `Modality` says. A `Split`, whose rows are
     those in which the physics held.
 
     Args:
         steps: Steps that are kept.
         worlds: Worlds, N.
         columns: What is kept of each row, besides `episode`.
+        modalities: Records of columns by name; those without one are stored as they are.
         device: Where.
-        fingers: Contact masks to keep, from the first one; None for all.
+        channels: Channels to keep of images by column, from the first one; all of the others.
     """
 
     def __init__(
@@ -39,14 +42,17 @@ class Ring:
         worlds: int,
         columns: Sequence[str],
         *,
+        modalities: Mapping[str, Modality] | None = None,
         device: str | torch.device = "cpu",
-        fingers: int | None = None,
+        channels: Mapping[str, int] | None = None,
     ) -> None:
         self.columns = tuple(dict.fromkeys((*columns, "episode")))
-        self._steps, self._worlds, self._fingers = steps, worlds, fingers
+        records = modalities or {}
+        self._storage = {n: records[n].storage if n in records else "raw" for n in self.columns}
+        self._steps, self._worlds, self._channels = steps, worlds, dict(channels or {})
         self._device = torch.device(device)
         self._stored: dict[str, Tensor] = {}
-        self._mask_shape: tuple[int, ...] = ()
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self._next, self._filled = 0, 0
         self._places: dict[bool, Tensor] = {}
 
@@ -67,7 +73,7 @@ class Ring:
                 left alone.
 
         Raises:
-            ValueError: If a ring of such rows does not fit into the memory; says what does.
+            ValueError: If a buffer of such rows does not fit into the memory; says what does.
         """
         values = {name: self._encoded(name, row[name]) for name in self.columns}
         if not self._stored:
@@ -134,25 +140,28 @@ class Ring:
 
     def _encoded(self, name: str, values: Any) -> Tensor:
         tensor = torch.as_tensor(values).to(self._device)
-        if name == "depth":
-            units = (tensor / DEPTH_STEP).round().clamp(0, 2 * _DEPTH_OFFSET - 1)
-            return (units - _DEPTH_OFFSET).to(torch.int16)
-        if name == "contact":
-            masks = tensor[:, : self._fingers]
-            self._mask_shape = tuple(masks.shape[1:])
-            bits = masks.flatten(1)
+        if name in self._channels:
+            tensor = tensor[:, : self._channels[name]]
+        storage = self._storage[name]
+        if storage == "raw":
+            return tensor
+        if storage == "bits":
+            self._shapes[name] = tuple(tensor.shape[1:])
+            bits = tensor.flatten(1)
             bits = torch.nn.functional.pad(bits, (0, -bits.shape[1] % 8))
             return (bits.reshape(len(bits), -1, 8) << self._shifts()).sum(-1, dtype=torch.uint8)
-        return tensor
+        steps = (tensor / storage).round().clamp(0, LARGEST)
+        return (steps - _OFFSET).to(torch.int16)
 
     def _decoded(self, name: str, stored: Tensor) -> Tensor:
-        if name == "depth":
-            return (stored.to(torch.float32) + _DEPTH_OFFSET) * DEPTH_STEP
-        if name == "contact":
+        storage = self._storage[name]
+        if storage == "raw":
+            return stored
+        if storage == "bits":
             bits = (stored[..., None] >> self._shifts() & 1).flatten(1)
-            count = int(np.prod(self._mask_shape))
-            return bits[:, :count].reshape(-1, *self._mask_shape)
-        return stored
+            shape = self._shapes[name]
+            return bits[:, : math.prod(shape)].reshape(-1, *shape)
+        return (stored.to(torch.float32) + _OFFSET) * storage
 
     def _shifts(self) -> Tensor:
         return torch.arange(8, dtype=torch.uint8, device=self._device)

@@ -1,0 +1,111 @@
+"""A cell of an ablation as a process: it trains a policy and evaluates it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from policies.ablation.executors import interrupt_with_parent
+from policies.ablation.folder import EPISODES_FILE, Ablation, write_rows
+from policies.ablation.grid import AblationConfig, Cell
+
+if TYPE_CHECKING:
+    from policies.learners.train_config import TrainConfig
+
+
+def command(ablation: Ablation, cell: Cell, threads: int, filmed: int) -> tuple[str, ...]:
+    """The command of a cell's process.
+
+    Args:
+        ablation: The folder, with its grid.
+        cell: The cell.
+        threads: Threads to use.
+        filmed: Most successes and failures of each connector in the videos, which show the
+            policies of the first seed; 0 for none.
+    """
+    about = {**asdict(cell), "threads": threads, "filmed": filmed}
+    return (sys.executable, "-m", __name__, str(ablation.path), json.dumps(about))
+
+
+def train_config(
+    ablation: Ablation, config: AblationConfig, cell: Cell, threads: int
+) -> TrainConfig:
+    """What a cell is trained from.
+
+    Args:
+        ablation: The folder.
+        config: The grid.
+        cell: The cell.
+        threads: Threads to use.
+
+    Raises:
+        ValueError, TypeError: If the grid's fields of training are not allowed.
+    """
+    # Slow to import, and the process that only waits for cells can do without.
+    from policies.learners.train_config import TrainConfig
+
+    source = cell.begins_with
+    start = None if source is None else str(ablation.folder(source))
+    return TrainConfig.from_json(
+        {**config.training_of(cell), "start": start, "num_threads": threads}
+    )
+
+
+def run_cell(ablation: Ablation, cell: Cell, threads: int, filmed: int) -> None:
+    """Train the policy of a cell, or go on with it, and evaluate it.
+
+    Args:
+        ablation: The folder, with its grid.
+        cell: The cell.
+        threads: Threads to use.
+        filmed: As for `command`.
+    """
+    from policies.deployable import load_policy
+    from policies.evaluation.evaluate import evaluate
+    from policies.learners.training import train
+
+    config = ablation.read_config()
+    training = train_config(ablation, config, cell, threads)
+    folder = ablation.folder(cell)
+    again = f"vtinsert ablate --output {ablation.path}"
+    training = replace(training, filmed=filmed if cell.seed == 0 else 0)
+    train(training, folder, progress=False, command=again, resume=again)
+    records = evaluate(
+        load_policy(folder / "best"),
+        **{"condition": "training", **config.evaluation},
+        engine=training.engine,
+        device=training.device,
+        num_threads=threads,
+    )
+    rows = []
+    for record in records:
+        row = record.row()
+        # As everywhere in an ablation, the seed of a row is that of the policy's training.
+        numbers = {"episode": row.pop("episode"), "episode_seed": row.pop("seed")}
+        rows.append({**asdict(cell), **numbers, **row})
+    write_rows(folder / EPISODES_FILE, rows)
+
+
+def main(folder: str, about: str) -> int:
+    """Run the cell that `command` describes; the exit code."""
+    interrupt_with_parent()
+    ablation = Ablation(folder)
+    fields = json.loads(about)
+    threads, filmed = fields.pop("threads"), fields.pop("filmed")
+    cell = Cell(**fields)
+    try:
+        run_cell(ablation, cell, threads, filmed)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        text = traceback.format_exc()
+        print(text)
+        ablation.write_failure(cell, f"{type(error).__name__}: {error}", text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,142 @@
+"""The benchmark's table of measurements as a table for people, and as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from policies.benchmarks.cases import NUMPY, RESET, SINGLE
+from policies.benchmarks.timing import PHYSICS, RESETS, REST, SENSING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_PARTS = {PHYSICS: "#1f4e9c", SENSING: "#1d7a3a", RESETS: "#8c2a8c", REST: "#c4540a"}
+"""Parts of a step, and their colours."""
+_COLOURS = ("#000000", "#1f4e9c", "#1d7a3a", "#6aa84f", "#0b7f8f", "#c4540a", "#8c2a8c", "#b8860b")
+
+
+def _curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Rows by what ran: the cases, then what their own sensors and the physics take alone."""
+    curves: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        case, part = row["case"], row["part"]
+        if part == case:
+            curves.setdefault(f"environment, {case} only" if "sensor" in case else case, [])
+            curves[f"environment, {case} only" if "sensor" in case else case].append(row)
+        elif case == NUMPY or ("sensor" in case and part == SENSING):
+            curves.setdefault(part if case == NUMPY else case, []).append(row)
+    return curves
+
+
+def _where(row: Mapping[str, Any]) -> str:
+    """The column that a row stands in."""
+    if row["threads"] is None:
+        return f"{row['worlds']:,} worlds"
+    return "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
+
+
+def print_table(console: Console, report: Mapping[str, Any]) -> None:
+    """Print rates: a row for what ran, a column for each number of worlds or threads."""
+    rows, settings = report["measurements"], report["settings"]
+    columns = list(dict.fromkeys(map(_where, rows)))
+    on = report["device"]["name"] if report["device"] else report["hardware"]["cpu"]
+    worlds = ", ".join(f"{number:,}" for number in settings["worlds"])
+    table = Table(
+        title=f"Control steps a second of {settings['task']}: {worlds} worlds, {on}",
+        caption=f"Medians over {settings['repetitions']} repetitions of at most "
+        f"{settings['steps']} steps or a second, {settings['actions']} actions. Share: of a step "
+        "of the environment.",
+    )
+    table.add_column("what runs")
+    for column in columns:
+        table.add_column(column, justify="right")
+        table.add_column("share", justify="right")
+    for name, curve in _curves(rows).items():
+        if name == RESET:
+            continue
+        found = {_where(row): row for row in curve}
+        cells = []
+        for column in columns:
+            row = found.get(column)
+            rate = row and row["steps_per_second"]
+            cells += [f"{rate:,.0f}" if rate else "", _share(row) if row else ""]
+        table.add_row(name, *cells, style="bold" if name == NUMPY else None)
+    console.print(table)
+    alone = {row["case"]: row for row in rows if row["case"] in (SINGLE, RESET)}
+    if alone:
+        cost = alone[RESET]["step_ms"] / alone[SINGLE]["step_ms"]
+        console.print(f"A reset of one world by itself costs {cost:.1f} control steps.")
+    for worlds_, kib in report["kib_per_world"].items():
+        console.print(f"Device memory with {int(worlds_):,} worlds: {kib:,.0f} KiB a world.")
+    if (first := report["first_step"]) is not None:
+        console.print(
+            f"Made and stepped once, {first['worlds']} worlds: {first['compiled_s']:.1f} s to "
+            f"compile, {first['cached_s']:.1f} s from the cache."
+        )
+    for worlds_, error in report["errors"].items():
+        console.print(f"[yellow]{int(worlds_):,} worlds: {error}", soft_wrap=True)
+
+
+def _share(row: Mapping[str, Any]) -> str:
+    return f"{row['share']:.0%}" if row["part"] in _PARTS else ""
+
+
+def speed_figure(report: Mapping[str, Any]) -> Figure:
+    """Steps a second of everything that was measured, and the parts of a step.
+
+    Args:
+        report: The benchmark's report.
+
+    Returns:
+        Rates on the left, with their extremes over repetitions; shares on the right.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
+
+    rows = [row for row in report["measurements"] if row["case"] not in (SINGLE, RESET)]
+    axis = "threads" if rows[0]["threads"] is not None else "worlds"
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    rates, shares = figure.subplots(1, 2, width_ratios=(3, 2))
+    curves = {name: curve for name, curve in _curves(rows).items() if name != RESETS}
+    for number, (name, curve) in enumerate(curves.items()):
+        x, colour = [row[axis] for row in curve], _COLOURS[number % len(_COLOURS)]
+        rates.plot(
+            x,
+            [row["steps_per_second"] for row in curve],
+            color=colour,
+            linewidth=2.2 if name == NUMPY else 1.4,
+            marker="o",
+            markersize=4,
+            label=name,
+        )
+        low, high = ([row[end] for row in curve] for end in ("lowest", "highest"))
+        rates.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+    ticks = sorted({row[axis] for row in rows})
+    rates.set_xscale("log", base=2)
+    rates.set_yscale("log")
+    rates.set_xticks(ticks, [f"{count:,}" for count in ticks])
+    rates.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    rates.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    rates.minorticks_off()
+    rates.set_xlabel(axis)
+    rates.set_ylabel("control steps a second")
+    rates.grid(alpha=0.25)
+    rates.legend(fontsize=8, frameon=False)
+
+    bottom = [0.0] * len(ticks)
+    for part, colour in _PARTS.items():
+        found = {row[axis]: row for row in rows if (row["case"], row["part"]) == (NUMPY, part)}
+        heights = [100 * found[tick]["share"] if tick in found else 0.0 for tick in ticks]
+        shares.bar(range(len(ticks)), heights, bottom=bottom, color=colour, label=part)
+        bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
+    shares.set_xticks(range(len(ticks)), [f"{tick:,}" for tick in ticks])
+    shares.set_xlabel(axis)
+    shares.set_ylabel("% of a step of the environment")
+    shares.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
+    on = report["device"]["name"] if report["device"] else report["hardware"]["cpu"]
+    figure.suptitle(f"{report['settings']['task']}, {on}", fontsize=11)
+    return figure

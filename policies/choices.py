@@ -1,0 +1,49 @@
+"""What is chosen on a command line, and what is said of what cannot be."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+from pathlib import Path
+
+
+def check_name(name: str, allowed: Collection[str], what: str, where: str = "") -> None:
+    """Refuse a name that is not in a list.
+
+    Args:
+        name: What was given.
+        allowed: What may be.
+        what: What it is to be, such as "condition".
+        where: What lists them, if they are too many to be told.
+
+    Raises:
+        ValueError: If it is not there; names the nearest three, and all or where they are.
+    """
+    if name in allowed:
+        return
+    nearest = difflib.get_close_matches(name, allowed, 3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(nearest)}? " if nearest else ""
+    listed = f"{where} lists them" if where else f"choose from {', '.join(allowed)}"
+    raise ValueError(f"unknown {what} {name!r}; {hint}{listed}")
+
+
+def make_output(folder: Path) -> None:
+    """Make the folder that a command writes into.
+
+    Raises:
+        OSError: If that cannot be; says what to change.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"cannot use {folder} as a folder ({error.strerror}); choose another with --output"
+        ) from error
+
+
+def require(condition: bool, name: str, given: object, allowed: str) -> None:
+    """As `vtenv.validation.require`, which is imported only where it has something to say."""
+    if not condition:
+        from vtenv.validation import require as refuse
+
+        refuse(False, name, given, allowed)

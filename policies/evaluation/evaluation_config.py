@@ -1,0 +1,62 @@
+"""What is played in an evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from policies.evaluation.conditions import SUITES, condition
+
+SEED = 1_000_000
+"""Where evaluation seeds start: far from those that training starts with."""
+EPISODES = 400
+"""Episodes of a condition: at a success of 97%, an interval of 95% to 98%."""
+MOST_WORLDS = {"cpu": 16, "warp": 1024}
+"""Worlds played at once unless told otherwise, by engine."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What is played, and where.
+
+    Raises:
+        ValueError: If a value is not allowed; names it and what is.
+    """
+
+    task: str | None = None
+    """What to play, an id of Gymnasium's registry; by default what the policy was trained on."""
+    conditions: tuple[str, ...] = ()
+    """Conditions by name, in place of a suite."""
+    suite: Literal["default", "full"] = "default"
+    """Conditions that belong together: "default" alone, or "full", all but "training"."""
+    connectors: tuple[str, ...] = ()
+    """Connectors, or other variants of the task, to play; by default all there are."""
+    episodes: int = EPISODES
+    """Episodes of each condition."""
+    seed: int = SEED
+    """Where the seeds of the episodes start."""
+    num_envs: int | None = None
+    """Worlds played at once; by default at most 16 on the CPU engine, 1024 on Warp."""
+    engine: Literal["cpu", "warp"] = "cpu"
+    """The physics engine."""
+    device: str | None = None
+    """Device of the Warp engine; by default "cuda:0"."""
+    num_threads: int | None = None
+    """Threads of the CPU engine; by default one a core."""
+    filmed: int = 1
+    """Most successes and failures of each connector in the video, which shows the first condition;
+    0 for no video."""
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            *(("episodes", 1), ("seed", 0), ("num_envs", 1), ("num_threads", 1), ("filmed", 0)),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name}={value} is not allowed; it must be at least {least}")
+        if self.conditions and self.suite != "default":
+            raise ValueError("conditions and suite exclude each other; leave one out")
+        if self.device is not None and self.engine == "cpu":
+            raise ValueError("device is for engine='warp'; leave it out, or choose that engine")
+        for one in (*self.conditions, *SUITES[self.suite]):
+            condition(one)

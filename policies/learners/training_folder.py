@@ -1,0 +1,107 @@
+"""The folder of a training run: how it was made, how it went, and what came out.
+
+Beside what every `RunFolder` has:
+
+- `evaluations.csv`: a row for each evaluation on fixed seeds
+- `best/`, `policy/`: the policy of the best evaluation and the last one, to act with; in `best/`
+  also `model.zip`
+- `model.zip`: the last policy as a model of Stable-Baselines3
+- `curve.png`: success over steps
+- `videos/`: episodes of the best policy
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from policies.learners.train_config import TrainConfig
+from vtenv import provenance
+from vtenv.run_folder import RunFolder, RunFolderError
+
+
+class TrainingFolder(RunFolder):
+    """The files of a training run.
+
+    Args:
+        path: The folder; it need not be there yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path, format="vtinsert-training", version=1, kind="training of a policy")
+        self.best = self.path / "best"
+        self.policy = self.path / "policy"
+        self.model = self.path / "model.zip"
+        self.curve = self.path / "curve.png"
+        self.videos = self.path / "videos"
+
+    def begin(self, config: TrainConfig, digest: str, command: str, resume: str) -> None:
+        """Write what the run is made from.
+
+        Args:
+            config: The resolved configuration.
+            digest: The encoder's digest; empty without one.
+            command: The command that makes the run again.
+            resume: The command that goes on after an interruption.
+        """
+        self.write_config(
+            {
+                **config.as_json(),
+                "encoder_digest": digest,
+                "command": command,
+                "resume": resume,
+                "commit": provenance.commit() or "not of a checkout",
+                "versions": provenance.versions(),
+                "hardware": provenance.hardware(),
+            }
+        )
+
+    def read(self) -> tuple[TrainConfig, str]:
+        """The configuration, and the encoder's digest.
+
+        Raises:
+            RunFolderError: If there is none, or it is another program's.
+        """
+        document = self.read_config()
+        try:
+            fields = {name: document[name] for name in TrainConfig().as_json()}
+            return TrainConfig.from_json(fields), str(document["encoder_digest"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunFolderError(f"{self.path / 'config.json'} is damaged: {error}") from error
+
+    def require_same(self, config: TrainConfig, digest: str) -> None:
+        """Check that the folder holds the run of a configuration.
+
+        Raises:
+            RunFolderError: If it is another; says what differs.
+        """
+        there, old = self.read()
+        mine, theirs = config.as_json(), there.as_json()
+        # These change no more than the time it takes, and what is filmed.
+        differ = [n for n in mine if mine[n] != theirs[n] and n not in ("num_threads", "filmed")]
+        if differ:
+            given = ", ".join(f"{name}={theirs[name]!r}, not {mine[name]!r}" for name in differ)
+            raise RunFolderError(
+                f"{self.path} holds another run, with {given}; go on with that one with --resume, "
+                "or choose another folder"
+            )
+        if old != digest:
+            raise RunFolderError(
+                f"{self.path} was begun with another encoder of the name "
+                f"{config.representation!r}: {old[:12]}, and now it is {digest[:12]}; put the old "
+                "one back, or choose another folder"
+            )
+
+    def result(self) -> dict[str, Any] | None:
+        """What came out; None where the run is not over.
+
+        Raises:
+            RunFolderError: If it cannot be read.
+        """
+        result = self.read_result()
+        if result is not None and not {"success", "curve", "seconds", "steps"} <= result.keys():
+            raise RunFolderError(
+                f"{self.path / 'result.json'} is not the result of training; remove it, and go on "
+                "with --resume"
+            )
+        return result

@@ -1,0 +1,197 @@
+"""What a report says: its measurements, and the sentences about them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from policies.report import numbers
+from policies.report.costs import encoding_costs
+from policies.report.measurements import MEAN, SUCCESS, Section, sections
+from policies.report.numbers import percent, spoken_list, success
+from policies.report.palette import ORACLE, Style, styles
+from policies.report.probes import Probes, probes
+from policies.report.study import Study, read_study
+from vtenv import provenance
+
+_LISTED = 4
+"""As many representations are named one by one; of more, the last are "the others"."""
+_WARM = 2
+"""Rank of the methods that go on from a distilled policy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """A report.
+
+    Attributes:
+        study: What it is of.
+        sections: The measurements, by method.
+        probes: What encoders know.
+        styles: How each representation is drawn.
+        notes: What could not be told, and why.
+    """
+
+    study: Study
+    sections: tuple[Section, ...]
+    probes: Probes
+    styles: Mapping[str, Style]
+    notes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """Its title: the name of the study's folder, and that it is an ablation."""
+        name = self.study.folder.name
+        return name.capitalize() if "ablation" in name.lower() else f"Ablation {name}"
+
+    @property
+    def lead(self) -> str:
+        """What the study is, in a sentence."""
+        study = self.study
+        done, total = len(study.runs), len(study.cells)
+        counts = {sum(e.count for e in run.episodes.values()) for run in study.runs}
+        each = f"{min(counts)}" if len(counts) == 1 else f"{min(counts, default=0)} or more"
+        judged = f", and each was judged by {each} episodes on fixed seeds" if counts else ""
+        return (
+            f"{_count(len(study.representations), 'representation')}, "
+            f"{_count(len(self.sections), 'way')} to train and "
+            f"{_count(len({cell.seed for cell in study.cells}), 'seed')}: "
+            f"{done} of {total} policies are trained{judged}."
+        )
+
+    @property
+    def findings(self) -> list[str]:
+        """What came out, a line for each method."""
+        return [f"{section.method.title}: {_finding(section)}." for section in self.sections]
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Where the numbers come from, by name."""
+        study = self.study
+        sources = [study.made, *(run.config for run in study.runs)]
+        commits = [numbers.commit(str(s["commit"])) for s in sources if s.get("commit")]
+        facts = {
+            "Command": str(study.made.get("command", "")),
+            "Commit": "; ".join(dict.fromkeys(commits)),
+            "Date": str(study.made.get("date", "")),
+            "Hardware": _all("hardware", sources),
+            "Versions": _all("versions", sources),
+            "Seeds of training": spoken_list(
+                [str(seed) for seed in sorted({cell.seed for cell in study.cells})]
+            ),
+            "Final evaluation": _plain(study.grid.get("evaluation", {})),
+            "Report": f"VTInsert {provenance.version(provenance.DISTRIBUTION) or 'of no release'}, "
+            f"commit {numbers.commit(provenance.commit() or 'unknown')}; bootstrap seed 0",
+        }
+        return {name: text for name, text in facts.items() if text}
+
+
+def compose(folder: Path, probe_files: Iterable[Path] = ()) -> Report:
+    """Read a study and measure it.
+
+    Args:
+        folder: Folder of an ablation.
+        probe_files: Reports of `vtinsert probe`.
+
+    Raises:
+        AblationError: If there is no ablation, or it cannot be read.
+        ProbeFileError: If a probe report cannot be read.
+    """
+    study = read_study(folder)
+    known = probes(study.folder, study.representations, probe_files)
+    costs, notes = encoding_costs(study.runs)
+    measured = tuple(sections(study, costs))
+    return Report(study, measured, known, styles(study.representations), (*notes, *known.notes))
+
+
+def about(section: Section) -> list[str]:
+    """What a reader must know of a method before its numbers."""
+    said = [_progress(section)] if section.runs and section.unfinished else []
+    if section.method.rank == _WARM:
+        said.append(
+            "These runs went on from the distilled policy of the same representation and seed. "
+            "Their steps and time are counted from there."
+        )
+    if not section.runs:
+        said.append("No policy has been trained in this way yet.")
+    elif section.single:
+        said.append(
+            "Each representation has one run, so there are no intervals over seeds: differences "
+            "may be luck."
+        )
+    else:
+        said += _doubts(section)
+    return said
+
+
+def _progress(section: Section) -> str:
+    """How many policies are done, and of which representations there are fewer than asked for."""
+    missing = [each.cell.representation for each in section.unfinished]
+    done = {name: len(runs) for name, runs in section.runs.items()}
+    alike: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for name in dict.fromkeys([*done, *missing]):
+        alike[done.get(name, 0), done.get(name, 0) + missing.count(name)].append(name)
+    groups = sorted(alike.items(), key=lambda group: len(group[1]))
+    most = groups[-1][1]
+    rest = f"the other {len(most)}" if len(groups) > 1 else "each representation"
+    said = [
+        f"{have} of {of} seeds of "
+        + (rest if each is most and len(most) > _LISTED else spoken_list(each))
+        for (have, of), each in groups
+    ]
+    total = sum(done.values())
+    return f"{total} of {total + len(missing)} policies are done: {'; '.join(said)}."
+
+
+def _doubts(section: Section) -> list[str]:
+    """What must be known of the intervals of few seeds."""
+    said = []
+    if section.unsure:
+        verb = "has" if len(section.unsure) == 1 else "have"
+        said.append(
+            f"{spoken_list(section.unsure)} {verb} one run and no interval, and may be luck: drawn "
+            "thin or faint."
+        )
+    if any(len(runs) == 2 for runs in section.runs.values()):
+        said.append(
+            "An interval of two runs is no more than the distance between them: about half of "
+            "such intervals hold the truth."
+        )
+    return [" ".join(said)] if said else []
+
+
+def _finding(section: Section) -> str:
+    found = {name: e for name in section.runs if (e := section.estimate(name, SUCCESS))}
+    said = {name: f"{name} {success(e, name in section.unsure)}" for name, e in found.items()}
+    ranked = sorted(
+        (name for name in found if name != ORACLE),
+        key=lambda name: (found[name].value, section.value(name, MEAN) or 0.0),
+        reverse=True,
+    )
+    if len(ranked) < 2:
+        parts = [said[name] for name in ranked]
+    elif found[ranked[0]].value == found[ranked[-1]].value:
+        parts = [f"all that a robot can sense {percent(found[ranked[0]].value)}"]
+    else:
+        parts = [f"best {said[ranked[0]]}", f"worst {said[ranked[-1]]}"]
+    if ORACLE in said:
+        parts.append(f"privileged {said[ORACLE]}")
+    return "; ".join(parts) or "no policy yet"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _all(name: str, sources: Iterable[Mapping[str, object]]) -> str:
+    """What sources say of something, each answer once."""
+    return "; ".join(dict.fromkeys(_plain(s[name]) for s in sources if s.get(name)))
+
+
+def _plain(value: object) -> str:
+    if not isinstance(value, Mapping):
+        return str(value)
+    fields = {key: item for key, item in value.items() if item is not None}
+    return ", ".join(f"{key.replace('_', ' ')} {_plain(item)}" for key, item in fields.items())

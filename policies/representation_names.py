@@ -1,0 +1,49 @@
+"""Names of representations: what a policy can see, and how that is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from policies.bundled import bundled
+from policies.choices import check_name
+
+SINGLE_KEYS = ("state", "proprio")
+"""Representations that are one of the environment's modalities as it is."""
+UNTRAINED, IMAGENET = "random", "imagenet"
+"""Frozen encoders that have learned nothing of the task."""
+END_TO_END = "end-to-end"
+"""Images and proprioception, for a policy that has its own convolutions."""
+DEFAULT_ENCODER = "resnet-pose"
+"""The bundled encoder whose network an untrained encoder has."""
+PARTS = ("vision", "touch")
+"""Parts of an encoder, which may follow its name after a colon."""
+
+
+def split_part(name: str) -> tuple[str, str]:
+    """A representation's encoder, and which part of it: "vision", "touch", or "" for all."""
+    encoder, colon, part = name.rpartition(":")
+    return (encoder, part) if colon and part in PARTS else (name, "")
+
+
+def check_representation(name: str) -> None:
+    """Refuse what names no representation, before anything is loaded.
+
+    Args:
+        name: As `make_representation` takes it.
+
+    Raises:
+        ValueError: If it is none; names the nearest, and what there is.
+    """
+    encoder, _ = split_part(name)
+    if encoder and (Path(encoder).expanduser().is_dir() or encoder.count("/") == 1):
+        return
+    known = (UNTRAINED, IMAGENET, *bundled("encoders"))
+    if encoder in known:
+        return
+    try:
+        check_name(name, (*SINGLE_KEYS, END_TO_END, *known), "representation")
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; or name a folder, or an id on the Hugging Face Hub. An encoder may be "
+            f"followed by {' or '.join(f':{part}' for part in PARTS)}"
+        ) from None

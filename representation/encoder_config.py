@@ -1,0 +1,271 @@
+"""What our encoders are built from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from gymnasium import spaces
+
+from vtenv.modalities import IMAGE_MODALITIES, Modality
+from vtenv.validation import as_number, require
+
+SENSES: dict[str, tuple[str, ...]] = {"vision": ("depth",), "touch": ("contact", "gel")}
+"""Names for sets of observation keys. An image of one's own is a sense of its own, named by its
+key."""
+
+Shape = tuple[int, int, int]
+"""Channels, rows and columns of an image."""
+
+RESERVED_OPTIONS = ("in_chans", "num_classes", "img_size", "pretrained")
+"""Arguments of `timm.create_model` that other fields decide."""
+
+FUSIONS = ("concat", "cross_attention")
+POOLINGS = ("average", "flatten")
+
+
+def _is_int(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+@dataclass(frozen=True)
+class ImageRange:
+    """What the values of an image mean to an encoder; taken from its `Modality`.
+
+    Raises:
+        ValueError: If a value is not allowed.
+    """
+
+    low: float
+    """Least value; a space that goes below is in another unit."""
+    high: float
+    """Greatest value, likewise."""
+    encoded_range: tuple[float, float]
+    """Values that become -1 and 1; those beyond are clipped."""
+    missing_at_zero: bool = False
+    """Whether 0 stands for no measurement, which becomes 1."""
+
+    def __post_init__(self) -> None:
+        given = self.encoded_range
+        numbers = [as_number(value) for value in given] if isinstance(given, Iterable) else []
+        match numbers:
+            case [float(low), float(high)] if low < high:
+                object.__setattr__(self, "encoded_range", (low, high))
+            case _:
+                require(False, "encoded_range", given, "a pair (low, high) with low < high")
+        for name in ("low", "high"):
+            number = as_number(getattr(self, name))
+            require(number is not None, name, getattr(self, name), "a finite number")
+            object.__setattr__(self, name, number)
+
+    @classmethod
+    def of(cls, key: str, given: ImageRange | Modality | Mapping[str, Any]) -> ImageRange:
+        """From a modality's record, or from the fields as a mapping."""
+        if isinstance(given, Modality):
+            if given.encoded_range is None:
+                raise ValueError(f"the modality {key!r} has no encoded_range: it is not encoded")
+            return cls(given.low, given.high, given.encoded_range, given.missing_at_zero)
+        if isinstance(given, Mapping):
+            try:
+                return cls(**given)
+            except TypeError as error:
+                raise ValueError(f"ranges of {key!r} are wrong: {error}") from error
+        require(isinstance(given, ImageRange), f"ranges[{key!r}]", given, "a Modality's record")
+        return given
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """What an encoder is built from, preprocessing included. Saved with its weights.
+
+    Raises:
+        ValueError: If a value is not allowed; names it and what is.
+    """
+
+    backbone: str = "resnet18"
+    """Any network that timm knows."""
+    images: Mapping[str, Shape] = field(
+        default_factory=lambda: {"depth": (1, 64, 64), "contact": (2, 64, 64)}
+    )
+    """Channels, rows and columns of each image that the encoder reads, by observation key. Their
+    parts of an embedding stand in the order of `IMAGE_MODALITIES`, images of one's own last."""
+    ranges: Mapping[str, ImageRange] = field(default_factory=dict)
+    """How each image is normalised: the `Modality` of its key, or what it says as an
+    `ImageRange`. Those of `IMAGE_MODALITIES` are known; an image of one's own needs its own."""
+    shared_backbone: bool = False
+    """Whether one backbone encodes every image, in place of one each; images must then have one
+    shape."""
+    fusion: str = "concat"
+    """How images become one embedding. "concat", as in the paper: their features side by
+    side. "cross_attention": their spatial tokens attend to each other first."""
+    pooling: str = "average"
+    """How a backbone's tokens become its feature. "average": as timm does it for the backbone
+    (the class token of most vision transformers). "flatten": all tokens side by side, projected
+    to `embedding_dim`, which keeps where something is."""
+    embedding_dim: int | None = None
+    """Width of each image's part of the embedding, which a linear layer and a layer norm
+    project its backbone's features (tokens, with cross-attention) to; None for the backbone's own
+    width and no projection, as in the paper."""
+    num_heads: int = 4
+    """Heads of the cross-attention."""
+    backbone_options: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of `timm.create_model`, such as `{"patch_size": 8, "depth": 6}`."""
+
+    def __post_init__(self) -> None:
+        require(isinstance(self.backbone, str), "backbone", self.backbone, "a string")
+        object.__setattr__(self, "images", _checked_images(self.images))
+        object.__setattr__(self, "ranges", _checked_ranges(self.ranges, self.images))
+        one_of = {"fusion": FUSIONS, "pooling": POOLINGS, "shared_backbone": (False, True)}
+        for name, allowed in one_of.items():
+            value = getattr(self, name)
+            require(value in allowed, name, value, f"one of {', '.join(map(str, allowed))}")
+        require(
+            self.embedding_dim is None or _is_int(self.embedding_dim, 1, 1 << 16),
+            "embedding_dim",
+            self.embedding_dim,
+            "a positive integer, or None for the backbone's own width",
+        )
+        require(
+            self.pooling == "average" or self.embedding_dim is not None,
+            "embedding_dim",
+            self.embedding_dim,
+            'a positive integer with pooling="flatten"',
+        )
+        require(_is_int(self.num_heads, 1, 64), "num_heads", self.num_heads, "from 1 to 64")
+        require(
+            self.fusion == "concat" or len(self.images) > 1,
+            "fusion",
+            self.fusion,
+            '"concat" for a single image: there is nothing to attend to',
+        )
+        require(
+            self.fusion == "concat" or self.pooling == "average",
+            "pooling",
+            self.pooling,
+            '"average" with fusion="cross_attention", whose attended tokens are averaged',
+        )
+        require(
+            not self.shared_backbone or len(set(self.images.values())) == 1,
+            "shared_backbone",
+            self.shared_backbone,
+            f"False for images of different shapes, {dict(self.images)}",
+        )
+        require(
+            isinstance(self.backbone_options, Mapping)
+            and not set(self.backbone_options) & set(RESERVED_OPTIONS),
+            "backbone_options",
+            self.backbone_options,
+            f"a mapping without {', '.join(RESERVED_OPTIONS)}, which other fields decide",
+        )
+        object.__setattr__(self, "backbone_options", dict(self.backbone_options))
+
+    @classmethod
+    def for_space(
+        cls,
+        space: spaces.Dict,
+        modalities: Mapping[str, Modality] = IMAGE_MODALITIES,
+        **settings: Any,
+    ) -> Self:
+        """A configuration for the images of an environment.
+
+        Args:
+            space: Observation space of one world.
+            modalities: Records of its modalities by key; those that are not in the space, are no
+                images, or have no `encoded_range` are left out.
+            settings: Other fields.
+
+        Raises:
+            ValueError: If the space has none of the images.
+        """
+        chosen = {
+            key: record
+            for key, record in modalities.items()
+            if key in space.spaces and record.is_image and record.encoded_range is not None
+        }
+        images = {key: space[key].shape for key in chosen}
+        return cls(images=images, ranges=chosen, **settings)  # type: ignore[arg-type]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Observation keys that the encoder reads, in the order of their parts of an embedding."""
+        return tuple(self.images)
+
+    @property
+    def senses(self) -> dict[str, tuple[str, ...]]:
+        """The encoder's senses, and the observation keys of each."""
+        of = {key: sense for sense, keys in SENSES.items() for key in keys}
+        found: dict[str, tuple[str, ...]] = {}
+        for key in self.images:
+            sense = of.get(key, key)
+            found[sense] = (*found.get(sense, ()), key)
+        return found
+
+    def with_images(self, images: Mapping[str, Shape]) -> Self:
+        """The same for other images; ranges of those that stay are kept.
+
+        Args:
+            images: As the field.
+        """
+        kept = {key: value for key, value in self.ranges.items() if key in images}
+        return replace(self, images=images, ranges=kept)
+
+    def only(self, name: str) -> Self:
+        """The same for one sense, or one image, alone.
+
+        Args:
+            name: One of `senses` or `keys`.
+
+        Raises:
+            ValueError: If there is no such sense or image.
+        """
+        allowed = {**{key: (key,) for key in self.images}, **self.senses}
+        require(name in allowed, "sense", name, " or ".join(map(repr, allowed)))
+        return self.with_images({key: self.images[key] for key in allowed[name]})
+
+
+def _checked_images(given: object) -> dict[str, Shape]:
+    allowed = (
+        "a mapping of one or more observation keys, without dots, to (channels, rows, columns): at "
+        "least one channel, and rows and columns from 8 to 1024"
+    )
+    require(isinstance(given, Mapping) and len(given) > 0, "images", given, allowed)
+    assert isinstance(given, Mapping)
+    images: dict[str, Shape] = {}
+    for key in (*(k for k in IMAGE_MODALITIES if k in given), *given):
+        shape = given[key]
+        shape = tuple(shape) if isinstance(shape, Iterable) else ()
+        require(
+            isinstance(key, str)
+            and key != ""
+            and "." not in key
+            and len(shape) == 3
+            and _is_int(shape[0], 1, 1024)
+            and all(_is_int(side, 8, 1024) for side in shape[1:]),
+            "images",
+            given,
+            allowed,
+        )
+        images[key] = shape
+    return images
+
+
+def _checked_ranges(given: object, images: Mapping[str, Shape]) -> dict[str, ImageRange]:
+    known = dict.fromkeys((*images, *IMAGE_MODALITIES))
+    require(
+        isinstance(given, Mapping) and set(given) <= set(known),
+        "ranges",
+        given,
+        f"a mapping of some of {', '.join(known)} to the records of their modalities",
+    )
+    assert isinstance(given, Mapping)
+    ranges = {}
+    for key in images:
+        value = given.get(key, IMAGE_MODALITIES.get(key))
+        if value is None:
+            raise ValueError(
+                f"images has {key!r}, of which nothing is known; give ranges={{{key!r}: ...}}, "
+                "the Modality of that key, which says what values it has"
+            )
+        ranges[key] = ImageRange.of(key, value)
+    return ranges

@@ -1,0 +1,85 @@
+"""What is rendered for training, and how often."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from vtenv.engines import ENGINE_NAMES
+from vtenv.json_document import from_document
+from vtenv.validation import require
+
+SHORTEST_STREAM = 128
+"""Steps that every world plays at least: more than the longest episode."""
+
+_WORLDS = {"cpu": 64, "warp": 4096}
+"""Worlds that are stepped together, unless given."""
+
+
+@dataclass(frozen=True)
+class LiveConfig:
+    """What is rendered for training, and how often.
+
+    Raises:
+        ValueError: If a value is not allowed; names it and what is.
+    """
+
+    engine: str = "warp"
+    """The physics engine, one of `vtenv.engines.ENGINE_NAMES`."""
+    device: str | None = None
+    """Device of the Warp engine; None for the one of training."""
+    worlds: int | None = None
+    """Worlds that are stepped together, in each process; None for 64, or 4096 with the Warp
+    engine."""
+    pairs: int | None = None
+    """Render so many pairs of images first, in each process, and train on those alone; None to
+    render without end."""
+    reuse: float = 2.0
+    """How often a moment is drawn, on average, before it is written over, where rendering has no
+    end."""
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Keyword arguments of `VTInsert-v0`, but for `modalities`."""
+
+    def __post_init__(self) -> None:
+        require(self.engine in ENGINE_NAMES, "engine", self.engine, " or ".join(ENGINE_NAMES))
+        require(self.worlds is None or self.worlds >= 1, "worlds", self.worlds, "at least 1")
+        require(
+            self.pairs is None or self.pairs >= SHORTEST_STREAM,
+            "pairs",
+            self.pairs,
+            f"at least {SHORTEST_STREAM}, which is more than an episode has",
+        )
+        require(self.reuse > 0, "reuse", self.reuse, "positive")
+
+    @classmethod
+    def from_json(cls, document: object) -> Self:
+        """The configuration whose `dataclasses.asdict` a document is.
+
+        Raises:
+            ValueError: If a field is unknown, of another type or not allowed.
+        """
+        return from_document(cls, document)
+
+    @property
+    def plan(self) -> tuple[int, int]:
+        """Steps and worlds of the replay buffer.
+
+        Few pairs are of few worlds, so that their episodes come to an end.
+        """
+        worlds = self.worlds or _WORLDS[self.engine]
+        if self.pairs is None:
+            return SHORTEST_STREAM, worlds
+        worlds = min(worlds, self.pairs // SHORTEST_STREAM)
+        return math.ceil(self.pairs / worlds), worlds
+
+    def describe(self) -> str:
+        """What is rendered, in words, for a card."""
+        _, worlds = self.plan
+        count = "without end" if self.pairs is None else f"{self.pairs:,} pairs"
+        settings = "".join(f", {name}={value}" for name, value in self.settings.items())
+        return f"VTInsert-v0 rendered for training, {count}: {self.engine}, {worlds:,} worlds" + (
+            settings
+        )

@@ -1,0 +1,316 @@
+"""The visuotactile encoder: images of the scene and of the fingertips to one embedding."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+from representation.backbone import Backbone
+from representation.encoder_config import EncoderConfig, Shape
+from representation.encoder_files import read_encoder, write_encoder
+from representation.fusion import CrossAttentionFusion
+from representation.preprocessing import normalise
+from vtenv.validation import require
+
+
+class VisuotactileEncoder(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="vtinsert",
+    tags=["visuotactile", "robotics", "timm"],
+    pipeline_tag="feature-extraction",
+):
+    """A timm backbone for each image, fused into one embedding.
+
+    Observations in, embeddings out: normalising the images is part of the encoder. The embedding
+    is what is left when training is over; projection heads and decoders belong to the objectives.
+
+    Args:
+        config: What to build; None for the defaults.
+        pretrained: Whether the backbones start from timm's ImageNet weights.
+
+    Raises:
+        ValueError: If the backbone does not take the shapes or options of the configuration.
+        PretrainedWeightsError: If the ImageNet weights cannot be had.
+
+    Source: the paper, figures 4 and 6.
+    """
+
+    embedding_size: int
+    """Width D of the embedding."""
+
+    def __init__(self, config: EncoderConfig | None = None, *, pretrained: bool = False) -> None:
+        super().__init__()
+        self.config = config = config or EncoderConfig()
+        self.backbones = nn.ModuleDict()
+        self.projections = nn.ModuleDict()
+        self._widths: dict[str, int] = {}
+        attend = config.fusion == "cross_attention"
+        num_tokens = {}
+        for key, shape in config.images.items():
+            if not (self.backbones and config.shared_backbone):
+                self.backbones[key] = Backbone(
+                    config.backbone, shape, config.backbone_options, pretrained
+                )
+            backbone = self._backbone(key)
+            width = backbone.token_size if attend else backbone.feature_size
+            if config.pooling == "flatten":
+                width = backbone.num_tokens * backbone.token_size
+            self.projections[key] = _projection(width, config.embedding_dim)
+            self._widths[key] = config.embedding_dim or width
+            num_tokens[key] = backbone.num_tokens
+        self.embedding_size = sum(self._widths.values())
+        self.fusion: CrossAttentionFusion | None = None
+        if attend:
+            width = self._widths[config.keys[0]]
+            require(
+                width % config.num_heads == 0,
+                "num_heads",
+                config.num_heads,
+                f"a divisor of the tokens' width, {width}",
+            )
+            self.fusion = CrossAttentionFusion(num_tokens, width, config.num_heads)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Observation keys that the encoder reads."""
+        return self.config.keys
+
+    @property
+    def image_shapes(self) -> dict[str, Shape]:
+        """Channels, rows and columns of each image, by key."""
+        return dict(self.config.images)
+
+    @property
+    def image_ranges(self) -> dict[str, tuple[float, float]]:
+        """Least and greatest value of each image, by key."""
+        return {key: (given.low, given.high) for key, given in self.config.ranges.items()}
+
+    @property
+    def feature_sizes(self) -> dict[str, int]:
+        """Width D_s of each sense's features."""
+        return {
+            sense: sum(self._widths[key] for key in keys)
+            for sense, keys in self.config.senses.items()
+        }
+
+    def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """The fused embedding of a batch of observations.
+
+        Args:
+            observation: Images by key, (B, C, H, W), in their modality's unit, of any type; others
+                than those of `keys` are ignored.
+
+        Returns:
+            Embeddings, (B, embedding_size).
+
+        Raises:
+            ValueError: If an image is missing or has another shape than the configuration.
+        """
+        return self.fuse(self.encode(self.preprocess(observation)))
+
+    def features(self, observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Features of each sense, which know nothing of the others.
+
+        Args:
+            observation: As for `forward`.
+
+        Returns:
+            Features by sense, (B, D_s).
+        """
+        return self.by_sense(self.encode(self.preprocess(observation)))
+
+    def tokens(self, observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Spatial tokens of each image's backbone, which know nothing of the others.
+
+        Args:
+            observation: As for `forward`.
+
+        Returns:
+            Tokens by key, (B, N_k, token width).
+        """
+        return {
+            key: self._backbone(key).tokens(image)
+            for key, image in self.preprocess(observation).items()
+        }
+
+    def preprocess(self, observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Normalised images, as the backbones take them.
+
+        Args:
+            observation: As for `forward`.
+
+        Returns:
+            Images by key in [-1, 1], (B, C, H, W), of the weights' type.
+        """
+        dtype = next(self.parameters()).dtype
+        return {
+            key: normalise(self._checked(key, observation), self.config.ranges[key]).to(dtype)
+            for key in self.keys
+        }
+
+    def encode(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Each image by itself, as far as it goes before fusion.
+
+        Args:
+            images: Normalised images by key.
+
+        Returns:
+            What `fuse` takes: features (B, D_k), or with cross-attention tokens (B, N_k, width).
+        """
+        encoded = {}
+        for key, image in images.items():
+            backbone = self._backbone(key)
+            if self.fusion is not None:
+                value = backbone.tokens(image)
+            elif self.config.pooling == "flatten":
+                value = backbone.tokens(image).flatten(1)
+            else:
+                value = backbone(image)
+            encoded[key] = self.projections[key](value)
+        return encoded
+
+    def by_sense(self, encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Features of each sense from what `encode` returns.
+
+        Args:
+            encoded: Features or tokens by key.
+
+        Returns:
+            Features by sense, (B, D_s).
+        """
+        if self.fusion is not None:
+            encoded = {key: tokens.mean(dim=1) for key, tokens in encoded.items()}
+        return {
+            sense: torch.cat([encoded[key] for key in keys], dim=1)
+            for sense, keys in self.config.senses.items()
+        }
+
+    def fuse(self, encoded: Mapping[str, Tensor]) -> Tensor:
+        """One embedding from what `encode` returns.
+
+        Args:
+            encoded: Features or tokens by key.
+
+        Returns:
+            Embeddings, (B, embedding_size).
+        """
+        parts = encoded if self.fusion is None else self.fusion(encoded)
+        return torch.cat([parts[key] for key in self.keys], dim=1)
+
+    def tower(self, name: str) -> Self:
+        """What encodes one sense, or one image, as an encoder of its own.
+
+        Its embedding is that part of this encoder's, to the bit.
+
+        Args:
+            name: "vision", "touch", or an observation key.
+
+        Returns:
+            A new encoder with copies of the weights.
+
+        Raises:
+            ValueError: If this encoder has no such sense or image, or fuses its images by
+                attention, where no part of the embedding is of one alone.
+        """
+        if self.fusion is not None:
+            raise ValueError(
+                f"this encoder has no tower for {name} alone: with "
+                f"fusion={self.config.fusion!r} its images attend to each other. Take an encoder "
+                'with fusion="concat", or pretrain one for that sense'
+            )
+        config = self.config.only(name)
+        alone = copy.deepcopy(self)
+        owners = config.keys[:1] if config.shared_backbone else config.keys
+        alone.backbones = nn.ModuleDict({key: alone._backbone(key) for key in owners})
+        for key in set(self.keys) - set(config.keys):
+            del alone.projections[key], alone._widths[key]
+        alone.config = config
+        alone.embedding_size = sum(alone._widths.values())
+        return alone
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]  # takes no arguments of a constructor
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        device: str | torch.device = "cpu",
+    ) -> Self:
+        """Load an encoder; nothing is unpickled.
+
+        Args:
+            pretrained_model_name_or_path: A bundled encoder's name, which needs no network; a
+                folder; or the id of a model on the Hugging Face Hub, "user/model". A folder that
+                has the name of a bundled encoder is meant when written as a path, "./name".
+            revision: Branch, tag or commit on the Hub.
+            token: Token for the Hub.
+            cache_dir: Where downloads are kept.
+            force_download: Whether to download again what is there already.
+            local_files_only: Whether to do without network.
+            device: Where the weights go.
+
+        Returns:
+            The encoder, in evaluation mode, of the type that its weights were saved in.
+
+        Raises:
+            EncoderFileError: If a file is missing, truncated, of another program, or does not
+                fit; says which key or shape is wrong.
+        """
+        download = {
+            "revision": revision,
+            "token": token,
+            "cache_dir": cache_dir,
+            "force_download": force_download,
+            "local_files_only": local_files_only,
+        }
+        encoder = read_encoder(
+            pretrained_model_name_or_path, lambda fields: cls(EncoderConfig(**fields)), download
+        )
+        return encoder.to(device).eval()
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        write_encoder(self, self.config, save_directory)
+
+    def _backbone(self, key: str) -> Backbone:
+        shared = self.config.shared_backbone
+        backbone = next(iter(self.backbones.values())) if shared else self.backbones[key]
+        assert isinstance(backbone, Backbone)
+        return backbone
+
+    def _checked(self, key: str, observation: Mapping[str, Tensor]) -> Tensor:
+        if key not in observation:
+            raise ValueError(
+                f"the observation has no {key!r}, which this encoder reads; "
+                f"it has {', '.join(map(repr, observation)) or 'nothing'}"
+            )
+        image, expected = observation[key], self.config.images[key]
+        if image.ndim != 4 or tuple(image.shape[1:]) != expected:
+            raise ValueError(
+                f"{key} has shape {tuple(image.shape)}, but this encoder takes (B, "
+                f"{', '.join(map(str, expected))}): ask the environment or the data set for "
+                f"this shape, or train an encoder for {tuple(image.shape[1:])}"
+            )
+        low, high = self.config.ranges[key].encoded_range
+        if high - low < 1 and not image.is_floating_point():
+            raise ValueError(
+                f"{key} is {image.dtype}, but must be floating: the encoder tells values from "
+                f"{low:g} to {high:g} apart"
+            )
+        return image
+
+
+def _projection(width: int, embedding_dim: int | None) -> nn.Module:
+    if embedding_dim is None:
+        return nn.Identity()
+    return nn.Sequential(nn.Linear(width, embedding_dim), nn.LayerNorm(embedding_dim))

@@ -1,0 +1,176 @@
+"""The folder of a run: a lock, what it was made from, how it went, checkpoints, what came out.
+
+- `config.json`: what it was made from: configuration, command, commit, versions, hardware
+- `metrics.csv` and other tables, written whole
+- `tensorboard/`: for TensorBoard
+- `checkpoints/STEP/`: the last checkpoint
+- `result.json`: what came out, once the run is over
+- `.lock`: held by the process that writes
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from vtenv.atomic_write import atomic_folder, atomic_write
+from vtenv.json_document import read_json, read_object
+
+LOCK_FILE = ".lock"
+
+
+class RunFolderError(ValueError):
+    """A folder is not that of a run, or not of this one; the message says what to do."""
+
+
+class RunFolder:
+    """The files of a run.
+
+    Args:
+        path: The folder; it need not be there yet.
+        format: "format" of its `config.json`.
+        version: "version" of its `config.json`.
+        kind: What the run does, for errors: "training of an encoder".
+    """
+
+    def __init__(self, path: str | Path, *, format: str, version: int, kind: str) -> None:
+        self.path = Path(path)
+        self.tensorboard = self.path / "tensorboard"
+        self.checkpoints = self.path / "checkpoints"
+        self._format, self._version, self._kind = format, version, kind
+        self._config = self.path / "config.json"
+        self._result = self.path / "result.json"
+
+    @property
+    def begun(self) -> bool:
+        """Whether the folder holds a run."""
+        return self._config.is_file()
+
+    def require_new(self) -> None:
+        """Check that nothing would be written over.
+
+        Raises:
+            RunFolderError: If the folder holds anything but a lock.
+        """
+        if self.path.is_symlink() or self.path.exists():
+            there = self.path.is_dir() and {entry.name for entry in self.path.iterdir()}
+            if there is False or there - {LOCK_FILE}:
+                raise RunFolderError(
+                    f"{self.path} is there already; resume it, or choose another folder"
+                )
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Make the folder and be the only process that writes into it.
+
+        Raises:
+            RunFolderError: If another process is.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / LOCK_FILE)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunFolderError(
+                f"another process is writing {self.path}; wait for it, or choose another folder"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+            if not self.begun:
+                # A run that did not begin leaves nothing.
+                (self.path / LOCK_FILE).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    self.path.rmdir()
+
+    def write_config(self, document: Mapping[str, Any]) -> None:
+        """Write what the run is made from; what JSON can hold."""
+        head = {"format": self._format, "version": self._version}
+        self._write_json(self._config, head | dict(document))
+
+    def read_config(self) -> dict[str, Any]:
+        """What `write_config` wrote, with "format" and "version".
+
+        Raises:
+            RunFolderError: If there is none, or it is another program's.
+        """
+        if not self.begun:
+            raise RunFolderError(
+                f"{self.path} is not the folder of a run ({self._kind}): it holds no config.json"
+            )
+        return read_json(
+            self._config,
+            f"that of a run ({self._kind})",
+            self._format,
+            self._version,
+            RunFolderError,
+            again="begin the run again",
+        )
+
+    def write_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write a table, `NAME.csv`, whole.
+
+        Args:
+            name: Its name.
+            rows: Values by column; a column that a row lacks is empty in it.
+        """
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        with (
+            atomic_write(self.path / f"{name}.csv") as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write what came out; what JSON can hold."""
+        self._write_json(self._result, result)
+
+    def read_result(self) -> dict[str, Any] | None:
+        """What came out; None where the run is not over.
+
+        Raises:
+            RunFolderError: If it cannot be read.
+        """
+        if not self._result.is_file():
+            return None
+        return read_object(self._result, RunFolderError)
+
+    @contextlib.contextmanager
+    def new_checkpoint(self, step: int) -> Iterator[Path]:
+        """A folder to write a checkpoint into; the older ones are removed once it is on disk.
+
+        Args:
+            step: Where the run stands.
+
+        Yields:
+            The folder.
+        """
+        path = self.checkpoints / f"{step:012d}"
+        with atomic_folder(path) as temporary:
+            yield temporary
+        for other in self.checkpoints.iterdir():
+            if other != path:
+                shutil.rmtree(other)
+
+    def checkpoint(self) -> Path | None:
+        """The folder of the last checkpoint; None if there is none."""
+        return max(self.checkpoints.glob("[0-9]*"), default=None)
+
+    def drop_checkpoints(self) -> None:
+        """Remove what nobody needs once the run is over."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    @staticmethod
+    def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(dict(document), indent=2) + "\n", encoding="utf-8")
