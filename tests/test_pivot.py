@@ -16,7 +16,7 @@ from vtenv.arrays import leaves, rebuild
 from vtenv.collection.experience import Experience, record
 from vtenv.rendering.panel import PANEL_SIZE, draw_panel
 from vtenv.simulation import Simulation
-from vtenv.tasks.insertion import actions
+from vtenv.tasks.insertion import actions, scene
 from vtenv.tasks.insertion.measures import FAILURES
 from vtenv.tasks.pivot import goal as goals
 from vtenv.tasks.pivot import measures
@@ -347,6 +347,39 @@ def test_vision_is_blind_to_the_plug_in_the_hand(connector):
         assert (other["depth"] != seen[0]["depth"]).sum() == 0
         assert (other["contact"] != seen[0]["contact"]).sum() > 20
     env.close()
+
+
+def overhead_camera_of(groups, num_worlds):
+    """Worlds whose overhead camera sees these geom groups, after their first reset."""
+    settings = {"modalities": ("depth",), "depth_noise_mm": 0}
+    task = PivotTask(PivotConfig.from_settings("VTPivot-v0", settings))
+    model = task.world_model
+    camera = dataclasses.replace(model.cameras["overhead"], groups=groups)
+    cameras = {**model.cameras, "overhead": camera}
+    task.__dict__["world_model"] = dataclasses.replace(model, cameras=cameras)
+    simulation = Simulation(task, num_worlds)
+    worlds = np.arange(num_worlds)
+    simulation.reset(worlds, [np.random.default_rng(i) for i in worlds])
+    return simulation
+
+
+def test_vision_sees_nothing_of_the_plug_while_the_expert_works():
+    live = np.arange(12)
+    plug_alone = overhead_camera_of((scene.PLUG_GROUP,), 12)
+    assert (plug_alone.observe(live)["depth"] > 0).any((1, 2, 3)).all()
+    both = overhead_camera_of((scene.SCENE_GROUP, scene.PLUG_GROUP), 12)
+    without = overhead_camera_of((scene.SCENE_GROUP,), 12)
+    for _ in range(STEPS):
+        if not live.size:
+            break
+        action = both.expert_action()
+        ended = both.step(live, action).terminated
+        without.step(live, action)
+        depths = (simulation.observe(live)["depth"] for simulation in (both, without))
+        np.testing.assert_array_equal(*depths)
+        live = live[~ended[live]]
+    for simulation in (plug_alone, both, without):
+        simulation.close()
 
 
 # Learning from it -----------------------------------------------------------------------------
