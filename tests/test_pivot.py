@@ -17,7 +17,7 @@ from vtenv.collection.experience import Experience, record
 from vtenv.rendering.panel import PANEL_SIZE, draw_panel
 from vtenv.simulation import Simulation
 from vtenv.tasks.insertion import actions, scene
-from vtenv.tasks.insertion.measures import FAILURES
+from vtenv.tasks.insertion.measures import FAILURES, MAX_SOCKET_FORCE
 from vtenv.tasks.pivot import goal as goals
 from vtenv.tasks.pivot import measures
 from vtenv.tasks.pivot.behaviours import BEHAVIOURS, PivotMixture
@@ -529,7 +529,7 @@ def test_page_agrees_with_rewards_ranges_goals_and_arguments():
     pitch, place = math.degrees(measures.PITCH_TOLERANCE), measures.PLACE_TOLERANCE * 1e3
     assert f"the pitch is within {pitch:g} degrees and the place within {place:g} mm" in page
     assert f"with less than {measures.MAX_UNLOADED_FORCE:g} N" in page
-    assert f"over {measures.MAX_SOCKET_FORCE:g} N between plug and housing" in page
+    assert f"over {MAX_SOCKET_FORCE:g} N between plug and housing" in page
     x, z, turn = measures.MAX_SLIP
     assert f"over {x * 1e3:g} mm along, {z * 1e3:g} mm across or {turn:g} rad" in page
     assert f"hold the plug with {PivotConfig.grip_force:g} N" in page

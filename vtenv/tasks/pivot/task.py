@@ -14,6 +14,7 @@ from vtenv.arrays import Array, namespace
 from vtenv.rendering.panel import PanelBar, PanelText
 from vtenv.tasks import Evaluation
 from vtenv.tasks.insertion.held_plug import HeldPlugTask
+from vtenv.tasks.insertion.measures import MAX_SOCKET_FORCE
 from vtenv.tasks.pivot import measures
 from vtenv.tasks.pivot.behaviours import PivotBehaviours, PivotMixture
 from vtenv.tasks.pivot.config import GOAL, PivotConfig
@@ -136,9 +137,7 @@ class PivotTask(HeldPlugTask):
                 )
         if "contact_force" in info:
             force = float(info["contact_force"])
-            bars.append(
-                PanelBar("Contact force", f"{force:.1f} N", force / measures.MAX_SOCKET_FORCE)
-            )
+            bars.append(PanelBar("Contact force", f"{force:.1f} N", force / MAX_SOCKET_FORCE))
         return PanelText(title, "at the goal", tuple(bars))
 
     def _expert(self, now: Evaluation) -> Array:
