@@ -12,7 +12,8 @@ import numpy as np
 
 from policies.evaluation.conditions import CONDITIONS
 from policies.evaluation.episodes import EpisodeRecord
-from policies.evaluation.wilson import Interval, wilson
+from policies.evaluation.statistics import wilson
+from representation.probes.markdown import table
 
 ALL = "all"
 """Key of what holds of all connectors together."""
@@ -43,7 +44,7 @@ class Summary:
 
     episodes: int
     successes: int
-    interval: Interval
+    interval: tuple[float, float]
     inserted: float
     depth_mm: float
     steps: float | None
@@ -144,19 +145,9 @@ def to_markdown(title: str, conditions: Mapping[str, Mapping[str, Summary]]) -> 
         A table of success by condition and connector, and one of each condition.
     """
     head, *rows = overview(conditions)
-    lines = [f"# {title}", "", "Success by condition and connector.", ""]
-    lines += _head(head) + [_line(row) for row in rows]
+    parts = [f"# {title}", "Success by condition and connector.", table(head, rows)]
     for name, summaries in conditions.items():
-        lines += ["", f"## {name}", "", f"Here: {CONDITIONS[name].description}.", ""]
-        lines += _head(["connector", "episodes", *COLUMNS])
-        for connector, summary in summaries.items():
-            lines.append(_line([connector, str(summary.episodes), *summary.cells()]))
-    return "\n".join([*lines, "", LEGEND, ""])
-
-
-def _head(cells: Sequence[str]) -> list[str]:
-    return [_line(cells), _line(["---", *["---:"] * (len(cells) - 1)])]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+        rows = [[each, str(s.episodes), *s.cells()] for each, s in summaries.items()]
+        parts += [f"## {name}", f"Here: {CONDITIONS[name].description}."]
+        parts.append(table(["connector", "episodes", *COLUMNS], rows))
+    return "\n\n".join([*parts, LEGEND]) + "\n"

@@ -121,9 +121,7 @@ def drawings(section: Section, styles: Mapping[str, Style]) -> list[Drawing]:
 
 def curves(section: Section, styles: Mapping[str, Style]) -> Drawing | None:
     """Success over training steps, with bands; None if no run was evaluated while it learned."""
-    drawn = {
-        name: band for name in section.runs if (band := section.band(name, m.LEARNING)) is not None
-    }
+    drawn = section.bands(m.LEARNING)
     if not drawn:
         return None
     hover = "%{y:.1%} at %{x:.3~s} steps"
@@ -181,9 +179,7 @@ def connector_bars(section: Section, styles: Mapping[str, Style]) -> Drawing:
 
 def profiles(section: Section, styles: Mapping[str, Style]) -> Drawing:
     """Performance profiles: the part of runs and connectors above each success rate."""
-    drawn = {
-        name: band for name in section.runs if (band := section.band(name, m.PROFILE)) is not None
-    }
+    drawn = section.bands(m.PROFILE)
     hover = "%{y:.0%} of runs and connectors succeed more often than %{x:.0%}"
     above = "; ".join(
         f"{name} {percent(float(np.interp(m.REACHED, band.x, band.estimate)))}"
