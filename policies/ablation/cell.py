@@ -14,14 +14,7 @@ from policies.learners.train_config import TrainConfig
 
 
 def command(ablation: Ablation, cell: Cell, threads: int, filmed: int) -> tuple[str, ...]:
-    """The command of a cell's process.
-
-    Args:
-        ablation: The folder, with its grid.
-        cell: The cell.
-        threads: Threads to use.
-        filmed: `TrainConfig.filmed` of the policies of the first seed; the others are not filmed.
-    """
+    """The command of a cell's process; `filmed` is about the policies of the first seed alone."""
     about = {**asdict(cell), "threads": threads, "filmed": filmed}
     return (sys.executable, "-m", __name__, str(ablation.path), json.dumps(about))
 
@@ -30,12 +23,6 @@ def train_config(
     ablation: Ablation, config: AblationConfig, cell: Cell, threads: int
 ) -> TrainConfig:
     """What a cell is trained from.
-
-    Args:
-        ablation: The folder.
-        config: The grid.
-        cell: The cell.
-        threads: Threads to use.
 
     Raises:
         ValueError: If the grid's fields of training are not allowed.
@@ -48,14 +35,7 @@ def train_config(
 
 
 def run_cell(ablation: Ablation, cell: Cell, threads: int, filmed: int) -> None:
-    """Train the policy of a cell, or go on with it, and evaluate it.
-
-    Args:
-        ablation: The folder, with its grid.
-        cell: The cell.
-        threads: Threads to use.
-        filmed: As for `command`.
-    """
+    """Train the policy of a cell, or go on with it, and evaluate it."""
     # Slow to import, and the process that only waits for cells can do without.
     from policies.deployable import load_policy
     from policies.evaluation.evaluate import evaluate

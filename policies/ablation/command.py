@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import sys
 from collections.abc import Mapping
@@ -13,13 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from policies.ablation.cell import train_config
-from policies.ablation.executors import (
-    Jobs,
-    Start,
-    local_executor,
-    ray_executor,
-    visible_devices,
-)
+from policies.ablation.executors import Jobs, local_executor, ray_executor, visible_devices
 from policies.ablation.folder import FAILED_FILE, LOG_FILE, Ablation
 from policies.ablation.grid import AblationConfig
 from policies.ablation.run import GridStatus, run_grid
@@ -73,7 +66,8 @@ def train_grid(run: RunOptions, base: AblationConfig, asked: dict[str, Any]) -> 
                     ablation.forget_failure(cell)
             status = GridStatus.of(ablation, config)
             if status.ready():
-                _run(ablation, config, status, where, workers, threads, run.filmed)
+                with where as start, Jobs(start, workers) as jobs:
+                    _run(ablation, status, jobs, threads, run.filmed)
             ablation.write_episodes(config.cells)
     except OSError as error:
         raise OSError(
@@ -133,25 +127,12 @@ def _check(ablation: Ablation, config: AblationConfig, threads: int) -> None:
         raise ValueError(str(error)) from None
 
 
-def _run(
-    ablation: Ablation,
-    config: AblationConfig,
-    status: GridStatus,
-    executor: contextlib.AbstractContextManager[Start],
-    workers: int,
-    threads: int,
-    filmed: int,
-) -> None:
+def _run(ablation: Ablation, status: GridStatus, jobs: Jobs, threads: int, filmed: int) -> None:
     """Run what is missing, and show how it goes."""
     from policies.ablation.display import GridDisplay
 
-    again = shlex.join(["vtinsert", "ablate", "--output", str(ablation.path)])
     try:
-        with (
-            executor as start,
-            Jobs(start, workers) as jobs,
-            GridDisplay(ablation, config) as display,
-        ):
+        with GridDisplay(ablation, ablation.read_grid()) as display:
             run_grid(
                 ablation,
                 status,
@@ -166,25 +147,17 @@ def _run(
                 ),
             )
     except KeyboardInterrupt:
-        done = GridStatus.of(ablation, config).cells("done")
+        done = [cell for cell in status.states if ablation.state(cell) == "done"]
         print(
-            f"{len(done)} of {len(config.cells)} policies are done, and nothing is lost. Go on "
-            f"with: {again}",
+            f"{len(done)} of {len(status.states)} policies are done, and nothing is lost. Go on "
+            f"with: {shlex.join(['vtinsert', 'ablate', '--output', str(ablation.path)])}",
             file=sys.stderr,
         )
         raise
 
 
 def show_results(ablation: Ablation, status: GridStatus) -> int:
-    """Print what a grid came to, and what to do next.
-
-    Args:
-        ablation: The folder.
-        status: The status of its grid.
-
-    Returns:
-        The exit code: 1 if cells failed.
-    """
+    """Print what a grid came to, and what to do next; the exit code, 1 if cells failed."""
     from policies.ablation.labels import labelled
     from policies.report.measurements import sections
     from policies.report.study import read_study

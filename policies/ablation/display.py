@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import functools
-import io
-import json
+from collections import deque
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -20,9 +19,8 @@ from policies.ablation.folder import EPISODES_FILE, Ablation
 from policies.ablation.grid import AblationConfig, Cell
 from policies.ablation.labels import labelled
 from policies.ablation.run import GridStatus
+from policies.learners.training_folder import TrainingFolder
 
-_TAIL_BYTES = 8192
-"""How much of the end of a table is read to find its last row."""
 _STYLES = {"waiting": "dim", "failed": "red", "blocked": "red", "running": "cyan", "done": "green"}
 
 
@@ -111,9 +109,8 @@ class GridDisplay:
             return ("no start" if state == "blocked" else state), float(state != "waiting")
         folder = self._ablation.folder(cell)
         row = last_row(folder / "metrics.csv")
-        budget = _budget(folder / "config.json")
-        part = max((float(row[n]) / most for n, most in budget.items() if row.get(n)), default=0.0)
-        if part >= 1:
+        part = _part(folder, row)
+        if part == 1:
             return "final episodes", 1.0
         success = f", success {float(row['success']):.0%}" if row.get("success") else ""
         return f"at {part:.0%}{success}", part
@@ -131,24 +128,20 @@ def _success(path: Path) -> float:
 def last_row(path: Path) -> dict[str, str]:
     """The last row of a CSV table; nothing where there is none yet."""
     try:
-        with path.open("rb") as file:
-            header = file.readline().decode()
-            start = file.tell()
-            file.seek(max(start, file.seek(0, 2) - _TAIL_BYTES))
-            rows = file.read().decode().splitlines()
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = deque(csv.DictReader(file), maxlen=1)
     except OSError:
         return {}
-    if not rows:
-        return {}
-    return next(csv.DictReader(io.StringIO(f"{header}{rows[-1]}\n")), {})
+    return rows[0] if rows else {}
 
 
-def _budget(path: Path) -> dict[str, float]:
-    """What a training run may use up, by the column of its metrics; nothing if that is unknown."""
+def _part(folder: Path, row: dict[str, str]) -> float:
+    """How much of its budget a run has used up, 0 to 1, by the last row of its metrics."""
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}  # what is wrong with it, the run itself says
-    steps, minutes = config.get("steps"), config.get("max_minutes")
-    budget = {"steps": steps, "seconds": None if minutes is None else 60 * minutes}
-    return {name: most for name, most in budget.items() if most}
+        config, _ = TrainingFolder(folder).read()
+    except ValueError:
+        return 0.0  # what is wrong with it, the run itself says
+    minutes = config.max_minutes
+    budget = {"steps": config.steps, "seconds": None if minutes is None else 60 * minutes}
+    used = [float(row[name]) / most for name, most in budget.items() if most and row.get(name)]
+    return min(max(used, default=0.0), 1.0)

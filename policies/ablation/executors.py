@@ -26,18 +26,15 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Job:
-    """A command to run.
-
-    Attributes:
-        name: What it is called; no two that run at once have the same.
-        command: The program and its arguments. It is interrupted by SIGINT, as Ctrl-C would, and
-            when its standard input ends, which it watches with `interrupt_with_parent`.
-        log: File that everything it prints is appended to; its folder is made.
-    """
+    """A command to run."""
 
     name: str
+    """What it is called; no two that run at once have the same."""
     command: tuple[str, ...]
+    """The program and its arguments. It is interrupted by SIGINT, as Ctrl-C would, and when its
+    standard input ends, which it watches with `interrupt_with_parent`."""
     log: Path
+    """File that everything it prints is appended to; its folder is made."""
 
 
 class Process(Protocol):
@@ -58,12 +55,7 @@ Start = Callable[[Job, int], Process]
 
 
 class Jobs:
-    """Jobs, a bounded number at once; a context manager, which kills those that still run.
-
-    Args:
-        start: Starts a job: what `local_executor` or `ray_executor` yields.
-        workers: Jobs at once.
-    """
+    """As many jobs at once as workers; a context manager, which kills those that still run."""
 
     def __init__(self, start: Start, workers: int) -> None:
         self._start = start
@@ -119,12 +111,10 @@ class Jobs:
 
 @contextlib.contextmanager
 def local_executor(threads: int, devices: Sequence[str] = ()) -> Iterator[Start]:
-    """Runs jobs in processes of this machine.
+    """Runs jobs in processes of this machine, of so many threads each.
 
-    Args:
-        threads: Threads for each.
-        devices: CUDA devices, as `visible_devices` names them. A job sees one, as its only one;
-            workers are spread evenly over them, and each keeps its own.
+    A job sees one of the devices, which `visible_devices` names, as its only one: workers are
+    spread evenly over them, and each keeps its own.
     """
 
     def start(job: Job, worker: int) -> LocalProcess:
@@ -135,14 +125,7 @@ def local_executor(threads: int, devices: Sequence[str] = ()) -> Iterator[Start]
 
 
 class LocalProcess(subprocess.Popen[bytes]):
-    """A process of this machine.
-
-    Args:
-        command: What it runs.
-        log: File that what it prints is appended to.
-        threads: Threads for it.
-        device: The CUDA device that it sees; None for those that this process does.
-    """
+    """A process of this machine, which sees one CUDA device, or those that this process does."""
 
     def __init__(
         self, command: Sequence[str], log: Path, threads: int, device: str | None = None
@@ -191,11 +174,8 @@ def ray_executor(workers: int, threads: int) -> Iterator[Start]:
 
     The cluster is the one that the variable RAY_ADDRESS names, as everywhere in Ray. All its nodes
     have this package installed and see the folders of the jobs under the same path. A Ray that the
-    caller has started is used, and left running.
-
-    Args:
-        workers: Jobs at once, which share the cluster's GPUs evenly, at most one a job.
-        threads: Threads and Ray CPUs for each.
+    caller has started is used, and left running. Workers share the cluster's GPUs evenly, at most
+    one a job; each has as many Ray CPUs as threads.
 
     Raises:
         DependencyNotInstalled: If Ray is not installed; names the extra.
@@ -239,12 +219,7 @@ def ray_executor(workers: int, threads: int) -> Iterator[Start]:
 
 @dataclass(frozen=True)
 class RayProcess:
-    """A task of Ray that runs a process.
-
-    Attributes:
-        ray: The module.
-        task: The reference to what the task returns.
-    """
+    """A task of Ray that runs a process: the module, and the reference to what it returns."""
 
     ray: Any
     task: Any

@@ -35,11 +35,7 @@ Outcome = Literal["done", "failed", "missing"]
 
 
 class Ablation(RunFolder):
-    """The folder of an ablation.
-
-    Args:
-        path: The folder; it need not be there yet.
-    """
+    """The folder of an ablation, which need not be there yet."""
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(
@@ -57,7 +53,8 @@ class Ablation(RunFolder):
             RunFolderError: If it holds something else than an ablation.
         """
         try:
-            self.begun or self.require_new()
+            if not self.begun:
+                self.require_new()
         except RunFolderError:
             raise RunFolderError(
                 f"{self.path} holds something else than an ablation; choose another folder"
@@ -72,12 +69,7 @@ class Ablation(RunFolder):
         return AblationConfig.from_json(self.read_config())
 
     def write_grid(self, config: AblationConfig, made: Mapping[str, Any]) -> None:
-        """Write the grid.
-
-        Args:
-            config: The grid.
-            made: What it was made with: command, commit, versions, hardware.
-        """
+        """Write the grid, and what it was made with: command, commit, versions, hardware."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.write_config({"made": dict(made), **asdict(config)})
 
@@ -93,13 +85,7 @@ class Ablation(RunFolder):
         return "failed" if (folder / FAILED_FILE).is_file() else "missing"
 
     def write_failure(self, cell: Cell, error: str, traceback: str = "") -> None:
-        """Write down why a cell has no result.
-
-        Args:
-            cell: The cell.
-            error: What went wrong, in a line.
-            traceback: Where it did.
-        """
+        """Write down why a cell has no result, in a line, and where that was."""
         folder = self.folder(cell)
         folder.mkdir(parents=True, exist_ok=True)
         content = {**asdict(cell), "error": error, "traceback": traceback}
@@ -119,11 +105,7 @@ class Ablation(RunFolder):
         (self.folder(cell) / FAILED_FILE).unlink(missing_ok=True)
 
     def write_episodes(self, cells: Iterable[Cell]) -> None:
-        """Put the final evaluations of the cells that are done in one table.
-
-        Args:
-            cells: The cells, in the table's order.
-        """
+        """Put the final evaluations of the cells that are done in one table, in their order."""
         rows: list[dict[str, str]] = []
         for cell in cells:
             if self.state(cell) == "done":

@@ -88,7 +88,10 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
     ]
     kind = dataclasses.make_dataclass("Options", options, frozen=True)
 
-    def ablate(options: Any = kind(), settings: Any = None) -> int:  # noqa: B008 (it is frozen)
+    def ablate(
+        options: Any = kind(),  # noqa: B008 (it is frozen)
+        settings: tyro.conf.Suppress[Any] = None,
+    ) -> int:
         chosen = given(options)
         run = RunOptions(**{f.name: chosen.pop(f.name, f.default) for f in fields(RunOptions)})
         for name, least in (("workers", 1), ("threads", 1), ("filmed", 0)):
@@ -113,11 +116,8 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
         return train_grid(run, base, asked)
 
     ablate.__doc__ = _HELP
-    ablate.__annotations__ = {
-        "options": tyro.conf.OmitArgPrefixes[kind],  # type: ignore[valid-type]
-        "settings": tyro.conf.Suppress[Any],
-        "return": int,
-    }
+    # mypy knows no classes that are made while it looks.
+    ablate.__annotations__["options"] = tyro.conf.OmitArgPrefixes[kind]  # type: ignore[misc, valid-type]
     return ablate
 
 

@@ -41,12 +41,15 @@ def option_fields(
         kind, default = hints[name], getattr(defaults, name)
         if texts and name in texts:
             kind, default = str, texts[name]
+        hint = None
+        if default in (None, ()):
+            hint = of_none.get(name, "(default: not set)")
+        elif typing.get_origin(kind) is Annotated:  # it may have a hint about None
+            hint = f"(default: {default})"
         arg = tyro.conf.arg(
             help=" ".join(helps[name].split()),
             metavar=_metavar(kind),
-            help_behavior_hint=of_none.get(name, "(default: not set)")
-            if default in (None, ())
-            else None,
+            help_behavior_hint=hint,
             aliases=_ALIASES.get(name),
         )
         fields.append((name, Annotated[kind, arg], dataclasses.field(default=default)))

@@ -118,11 +118,7 @@ def by_connector(records: Sequence[EpisodeRecord]) -> dict[str, Summary]:
 
 
 def overview(conditions: Mapping[str, Mapping[str, Summary]]) -> list[list[str]]:
-    """Success by condition and connector, as a table's rows, the first of them its head.
-
-    Args:
-        conditions: `by_connector` of each condition, by its name.
-    """
+    """Success by condition and connector, from `by_connector` of each: a table's head and rows."""
     names = list(
         dict.fromkeys(name for each in conditions.values() for name in each if name != ALL)
     )
@@ -135,15 +131,7 @@ def overview(conditions: Mapping[str, Mapping[str, Summary]]) -> list[list[str]]
 
 
 def to_markdown(title: str, conditions: Mapping[str, Mapping[str, Summary]]) -> str:
-    """The page of an evaluation.
-
-    Args:
-        title: Who was evaluated.
-        conditions: `by_connector` of each condition, by its name.
-
-    Returns:
-        A table of success by condition and connector, and one of each condition.
-    """
+    """The page of an evaluation: who it is of, and tables of `by_connector` of each condition."""
     head, *rows = overview(conditions)
     parts = [f"# {title}", "Success by condition and connector.", table(head, rows)]
     for name, summaries in conditions.items():

@@ -89,11 +89,7 @@ class Report:
 
 
 def compose(folder: Path, probe_files: Iterable[Path] = ()) -> Report:
-    """Read a study and measure it.
-
-    Args:
-        folder: Folder of an ablation.
-        probe_files: Reports of `vtinsert probe`.
+    """Read the folder of an ablation, and reports of `vtinsert probe`, and measure them.
 
     Raises:
         ValueError, OSError: If there is no ablation, or a file cannot be read; names it.

@@ -81,13 +81,7 @@ class Drawing:
 
 
 def figure(traces: Sequence[Any], height: int = HEIGHT, **layout: Any) -> go.Figure:
-    """A figure in the report's theme.
-
-    Args:
-        traces: What it shows.
-        height: In pixels of the page.
-        layout: What the layout has besides.
-    """
+    """A figure in the report's theme, its height in pixels of the page."""
     return go.Figure(
         list(traces), {"template": THEME, "height": height, "showlegend": False, **layout}
     )

@@ -127,9 +127,6 @@ class Study:
 def read_study(folder: str | Path) -> Study:
     """Read the folder of an ablation, however far it has come.
 
-    Args:
-        folder: The folder.
-
     Raises:
         ValueError: If the folder holds no ablation, or one of its files cannot be read; names the
             file.
