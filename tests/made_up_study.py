@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from policies.ablation.folder import Ablation, write_rows
+from policies.ablation.folder import Ablation
 from policies.ablation.grid import AblationConfig, Cell
+from policies.learners.training_folder import TrainingFolder
 from representation.probes.measurements import Measurement
 from representation.probes.report import AuditReport
 
@@ -66,7 +67,7 @@ def write_cell(
                 "insertion_depth_mm": 5.0,
             }
         )
-    write_rows(folder / "episodes.csv", rows)
+    TrainingFolder(folder).write_table("episodes", rows)
     evaluations = []
     speed = rng.uniform(0.12, 0.3)
     for part in np.linspace(0, 1, 21):
@@ -84,7 +85,7 @@ def write_cell(
                 **connectors,
             }
         )
-    write_rows(folder / "evaluations.csv", evaluations)
+    TrainingFolder(folder).write_table("evaluations", evaluations)
     config = {"commit": "0123456789ab", "hardware": {"cpu": "a processor", "cores": 2}}
     (folder / "config.json").write_text(json.dumps(config))
     dim = 0 if cell.representation in ("state", "proprio", "end-to-end") else 256
@@ -110,7 +111,7 @@ def write_study(
         "hardware": {"cpu": "a processor", "cores": 2},
         "versions": {"python": "3.12.1", "torch": "2.15.0"},
     }
-    ablation.write_config(config, made)
+    ablation.write_grid(config, made)
     for cell in config.cells:
         if cell in missing:
             continue

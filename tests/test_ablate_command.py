@@ -81,7 +81,7 @@ def grid(tmp_path_factory) -> Path:
 def study(grid, tmp_path_factory) -> tuple[Path, list[Shown]]:
     """A study whose first policy fails, is left alone, and is tried again; what was shown."""
     output = tmp_path_factory.mktemp("study") / "study"
-    Ablation(output).write_config(AblationConfig.from_json(yaml.safe_load(TINY)), {})
+    Ablation(output).write_grid(AblationConfig.from_json(yaml.safe_load(TINY)), {})
     broken = output / DAGGER / "config.json"
     broken.parent.mkdir(parents=True)
     broken.write_text("{")
@@ -224,7 +224,7 @@ def test_an_interruption_loses_nothing_and_says_how_to_go_on(tmp_path):
         ((), "--preset, --grid or --representations is needed"),
         (("--preset", "quick", "--grid", "x.yml"), "only one can be given"),
         (("--grid", "no/such/file.yml"), "no/such/file.yml"),
-        (("--representations", "stat"), "there is no representation 'stat'"),
+        (("--representations", "stat"), "unknown representation 'stat'"),
         (("--representations", "state", "--algorithms", "pppo"), "ppo"),
         (("--representations", "state", "--algorithms", "ppo", "--starts", "warm"), "add dagger"),
         (("--representations", "state", "--seeds", "0"), "at least 1"),
@@ -272,7 +272,7 @@ def test_two_commands_do_not_work_in_one_folder(tmp_path, capsys):
     with FileLock(tmp_path / ".lock"):
         arguments = ["--representations", "state", "--output", str(tmp_path)]
         assert cli.main(["ablate", *arguments]) == 2
-    assert "another vtinsert ablate is at work" in capsys.readouterr().err
+    assert "another process is writing" in capsys.readouterr().err
 
 
 def test_the_last_row_of_a_table_is_found_while_it_grows(tmp_path):

@@ -13,8 +13,8 @@ from policies.evaluation.conditions import CONDITIONS, SUITES, Condition, condit
 from policies.evaluation.episodes import CAUSES, EpisodeRecord, _out_of_time, episode_seeds, play
 from policies.evaluation.evaluate import evaluate
 from policies.evaluation.players import PLAYERS, learned, load_player
+from policies.evaluation.statistics import wilson
 from policies.evaluation.summary import ALL, by_connector, overview, summarise, to_markdown
-from policies.evaluation.wilson import wilson
 from policies.features import policy_kwargs
 from policies.films.side_by_side import choose_pairs
 from policies.representations import make_representation
@@ -69,12 +69,9 @@ def test_without_episodes_the_interval_says_nothing():
     assert wilson(0, 0) == (0.0, 1.0)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [((3, 2), "3 successes in 2"), ((-1, 2), "-1 successes"), ((1, 2, 1.0), "between 0 and 1")],
-)
-def test_what_no_sample_can_be_is_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize("arguments", [(3, 2), (-1, 2)])
+def test_what_no_sample_can_be_is_refused(arguments):
+    with pytest.raises(ValueError, match=r"\bk\b"):
         wilson(*arguments)
 
 

@@ -13,7 +13,7 @@ from scipy.stats import trim_mean
 
 from policies import cli
 from policies.ablation.folder import Ablation
-from policies.ablation.grid import AblationConfig, AblationError, Cell
+from policies.ablation.grid import AblationConfig, Cell
 from policies.evaluation.statistics import interquartile_interval
 from policies.report import measurements as m
 from policies.report import palette, videos
@@ -143,7 +143,7 @@ def test_one_of_two_is_better_or_they_tie(study, content) -> None:
 
 def test_a_curve_ends_where_the_last_evaluations_do(content) -> None:
     section = content.sections[0]
-    curve = section.band("state", m.LEARNING)
+    curve = section.bands(m.LEARNING).get("state")
     last = np.array([run.success_by_connector[-1] for run in section.runs["state"]])
     assert curve.estimate[-1] == pytest.approx(trim_mean(last, 0.25, axis=None))
     assert curve.x[-1] == 400_000
@@ -172,7 +172,7 @@ def test_runs_that_were_never_evaluated_have_no_curve(small) -> None:
     for name in ("evaluations.csv", "result.json", "config.json"):
         (folder / name).unlink()
     section = first_section(small)
-    assert section.band("resnet-pose", m.LEARNING) is None
+    assert section.bands(m.LEARNING).get("resnet-pose") is None
     for quantity in (m.STEPS, m.SECONDS, m.EMBEDDING):
         assert section.estimate("resnet-pose", quantity) is None
     assert "there are no curves" in page(compose(small.path))
@@ -241,7 +241,7 @@ def test_names_are_text_and_no_markup(tmp_path) -> None:
 def test_a_small_video_is_in_the_page_and_a_large_one_beside_it(study, tmp_path) -> None:
     representations = ("state", "resnet-pose")
     ablation = write_study(tmp_path / "s", AblationConfig(representations, seeds=3))
-    for cell in ablation.read_config().cells:
+    for cell in ablation.read_grid().cells:
         folder = ablation.folder(cell) / "videos"
         folder.mkdir()
         with (folder / "best.mp4").open("wb") as file:
@@ -297,7 +297,7 @@ def test_times_and_lists_in_words() -> None:
 
 def test_a_commit_that_was_changed_is_marked(small) -> None:
     assert commit("0123456789ab") == "0123456789ab"
-    path = small.folder(small.read_config().cells[0]) / "config.json"
+    path = small.folder(small.read_grid().cells[0]) / "config.json"
     path.write_text('{"commit": "89abcdef0123-dirty"}')
     content = compose(small.path)
     for text in (page(content), markdown(content)):
@@ -313,7 +313,7 @@ def test_a_title_says_ablation_once(tmp_path, folder, title) -> None:
 
 
 def test_connectors_and_causes_are_those_of_the_episodes(small) -> None:
-    folder = small.folder(small.read_config().cells[0])
+    folder = small.folder(small.read_grid().cells[0])
     rows = ["connector,success,failure", "hdmi,1,", "hdmi,0,bent", "rj45,1,"]
     (folder / "episodes.csv").write_text("\n".join(rows) + "\n")
     section = first_section(small)
@@ -350,7 +350,7 @@ def test_what_is_no_study_is_refused_in_one_line(tmp_path, capsys) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "ablation.json").write_text("{")
     for name, expected in (
-        ("empty", "is not the folder of an ablation"),
+        ("empty", "holds no ablation.json"),
         ("broken", "ablation.json is not JSON"),
     ):
         (tmp_path / name).mkdir(exist_ok=True)
@@ -368,11 +368,11 @@ def test_what_is_no_study_is_refused_in_one_line(tmp_path, capsys) -> None:
         ("episodes.csv", "connector,success,failure\nusb,yes,\n", "line 2: success is 'yes'"),
         ("episodes.csv", "connector,success,failure\nusb,1\n", "line 2: the row is cut off"),
         ("evaluations.csv", "steps,success\n0,none\n", "evaluations.csv, line 2"),
-        ("result.json", "[]", "result.json holds no fields"),
-        ("config.json", "{", "config.json cannot be read"),
+        ("result.json", "[]", "result.json is not a JSON object"),
+        ("config.json", "{", "config.json is not JSON"),
     ],
 )
 def test_a_broken_file_is_named(small, name, text, expected) -> None:
-    (small.folder(small.read_config().cells[0]) / name).write_text(text)
-    with pytest.raises(AblationError, match=expected):
+    (small.folder(small.read_grid().cells[0]) / name).write_text(text)
+    with pytest.raises(ValueError, match=expected):
         compose(small.path)

@@ -18,7 +18,7 @@ from policies.report.compose import compose
 from policies.report.costs import POLICY, encoding_costs, mega_operations
 from policies.report.markdown import markdown
 from policies.report.page import page
-from policies.report.probes import Probed, ProbeFileError, probes
+from policies.report.probes import Probed, probes
 from policies.report.study import read_study
 from policies.representations import make_representation
 from representation.model_card import write_card
@@ -142,7 +142,7 @@ def test_what_encoding_costs(tmp_path) -> None:
     space = representation.observation_space()
     actions = spaces.Box(-1.0, 1.0, (5,), np.float32)
     policy = ActorCriticPolicy(space, actions, lambda _: 0.0, **policy_kwargs(representation))
-    folder = small.folder(small.read_config().cells[0])
+    folder = small.folder(small.read_grid().cells[0])
     assert encoding_costs(read_study(small.path).runs)[1]
     save_policy(folder / POLICY, policy, representation, {})
     found, notes = encoding_costs(read_study(small.path).runs)
@@ -155,7 +155,7 @@ def test_what_is_no_probe_report_is_named(study, tmp_path, text, capsys) -> None
     path = tmp_path / "probe.json"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(ProbeFileError, match="probe report"):
+    with pytest.raises(ValueError, match="probe report"):
         probes(study.path, labelled(*NAMES), [path])
     assert cli.main(["report", str(study.path), "--probes", str(path)]) == 2
     assert str(path) in capsys.readouterr().err

@@ -19,6 +19,7 @@ from policies.report.compose import Report, about, compose
 from policies.report.markdown import markdown
 from policies.report.page import page
 from policies.report.probe_figures import probe_scatters
+from policies.report.study import success_rate
 from policies.report.tables import improvement_table
 
 TITLE = "Distilled from the scripted expert (DAgger)"
@@ -88,7 +89,7 @@ def test_each_is_summed_up_over_its_own_runs(content) -> None:
     scores = {}
     for name, runs in section.runs.items():
         found = [[run.episodes[each] for each in section.connectors] for run in runs]
-        scores[name] = rates = np.array([[e.successes / e.count for e in run] for run in found])
+        scores[name] = rates = np.array([[success_rate(e) for e in run] for run in found])
         # As many scores are left out of one run as of three: a quarter at either end.
         success = section.estimate(name, m.SUCCESS)
         assert success.value == pytest.approx(trim_mean(rates, 0.25, axis=None))
@@ -150,7 +151,7 @@ def test_what_is_missing_leaves_no_holes(content) -> None:
     assert "No probe is known of mine." in html
     assert "Not filmed: state, mine and random." in html
     section = content.sections[0]
-    assert section.band("random", m.LEARNING) is None
+    assert section.bands(m.LEARNING).get("random") is None
     assert section.estimate("random", m.SECONDS) is section.estimate("random", m.STEPS) is None
     assert any(note.startswith("What it costs to encode with") for note in content.notes)
 

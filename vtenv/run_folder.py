@@ -38,14 +38,23 @@ class RunFolder:
         format: "format" of its `config.json`.
         version: "version" of its `config.json`.
         kind: What the run does, for errors: "training of an encoder".
+        config: Name of the file that says what the run is made from.
     """
 
-    def __init__(self, path: str | Path, *, format: str, version: int, kind: str) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        format: str,
+        version: int,
+        kind: str,
+        config: str = "config.json",
+    ) -> None:
         self.path = Path(path)
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self._format, self._version, self._kind = format, version, kind
-        self._config = self.path / "config.json"
+        self._config = self.path / config
         self._result = self.path / "result.json"
 
     @property
@@ -104,7 +113,8 @@ class RunFolder:
         """
         if not self.begun:
             raise RunFolderError(
-                f"{self.path} is not the folder of a run ({self._kind}): it holds no config.json"
+                f"{self.path} is not the folder of a run ({self._kind}): it holds no "
+                f"{self._config.name}"
             )
         return read_json(
             self._config,

@@ -6,26 +6,15 @@ import json
 import sys
 import traceback
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
 
 from policies.ablation.executors import interrupt_with_parent
-from policies.ablation.folder import EPISODES_FILE, Ablation, write_rows
+from policies.ablation.folder import Ablation
 from policies.ablation.grid import AblationConfig, Cell
-
-if TYPE_CHECKING:
-    from policies.learners.train_config import TrainConfig
+from policies.learners.train_config import TrainConfig
 
 
 def command(ablation: Ablation, cell: Cell, threads: int, filmed: int) -> tuple[str, ...]:
-    """The command of a cell's process.
-
-    Args:
-        ablation: The folder, with its grid.
-        cell: The cell.
-        threads: Threads to use.
-        filmed: Most successes and failures of each connector in the videos, which show the
-            policies of the first seed; 0 for none.
-    """
+    """The command of a cell's process; `filmed` is about the policies of the first seed alone."""
     about = {**asdict(cell), "threads": threads, "filmed": filmed}
     return (sys.executable, "-m", __name__, str(ablation.path), json.dumps(about))
 
@@ -35,18 +24,9 @@ def train_config(
 ) -> TrainConfig:
     """What a cell is trained from.
 
-    Args:
-        ablation: The folder.
-        config: The grid.
-        cell: The cell.
-        threads: Threads to use.
-
     Raises:
-        ValueError, TypeError: If the grid's fields of training are not allowed.
+        ValueError: If the grid's fields of training are not allowed.
     """
-    # Slow to import, and the process that only waits for cells can do without.
-    from policies.learners.train_config import TrainConfig
-
     source = cell.begins_with
     start = None if source is None else str(ablation.folder(source))
     return TrainConfig.from_json(
@@ -55,27 +35,22 @@ def train_config(
 
 
 def run_cell(ablation: Ablation, cell: Cell, threads: int, filmed: int) -> None:
-    """Train the policy of a cell, or go on with it, and evaluate it.
-
-    Args:
-        ablation: The folder, with its grid.
-        cell: The cell.
-        threads: Threads to use.
-        filmed: As for `command`.
-    """
+    """Train the policy of a cell, or go on with it, and evaluate it."""
+    # Slow to import, and the process that only waits for cells can do without.
     from policies.deployable import load_policy
     from policies.evaluation.evaluate import evaluate
     from policies.learners.training import train
+    from policies.learners.training_folder import TrainingFolder
 
-    config = ablation.read_config()
+    config = ablation.read_grid()
     training = train_config(ablation, config, cell, threads)
-    folder = ablation.folder(cell)
-    again = f"vtinsert ablate --output {ablation.path}"
     training = replace(training, filmed=filmed if cell.seed == 0 else 0)
-    train(training, folder, progress=False, command=again, resume=again)
+    folder = TrainingFolder(ablation.folder(cell))
+    again = f"vtinsert ablate --output {ablation.path}"
+    train(training, folder.path, progress=False, command=again, resume=again)
     records = evaluate(
-        load_policy(folder / "best"),
-        **{"condition": "training", **config.evaluation},
+        load_policy(folder.best),
+        **asdict(config.evaluation),
         engine=training.engine,
         device=training.device,
         num_threads=threads,
@@ -86,7 +61,7 @@ def run_cell(ablation: Ablation, cell: Cell, threads: int, filmed: int) -> None:
         # As everywhere in an ablation, the seed of a row is that of the policy's training.
         numbers = {"episode": row.pop("episode"), "episode_seed": row.pop("seed")}
         rows.append({**asdict(cell), **numbers, **row})
-    write_rows(folder / EPISODES_FILE, rows)
+    folder.write_table("episodes", rows)
 
 
 def main(folder: str, about: str) -> int:

@@ -20,39 +20,27 @@ from typing import Any, Protocol, Self
 
 from gymnasium.error import DependencyNotInstalled
 
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-)
+_THREAD_VARIABLES = [f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")]
 _POLL_SECONDS = 0.05
-
-
-class ExecutorError(RuntimeError):
-    """Nothing can run there; the message says why."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A command to run.
-
-    Attributes:
-        name: What it is called; no two that run at once have the same.
-        command: The program and its arguments. It is interrupted by SIGINT, as Ctrl-C would, and
-            when its standard input ends, which it watches with `interrupt_with_parent`.
-        log: File that everything it prints is appended to; its folder is made.
-    """
+    """A command to run."""
 
     name: str
+    """What it is called; no two that run at once have the same."""
     command: tuple[str, ...]
+    """The program and its arguments. It is interrupted by SIGINT, as Ctrl-C would, and when its
+    standard input ends, which it watches with `interrupt_with_parent`."""
     log: Path
+    """File that everything it prints is appended to; its folder is made."""
 
 
 class Process(Protocol):
     """A job that was started."""
 
-    def poll(self) -> str | None:
+    def failure(self) -> str | None:
         """None while it runs; then why it did not succeed, in words, empty if it did."""
 
     def interrupt(self) -> None:
@@ -67,35 +55,30 @@ Start = Callable[[Job, int], Process]
 
 
 class Jobs:
-    """Jobs, a bounded number at once; a context manager, which kills those that still run.
-
-    Args:
-        start: Starts a job: what `local_executor` or `ray_executor` yields.
-        workers: Jobs at once.
-    """
+    """As many jobs at once as workers; a context manager, which kills those that still run."""
 
     def __init__(self, start: Start, workers: int) -> None:
         self._start = start
-        self._idle = list(reversed(range(workers)))
-        self._running: dict[str, tuple[Process, int]] = {}
+        self._workers = workers
+        self._running: dict[int, tuple[str, Process]] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process, _worker in self._running.values():
+        for _name, process in self._running.values():
             process.kill()
         self._wait_for_all()
 
     @property
     def free(self) -> int:
         """How many more jobs may be started now."""
-        return len(self._idle)
+        return self._workers - len(self._running)
 
     def start(self, job: Job) -> None:
         """Start a job; `free` must not be 0."""
-        worker = self._idle.pop()
-        self._running[job.name] = (self._start(job, worker), worker)
+        worker = next(i for i in range(self._workers) if i not in self._running)
+        self._running[worker] = (job.name, self._start(job, worker))
 
     def wait(self, timeout: float) -> dict[str, str]:
         """Wait for a job to end, at most `timeout` seconds.
@@ -106,11 +89,10 @@ class Jobs:
         until = time.monotonic() + timeout
         ended: dict[str, str] = {}
         while self._running and not ended:
-            for name, (process, worker) in list(self._running.items()):
-                if (failure := process.poll()) is not None:
+            for worker, (name, process) in list(self._running.items()):
+                if (failure := process.failure()) is not None:
                     ended[name] = failure
-                    del self._running[name]
-                    self._idle.append(worker)
+                    del self._running[worker]
             if time.monotonic() >= until:
                 break
             time.sleep(0 if ended else _POLL_SECONDS)
@@ -118,7 +100,7 @@ class Jobs:
 
     def interrupt(self) -> None:
         """Send every job what Ctrl-C sends, and wait until all have ended."""
-        for process, _worker in self._running.values():
+        for _name, process in self._running.values():
             process.interrupt()
         self._wait_for_all()
 
@@ -129,12 +111,10 @@ class Jobs:
 
 @contextlib.contextmanager
 def local_executor(threads: int, devices: Sequence[str] = ()) -> Iterator[Start]:
-    """Runs jobs in processes of this machine.
+    """Runs jobs in processes of this machine, of so many threads each.
 
-    Args:
-        threads: Threads for each.
-        devices: CUDA devices, as `visible_devices` names them. A job sees one, as its only one;
-            workers are spread evenly over them, and each keeps its own.
+    A job sees one of the devices, which `visible_devices` names, as its only one: workers are
+    spread evenly over them, and each keeps its own.
     """
 
     def start(job: Job, worker: int) -> LocalProcess:
@@ -144,15 +124,8 @@ def local_executor(threads: int, devices: Sequence[str] = ()) -> Iterator[Start]
     yield start
 
 
-class LocalProcess:
-    """A process of this machine.
-
-    Args:
-        command: What it runs.
-        log: File that what it prints is appended to.
-        threads: Threads for it.
-        device: The CUDA device that it sees; None for those that this process does.
-    """
+class LocalProcess(subprocess.Popen[bytes]):
+    """A process of this machine, which sees one CUDA device, or those that this process does."""
 
     def __init__(
         self, command: Sequence[str], log: Path, threads: int, device: str | None = None
@@ -165,7 +138,7 @@ class LocalProcess:
             environment["CUDA_VISIBLE_DEVICES"] = device
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
-            self._process = subprocess.Popen(
+            super().__init__(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=output,
@@ -176,22 +149,23 @@ class LocalProcess:
                 process_group=0,
             )
 
-    def poll(self) -> str | None:
-        """None while it runs; then why it did not succeed, in words, empty if it did."""
-        code = self._process.poll()
+    def failure(self) -> str | None:
+        """As `Process.failure`."""
+        code = self.poll()
         if code is None:
             return None
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        return _describe_exit(code)
+        assert self.stdin is not None
+        self.stdin.close()
+        if code >= 0:
+            return f"its process ended with exit code {code}" if code else ""
+        known = {number.value: number.name for number in signal.Signals}
+        name = known.get(-code, f"signal {-code}")
+        memory = ", which the system sends where memory runs out" if name == "SIGKILL" else ""
+        return f"its process was ended by {name}{memory}"
 
     def interrupt(self) -> None:
-        """Send it what Ctrl-C sends."""
-        self._process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End it at once."""
-        self._process.kill()
+        """As `Process.interrupt`."""
+        self.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
 
 
 @contextlib.contextmanager
@@ -200,15 +174,12 @@ def ray_executor(workers: int, threads: int) -> Iterator[Start]:
 
     The cluster is the one that the variable RAY_ADDRESS names, as everywhere in Ray. All its nodes
     have this package installed and see the folders of the jobs under the same path. A Ray that the
-    caller has started is used, and left running.
-
-    Args:
-        workers: Jobs at once, which share the cluster's GPUs evenly, at most one a job.
-        threads: Threads and Ray CPUs for each.
+    caller has started is used, and left running. Workers share the cluster's GPUs evenly, at most
+    one a job; each has as many Ray CPUs as threads.
 
     Raises:
         DependencyNotInstalled: If Ray is not installed; names the extra.
-        ExecutorError: If there is no cluster at RAY_ADDRESS, or none can be started.
+        ValueError: If there is no cluster at RAY_ADDRESS, or none can be started.
     """
     # Ray reports its use, and makes a new environment of every `uv run`, unless told before it is
     # imported.
@@ -232,7 +203,7 @@ def ray_executor(workers: int, threads: int) -> Iterator[Start]:
         except Exception as error:  # Ray raises no narrower one
             ray.shutdown()
             where = f"reach Ray at RAY_ADDRESS={address}" if address else "start Ray here"
-            raise ExecutorError(f"cannot {where}: {error}") from error
+            raise ValueError(f"cannot {where}: {error}") from error
     gpus = min(1.0, ray.cluster_resources().get("GPU", 0) / workers)
     remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(_ray_task)
 
@@ -248,34 +219,28 @@ def ray_executor(workers: int, threads: int) -> Iterator[Start]:
 
 @dataclass(frozen=True)
 class RayProcess:
-    """A task of Ray that runs a process.
-
-    Attributes:
-        ray: The module.
-        task: The reference to what the task returns.
-    """
+    """A task of Ray that runs a process: the module, and the reference to what it returns."""
 
     ray: Any
     task: Any
 
-    def poll(self) -> str | None:
-        """None while it runs; then why it did not succeed, in words, empty if it did."""
+    def failure(self) -> str | None:
+        """As `Process.failure`."""
         ready, _ = self.ray.wait([self.task], timeout=0)
         if not ready:
             return None
         try:
-            failure: str = self.ray.get(self.task)
+            return str(self.ray.get(self.task))
         except self.ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None) or error
             return f"its Ray task ended with {type(cause).__name__}: {cause}"
-        return failure
 
     def interrupt(self) -> None:
-        """Send it what Ctrl-C sends."""
+        """As `Process.interrupt`."""
         self.ray.cancel(self.task)
 
     def kill(self) -> None:
-        """End it at once; the process ends with it."""
+        """As `Process.kill`; the process of the task ends with it."""
         self.ray.cancel(self.task, force=True)
 
 
@@ -316,7 +281,7 @@ def _ray_task(command: Sequence[str], log: Path, threads: int, folder: str) -> s
         os.chdir(folder)
     process = LocalProcess(command, log, threads)
     interrupted = False
-    while (failure := process.poll()) is None:
+    while (failure := process.failure()) is None:
         try:
             time.sleep(_POLL_SECONDS)
         except KeyboardInterrupt:
@@ -325,17 +290,3 @@ def _ray_task(command: Sequence[str], log: Path, threads: int, folder: str) -> s
     if interrupted:
         raise KeyboardInterrupt
     return failure
-
-
-def _describe_exit(code: int) -> str:
-    """Why a process ended, in words; empty if it did what it should."""
-    if code == 0:
-        return ""
-    if code > 0:
-        return f"its process ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    out_of_memory = ", which the system sends where memory runs out" if name == "SIGKILL" else ""
-    return f"its process was ended by {name}{out_of_memory}"

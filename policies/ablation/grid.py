@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
-DISTILLATION = "dagger"
-"""The algorithm that needs no reward, and whose policies others can start from."""
-STARTS = ("scratch", "warm")
-"""What reinforcement learning begins with: random weights, or the policy that DAgger distilled on
-the same representation with the same seed."""
+from policies.choices import require
+from policies.evaluation.conditions import condition
+from policies.evaluation.evaluation_config import EPISODES, SEED
+from policies.learners.train_config import DISTILLATION
+
+Start = Literal["scratch", "warm"]
 
 PRESETS = Path(__file__).parent / "grids"
 """Folder of the grids that come with the package."""
@@ -21,14 +22,10 @@ MOST_CELLS = 10_000
 
 _ABOUT_THE_FILE = ("format", "version", "made")
 """Fields of `ablation.json` that are no part of the grid."""
+_OF_CELLS = {"representation", "algorithm", "seed", "start", "num_threads", "filmed"}
+"""Fields of `TrainConfig` that are decided for each cell."""
 _LONGEST_NAME = 200
 """File systems take 255 bytes."""
-_LEAST = {"episodes": 1, "seed": 0}
-"""The least that numbers of the final evaluation may be."""
-
-
-class AblationError(ValueError):
-    """A grid or its folder cannot be used; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Cell:
     algorithm: str
     """What it is trained by."""
     start: str
-    """What it begins with, one of `STARTS`."""
+    """What it begins with, a `Start`."""
     seed: int
     """Seed of its training."""
 
@@ -70,55 +67,73 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class FinalEvaluation:
+    """How every policy of a grid is judged; arguments of `evaluate`.
+
+    Raises:
+        ValueError: If a value is not allowed; names it and what is.
+    """
+
+    condition: str = "training"
+    """What the world is like in the final evaluation; training is as it was while learning."""
+    episodes: int = EPISODES
+    """Episodes of each policy's final evaluation."""
+    seed: int = SEED
+    """Where the seeds of the episodes start."""
+
+    def __post_init__(self) -> None:
+        condition(self.condition)
+        require(self.episodes >= 1, "episodes", self.episodes, "at least 1")
+        require(self.seed >= 0, "seed", self.seed, "at least 0")
+
+
+@dataclass(frozen=True)
 class AblationConfig:
     """A grid: every representation with every algorithm, start and seed, all with one budget.
 
     Raises:
-        AblationError: If a field is not allowed; says what is.
+        ValueError: If a field is not allowed; says what is.
     """
 
-    representations: tuple[str, ...]
-    """What policies see, as `make_representation` takes it."""
+    representations: tuple[str, ...] = ()
+    """What policies see: state, proprio, end-to-end, random, imagenet, or encoders, with :vision or
+    :touch for a part of them."""
     algorithms: tuple[str, ...] = (DISTILLATION,)
-    """What they are trained by."""
-    starts: tuple[str, ...] = ("scratch",)
-    """What reinforcement learning begins with, of `STARTS`; "warm" needs DAgger in the grid."""
+    """How they learn: dagger, ppo, sac, tqc, recurrent-ppo."""
+    starts: tuple[Start, ...] = ("scratch",)
+    """What reinforcement learning begins with: scratch, or warm for the policy that dagger
+    distilled on the same representation with the same seed."""
     seeds: int = 3
-    """Seeds, from 0 on."""
+    """Policies of each kind, with seeds from 0 on."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `TrainConfig` for every cell: the budget, the environment and the like."""
     training_by_algorithm: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Fields of `TrainConfig` that differ by algorithm."""
-    evaluation: Mapping[str, Any] = field(default_factory=dict)
-    """Arguments of `evaluate` for the final evaluation: the `condition`, which is that of training
-    unless said otherwise, how many `episodes`, and where their `seed` starts."""
+    evaluation: FinalEvaluation = FinalEvaluation()
+    """The final evaluation of every cell."""
 
     def __post_init__(self) -> None:
         for name in ("representations", "algorithms", "starts"):
-            object.__setattr__(self, name, _names(name, getattr(self, name)))
-        if type(self.seeds) is not int or self.seeds < 1:
-            raise AblationError(f"seeds is {self.seeds!r}; it must be how many, at least 1")
-        for name in ("training", "training_by_algorithm", "evaluation"):
-            _require_fields(name, getattr(self, name))
-        for algorithm, given in self.training_by_algorithm.items():
-            _require_fields(f"training_by_algorithm: {algorithm}", given)
-        if unknown := [start for start in self.starts if start not in STARTS]:
-            raise AblationError(f"there is no start {unknown[0]!r}; choose of {', '.join(STARTS)}")
+            object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
+        require(all(self.representations), "representations", self.representations, "names")
+        require(bool(self.algorithms), "algorithms", self.algorithms, "a name or more")
+        starts = f"one or more of {', '.join(get_args(Start))}"
+        known = set(self.starts) <= {*get_args(Start)}
+        require(bool(self.starts) and known, "starts", self.starts, starts)
+        require(self.seeds >= 1, "seeds", self.seeds, "at least 1")
         if "warm" in self.starts and DISTILLATION not in self.algorithms:
-            raise AblationError(
+            raise ValueError(
                 f"a warm start begins with the policy that {DISTILLATION} distilled; add "
                 f"{DISTILLATION} to the algorithms"
             )
         if unknown := sorted(self.training_by_algorithm.keys() - set(self.algorithms)):
-            raise AblationError(f"training_by_algorithm names {unknown[0]!r}, no algorithm of this")
-        self._check_evaluation()
-        taken = {"representation", "algorithm", "seed", "start", "num_threads"}
+            raise ValueError(f"training_by_algorithm names {unknown[0]!r}, no algorithm of this")
         for given in (self.training, *self.training_by_algorithm.values()):
-            if wrong := sorted(taken & given.keys()):
-                raise AblationError(f"{wrong[0]} is decided for each cell; take it out of training")
+            if wrong := sorted(_OF_CELLS & given.keys()):
+                raise ValueError(f"{wrong[0]} is decided for each cell; take it out of training")
         cells = len(self.representations) * len(self._methods) * self.seeds
         if cells > MOST_CELLS:
-            raise AblationError(
+            raise ValueError(
                 f"a grid of {cells:,} cells, {self.seeds:,} seeds each, is too large; it may have "
                 f"{MOST_CELLS:,}: take fewer seeds, or several folders"
             )
@@ -126,26 +141,12 @@ class AblationConfig:
         for name in self.representations:
             folder = _folder_name(name)
             if len(folder.encode()) > _LONGEST_NAME:
-                raise AblationError(f"{name[:60]}... is too long for the name of a folder; move it")
+                raise ValueError(f"{name[:60]}... is too long for the name of a folder; move it")
             other = folders.setdefault(folder, name)
             if other != name:
-                raise AblationError(
+                raise ValueError(
                     f"{other!r} and {name!r} would share the folder {folder!r}; rename one of them"
                 )
-
-    def _check_evaluation(self) -> None:
-        for name, value in self.evaluation.items():
-            if name == "condition":
-                valid, allowed = isinstance(value, str), "a name"
-            elif name in _LEAST:
-                valid = type(value) is int and value >= _LEAST[name]
-                allowed = f"a whole number, at least {_LEAST[name]}"
-            else:
-                raise AblationError(
-                    f"evaluation has no {name!r}; it has condition, episodes and seed"
-                )
-            if not valid:
-                raise AblationError(f"evaluation: {name} is {value!r}; it must be {allowed}")
 
     @property
     def _methods(self) -> list[tuple[str, str]]:
@@ -183,14 +184,14 @@ class AblationConfig:
             asked: Fields of a grid. Names and seeds are added; the others must be as they were.
 
         Raises:
-            AblationError: If policies were to be trained or evaluated otherwise, so that they
-                could not be compared.
+            ValueError: If policies were to be trained or evaluated otherwise, so that they could
+                not be compared.
         """
         fields: dict[str, Any] = {"seeds": max(self.seeds, asked.get("seeds", 0))}
         for name in ("representations", "algorithms", "starts"):
             fields[name] = (*getattr(self, name), *asked.get(name, ()))
-        for name in ("training", "evaluation"):
-            _require_same(name, getattr(self, name), asked.get(name, {}))
+        _require_same("training", self.training, asked.get("training", {}))
+        _require_same("evaluation", asdict(self.evaluation), asked.get("evaluation", {}))
         by_algorithm = asked.get("training_by_algorithm", {})
         for algorithm in set(self.algorithms) & set(by_algorithm):
             before = self.training_by_algorithm.get(algorithm, {})
@@ -198,43 +199,26 @@ class AblationConfig:
         fields["training_by_algorithm"] = {**self.training_by_algorithm, **by_algorithm}
         return replace(self, **fields)
 
-    def as_json(self) -> dict[str, Any]:
-        """The fields, as `from_json` takes them."""
-        return asdict(self)
-
     @classmethod
-    def from_json(cls, document: Any) -> AblationConfig:
+    def from_json(cls, document: object) -> AblationConfig:
         """The grid that `ablation.json`, or a file of the same fields, describes.
 
         Raises:
-            AblationError: If it describes none.
+            ValueError: If it describes none.
         """
-        _require_fields("a grid", document)
-        given = {key: value for key, value in document.items() if key not in _ABOUT_THE_FILE}
-        known = [f.name for f in fields(cls)]
-        if unknown := [key for key in given if key not in known]:
-            raise AblationError(f"a grid has no field {unknown[0]!r}; it has {', '.join(known)}")
-        if "representations" not in given:
-            raise AblationError("a grid needs representations")
-        return cls(**given)
+        from vtenv.json_document import from_document
+
+        if isinstance(document, Mapping):
+            document = {k: value for k, value in document.items() if k not in _ABOUT_THE_FILE}
+        config = from_document(cls, document)
+        if not config.representations:
+            raise ValueError("a grid needs representations: what to compare")
+        return config
 
 
 def _folder_name(representation: str) -> str:
     """A representation's name as a folder's: letters, digits, dots, hyphens and underscores."""
     return re.sub(r"[^\w.-]+", "-", representation).strip("-.") or "representation"
-
-
-def _names(field: str, given: object) -> tuple[str, ...]:
-    """Names without repetitions, in their order."""
-    named = tuple(given) if isinstance(given, list | tuple) else ()
-    if not named or not all(isinstance(name, str) and name for name in named):
-        raise AblationError(f"{field} is {given!r}; it must be a list of names")
-    return tuple(dict.fromkeys(named))
-
-
-def _require_fields(what: str, given: object) -> None:
-    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
-        raise AblationError(f"{what} is {given!r}; it must hold fields and their values")
 
 
 def _require_same(what: str, before: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
@@ -243,7 +227,7 @@ def _require_same(what: str, before: Mapping[str, Any], asked: Mapping[str, Any]
             _require_same(f"{what}: {name}", before[name], value)
         elif name not in before or before[name] != value:
             was = f"was {before[name]!r}" if name in before else "was not given"
-            raise AblationError(
+            raise ValueError(
                 f"{what}: {name} is {value!r}, and {was} for the policies that are there: they "
                 "would not compare; leave it out, or choose another folder"
             )

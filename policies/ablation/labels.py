@@ -57,11 +57,7 @@ def labels(representations: Iterable[str]) -> dict[str, str]:
 
 
 def labelled(cells: Iterable[Cell]) -> dict[Cell, Cell]:
-    """Cells as they are shown, with a label for their representation, by the cells themselves.
-
-    Args:
-        cells: All cells of a grid.
-    """
+    """All cells of a grid as they are shown, with a label for their representation."""
     cells = tuple(cells)
     short = labels(cell.representation for cell in cells)
     return {cell: replace(cell, representation=short[cell.representation]) for cell in cells}

@@ -32,12 +32,7 @@ class GridStatus:
 
     @classmethod
     def of(cls, ablation: Ablation, config: AblationConfig) -> GridStatus:
-        """The status of a grid that no process works on.
-
-        Args:
-            ablation: The folder.
-            config: The grid.
-        """
+        """The status of a grid that no process works on."""
         status = cls({})
         for cell in config.cells:
             state = ablation.state(cell)
@@ -90,8 +85,7 @@ def run_grid(
         status: The status of the grid; kept up to date.
         jobs: Where cells run.
         threads: Threads of each cell.
-        filmed: Most successes and failures of each connector in the videos, which show the
-            policies of the first seed; 0 for none.
+        filmed: `TrainConfig.filmed` of the policies of the first seed.
         on_poll: Called about once a second, and whenever a cell ends.
         on_interrupt: Called when interrupted, before the running cells are.
 

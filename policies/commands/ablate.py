@@ -2,90 +2,156 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 
+from policies.ablation.grid import PRESETS, AblationConfig
 from policies.commands import CommandError
+from policies.commands.option_fields import given, option_fields
+from policies.learners.train_config import TrainConfig
 
 
-def ablate(
-    *,
-    preset: Literal["quick", "paper"] | None = None,
-    grid: Path | None = None,
-    representations: tuple[str, ...] | None = None,
-    algorithms: tuple[str, ...] | None = None,
-    starts: tuple[Literal["scratch", "warm"], ...] | None = None,
-    seeds: int | None = None,
-    steps: int | None = None,
-    max_minutes: float | None = None,
-    num_envs: int | None = None,
-    engine: Literal["cpu", "warp"] | None = None,
-    device: str | None = None,
-    connectors: tuple[str, ...] | None = None,
-    clearance_mm: float | None = None,
-    episodes: int | None = None,
-    condition: str | None = None,
-    workers: int | None = None,
-    threads: int | None = None,
-    filmed: int = 1,
-    executor: Literal["local", "ray"] = "local",
-    retry: tyro.conf.FlagCreatePairsOff[bool] = False,
-    output: Path = Path("outputs/ablation"),
-) -> int:
-    """Train a grid of representations and seeds, and compare their policies.
+@dataclass(frozen=True)
+class RunOptions:
+    """Which grid, and where and how its policies are trained."""
 
-    Every policy is a process and a folder of its own. The same command does what is missing, and
-    more representations, algorithms or seeds are added to what is there; without options it goes
-    on with the grid in the folder.
+    preset: Literal["quick", "paper"] | None = None
+    """The grid to begin with: quick, minutes on two cores; paper, the study, for a GPU."""
+    grid: Path | None = None
+    """A file with a grid to begin with, as YAML or JSON, with the fields of ablation.json."""
+    workers: int | None = None
+    """Policies that are trained at once."""
+    threads: int | None = None
+    """Threads of each."""
+    filmed: int = 1
+    """Most successes and failures of each connector in the videos, which show the policies of the
+    first seed; 0 for no videos."""
+    executor: Literal["local", "ray"] = "local"
+    """Where: processes of this machine, or tasks of the Ray cluster at RAY_ADDRESS; without that,
+    of a Ray that is started here."""
+    retry: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Try cells that failed once more."""
+    output: Path = Path("outputs/ablation")
+    """Folder of the ablation."""
+
+
+_DEFAULTS = {
+    "representations": "(this, --preset or --grid, unless a folder goes on)",
+    "workers": "(default: one a GPU, or one a core and at most 4)",
+    "threads": "(default: the cores, shared out evenly)",
+    "max_minutes": "(default: no limit)",
+    "device": "(default: cpu, or cuda:0 with warp)",
+    "steps": "(default: those of the algorithm's preset)",
+    "num_envs": "(default: those of the algorithm's preset)",
+}
+"""What is said of an option whose default is None."""
+_AXES = ("representations", "algorithms", "starts", "seeds")
+_TRAINING = ("task", "steps", "max_minutes", "num_envs", "engine", "device")
+_EVALUATION = ("condition", "episodes")
+_HELP = """Train a grid of representations and seeds, and compare their policies.
+
+Every policy is a process and a folder of its own. The same command does what is missing, and more
+representations, algorithms or seeds are added to what is there; without options it goes on with the
+grid in the folder. Options that are not given are those of the preset, the file or the folder.
+"""
+
+
+def configured(arguments: Sequence[str]) -> Callable[..., int]:
+    """The command for these arguments: the defaults of its options are those of the grid.
 
     Args:
-        preset: The grid to begin with: quick, minutes on two cores; paper, the study, for a GPU.
-        grid: A file with a grid to begin with, as YAML or JSON, with the fields of ablation.json.
-        representations: What policies see: state, proprio, end-to-end, random, imagenet, or
-            encoders, with :vision or :touch for a part of them.
-        algorithms: How they learn: dagger, ppo, sac, tqc, recurrent-ppo.
-        starts: What reinforcement learning begins with: scratch, or warm for the policy that
-            dagger distilled on the same representation with the same seed.
-        seeds: Policies of each kind.
-        steps: Budget of each policy, in control steps.
-        max_minutes: Budget of each policy in minutes; the budget that ends first counts.
-        num_envs: Worlds that a policy is trained in.
-        engine: The physics engine: cpu, or warp for a GPU.
-        device: Where policies learn, cpu or cuda; by default cuda with the Warp engine.
-        connectors: Connectors, of which one is drawn each episode; by default those of the task.
-        clearance_mm: Room between plug and socket on each side, 0.1 to 2.
-        episodes: Episodes of each policy's final evaluation.
-        condition: What the world is like in it; by default as in training.
-        workers: Policies that are trained at once; by default one a GPU, or one a core and at
-            most 4.
-        threads: Threads of each; by default the cores are shared out evenly.
-        filmed: Most successes and failures of each connector in the videos, which show the
-            policies of the first seed; 0 for no videos.
-        executor: Where: processes of this machine, or tasks of the Ray cluster at RAY_ADDRESS;
-            without that, of a Ray that is started here.
-        retry: Try cells that failed once more.
-        output: Folder of the ablation.
-    """
-    given = {name: value for name, value in locals().items() if value is not None}
-    if connectors:
-        given["connectors"] = list(connectors)  # as a file has it
-    for name in ("workers", "threads"):
-        if given.get(name, 1) < 1:
-            raise CommandError(f"--{name} {given[name]} is not allowed; it must be at least 1")
-    if filmed < 0:
-        raise CommandError(f"--filmed {filmed} is not allowed; it must be 0 or more")
-    if preset and grid:
-        raise CommandError("of --preset and --grid, only one can be given")
-    # After the options are known to be good: this is slow to import.
-    from gymnasium.error import DependencyNotInstalled
+        arguments: What follows `vtinsert ablate`.
 
-    from policies.ablation.command import train_grid
-    from policies.ablation.executors import ExecutorError
-    from policies.ablation.grid import AblationError
+    Raises:
+        ValueError: If there is no such grid.
+    """
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for field in (one for one in fields(RunOptions) if one.name in ("preset", "grid", "output")):
+        early.add_argument(f"--{field.name}", default=field.default)
+    try:
+        known, _ = early.parse_known_args(list(arguments))
+        base = _begun_with(known.preset, known.grid, known.output)
+    except argparse.ArgumentError:  # an option without a value: told below
+        base = AblationConfig()
+    training = TrainConfig(**{n: v for n, v in base.training.items() if n in _TRAINING})
+    options = [
+        *option_fields(RunOptions(), [field.name for field in fields(RunOptions)], _DEFAULTS),
+        *option_fields(base, _AXES, _DEFAULTS),
+        *option_fields(training, _TRAINING, _DEFAULTS),
+        *option_fields(base.evaluation, _EVALUATION, _DEFAULTS),
+    ]
+    kind = dataclasses.make_dataclass("Options", options, frozen=True)
+
+    def ablate(
+        options: Any = kind(),  # noqa: B008 (it is frozen)
+        settings: tyro.conf.Suppress[Any] = None,
+    ) -> int:
+        chosen = given(options)
+        run = RunOptions(**{f.name: chosen.pop(f.name, f.default) for f in fields(RunOptions)})
+        for name, least in (("workers", 1), ("threads", 1), ("filmed", 0)):
+            value = getattr(run, name)
+            if value is not None and value < least:
+                raise CommandError(f"--{name} {value} is not allowed; it must be at least {least}")
+        if run.preset and run.grid:
+            raise CommandError("of --preset and --grid, only one can be given")
+        asked: dict[str, Any] = {n: chosen[n] for n in _AXES if n in chosen}
+        asked["training"] = {n: chosen[n] for n in _TRAINING if n in chosen}
+        asked["evaluation"] = {n: chosen[n] for n in _EVALUATION if n in chosen}
+        if not base.representations and "representations" not in asked:
+            raise CommandError(
+                "--preset, --grid or --representations is needed, to say what to compare"
+            )
+        # After the options are known to be good: this is slow to import.
+        from policies.ablation.command import train_grid
+        from policies.worlds import settings_to_json
+
+        if settings:
+            asked["training"]["settings"] = settings_to_json(settings)
+        return train_grid(run, base, asked)
+
+    ablate.__doc__ = _HELP
+    # mypy knows no classes that are made while it looks.
+    ablate.__annotations__["options"] = tyro.conf.OmitArgPrefixes[kind]  # type: ignore[misc, valid-type]
+    return ablate
+
+
+def _begun_with(preset: str | None, grid: str | None, output: str) -> AblationConfig:
+    """The grid that options change: a preset's, a file's, or the one in the folder."""
+    if preset and (path := PRESETS / f"{preset}.yml").is_file():
+        return AblationConfig.from_json(_read_grid(path))
+    if grid:
+        return AblationConfig.from_json(_read_grid(Path(grid)))
+    if not preset and (Path(output) / "ablation.json").is_file():
+        from policies.ablation.folder import Ablation
+
+        return Ablation(output).read_grid()
+    return AblationConfig()
+
+
+def _read_grid(path: Path) -> Any:
+    """What a JSON or YAML file holds.
+
+    Raises:
+        ValueError, OSError: If it cannot be read, or is neither.
+    """
+    import json
+
+    import yaml
 
     try:
-        return train_grid(given, output, executor, workers, threads, filmed, retry)
-    except (AblationError, ExecutorError, DependencyNotInstalled) as error:
-        raise CommandError(str(error)) from None
+        text = path.read_text(encoding="utf-8")
+        # Not every JSON is YAML: 1e6 is a number in the one, and a word in the other.
+        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except OSError as error:
+        raise OSError(f"cannot read {path}: {error.strerror or error}") from None
+    except RecursionError:
+        raise ValueError(f"{path} cannot be read: it is nested too deep") from None
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} cannot be read: {reason}") from None

@@ -41,10 +41,15 @@ def option_fields(
         kind, default = hints[name], getattr(defaults, name)
         if texts and name in texts:
             kind, default = str, texts[name]
+        hint = None
+        if default in (None, ()):
+            hint = of_none.get(name, "(default: not set)")
+        elif typing.get_origin(kind) is Annotated:  # it may have a hint about None
+            hint = f"(default: {default})"
         arg = tyro.conf.arg(
             help=" ".join(helps[name].split()),
             metavar=_metavar(kind),
-            help_behavior_hint=of_none.get(name, "(default: not set)") if default is None else None,
+            help_behavior_hint=hint,
             aliases=_ALIASES.get(name),
         )
         fields.append((name, Annotated[kind, arg], dataclasses.field(default=default)))
@@ -59,7 +64,9 @@ def given(options: Any) -> dict[str, Any]:
 
 def _metavar(kind: Any) -> str | None:
     """How a value that may be None is shown: as one that may not."""
-    if not isinstance(kind, types.UnionType):
+    if typing.get_origin(kind) is Annotated:
+        kind = typing.get_args(kind)[0]
+    if typing.get_origin(kind) not in (types.UnionType, typing.Union):
         return None
     (other,) = (option for option in typing.get_args(kind) if option is not type(None))
     choices = typing.get_args(other)

@@ -26,19 +26,14 @@ def report(study: tyro.conf.Positional[Path], *, probes: tuple[Path, ...] = ()) 
     # Slow to import.
     from rich.console import Console
 
-    from policies.ablation.grid import AblationError
     from policies.report.compose import compose
     from policies.report.markdown import markdown
     from policies.report.overview import overview
     from policies.report.page import page
-    from policies.report.probes import ProbeFileError
-    from policies.report.terminal import print_sections
+    from policies.report.tables import print_sections
     from vtenv.atomic_write import atomic_write
 
-    try:
-        content = compose(study, probes)
-    except (AblationError, ProbeFileError) as error:
-        raise CommandError(str(error)) from None
+    content = compose(study, probes)
     written = {"report.html": page(content), "report.md": markdown(content)}
     try:
         for name, text in written.items():

@@ -1,9 +1,11 @@
 """Statistics of a few runs: aggregates with bootstrap intervals, seeded.
 
 Scores are arrays (R, T): R runs, which differ in their seed, and T tasks, here the connectors that
-each run's policy was evaluated on. Intervals are bootstrap percentiles. A run is drawn with all its
+each run's policy was evaluated on. Intervals are bootstrap percentiles of `resamples` draws of
+runs by `rng`, which a part `confidence` of is to hold the true value. A run is drawn with all its
 tasks: they share one policy, so their scores rise and fall together, and drawing them apart would
 make intervals too narrow. Each representation is a stratum: its runs are drawn from its own.
+Scores that are no table of finite numbers raise a ValueError.
 
 Source: Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice",
 NeurIPS 2021.
@@ -44,16 +46,10 @@ class Band:
 
 
 def interquartile_mean(scores: ArrayLike) -> Floats:
-    """Mean of the middle half of all runs and tasks.
+    """Mean of the middle half of all runs and tasks, (..., R, T) to (...).
 
     One failed run moves it less than a mean, and it uses more than a median. A quarter of the
     scores, rounded down, is left out at either end.
-
-    Args:
-        scores: (..., R, T).
-
-    Returns:
-        (...).
     """
     array = np.asarray(scores, np.float64)
     pooled = array.reshape(*array.shape[:-2], -1)
@@ -68,17 +64,7 @@ def interquartile_interval(
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
 ) -> Estimate:
-    """The interquartile mean with its interval.
-
-    Args:
-        scores: Scores of one representation, (R, T).
-        rng: Draws the runs.
-        resamples: How often runs are drawn.
-        confidence: Part of such intervals that should hold the true value.
-
-    Raises:
-        ValueError: If the scores are not a table of numbers.
-    """
+    """The interquartile mean of scores (R, T) with its interval."""
     found = _bootstrap(interquartile_mean, [_table(scores)], rng, resamples, confidence)
     return Estimate(*map(float, found))
 
@@ -99,11 +85,11 @@ def probability_of_improvement(
         scores: Scores of the one, (R, T).
         others: Scores of the other, (Q, T), on the same tasks.
         rng: Draws the runs, of either independently.
-        resamples: How often runs are drawn.
-        confidence: Part of such intervals that should hold the true value.
+        resamples: As everywhere here.
+        confidence: As everywhere here.
 
     Raises:
-        ValueError: If the scores are not tables of numbers with the same tasks.
+        ValueError: If they are not of as many tasks.
     """
     tables = [_table(scores), _table(others)]
     if tables[0].shape[1] != tables[1].shape[1]:
@@ -123,18 +109,7 @@ def performance_profile(
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
 ) -> Band:
-    """The part of runs and tasks that score more than each threshold.
-
-    Args:
-        scores: Scores of one representation, (R, T).
-        thresholds: Where to look, (P,).
-        rng: Draws the runs.
-        resamples: How often runs are drawn.
-        confidence: Part of the intervals that should hold the true value, at each threshold.
-
-    Raises:
-        ValueError: If the scores are not a table of numbers.
-    """
+    """The part of runs and tasks, of scores (R, T), that score more than each threshold, (P,)."""
     x = np.asarray(thresholds, np.float64)
     above = (_table(scores) > x[:, None, None]).astype(np.float64)  # (P, R, T)
     return Band(x, *_bootstrap(lambda a: a.mean((-2, -1)), [above], rng, resamples, confidence))
@@ -159,8 +134,8 @@ def sample_efficiency(
         scores: What it scored there, R times (E,) or (E, T).
         rng: Draws the runs.
         points: Steps of the curve.
-        resamples: How often runs are drawn.
-        confidence: Part of the intervals that should hold the true value, at each step.
+        resamples: As everywhere here.
+        confidence: As everywhere here, at each step.
 
     Raises:
         ValueError: If there are no runs, or two of them have no steps in common.
@@ -187,15 +162,26 @@ def sample_efficiency(
 
 
 def steps_to(steps: ArrayLike, success: ArrayLike, threshold: float = 0.9) -> int | None:
-    """The step of the first evaluation that reached a success rate; None if none did.
-
-    Args:
-        steps: Steps of the evaluations, rising, (E,).
-        success: Success rates there, (E,).
-        threshold: The rate to reach.
-    """
+    """The first of some rising steps (E,) whose success (E,) reached a threshold; None if none."""
     reached = np.flatnonzero(np.asarray(success) >= threshold)
     return int(np.asarray(steps)[reached[0]]) if reached.size else None
+
+
+def wilson(successes: int, episodes: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Wilson's score interval of a success rate; (0, 1) without episodes.
+
+    Its coverage holds for few episodes and for rates near 0 and 1, where that of the mean plus and
+    minus two standard errors does not: for 100 successes in 100 episodes that has no width.
+
+    Raises:
+        ValueError: If no episodes come to that many successes.
+    """
+    if not episodes:
+        return 0.0, 1.0
+    found = scipy.stats.binomtest(successes, episodes).proportion_ci(confidence, "wilson")
+    # The bounds at rates of 0 and 1 are exact; rounding is not to move them.
+    low = 0.0 if successes == 0 else float(found.low)
+    return low, 1.0 if successes == episodes else float(found.high)
 
 
 def _improvement(scores: Floats, others: Floats) -> Floats:

@@ -12,7 +12,8 @@ import numpy as np
 
 from policies.evaluation.conditions import CONDITIONS
 from policies.evaluation.episodes import EpisodeRecord
-from policies.evaluation.wilson import Interval, wilson
+from policies.evaluation.statistics import wilson
+from representation.probes.markdown import table
 
 ALL = "all"
 """Key of what holds of all connectors together."""
@@ -43,7 +44,7 @@ class Summary:
 
     episodes: int
     successes: int
-    interval: Interval
+    interval: tuple[float, float]
     inserted: float
     depth_mm: float
     steps: float | None
@@ -117,11 +118,7 @@ def by_connector(records: Sequence[EpisodeRecord]) -> dict[str, Summary]:
 
 
 def overview(conditions: Mapping[str, Mapping[str, Summary]]) -> list[list[str]]:
-    """Success by condition and connector, as a table's rows, the first of them its head.
-
-    Args:
-        conditions: `by_connector` of each condition, by its name.
-    """
+    """Success by condition and connector, from `by_connector` of each: a table's head and rows."""
     names = list(
         dict.fromkeys(name for each in conditions.values() for name in each if name != ALL)
     )
@@ -134,29 +131,11 @@ def overview(conditions: Mapping[str, Mapping[str, Summary]]) -> list[list[str]]
 
 
 def to_markdown(title: str, conditions: Mapping[str, Mapping[str, Summary]]) -> str:
-    """The page of an evaluation.
-
-    Args:
-        title: Who was evaluated.
-        conditions: `by_connector` of each condition, by its name.
-
-    Returns:
-        A table of success by condition and connector, and one of each condition.
-    """
+    """The page of an evaluation: who it is of, and tables of `by_connector` of each condition."""
     head, *rows = overview(conditions)
-    lines = [f"# {title}", "", "Success by condition and connector.", ""]
-    lines += _head(head) + [_line(row) for row in rows]
+    parts = [f"# {title}", "Success by condition and connector.", table(head, rows)]
     for name, summaries in conditions.items():
-        lines += ["", f"## {name}", "", f"Here: {CONDITIONS[name].description}.", ""]
-        lines += _head(["connector", "episodes", *COLUMNS])
-        for connector, summary in summaries.items():
-            lines.append(_line([connector, str(summary.episodes), *summary.cells()]))
-    return "\n".join([*lines, "", LEGEND, ""])
-
-
-def _head(cells: Sequence[str]) -> list[str]:
-    return [_line(cells), _line(["---", *["---:"] * (len(cells) - 1)])]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+        rows = [[each, str(s.episodes), *s.cells()] for each, s in summaries.items()]
+        parts += [f"## {name}", f"Here: {CONDITIONS[name].description}."]
+        parts.append(table(["connector", "episodes", *COLUMNS], rows))
+    return "\n\n".join([*parts, LEGEND]) + "\n"

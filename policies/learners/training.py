@@ -18,7 +18,7 @@ from policies.evaluation.conditions import condition
 from policies.evaluation.episodes import EpisodeRecord
 from policies.evaluation.evaluate import evaluate
 from policies.evaluation.players import learned
-from policies.evaluation.wilson import wilson
+from policies.evaluation.statistics import wilson
 from policies.features import calibrate
 from policies.films.side_by_side import film_pairs
 from policies.hyperparameters import merge, preset

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ class Report:
         """What the study is, in a sentence."""
         study = self.study
         done, total = len(study.runs), len(study.cells)
-        counts = {sum(e.count for e in run.episodes.values()) for run in study.runs}
+        counts = {sum(e.total() for e in run.episodes.values()) for run in study.runs}
         each = f"{min(counts)}" if len(counts) == 1 else f"{min(counts, default=0)} or more"
         judged = f", and each was judged by {each} episodes on fixed seeds" if counts else ""
         return (
@@ -89,15 +89,10 @@ class Report:
 
 
 def compose(folder: Path, probe_files: Iterable[Path] = ()) -> Report:
-    """Read a study and measure it.
-
-    Args:
-        folder: Folder of an ablation.
-        probe_files: Reports of `vtinsert probe`.
+    """Read the folder of an ablation, and reports of `vtinsert probe`, and measure them.
 
     Raises:
-        AblationError: If there is no ablation, or it cannot be read.
-        ProbeFileError: If a probe report cannot be read.
+        ValueError, OSError: If there is no ablation, or a file cannot be read; names it.
     """
     study = read_study(folder)
     known = probes(study.folder, study.representations, probe_files)
@@ -108,7 +103,7 @@ def compose(folder: Path, probe_files: Iterable[Path] = ()) -> Report:
 
 def about(section: Section) -> list[str]:
     """What a reader must know of a method before its numbers."""
-    said = [_progress(section)] if section.runs and section.unfinished else []
+    said = [_progress(section)] if section.runs and section.missing else []
     if section.method.rank == _WARM:
         said.append(
             "These runs went on from the distilled policy of the same representation and seed. "
@@ -128,11 +123,10 @@ def about(section: Section) -> list[str]:
 
 def _progress(section: Section) -> str:
     """How many policies are done, and of which representations there are fewer than asked for."""
-    missing = [each.cell.representation for each in section.unfinished]
-    done = {name: len(runs) for name, runs in section.runs.items()}
+    done = Counter({name: len(runs) for name, runs in section.runs.items()})
     alike: dict[tuple[int, int], list[str]] = defaultdict(list)
-    for name in dict.fromkeys([*done, *missing]):
-        alike[done.get(name, 0), done.get(name, 0) + missing.count(name)].append(name)
+    for name in dict.fromkeys([*done, *section.missing]):
+        alike[done[name], done[name] + section.missing[name]].append(name)
     groups = sorted(alike.items(), key=lambda group: len(group[1]))
     most = groups[-1][1]
     rest = f"the other {len(most)}" if len(groups) > 1 else "each representation"
@@ -141,8 +135,8 @@ def _progress(section: Section) -> str:
         + (rest if each is most and len(most) > _LISTED else spoken_list(each))
         for (have, of), each in groups
     ]
-    total = sum(done.values())
-    return f"{total} of {total + len(missing)} policies are done: {'; '.join(said)}."
+    total = done.total() + section.missing.total()
+    return f"{done.total()} of {total} policies are done: {'; '.join(said)}."
 
 
 def _doubts(section: Section) -> list[str]:

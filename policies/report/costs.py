@@ -52,9 +52,6 @@ def mega_operations(encoder: VisuotactileEncoder) -> float:
 
     They are those of matrix products and convolutions; a multiplication and an addition are two.
     Unlike a time, they are the same on every machine.
-
-    Args:
-        encoder: The encoder.
     """
     observation = {key: torch.zeros(1, *shape) for key, shape in encoder.image_shapes.items()}
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:

@@ -81,13 +81,7 @@ class Drawing:
 
 
 def figure(traces: Sequence[Any], height: int = HEIGHT, **layout: Any) -> go.Figure:
-    """A figure in the report's theme.
-
-    Args:
-        traces: What it shows.
-        height: In pixels of the page.
-        layout: What the layout has besides.
-    """
+    """A figure in the report's theme, its height in pixels of the page."""
     return go.Figure(
         list(traces), {"template": THEME, "height": height, "showlegend": False, **layout}
     )
@@ -121,9 +115,7 @@ def drawings(section: Section, styles: Mapping[str, Style]) -> list[Drawing]:
 
 def curves(section: Section, styles: Mapping[str, Style]) -> Drawing | None:
     """Success over training steps, with bands; None if no run was evaluated while it learned."""
-    drawn = {
-        name: band for name in section.runs if (band := section.band(name, m.LEARNING)) is not None
-    }
+    drawn = section.bands(m.LEARNING)
     if not drawn:
         return None
     hover = "%{y:.1%} at %{x:.3~s} steps"
@@ -181,9 +173,7 @@ def connector_bars(section: Section, styles: Mapping[str, Style]) -> Drawing:
 
 def profiles(section: Section, styles: Mapping[str, Style]) -> Drawing:
     """Performance profiles: the part of runs and connectors above each success rate."""
-    drawn = {
-        name: band for name in section.runs if (band := section.band(name, m.PROFILE)) is not None
-    }
+    drawn = section.bands(m.PROFILE)
     hover = "%{y:.0%} of runs and connectors succeed more often than %{x:.0%}"
     above = "; ".join(
         f"{name} {percent(float(np.interp(m.REACHED, band.x, band.estimate)))}"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -21,7 +20,7 @@ from policies.evaluation.statistics import (
     sample_efficiency,
     steps_to,
 )
-from policies.report.study import Method, Run, Study, Unfinished
+from policies.report.study import Method, Run, Study, success_rate
 
 REACHED = 0.9
 """Success rate that "steps to" is about."""
@@ -30,30 +29,13 @@ THRESHOLDS = np.linspace(0.0, 1.0, 101)
 
 SUCCESS, MEAN, FAILED, EPISODES = "success", "mean", "failed", "episodes"
 STEPS, REACHING, EVALUATED = "steps to", "runs that reached", "runs evaluated"
-SECONDS, EMBEDDING, MFLOP, SEEDS = "seconds", "embedding", "MFLOP", "seeds"
+SECONDS, EMBEDDING, MFLOP = "seconds", "embedding", "MFLOP"
 LEARNING, PROFILE, BETTER = "success while learning", "profile", "better than"
 
-
-@dataclass(frozen=True)
-class Measurement:
-    """A row of the table.
-
-    Attributes:
-        representation: Label of the representation that was measured.
-        quantity: What was measured: one of this module's names.
-        about: Of which part: a connector, a cause of failure, another representation, a step or a
-            success rate; empty for the whole.
-        value: The number.
-        low: Lower end of its 95% interval; the number itself where there is none.
-        high: Upper end of its interval.
-    """
-
-    representation: str
-    quantity: str
-    about: str | float
-    value: float
-    low: float
-    high: float
+Row = tuple[str, str, str | float]
+"""What a measurement is of: the representation's label; the quantity, one of this module's names;
+and which part of it, a connector, a cause of failure, another representation, a step or a success
+rate, empty for the whole."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +47,8 @@ class Section:
         connectors: Connectors that all runs were evaluated on.
         causes: Causes of failure, the rarest first.
         runs: Runs with a final evaluation of every connector, by representation.
-        table: All measurements.
-        unfinished: Cells of the grid without a policy.
+        table: All measurements, with 95% intervals; without one, both ends are the number itself.
+        missing: Cells of the grid without a policy, by representation.
         notes: What was left out, and why.
     """
 
@@ -74,8 +56,8 @@ class Section:
     connectors: tuple[str, ...]
     causes: tuple[str, ...]
     runs: Mapping[str, Sequence[Run]]
-    table: tuple[Measurement, ...]
-    unfinished: tuple[Unfinished, ...]
+    table: Mapping[Row, Estimate]
+    missing: Counter[str]
     notes: tuple[str, ...]
 
     @property
@@ -90,28 +72,20 @@ class Section:
 
     def estimate(self, name: str, quantity: str, about: str = "") -> Estimate | None:
         """A measurement of a representation; None if it was not made."""
-        return self._estimates.get((name, quantity, about))
+        return self.table.get((name, quantity, about))
 
     def value(self, name: str, quantity: str, about: str = "") -> float | None:
         """The same without its interval."""
         found = self.estimate(name, quantity, about)
         return None if found is None else found.value
 
-    def band(self, name: str, quantity: str) -> Band | None:
-        """A curve of a representation; None if there is none."""
-        rows = [
-            (float(about), found.value, found.low, found.high)
-            for (of, what, about), found in self._estimates.items()
-            if (of, what) == (name, quantity)
-        ]
-        return Band(*np.array(rows).T) if rows else None
-
-    @cached_property
-    def _estimates(self) -> dict[tuple[str, str, str | float], Estimate]:
-        return {
-            (row.representation, row.quantity, row.about): Estimate(row.value, row.low, row.high)
-            for row in self.table
-        }
+    def bands(self, quantity: str) -> dict[str, Band]:
+        """Curves by representation, of those that have one."""
+        points: dict[str, list[tuple[float, ...]]] = {}
+        for (name, what, x), found in self.table.items():
+            if what == quantity:
+                points.setdefault(name, []).append((float(x), found.value, found.low, found.high))
+        return {name: Band(*np.array(rows).T) for name, rows in points.items()}
 
 
 def sections(study: Study, costs: Mapping[str, float], seed: int = 0) -> list[Section]:
@@ -125,62 +99,50 @@ def sections(study: Study, costs: Mapping[str, float], seed: int = 0) -> list[Se
     Returns:
         Sections in the order of their methods.
     """
-    causes: Counter[str] = Counter()
-    for run in study.runs:
-        for episodes in run.episodes.values():
-            causes.update(episodes.failures)
-    rarest_first = tuple(cause for cause, _ in reversed(causes.most_common()))
+    outcomes = sum((e for run in study.runs for e in run.episodes.values()), Counter())
+    rarest_first = [cause for cause, _ in reversed(outcomes.most_common()) if cause]
     methods = sorted({Method.of(cell) for cell in study.cells})
     return [_section(study, method, rarest_first, costs, seed) for method in methods]
 
 
 def _section(
-    study: Study, method: Method, causes: tuple[str, ...], costs: Mapping[str, float], seed: int
+    study: Study, method: Method, causes: Sequence[str], costs: Mapping[str, float], seed: int
 ) -> Section:
-    runs = [run for run in study.runs if Method.of(run.cell) == method]
-    connectors = tuple(dict.fromkeys(name for run in runs for name in run.episodes))
-    notes, whole = [], []
-    for run in runs:
-        missing = ", ".join(name for name in connectors if name not in run.episodes)
-        if missing:
-            notes.append(f"{run.cell.name} has no final episodes of {missing} and is left out.")
+    done = [run for run in study.runs if Method.of(run.cell) == method]
+    connectors = tuple(dict.fromkeys(name for run in done for name in run.episodes))
+    notes = []
+    runs: dict[str, list[Run]] = {name: [] for name in study.representations}
+    for run in done:
+        if missing := [name for name in connectors if name not in run.episodes]:
+            notes.append(
+                f"{run.cell.name} has no final episodes of {', '.join(missing)} and is left out."
+            )
         else:
-            whole.append(run)
-    by_name = {
-        name: alike
-        for name in study.representations
-        if (alike := [run for run in whole if run.cell.representation == name])
-    }
+            runs[run.cell.representation].append(run)
+    runs = {name: alike for name, alike in runs.items() if alike}
     scores = {
-        name: np.array([[_rate(run, each) for each in connectors] for run in alike])
-        for name, alike in by_name.items()
+        name: np.array([[success_rate(run.episodes[each]) for each in connectors] for run in alike])
+        for name, alike in runs.items()
     }
-
-    def rng() -> np.random.Generator:
-        return np.random.default_rng(seed)
-
-    table: list[Measurement] = []
-    for name, alike in by_name.items():
-        rows = [*_final(alike, scores[name], connectors, rng), *_training(alike, rng, notes)]
+    table: dict[Row, Estimate] = {}
+    for name, alike in runs.items():
+        rows = [*_final(alike, scores[name], connectors, seed), *_training(alike, seed, notes)]
         if name in costs:
             rows.append((MFLOP, "", _exact(costs[name])))
-        table += [Measurement(name, what, about, *_ends(found)) for what, about, found in rows]
-    for one, other in combinations(by_name, 2):
-        found = probability_of_improvement(scores[one], scores[other], rng())
+        table |= {(name, what, about): found for what, about, found in rows}
+    for one, other in combinations(runs, 2):
+        found = probability_of_improvement(scores[one], scores[other], np.random.default_rng(seed))
+        table[one, BETTER, other] = found
         # Ties count half, so the other way round is what is left of one.
-        back = Estimate(1 - found.value, 1 - found.high, 1 - found.low)
-        table += [
-            Measurement(one, BETTER, other, *_ends(found)),
-            Measurement(other, BETTER, one, *_ends(back)),
-        ]
-    here = {cause for run in whole for e in run.episodes.values() for cause in e.failures}
+        table[other, BETTER, one] = Estimate(1 - found.value, 1 - found.high, 1 - found.low)
+    here = {cause for name, quantity, cause in table if quantity == FAILED}
     return Section(
         method,
         connectors,
         tuple(cause for cause in causes if cause in here),
-        by_name,
-        tuple(table),
-        tuple(each for each in study.unfinished if Method.of(each.cell) == method),
+        runs,
+        table,
+        Counter(c.representation for c in study.unfinished if Method.of(c) == method),
         tuple(notes),
     )
 
@@ -190,28 +152,24 @@ _Found = tuple[str, str | float, Estimate]
 
 
 def _final(
-    runs: Sequence[Run],
-    scores: Floats,
-    connectors: Sequence[str],
-    rng: Callable[[], np.random.Generator],
+    runs: Sequence[Run], scores: Floats, connectors: Sequence[str], seed: int
 ) -> Iterator[_Found]:
     """What a representation's final evaluations, success rates (R, T), come to."""
-    yield SUCCESS, "", interquartile_interval(scores, rng())
+    yield SUCCESS, "", interquartile_interval(scores, np.random.default_rng(seed))
     for i, connector in enumerate(connectors):
-        yield SUCCESS, connector, interquartile_interval(scores[:, [i]], rng())
+        alone = interquartile_interval(scores[:, [i]], np.random.default_rng(seed))
+        yield SUCCESS, connector, alone
     yield MEAN, "", _exact(scores.mean())
-    episodes = [each for run in runs for each in run.episodes.values()]
-    count = sum(each.count for each in episodes)
-    failures = sum((Counter(each.failures) for each in episodes), Counter())
-    yield from ((FAILED, cause, _exact(n / count)) for cause, n in failures.items())
-    yield EPISODES, "", _exact(count)
-    yield SEEDS, "", _exact(len(runs))
-    yield from _points(PROFILE, performance_profile(scores, THRESHOLDS, rng()))
+    outcomes = sum((each for run in runs for each in run.episodes.values()), Counter())
+    for cause, count in outcomes.items():
+        if cause:
+            yield FAILED, cause, _exact(count / outcomes.total())
+    yield EPISODES, "", _exact(outcomes.total())
+    profile = performance_profile(scores, THRESHOLDS, np.random.default_rng(seed))
+    yield from _points(PROFILE, profile)
 
 
-def _training(
-    runs: Sequence[Run], rng: Callable[[], np.random.Generator], notes: list[str]
-) -> Iterator[_Found]:
+def _training(runs: Sequence[Run], seed: int, notes: list[str]) -> Iterator[_Found]:
     """What a representation's trainings come to."""
     for quantity, stored in ((SECONDS, "seconds"), (EMBEDDING, "embedding_dim")):
         known = [value for run in runs if (value := run.number(stored)) is not None]
@@ -235,15 +193,12 @@ def _training(
     apart = len(widths) == 1 and widths != {0}
     success = [run.success_by_connector if apart else run.success for run in evaluated]
     try:
-        yield from _points(
-            LEARNING, sample_efficiency([run.steps for run in evaluated], success, rng())
+        curve = sample_efficiency(
+            [run.steps for run in evaluated], success, np.random.default_rng(seed)
         )
+        yield from _points(LEARNING, curve)
     except ValueError as error:
         notes.append(f"{name} has no curve: {error}.")
-
-
-def _rate(run: Run, connector: str) -> float:
-    return run.episodes[connector].successes / run.episodes[connector].count
 
 
 def _points(quantity: str, band: Band) -> Iterator[_Found]:
@@ -253,7 +208,3 @@ def _points(quantity: str, band: Band) -> Iterator[_Found]:
 
 def _exact(value: float) -> Estimate:
     return Estimate(float(value), float(value), float(value))
-
-
-def _ends(found: Estimate) -> tuple[float, float, float]:
-    return found.value, found.low, found.high

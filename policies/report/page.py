@@ -37,14 +37,10 @@ _DASHES = {"solid": "", "dash": "5 3", "dot": "1.5 2.5", "dashdot": "6 2 1.5 2"}
 
 
 def page(report: Report) -> str:
-    """The page.
+    """The page in HTML.
 
-    Args:
-        report: The report.
-
-    Returns:
-        HTML. Figures are drawn by the plotly.js that it holds; it requests nothing from elsewhere,
-        but for videos that are too large for it, which it plays from where they lie.
+    Figures are drawn by the plotly.js that it holds; it requests nothing from elsewhere, but for
+    videos that are too large for it, which it plays from where they lie.
     """
     environment = Environment(
         loader=FileSystemLoader(_HERE),

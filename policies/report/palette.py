@@ -67,14 +67,7 @@ class Style:
 
 
 def styles(representations: Iterable[str]) -> dict[str, Style]:
-    """A style for each representation.
-
-    Args:
-        representations: Their labels, in the study's order.
-
-    Returns:
-        Styles by label.
-    """
+    """A style for each representation, by its label."""
     names = list(representations)
     found = {ORACLE: Style("var(--ink)", "dash", "star", "")} if ORACLE in names else {}
     for number, name in enumerate(name for name in names if name != ORACLE):

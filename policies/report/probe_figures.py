@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 from scipy.stats import spearmanr  # type: ignore[import-untyped]
@@ -23,51 +22,35 @@ _FEWEST_CORRELATED = 4
 _FEWEST_TICKS = 3
 
 
-@dataclass(frozen=True)
-class _Quantity:
-    """What a figure has success drawn against.
-
-    Attributes:
-        title: The figure's.
-        label: What it is, within a sentence.
-        unit: Its unit.
-        bound: The most that is allowed.
-        errors: By representation.
-    """
-
-    title: str
-    label: str
-    unit: str
-    bound: float
-    errors: Mapping[str, float | None]
-
-
 def probe_scatters(section: Section, probes: Probes, styles: Mapping[str, Style]) -> list[Drawing]:
     """What encoders know against what policies reach: by the worst error, and by each variable."""
     worst = {name: probed.worst for name, probed in probes.found.items()}
-    quantities = [_Quantity("Worst error", "worst error", "of its bound", 1.0, worst)]
+    drawings = [_scatter(section, "worst error", "of its bound", 1.0, worst, styles)]
     for variable, bound in probes.bounds.items():
-        title = variable_title(variable)
         errors = {name: probed.errors.get(variable) for name, probed in probes.found.items()}
-        quantities.append(
-            _Quantity(
-                title[0].upper() + title[1:], f"error of {title}", unit(variable), bound, errors
-            )
-        )
-    drawings = (_scatter(section, quantity, styles) for quantity in quantities)
+        label = f"error of {variable_title(variable)}"
+        drawings.append(_scatter(section, label, unit(variable), bound, errors, styles))
     return [drawing for drawing in drawings if drawing is not None]
 
 
-def _scatter(section: Section, of: _Quantity, styles: Mapping[str, Style]) -> Drawing | None:
+def _scatter(
+    section: Section,
+    label: str,
+    in_unit: str,
+    bound: float,
+    errors: Mapping[str, float | None],
+    styles: Mapping[str, Style],
+) -> Drawing | None:
+    """Success against a kind of error, with a line at its bound; None without points."""
     rows = [
         (name, error, found)
         for name in section.runs
         # A log axis has no place for an error of 0.
-        if (error := of.errors.get(name)) and (found := section.estimate(name, SUCCESS))
+        if (error := errors.get(name)) and (found := section.estimate(name, SUCCESS))
     ]
     if not rows:
         return None
-    low, high = (f(of.bound, *(error for _, error, _ in rows)) for f in (min, max))
+    low, high = (f(bound, *(error for _, error, _ in rows)) for f in (min, max))
     span = (low / 1.3, high * 1.3)
     traces = []
     for name, error, found in rows:
@@ -85,7 +68,7 @@ def _scatter(section: Section, of: _Quantity, styles: Mapping[str, Style]) -> Dr
                     "size": 12,
                 },
                 cliponaxis=False,
-                hovertemplate=f"<b>{name}</b><br>{of.label} %{{x:.3g}} {of.unit}"
+                hovertemplate=f"<b>{name}</b><br>{label} %{{x:.3g}} {in_unit}"
                 f"<br>success %{{y:.1%}}{ONE_RUN if single else ''}<extra></extra>",
                 name=name,
                 meta=name,
@@ -95,7 +78,7 @@ def _scatter(section: Section, of: _Quantity, styles: Mapping[str, Style]) -> Dr
         traces,
         height=280,
         xaxis={
-            "title_text": f"{of.label} [{of.unit}]",
+            "title_text": f"{label} [{in_unit}]",
             "type": "log",
             "range": [math.log10(end) for end in span],
             "tickvals": _log_ticks(*span),
@@ -104,15 +87,16 @@ def _scatter(section: Section, of: _Quantity, styles: Mapping[str, Style]) -> Dr
         },
         yaxis=SUCCESS_AXIS,
     )
-    drawn.add_vline(x=of.bound, line={"color": "var(--muted)", "dash": "dot", "width": 1.5})
+    drawn.add_vline(x=bound, line={"color": "var(--muted)", "dash": "dot", "width": 1.5})
     words = "; ".join(
         f"{name}: {number(error)}, success {percent(found.value)}" for name, error, found in rows
     )
+    title = label.removeprefix("error of ")
     return Drawing(
-        of.title,
+        title[0].upper() + title[1:],
         drawn,
         _correlation([error for _, error, _ in rows], [found.value for *_, found in rows]),
-        f"Scatter plot of success against the probe's {of.label}. {words}.",
+        f"Scatter plot of success against the probe's {label}. {words}.",
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +20,10 @@ from representation.probes.measurements import (
 )
 from representation.probes.report import AuditReport
 from representation.probes.targets import CLASS
+from vtenv.json_document import read_object
 
 REPORT_FILE = "report.json"
 """What `vtinsert probe` writes."""
-
-
-class ProbeFileError(ValueError):
-    """A probe report cannot be read; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +56,16 @@ class Probes:
 
     Attributes:
         found: By the representation's label, in the study's order.
-        bounds: What an encoder is held to, by pose variable: the largest error.
         notes: Reports that are of no use to the study, and why.
     """
 
     found: Mapping[str, Probed]
-    bounds: Mapping[str, float]
     notes: tuple[str, ...]
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """What an encoder is held to, by pose variable: the largest error."""
+        return {n: bound for probed in self.found.values() for n, bound in probed.bounds.items()}
 
 
 def probes(folder: Path, representations: Mapping[str, str], files: Iterable[Path]) -> Probes:
@@ -84,7 +83,7 @@ def probes(folder: Path, representations: Mapping[str, str], files: Iterable[Pat
         The probes.
 
     Raises:
-        ProbeFileError: If a report cannot be read.
+        ValueError: If a report cannot be read; names it.
     """
     given = [path / REPORT_FILE if path.is_dir() else path for path in files]
     inside = sorted((folder / "probes").rglob(REPORT_FILE))
@@ -107,21 +106,16 @@ def probes(folder: Path, representations: Mapping[str, str], files: Iterable[Pat
         if label not in found and card is not None:
             found[label] = card
     ordered = {label: found[label] for label in representations if label in found}
-    bounds = {name: bound for probed in ordered.values() for name, bound in probed.bounds.items()}
-    return Probes(ordered, bounds, tuple(notes))
+    return Probes(ordered, tuple(notes))
 
 
 def _read(path: Path) -> AuditReport:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        return AuditReport.from_dict(document["audit"])
-    except OSError as error:
-        raise ProbeFileError(
-            f"cannot read the probe report {path}: {error.strerror or error}"
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ProbeFileError(
+        return AuditReport.from_dict(read_object(path, ValueError)["audit"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
             f"{path} is no probe report; give the report.json that `vtinsert probe` writes"
+            + (f" ({error})" if isinstance(error, ValueError) else "")
         ) from None
 
 

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from policies.ablation.folder import EPISODES_FILE, GRID_FILE, Ablation, read_json_or_yaml
-from policies.ablation.grid import DISTILLATION, AblationError, Cell
+from policies.ablation.folder import EPISODES_FILE, GRID_FILE, Ablation
+from policies.ablation.grid import Cell
 from policies.ablation.labels import labelled
 from policies.evaluation.statistics import Floats
 from policies.learners.algorithms import ALGORITHMS
+from policies.learners.train_config import DISTILLATION
+from vtenv.json_document import read_object
 
 _VIDEO_SUFFIXES = (".mp4", ".webm")
 _BY_CONNECTOR = "success_"
@@ -40,26 +42,18 @@ class Method(NamedTuple):
             return cls(0, "Distilled from the scripted expert (DAgger)")
         known = ALGORITHMS.get(cell.algorithm)
         name = cell.algorithm if known is None else known.title
-        scratch = cell.start == "scratch"
-        return cls(1 if scratch else 2, f"{name} from {'scratch' if scratch else 'a warm start'}")
+        if cell.start == "scratch":
+            return cls(1, f"{name} from scratch")
+        return cls(2, f"{name} from a warm start")
 
 
-@dataclass(frozen=True)
-class Episodes:
-    """Final evaluation episodes of one policy on one connector.
+Episodes = Counter[str]
+"""Episodes of one policy on one connector by cause of failure, successes under ""."""
 
-    Attributes:
-        count: How many there are.
-        failures: How many of them failed, by cause.
-    """
 
-    count: int
-    failures: Mapping[str, int]
-
-    @property
-    def successes(self) -> int:
-        """How many of them succeeded."""
-        return self.count - sum(self.failures.values())
+def success_rate(episodes: Episodes) -> float:
+    """The part of episodes that succeeded."""
+    return episodes[""] / episodes.total()
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +86,7 @@ class Run:
     @property
     def rate(self) -> float:
         """Success over all final episodes."""
-        found = self.episodes.values()
-        return sum(e.successes for e in found) / sum(e.count for e in found)
+        return success_rate(sum(self.episodes.values(), Counter()))
 
     def number(self, name: str) -> float | None:
         """A number of `result`; None if it has none of that name."""
@@ -101,37 +94,23 @@ class Run:
         return float(value) if isinstance(value, int | float) else None
 
 
-@dataclass(frozen=True)
-class Unfinished:
-    """A cell of the grid without a policy.
-
-    Attributes:
-        cell: Which one; its representation is a label.
-        why: Why it has none, in words.
-    """
-
-    cell: Cell
-    why: str
-
-
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A grid of runs.
+    """A grid of runs. Cells have labels for representations.
 
     Attributes:
         folder: Its folder.
-        representations: Their names, by the label that stands for each from here on; in the order
-            in which they were asked for.
+        representations: Their names, by label, in the order in which they were asked for.
         grid: What was asked for, as it was stored.
         runs: Runs that are done.
-        unfinished: The other cells.
+        unfinished: Why the other cells have no policy, in words.
     """
 
     folder: Path
     representations: Mapping[str, str]
     grid: Mapping[str, Any]
     runs: tuple[Run, ...]
-    unfinished: tuple[Unfinished, ...]
+    unfinished: Mapping[Cell, str]
 
     @property
     def made(self) -> Mapping[str, Any]:
@@ -142,39 +121,34 @@ class Study:
     @property
     def cells(self) -> list[Cell]:
         """All cells of the grid."""
-        return [*(run.cell for run in self.runs), *(each.cell for each in self.unfinished)]
+        return [*(run.cell for run in self.runs), *self.unfinished]
 
 
 def read_study(folder: str | Path) -> Study:
     """Read the folder of an ablation, however far it has come.
 
-    Args:
-        folder: The folder.
-
     Raises:
-        AblationError: If the folder holds no ablation, or one of its files cannot be read; names
-            the file.
+        ValueError: If the folder holds no ablation, or one of its files cannot be read; names the
+            file.
     """
     ablation = Ablation(folder)
-    cells = labelled(ablation.read_config().cells)
-    runs, unfinished = [], []
+    cells = labelled(ablation.read_grid().cells)
+    runs, unfinished = [], {}
     for cell, shown in cells.items():
         state, place = ablation.state(cell), ablation.folder(cell)
         if state == "done":
             runs.append(_run(shown, place))
         elif state == "failed":
-            unfinished.append(Unfinished(shown, ablation.read_failure(cell)))
+            unfinished[shown] = ablation.read_failure(cell)
         else:
             begun = (place / "config.json").is_file()
-            unfinished.append(
-                Unfinished(shown, "begun, not finished" if begun else "not trained yet")
-            )
+            unfinished[shown] = "begun, not finished" if begun else "not trained yet"
     return Study(
         ablation.path,
         {shown.representation: cell.representation for cell, shown in cells.items()},
         _mapping(ablation.path / GRID_FILE),
         tuple(runs),
-        tuple(unfinished),
+        unfinished,
     )
 
 
@@ -183,15 +157,13 @@ def _run(cell: Cell, folder: Path) -> Run:
     episodes = _episodes(folder / EPISODES_FILE)
     ordered = dict.fromkeys((*(name for name in names if name in episodes), *episodes))
     # A hidden file is still being written.
-    videos = (folder / "videos").glob("[!.]*") if (folder / "videos").is_dir() else ()
+    videos = (folder / "videos").glob("[!.]*")
     return Run(
         cell,
         folder,
         _mapping(folder / "config.json"),
         _mapping(folder / "result.json"),
-        evaluated[:, 0],
-        evaluated[:, 1],
-        evaluated[:, 2:],
+        *(evaluated[:, 0], evaluated[:, 1], evaluated[:, 2:]),
         {name: episodes[name] for name in ordered},
         tuple(sorted(path for path in videos if path.suffix in _VIDEO_SUFFIXES)),
     )
@@ -199,26 +171,20 @@ def _run(cell: Cell, folder: Path) -> Run:
 
 def _mapping(path: Path) -> Mapping[str, Any]:
     """What a JSON file holds; nothing if there is none."""
-    document = read_json_or_yaml(path) if path.is_file() else {}
-    if not isinstance(document, Mapping):
-        raise AblationError(f"{path} holds no fields")
-    return document
+    return read_object(path, ValueError) if path.is_file() else {}
 
 
 def _episodes(path: Path) -> dict[str, Episodes]:
     """Final episodes by connector, in the order of the file."""
-    counts: Counter[str] = Counter()
-    failures: dict[str, Counter[str]] = {}
+    found: dict[str, Episodes] = {}
     for line, row in _rows(path, ("connector", "success", "failure")):
         if row["success"] not in ("0", "1"):
-            raise AblationError(f"{path}, line {line}: success is {row['success']!r}, not 0 or 1")
-        counts[row["connector"]] += 1
-        failed = failures.setdefault(row["connector"], Counter())
-        if row["success"] == "0":
-            failed[row["failure"]] += 1
-    if not counts:
-        raise AblationError(f"{path} has no episodes")
-    return {name: Episodes(count, failures[name]) for name, count in counts.items()}
+            raise ValueError(f"{path}, line {line}: success is {row['success']!r}, not 0 or 1")
+        failure = "" if row["success"] == "1" else row["failure"] or "unknown"
+        found.setdefault(row["connector"], Counter())[failure] += 1
+    if not found:
+        raise ValueError(f"{path} has no episodes")
+    return found
 
 
 def _evaluations(path: Path) -> tuple[list[str], Floats]:
@@ -232,11 +198,9 @@ def _evaluations(path: Path) -> tuple[list[str], Floats]:
                 # One that went on after an interruption may have a step twice: the later counts.
                 found[float(row["steps"])] = [float(row[name]) for name in ("success", *names)]
             except (TypeError, ValueError) as error:
-                raise AblationError(f"{path}, line {line}: {error}") from None
+                raise ValueError(f"{path}, line {line}: {error}") from None
     table = np.array([[step, *found[step]] for step in sorted(found)])
-    return [name.removeprefix(_BY_CONNECTOR) for name in names], table.reshape(
-        len(found), 2 + len(names)
-    )
+    return [name.removeprefix(_BY_CONNECTOR) for name in names], table.reshape(-1, 2 + len(names))
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -246,12 +210,12 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
             reader = csv.DictReader(file)
             for name in columns:
                 if name not in (reader.fieldnames or ()):
-                    raise AblationError(f"{path} has no column {name!r}")
+                    raise ValueError(f"{path} has no column {name!r}")
             for row in reader:
                 if any(row[name] is None for name in columns):
-                    raise AblationError(f"{path}, line {reader.line_num}: the row is cut off")
+                    raise ValueError(f"{path}, line {reader.line_num}: the row is cut off")
                 yield reader.line_num, row
     except OSError as error:
-        raise AblationError(f"cannot read {path}: {error.strerror or error}") from None
+        raise ValueError(f"cannot read {path}: {error.strerror or error}") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise AblationError(f"{path} cannot be read: {error}") from None
+        raise ValueError(f"{path} cannot be read: {error}") from None

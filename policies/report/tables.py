@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+
+import rich.table
+from rich.console import Console
+from rich.markup import escape
 
 from policies.evaluation.statistics import Estimate
 from policies.report import measurements as m
@@ -76,60 +81,52 @@ def headline(section: Section) -> Table:
         else f"seeds and {connectors}, with its 95% interval"
     )
     columns: dict[str, Column] = {
-        BRIEF[1]: lambda name: _success(section, name, drawn=True),
+        BRIEF[1]: partial(_success, section, drawn=True),
         "mean": _quantity(section, m.MEAN, percent),
         **{each: _quantity(section, m.SUCCESS, percent, each) for each in section.connectors},
-        BRIEF[2]: lambda name: _reached(section, name),
+        BRIEF[2]: partial(_reached, section),
         BRIEF[3]: _quantity(section, m.SECONDS, duration),
         "embedding": _quantity(section, m.EMBEDDING, lambda v: f"{v:.0f}" if v else NONE),
         "encode [MFLOP]": _quantity(section, m.MFLOP, lambda v: f"{v:.1f}" if v else NONE),
-        BRIEF[4]: lambda name: _seeds(section, name),
+        BRIEF[4]: partial(_seeds, section),
     }
     return _pivot(f"Interquartile mean (IQM) over {over}", section.runs, columns)
 
 
 def connector_table(section: Section) -> Table:
     """Success by connector, with intervals."""
-
-    def column(connector: str) -> Column:
-        return lambda name: _success(section, name, connector)
-
-    columns = {connector: column(connector) for connector in section.connectors}
-    return _pivot("Success by connector, IQM over seeds", section.runs, columns)
+    caption = "Success by connector, IQM over seeds"
+    columns = {each: partial(_success, section, about=each) for each in section.connectors}
+    return _pivot(caption, section.runs, columns)
 
 
 def improvement_table(section: Section) -> Table:
     """How likely a run of the row's representation beats one of the column's."""
 
-    def column(other: str) -> Column:
-        def entry(name: str) -> Entry:
-            found = section.estimate(name, m.BETTER, other)
-            if found is None:
-                return Entry("")
-            sure = not {name, other} & set(section.unsure)
-            return Entry(f"{found.value:.2f}", found.value, found if sure else None)
-
-        return entry
+    def entry(name: str, other: str) -> Entry:
+        found = section.estimate(name, m.BETTER, other)
+        if found is None:
+            return Entry("")
+        sure = not {name, other} & set(section.unsure)
+        return Entry(f"{found.value:.2f}", found.value, found if sure else None)
 
     faint = "; faint where one of the two has but one run" if section.unsure else ""
     caption = (
         "Probability that a run of the row's representation does better on a connector than one "
         f"of the column's; ties count half{faint}"
     )
-    return _pivot(caption, section.runs, {name: column(name) for name in section.runs}, first="")
+    columns = {other: partial(entry, other=other) for other in section.runs}
+    return _pivot(caption, section.runs, columns, first="")
 
 
 def failure_table(section: Section) -> Table:
     """Part of the final episodes that failed, by cause."""
 
-    def column(cause: str) -> Column:
-        def entry(name: str) -> Entry:
-            value = section.value(name, m.FAILED, cause) or 0.0
-            return Entry(percent(value), value)
+    def entry(name: str, cause: str) -> Entry:
+        value = section.value(name, m.FAILED, cause) or 0.0
+        return Entry(percent(value), value)
 
-        return entry
-
-    columns = {cause: column(cause) for cause in section.causes}
+    columns: dict[str, Column] = {c: partial(entry, cause=c) for c in section.causes}
     columns["episodes"] = _quantity(section, m.EPISODES, lambda value: f"{value:.0f}")
     return _pivot("Part of the final episodes that failed, by cause", section.runs, columns)
 
@@ -140,8 +137,8 @@ def probe_table(sections: Sequence[Section], probes: Probes) -> Table | None:
     if not known:
         return None
 
-    def error(variable: str) -> Column:
-        return lambda name: _error(probes.found[name].errors.get(variable))
+    def error(name: str, variable: str) -> Entry:
+        return _error(probes.found[name].errors.get(variable))
 
     def accuracy(name: str) -> Entry:
         value = probes.found[name].accuracy
@@ -149,7 +146,7 @@ def probe_table(sections: Sequence[Section], probes: Probes) -> Table | None:
 
     columns: dict[str, Column] = {
         **{s.method.title: _quantity(s, m.SUCCESS, percent) for s in sections},
-        **{f"{variable_title(name)} [{unit(name)}]": error(name) for name in probes.bounds},
+        **{f"{variable_title(v)} [{unit(v)}]": partial(error, variable=v) for v in probes.bounds},
         "worst / bound": lambda name: _error(probes.found[name].worst),
         "connector": accuracy,
         "from": lambda name: Entry(probes.found[name].source, wordy=True),
@@ -164,7 +161,7 @@ def probe_table(sections: Sequence[Section], probes: Probes) -> Table | None:
 
 def unfinished(study: Study) -> Table | None:
     """Cells of the grid without a policy; None if there are none."""
-    why = {each.cell.name: Entry(each.why, wordy=True) for each in study.unfinished}
+    why = {cell.name: Entry(reason, wordy=True) for cell, reason in study.unfinished.items()}
     columns = {"why": why.__getitem__}
     return _pivot("Cells of the grid without a policy", why, columns, "cell") if why else None
 
@@ -195,6 +192,21 @@ def every_run(study: Study) -> Table:
     return Table("Every run", ("run", "success", "steps", "wall-clock", "folder"), rows)
 
 
+def print_sections(console: Console, sections: Iterable[Section]) -> None:
+    """Print what each method with runs came to, as far as there is room for it."""
+    for section in sections:
+        if not section.runs:
+            continue
+        shown = headline(section)
+        kept = [i for i, heading in enumerate(shown.headings) if heading in BRIEF]
+        table = rich.table.Table(title=section.method.title)
+        for i in kept:
+            table.add_column(shown.headings[i], justify="right" if i else "left")
+        for row in shown.rows:
+            table.add_row(*(escape(row[i].text) for i in kept))
+        console.print(table)
+
+
 def variable_title(name: str) -> str:
     """A pose variable's name for people, without its unit."""
     return name.rpartition("_")[0].replace("_", " ")
@@ -222,8 +234,8 @@ def _quantity(
     return entry
 
 
-def _success(section: Section, name: str, connector: str = "", drawn: bool = False) -> Entry:
-    found = section.estimate(name, m.SUCCESS, connector)
+def _success(section: Section, name: str, about: str = "", drawn: bool = False) -> Entry:
+    found = section.estimate(name, m.SUCCESS, about)
     assert found is not None  # of every representation with a run
     single = name in section.unsure
     return Entry(success(found, single), found.value, found if drawn and not single else None)
@@ -241,7 +253,7 @@ def _reached(section: Section, name: str) -> Entry:
 
 def _seeds(section: Section, name: str) -> Entry:
     done = len(section.runs[name])
-    missing = sum(each.cell.representation == name for each in section.unfinished)
+    missing = section.missing[name]
     return Entry(f"{done} of {done + missing}" if missing else f"{done}", done)
 
 

@@ -33,14 +33,7 @@ class Video:
 
 
 def choose(runs: Iterable[Run]) -> list[Video]:
-    """A video of each representation and method: of its run of median success.
-
-    Args:
-        runs: The study's runs.
-
-    Returns:
-        Videos, in the order of the runs.
-    """
+    """A video of each representation and method: of its run of median success."""
     variants: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
         if run.videos:
