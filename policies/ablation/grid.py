@@ -19,8 +19,6 @@ PRESETS = Path(__file__).parent / "grids"
 MOST_CELLS = 10_000
 """The largest grid: every cell has a folder and a place in memory."""
 
-_ABOUT_THE_FILE = ("format", "version", "made")
-"""Fields of `ablation.json` that are no part of the grid."""
 _LONGEST_NAME = 200
 """File systems take 255 bytes."""
 _LEAST = {"episodes": 1, "seed": 0}
@@ -210,7 +208,7 @@ class AblationConfig:
             AblationError: If it describes none.
         """
         _require_fields("a grid", document)
-        given = {key: value for key, value in document.items() if key not in _ABOUT_THE_FILE}
+        given = {key: value for key, value in document.items() if key != "made"}
         known = [f.name for f in fields(cls)]
         if unknown := [key for key in given if key not in known]:
             raise AblationError(f"a grid has no field {unknown[0]!r}; it has {', '.join(known)}")

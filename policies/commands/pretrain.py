@@ -140,7 +140,8 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
             encoder, backbone_options={}, pooling="average", embedding_dim=None
         )
     base = dataclasses.replace(base, encoder=encoder)
-    texts = {"objective": _text(base.objective), "augment": _text(base.augment)}
+    augment = base.augment if isinstance(base.augment, str) else ",".join(base.augment)
+    texts = {"objective": base.objective_text, "augment": augment}
     fields = [
         *option_fields(RunOptions(), _RUN, _DEFAULTS),
         *option_fields(base, _CONFIG, _DEFAULTS, texts),
@@ -155,19 +156,16 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
         return _pretrain(run, values, base)
 
     pretrain.__doc__ = _HELP
-    pretrain.__annotations__ = {
-        "options": tyro.conf.OmitArgPrefixes[kind],  # type: ignore[valid-type]
-        "return": int,
-    }
+    without_prefixes: Any = tyro.conf.OmitArgPrefixes
+    pretrain.__annotations__ = {"options": without_prefixes[kind], "return": int}
     return pretrain
 
 
 def _pretrain(run: RunOptions, options: dict[str, Any], base: PretrainConfig) -> int:
     changed = {name: value for name, value in options.items() if name not in _LIVE}
     rendering = {name: value for name, value in options.items() if name in _LIVE}
-    if options.get("pretrained") and run.from_scratch:
-        raise CommandError("of --pretrained, --from-scratch and --start, only one can be given")
-    if "start" in options and (run.from_scratch or options.get("pretrained")):
+    starts = bool(options.get("pretrained")), run.from_scratch, "start" in options
+    if sum(starts) > 1:
         raise CommandError("of --pretrained, --from-scratch and --start, only one can be given")
     for name in ("devices", "workers", "evaluate_every", "checkpoint_every"):
         value = getattr(run, name)
@@ -191,7 +189,6 @@ def _pretrain(run: RunOptions, options: dict[str, Any], base: PretrainConfig) ->
     elif run.preset is None and "objective" not in options:
         raise CommandError("--preset or --objective is needed, to say what to train for")
     # What takes seconds to import comes after what can be judged without it.
-    from gymnasium.error import DependencyNotInstalled
 
     from representation.backbone import PretrainedWeightsError
     from representation.pretraining.plan import new_plan, resumed_plan
@@ -202,8 +199,7 @@ def _pretrain(run: RunOptions, options: dict[str, Any], base: PretrainConfig) ->
         if run.resume:
             plan = resumed_plan(run.output, run.data)
         else:
-            engine = {"engine": run.live, "device": run.live_device}
-            live = LiveConfig(**{k: v for k, v in engine.items() if v is not None}, **rendering)
+            live = LiveConfig(run.live or "cpu", run.live_device, **rendering)
             plan = new_plan(
                 run.output,
                 _changed(base, run, changed),
@@ -217,7 +213,7 @@ def _pretrain(run: RunOptions, options: dict[str, Any], base: PretrainConfig) ->
     except RunFolderError as error:
         hint = "" if run.resume else f" (`{resume}` goes on with a run)"
         raise CommandError(f"{error}{hint}") from None
-    except (ValueError, TrainingError, DependencyNotInstalled) as error:
+    except TrainingError as error:
         raise CommandError(str(error)) from None
     except OSError as error:
         raise CommandError(
@@ -260,15 +256,6 @@ def _images(base: PretrainConfig, run: RunOptions) -> dict[str, tuple[int, int, 
         touch = [key for key in images if key in SENSES["touch"]]
         images |= {key: (run.fingers, *images[key][1:]) for key in touch}
     return images
-
-
-def _text(value: Any) -> str:
-    """An objective or augmentations as the command line takes them."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict):
-        return ",".join(f"{name}={weight:g}" for name, weight in value.items())
-    return ",".join(value)
 
 
 def _objective(text: str) -> str | dict[str, float]:

@@ -29,6 +29,7 @@ from representation.pretraining.training import (
     make_source,
     pretrain,
 )
+from vtenv.json_document import from_document
 from vtenv.run_folder import RunFolderError
 
 ENCODER = EncoderConfig(
@@ -457,10 +458,21 @@ def test_sizes_and_statistics_are_the_datas():
     split.arrays["contact"] = split.arrays["contact"][:, :1]
     with pytest.raises(ValueError, match="takes 2 fingers, and the data set has 1"):
         fit_to_split(make_config(), split)
-    split.arrays["pose"] = split.arrays["pose"][:, :3]
-    one_finger = make_config(objective="pose", encoder=replace(ENCODER, images=ONE_FINGER))
-    with pytest.raises(ValueError, match="have 3 numbers"):
-        fit_to_split(one_finger, split)
+    one_finger = replace(ENCODER, images=ONE_FINGER)
+    split.labels, split.arrays["pose"] = ("x", "y", "angle"), split.arrays["pose"][:, :3]
+    of_grasps = fit_to_split(make_config(objective="pose", encoder=one_finger), split)
+    assert of_grasps.objective_options["pose"]["labels"] == ["x", "y", "angle"]
+    with pytest.raises(ValueError, match=r"predicts hand_x_mm, .* poses are x, y, angle"):
+        fit_to_split(replace(config, encoder=one_finger), split)
+
+
+def test_classes_are_the_datas():
+    split = MemorySplit()
+    config = fit_to_split(make_config(), split)
+    assert config.objective_options["classification"]["num_classes"] == 4
+    split.codes = {"connector": ("hdmi", "usb", "aux", "pin", "stud")}
+    with pytest.raises(ValueError, match="num_classes=4, and the data set has 5: hdmi"):
+        fit_to_split(config, split)
 
 
 @pytest.mark.parametrize(
@@ -490,11 +502,11 @@ def test_a_configuration_comes_back_from_json():
         augment=("noise", "crop"),
         augment_options={"crop": {"min_scale": 0.9}},
     )
-    again = PretrainConfig.from_json(json.loads(json.dumps(config.as_json())))
+    again = from_document(PretrainConfig, json.loads(json.dumps(config.as_json())))
     assert again.as_json() == config.as_json()
     assert again.keys == config.keys == ("depth", "contact", "action", "next_depth", "next_contact")
     with pytest.raises(ValueError, match="no 'epoch'; it has encoder"):
-        PretrainConfig.from_json({"epoch": 3})
+        from_document(PretrainConfig, {"epoch": 3})
 
 
 @pytest.mark.slow
