@@ -71,7 +71,7 @@ def test_what_ends_a_program_ends_it_as_ctrl_c_does(kind, tmp_path):
     code = "import sys; from policies.cli import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen([sys.executable, "-c", code, *arguments])
     deadline = time.monotonic() + 120
-    while not (tmp_path / "data" / "progress.json").exists():
+    while not (tmp_path / "data" / "dataset.json").exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     time.sleep(0.5)

@@ -20,6 +20,7 @@ from representation.encoder_config import SENSES, EncoderConfig
 from representation.pretraining.config import BUDGETS, PretrainConfig
 from representation.pretraining.live_config import LiveConfig
 from vtenv.run_folder import RunFolderError
+from vtenv.validation import require
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -104,9 +105,9 @@ _ENCODER = tuple(
     if field.name not in ("images", "ranges", "backbone_options")
 )
 _LIVE = ("worlds", "pairs", "reuse")
-_DATA = ("data", "live", "live_device", "heldout", "preset")
-_CHANGES = ("from_scratch", "modalities", "fingers", "image_size", "contact_size")
-"""Of `RunOptions`, what says what is trained, and on what."""
+_GO_ON = ("data", "output", "resume", "devices", "accelerator", "workers")
+_GO_ON += ("evaluate_every", "checkpoint_every")
+"""What may be given with --resume."""
 
 
 def configured(arguments: Sequence[str]) -> Callable[..., int]:
@@ -123,16 +124,13 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     early.add_argument("--preset")
     early.add_argument("--backbone")
-    early.add_argument("--objective")
-    early.add_argument("--augment")
     try:
         known, _ = early.parse_known_args(list(arguments))
         base = preset(known.preset) if known.preset else PretrainConfig()
     except argparse.ArgumentError:  # an option without a value: told below
-        known, base = argparse.Namespace(backbone=None, objective=None, augment=None), None
+        known, base = argparse.Namespace(backbone=None), PretrainConfig()
     except ValueError as error:
         raise CommandError(str(error)) from None
-    base = base or PretrainConfig()
     encoder = base.encoder
     if known.backbone not in (None, encoder.backbone):
         # What was chosen for another network does not fit this one.
@@ -152,8 +150,13 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
 
     def pretrain(options: Any) -> int:
         values = given(options)
-        run = RunOptions(**{name: values.pop(name) for name in _RUN if name in values})
-        return _pretrain(run, values, base)
+        run = RunOptions(**{name: values[name] for name in _RUN if name in values})
+        if run.resume and (named := [name for name in values if name not in _GO_ON]):
+            raise CommandError(
+                f"--resume goes on with the options of {run.output}; leave out "
+                f"{', '.join('--' + name.replace('_', '-') for name in named)}"
+            )
+        return _pretrain(run, {n: v for n, v in values.items() if n not in _RUN}, base)
 
     pretrain.__doc__ = _HELP
     without_prefixes: Any = tyro.conf.OmitArgPrefixes
@@ -167,27 +170,20 @@ def _pretrain(run: RunOptions, options: dict[str, Any], base: PretrainConfig) ->
     starts = bool(options.get("pretrained")), run.from_scratch, "start" in options
     if sum(starts) > 1:
         raise CommandError("of --pretrained, --from-scratch and --start, only one can be given")
-    for name in ("devices", "workers", "evaluate_every", "checkpoint_every"):
-        value = getattr(run, name)
-        if (abs(value) if name == "devices" else value) < 1:
-            raise CommandError(f"--{name.replace('_', '-')} must be at least 1")
-    asked = [name for name in (*_DATA, *_CHANGES) if getattr(run, name) not in (None, False)]
-    if run.resume:
-        if named := [name for name in (*asked, *options) if name != "data"]:
+    require(run.devices >= 1 or run.devices == -1, "--devices", run.devices, "at least 1, or -1")
+    for name in ("workers", "evaluate_every", "checkpoint_every"):
+        require(getattr(run, name) >= 1, name, getattr(run, name), "at least 1")
+    if not run.resume:
+        if run.data is None and run.live is None:
             raise CommandError(
-                f"--resume goes on with the options of {run.output}; leave out "
-                f"{', '.join('--' + name.replace('_', '-') for name in named)}"
+                "--data is needed: the folder of a data set, from `vtinsert dataset`; or --live"
             )
-    elif run.data is None and run.live is None:
-        raise CommandError(
-            "--data is needed: the folder of a data set, from `vtinsert dataset`; or --live"
-        )
-    elif run.data is not None and (run.live or run.live_device or rendering):
-        raise CommandError(
-            "--live and what belongs to it are in place of --data; leave out one or the other"
-        )
-    elif run.preset is None and "objective" not in options:
-        raise CommandError("--preset or --objective is needed, to say what to train for")
+        if run.data is not None and (run.live or run.live_device or rendering):
+            raise CommandError(
+                "--live and what belongs to it are in place of --data; leave out one or the other"
+            )
+        if run.preset is None and "objective" not in options:
+            raise CommandError("--preset or --objective is needed, to say what to train for")
     # What takes seconds to import comes after what can be judged without it.
 
     from representation.backbone import PretrainedWeightsError

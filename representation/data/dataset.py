@@ -31,10 +31,9 @@ FORMAT, VERSION = "vtinsert-dataset", 2
 SHARD_BYTES = 256 * 2**20
 """Size at which a shard is full."""
 
-_PROGRESS_FILE, _LOCK_FILE = "progress.json", ".lock"
-_PROGRESS_FORMAT = "vtinsert-dataset-progress"
+_LOCK_FILE = ".lock"
 _SHARD_NAME = re.compile(r"[\w-]{1,100}-\d{5,9}\.safetensors")
-_CUT_SHORT = re.compile(r"\.(progress|dataset)-[0-9a-f]+\.json")
+_CUT_SHORT = re.compile(r"\.dataset-[0-9a-f]+\.json")
 """What an atomic write leaves that was killed."""
 _OPEN_SHARDS = 256
 """Shards of a split that are memory-mapped at once: each holds a file descriptor."""
@@ -84,6 +83,8 @@ class Manifest:
         made: What it was made with: date, and whatever its writer noted.
         columns: What each column holds.
         splits: Files of each split, in the order of their rows.
+        checkpoints: Checkpoints that its writer reached.
+        complete: Whether all of it is there.
     """
 
     kind: str
@@ -93,14 +94,13 @@ class Manifest:
     made: Mapping[str, Any]
     columns: Mapping[str, Column] = field(default_factory=dict)
     splits: Mapping[str, tuple[Shard, ...]] = field(default_factory=dict)
+    checkpoints: int = 0
+    complete: bool = True
 
-
-@dataclass(frozen=True)
-class _Progress:
-    """How far a writer has come."""
-
-    manifest: Manifest
-    completed: int
+    @property
+    def shards(self) -> list[Shard]:
+        """Files of all splits."""
+        return [shard for shards in self.splits.values() for shard in shards]
 
 
 class DatasetWriter:
@@ -161,14 +161,13 @@ class DatasetWriter:
         self._pending: dict[str, list[dict[str, NDArray[Any]]]] = {}
         self._lock = FileLock(self.folder / _LOCK_FILE)
         self._created = self._finished = False
-        self._refuse_what_is_in_the_way()
+        self._begun()
 
     def __enter__(self) -> DatasetWriter:
         self._created = not self.folder.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire(timeout=0)
-            self._refuse_what_is_in_the_way()
             self._go_on()
         except Timeout:
             raise DatasetError(
@@ -200,8 +199,7 @@ class DatasetWriter:
         if self.completed and not self._finished:
             return
         for path in self.folder.iterdir():
-            kept = self._finished and _SHARD_NAME.fullmatch(path.name)
-            if _is_ours(path.name) and not kept:
+            if path.name == _LOCK_FILE or (_is_ours(path.name) and not self._finished):
                 path.unlink()
         if self._created and not self._finished:
             with contextlib.suppress(OSError):  # somebody else's files
@@ -244,7 +242,7 @@ class DatasetWriter:
         """Keep what was appended so far, whatever happens."""
         for split in self._pending:
             self._write_shards(split, rest=True)
-        self._write_progress(self.completed + 1)
+        self._write_manifest(replace(self._plan, checkpoints=self.completed + 1, complete=False))
         self.completed += 1
 
     def _finish(self) -> None:
@@ -254,52 +252,37 @@ class DatasetWriter:
         if not any(self._shards.values()):
             raise DatasetError(f"no rows were written to {self.folder}")
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        manifest = self._manifest()
-        manifest = replace(manifest, made={"date": now} | dict(manifest.made))
-        document = {"format": FORMAT, "version": VERSION, **asdict(manifest)}
-        with atomic_write(self.folder / MANIFEST_FILE) as path:
-            path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        self._write_manifest(replace(self._plan, made={"date": now} | dict(self._plan.made)))
         self._finished = True
 
-    def _refuse_what_is_in_the_way(self) -> None:
-        if self.folder.is_dir():
-            names = {entry.name for entry in self.folder.iterdir()}
-            left = {name for name in names if name == _LOCK_FILE or _CUT_SHORT.fullmatch(name)}
-            if MANIFEST_FILE in names or (names - left and _PROGRESS_FILE not in names):
-                raise DatasetError(
-                    f"{self.folder} is not empty; choose another folder, or delete it first"
-                )
-        elif self.folder.exists() or self.folder.is_symlink():
-            raise DatasetError(f"{self.folder} is in the way; choose another folder")
+    def _begun(self) -> Manifest | None:
+        """The manifest of an unfinished data set in the folder, if there is one.
 
-    def _read_progress(self) -> _Progress | None:
-        path = self.folder / _PROGRESS_FILE
-        if not path.exists():
+        Raises:
+            DatasetError: If there is something else.
+        """
+        if not self.folder.is_dir():
+            if self.folder.exists() or self.folder.is_symlink():
+                raise DatasetError(f"{self.folder} is in the way; choose another folder")
             return None
-        try:
-            document = read_json(
-                path,
-                "that of an unfinished data set",
-                _PROGRESS_FORMAT,
-                VERSION,
-                DatasetError,
-                again=f"delete {self.folder} to begin again",
-            )
-            return from_document(_Progress, document)
-        except ValueError as error:
+        names = {entry.name for entry in self.folder.iterdir()}
+        begun = _read_manifest(self.folder) if MANIFEST_FILE in names else None
+        others = {n for n in names if n != _LOCK_FILE and not _CUT_SHORT.fullmatch(n)}
+        if begun.complete if begun else others:
             raise DatasetError(
-                f"{path} is damaged ({error}); delete {self.folder} to begin again"
-            ) from error
+                f"{self.folder} is not empty; choose another folder, or delete it first"
+            )
+        return begun
 
     def _go_on(self) -> None:
         """Take up the work of an earlier run with the same plan, or begin."""
-        progress = self._read_progress()
-        if progress is None or not progress.completed:
+        begun = self._begun()
+        if begun is None or not begun.checkpoints:
             self._remove_strays(set())
-            self._write_progress(0)
+            self._write_manifest(replace(self._plan, complete=False))
             return
-        self.completed = progress.completed
-        was, now = asdict(progress.manifest), asdict(self._plan)
+        self.completed = begun.checkpoints
+        was, now = asdict(begun), asdict(self._plan)
         plan = ("kind", "settings", "labels", "codes", "made")
         if difference := _difference({n: was[n] for n in plan}, {n: now[n] for n in plan}):
             raise DatasetError(
@@ -307,30 +290,27 @@ class DatasetWriter:
                 f"{difference}. Go on with what it was begun with, choose another folder, or "
                 "delete that one"
             )
-        for shard in (shard for split in progress.manifest.splits.values() for shard in split):
+        for shard in begun.shards:
             _check_size(self.folder / shard.file, shard)
-        self._columns = dict(progress.manifest.columns)
-        self._shards = {name: list(shards) for name, shards in progress.manifest.splits.items()}
-        self._remove_strays({s.file for shards in self._shards.values() for s in shards})
+        self._columns = dict(begun.columns)
+        self._shards = {name: list(shards) for name, shards in begun.splits.items()}
+        self._remove_strays({shard.file for shard in begun.shards})
 
     def _remove_strays(self, kept: set[str]) -> None:
         """Remove what was written after the last checkpoint; refuse what is not ours."""
         for path in self.folder.iterdir():
-            if path.name in kept | {_PROGRESS_FILE, _LOCK_FILE}:
+            if path.name in kept | {MANIFEST_FILE, _LOCK_FILE}:
                 continue
             if not (_is_ours(path.name) and path.is_file()):
                 raise DatasetError(f"{path} is in the way; move it away, or choose another folder")
             path.unlink()
 
-    def _manifest(self) -> Manifest:
+    def _write_manifest(self, plan: Manifest) -> None:
         splits = {name: tuple(shards) for name, shards in self._shards.items()}
-        return replace(self._plan, columns=dict(self._columns), splits=splits)
-
-    def _write_progress(self, completed: int) -> None:
-        progress = asdict(_Progress(self._manifest(), completed))
-        document = {"format": _PROGRESS_FORMAT, "version": VERSION, **progress}
-        with atomic_write(self.folder / _PROGRESS_FILE) as path:
-            path.write_text(json.dumps(document), encoding="utf-8")
+        manifest = replace(plan, columns=dict(self._columns), splits=splits)
+        document = {"format": FORMAT, "version": VERSION, **asdict(manifest)}
+        with atomic_write(self.folder / MANIFEST_FILE) as path:
+            path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
     def _write_shards(self, split: str, *, rest: bool) -> None:
         """Write the shards that pending rows fill; and what is left, if `rest`."""
@@ -396,7 +376,12 @@ class Dataset:
             folder = Path(folder).expanduser()
         except RuntimeError as error:
             raise DatasetError(f"there is no {folder}: {error}") from error
-        dataset = cls(folder, _read_manifest(folder))
+        manifest = _read_manifest(folder)
+        if not manifest.complete:
+            raise DatasetError(
+                f"{folder} is unfinished; the command that began it, given again, goes on"
+            )
+        dataset = cls(folder, manifest)
         for split in dataset.splits.values():
             split.check()
         return dataset
@@ -578,10 +563,6 @@ def _read_manifest(folder: Path) -> Manifest:
             what = (
                 f"{folder} holds no {MANIFEST_FILE}" if folder.is_dir() else f"there is no {folder}"
             )
-            if (folder / _PROGRESS_FILE).exists():
-                raise DatasetError(
-                    f"{folder} is unfinished; the command that began it, given again, goes on"
-                )
             raise DatasetError(f"{what}; a data set's folder is what `vtinsert dataset` writes")
     document = read_json(
         path,
@@ -594,7 +575,9 @@ def _read_manifest(folder: Path) -> Manifest:
     try:
         return from_document(Manifest, document)
     except ValueError as error:
-        raise DatasetError(f"{path} is damaged ({error}); copy it again") from error
+        raise DatasetError(
+            f"{path} is damaged ({error}); copy the folder again, or delete it to begin again"
+        ) from error
 
 
 def _safetensors_name(dtype: np.dtype[Any]) -> str:
@@ -603,9 +586,8 @@ def _safetensors_name(dtype: np.dtype[Any]) -> str:
 
 
 def _is_ours(name: str) -> bool:
-    """Whether a writer made a file of this name, other than the manifest."""
-    made = name in (_PROGRESS_FILE, _LOCK_FILE)
-    return made or bool(_SHARD_NAME.fullmatch(name) or _CUT_SHORT.fullmatch(name))
+    """Whether a writer makes files of this name, besides the lock."""
+    return bool(_SHARD_NAME.fullmatch(name) or _CUT_SHORT.fullmatch(name) or name == MANIFEST_FILE)
 
 
 def _check_size(path: Path, shard: Shard) -> None:

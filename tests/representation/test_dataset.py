@@ -298,8 +298,8 @@ def test_a_damaged_part_is_found_when_going_on(tmp_path):
     with pytest.raises(DatasetError, match=r"train-00000.safetensors has \d+ bytes"):
         resumable(folder, 5)
     shard.write_bytes(data)
-    (folder / "progress.json").write_text("{}")
-    with pytest.raises(DatasetError, match=r"progress.json is damaged.*delete"):
+    (folder / MANIFEST_FILE).write_text("{}")
+    with pytest.raises(DatasetError, match=r"dataset.json is not the manifest"):
         resumable(folder, 5)
 
 
