@@ -253,7 +253,7 @@ def test_another_data_set_does_not_go_on_with_a_run(grasps, experience, tmp_path
             "only one",
         ),
         (["--data", "GRASPS", "--objective", "infonce", "--start", "no/such/encoder"], "no/such"),
-        (["--resume"], "not the folder of a training run"),
+        (["--resume"], "not the folder of a run"),
     ],
 )
 def test_what_is_not_allowed_is_said_before_anything_is_written(

@@ -124,11 +124,12 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     early.add_argument("--preset")
     early.add_argument("--backbone")
+    early.add_argument("--objective")
     try:
         known, _ = early.parse_known_args(list(arguments))
         base = preset(known.preset) if known.preset else PretrainConfig()
     except argparse.ArgumentError:  # an option without a value: told below
-        known, base = argparse.Namespace(backbone=None), PretrainConfig()
+        known, base = argparse.Namespace(backbone=None, objective=None), PretrainConfig()
     except ValueError as error:
         raise CommandError(str(error)) from None
     encoder = base.encoder
@@ -150,6 +151,8 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
 
     def pretrain(options: Any) -> int:
         values = given(options)
+        if known.objective is not None:  # also where it is the default
+            values["objective"] = options.objective
         run = RunOptions(**{name: values[name] for name in _RUN if name in values})
         if run.resume and (named := [name for name in values if name not in _GO_ON]):
             raise CommandError(

@@ -21,6 +21,7 @@ from representation import EncoderConfig, VisuotactileEncoder
 from representation.encoder_files import EncoderFileError
 from representation.pretraining.config import PretrainConfig, learning_rate
 from representation.pretraining.fit import fit_to_split
+from representation.pretraining.initial_encoder import require_buildable
 from representation.pretraining.run_folder import PretrainFolder, load_objective
 from representation.pretraining.training import (
     TrainingError,
@@ -456,7 +457,7 @@ def test_sizes_and_statistics_are_the_datas():
     with pytest.raises(ValueError, match="image_size=224, but depth in the data set has 64 x 64"):
         fit_to_split(make_config(), split, image_size=224)
     split.arrays["contact"] = split.arrays["contact"][:, :1]
-    with pytest.raises(ValueError, match="takes 2 fingers, and the data set has 1"):
+    with pytest.raises(ValueError, match="takes 2 channels of contact, and the data set has 1"):
         fit_to_split(make_config(), split)
     one_finger = replace(ENCODER, images=ONE_FINGER)
     split.labels, split.arrays["pose"] = ("x", "y", "angle"), split.arrays["pose"][:, :3]
@@ -478,8 +479,6 @@ def test_classes_are_the_datas():
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"objective": "infonse"}, "objective='infonse'.*infonce"),
-        ({"augment": "strong"}, "augmentation preset 'strong'"),
         ({"max_steps": 5}, "epochs and max_steps; set one"),
         ({"epochs": None}, "given by nothing"),
         ({"epochs": 0}, "positive"),
@@ -495,6 +494,18 @@ def test_what_is_not_allowed_is_said(changes, expected):
         make_config(**changes)
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"objective": "infonse"}, "objective='infonse'.*infonce"),
+        ({"augment": "strong"}, "augmentation preset 'strong'"),
+    ],
+)
+def test_names_that_there_are_not_are_said_before_training(changes, expected):
+    with pytest.raises(ValueError, match=expected):
+        require_buildable(make_config(**changes))
+
+
 def test_a_configuration_comes_back_from_json():
     config = make_config(
         objective={"masked": 1.0, "dynamics": 0.5},
@@ -504,7 +515,7 @@ def test_a_configuration_comes_back_from_json():
     )
     again = from_document(PretrainConfig, json.loads(json.dumps(config.as_json())))
     assert again.as_json() == config.as_json()
-    assert again.keys == config.keys == ("depth", "contact", "action", "next_depth", "next_contact")
+    assert again.keys == config.keys == ("depth", "contact", "next_depth", "next_contact", "action")
     with pytest.raises(ValueError, match="no 'epoch'; it has encoder"):
         from_document(PretrainConfig, {"epoch": 3})
 
