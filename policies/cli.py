@@ -128,9 +128,10 @@ def _run(name: str, given: Sequence[str]) -> int:
         from policies.choices import check_name
         from policies.worlds import parse_settings, setting_names
 
-        if not has_settings:
+        task = _task_of(bound.keywords) if has_settings else None
+        if task is None:
             parse()  # without leave to return them, the parser says what is wrong with them
-        task = _task_of(bound.keywords)
+        assert task is not None
         known = [*setting_names(task, options=True), *_options(command)]
         for word in left:
             if word.startswith("--"):
@@ -151,9 +152,10 @@ def _options(command: Callable[..., int]) -> Iterator[str]:
             yield f"--{option.replace('_', '-')}"
 
 
-def _task_of(options: Mapping[str, Any]) -> str:
-    """The task that a command's options name, themselves or in a configuration."""
-    return str(options.get("task") or next(o.task for o in options.values() if hasattr(o, "task")))
+def _task_of(options: Mapping[str, Any]) -> str | None:
+    """The task that a command's options name, themselves or in a configuration, if any."""
+    named = (str(o.task) for o in options.values() if hasattr(o, "task"))
+    return options.get("task") or next(named, None)
 
 
 def _given_task(given: Sequence[str]) -> str | None:

@@ -90,7 +90,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         EncoderFileError: If it is not JSON, or not the configuration of an encoder of ours.
     """
-    document = read_json(
+    return read_json(
         path,
         "the configuration of a VTInsert encoder, as VisuotactileEncoder.save_pretrained writes it",
         FORMAT,
@@ -98,7 +98,6 @@ def read_config(path: Path) -> dict[str, Any]:
         EncoderFileError,
         again="train the encoder again",
     )
-    return {key: value for key, value in document.items() if key not in ("format", "version")}
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from policies import cli
 from policies.commands import dataset as command
+from policies.worlds import DEFAULT_TASK, make_task
 from representation.data.dataset import Dataset, DatasetWriter
 from vtenv.tasks.insertion.regions import near_contact
 
@@ -34,7 +35,12 @@ def made(tmp_path_factory):
 
 
 def test_experience_is_written_and_summarised(tmp_path, capsys):
-    assert experience(tmp_path / "data", "--heldout", "0.3", "--connectors", "pin") == 0
+    assert (
+        experience(
+            tmp_path / "data", "--heldout", "0.3", "--connectors", "pin", "--mixture", "biased=1"
+        )
+        == 0
+    )
     captured = capsys.readouterr()
     for word in ("train", "heldout", "episodes", "near", "jammed", "preview.png"):
         assert word in captured.out
@@ -43,7 +49,7 @@ def test_experience_is_written_and_summarised(tmp_path, capsys):
     assert dataset.kind == "experience"
     assert dataset.made["commit"] and dataset.made["versions"]["mujoco"]
     assert dataset.settings["connectors"] == ["pin"]
-    assert dataset.settings["mixture"]["biased"] > 0
+    assert dataset.settings["mixture"]["biased"] == 1
     read = {name: s.read(np.arange(len(s))) for name, s in dataset.splits.items()}
     assert sum(len(rows["episode"]) for rows in read.values()) == 600
     assert dataset.codes["connector"] == ("pin",)
@@ -65,7 +71,7 @@ def test_what_ends_a_program_ends_it_as_ctrl_c_does(kind, tmp_path):
     code = "import sys; from policies.cli import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen([sys.executable, "-c", code, *arguments])
     deadline = time.monotonic() + 120
-    while not (tmp_path / ".data.partial" / "progress.json").exists():
+    while not (tmp_path / "data" / "dataset.json").exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     time.sleep(0.5)
@@ -98,7 +104,8 @@ def test_interrupted_experience_goes_on_to_the_same_files(tmp_path, capsys, monk
         patch.setattr(DatasetWriter, "checkpoint", interrupt)
         assert experience(broken, "--worlds", "1") == 130
     assert "2 of 5 parts are kept" in capsys.readouterr().err
-    assert not broken.exists()
+    assert cli.main(["dataset", "check", str(broken)]) == 2
+    assert "is unfinished" in capsys.readouterr().err
 
     assert experience(broken, "--worlds", "1", "--clearance-mm", "0.5") == 2
     assert "settings.clearance_mm was 0.4, and is 0.5" in capsys.readouterr().err
@@ -164,6 +171,9 @@ def test_what_is_there_is_shown_and_checked(made, tmp_path, capsys):
         (["experience", "--threads", "0"], "at least 1"),
         (["experience", "--heldout", "0.9"], "from 0 to 0.5"),
         (["experience", "--seed", "-1"], "0 or more"),
+        (["experience", "--mixture", "expert=much"], "expert=0.5"),
+        (["experience", "--mixture", "sleep=1"], "it has expert"),
+        (["experience", "--color", "red"], "unknown option"),
         (["experience", "--device", "cuda:0"], "engine='warp'"),
         (["paper", "--image-size", "4"], "8 to 512"),
         (["paper", "--grasps", "5"], "from 4 up"),
@@ -209,10 +219,9 @@ def test_a_folder_in_the_way_and_a_full_disk(kind, tmp_path, capsys, monkeypatch
 @pytest.mark.parametrize("size", [16, 64, 224])
 @pytest.mark.parametrize("worlds", [None, 1, 4096])
 def test_every_world_plays_whole_episodes_in_every_part(frames, size, worlds):
-    options = command.ExperienceOptions(
-        frames=frames, image_size=size, contact_size=size, worlds=worlds
-    )
-    plan = command._Plan.of(options)
+    options = command.ExperienceOptions(frames=frames, worlds=worlds)
+    task = make_task(DEFAULT_TASK, {"image_size": size, "contact_size": size})
+    plan = command._Plan.of(options, task)
     total = plan.parts * plan.worlds * plan.steps
     assert frames <= total <= frames + plan.parts * plan.worlds
     assert plan.steps >= min(frames, 64)

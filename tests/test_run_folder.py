@@ -31,7 +31,7 @@ def test_a_run_folder_keeps_what_it_is_given(tmp_path):
         with run.new_checkpoint(10) as folder:
             (folder / "state").write_text("ten")
         run.write_table("metrics", [{"loss": 1.0}, {"loss": 0.5, "accuracy": 1.0}])
-    assert run.read_config() == {"format": "test", "version": 1, "seed": 3}
+    assert run.read_config() == {"seed": 3}
     assert [path.name for path in run.checkpoints.iterdir()] == ["000000000010"]
     checkpoint = run.checkpoint()
     assert checkpoint is not None and (checkpoint / "state").read_text() == "ten"

@@ -29,17 +29,18 @@ def read_json(
         again: What to do about another version, besides installing the release that wrote it.
 
     Returns:
-        The document, with its format and version.
+        The document, without its format and version.
 
     Raises:
         error: If it cannot be read; names the file, and says what to do.
     """
     document = read_object(path, error)
-    if document.get("format") != name:
+    found = document.pop("format", None), document.pop("version", None)
+    if found[0] != name:
         raise error(f'{path} is not {what}: it has no "format": "{name}"')
-    if document.get("version") != version:
+    if found[1] != version:
         raise error(
-            f"{path} has version {document.get('version')!r:.40}, and this VTInsert reads version "
+            f"{path} has version {found[1]!r:.40}, and this VTInsert reads version "
             f"{version}; install the release that wrote it, or {again}"
         )
     return document

@@ -106,7 +106,7 @@ class RunFolder:
         self._write_json(self._config, head | dict(document))
 
     def read_config(self) -> dict[str, Any]:
-        """What `write_config` wrote, with "format" and "version".
+        """What `write_config` wrote.
 
         Raises:
             RunFolderError: If there is none, or it is another program's.

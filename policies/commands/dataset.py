@@ -8,37 +8,32 @@ import math
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import gymnasium
 import imageio.v3
 import numpy as np
 import tyro
-from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from policies.commands import CommandError
 from policies.films.preview import preview
-from representation.data.dataset import Dataset, DatasetError, DatasetWriter
+from policies.worlds import DEFAULT_TASK, make_task, settings_to_json
+from representation.data.dataset import Dataset, DatasetWriter
 from vtenv import provenance
 from vtenv.atomic_write import atomic_write
-from vtenv.collection.experience import (
-    Experience,
-    column_codes,
-    heldout_episodes,
-    make_task,
-    record,
-)
+from vtenv.collection.experience import Experience, column_codes, heldout_episodes, record
 from vtenv.grasps.grasps import POSE_LABELS as GRASP_LABELS
 from vtenv.grasps.grasps import SPLITS, GraspConfig, grasp_blocks, num_grasps
+from vtenv.json_document import from_document
 from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.progress import progress_bar
-from vtenv.tasks.insertion.behaviours import BehaviourMixture
+from vtenv.tasks import Task
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.validation import require
 
 PREVIEW_FILE = "preview.png"
 
@@ -96,22 +91,12 @@ class ExperienceOptions:
     """Rows in all; rounded up so that every world plays as many steps."""
     heldout: float = 0.1
     """Part of the episodes that is held out, 0 to 0.5."""
-    task: str = "VTInsert-v0"
-    """The environment's id."""
-    connectors: tuple[str, ...] = CONNECTOR_NAMES
-    """Connectors of the episodes."""
+    task: str = DEFAULT_TASK
+    """The environment's id; its settings are options too."""
     modalities: tuple[str, ...] = ("depth", "contact", "proprio")
     """What is observed: keys of the task's modalities, such as gel."""
-    image_size: int = 64
-    """Rows and columns of the overhead depth image."""
-    contact_size: int = 64
-    """Rows and columns of each finger's contact mask."""
-    clearance_mm: float = 0.4
-    """Room between plug and socket on each side, 0.1 to 2 mm."""
-    depth_noise_mm: float = 1.0
-    """Noise of the depth camera at the hand's distance, 0 to 50 mm."""
-    mixture: BehaviourMixture = field(default_factory=BehaviourMixture)
-    """How often an episode is of each behaviour; parts of a whole."""
+    mixture: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=PART ...")] = ()
+    """How often an episode is of each of the task's behaviours, such as expert=0.5 walk=0."""
     engine: Literal["cpu", "warp"] = "cpu"
     """The physics engine."""
     device: str | None = None
@@ -133,7 +118,7 @@ class Check:
 SUBCOMMANDS = {"paper": Paper, "experience": ExperienceOptions, "clutter": Clutter, "check": Check}
 """Options of each subcommand."""
 
-Task = (
+What = (
     Annotated[Paper, tyro.conf.subcommand("paper")]
     | Annotated[ExperienceOptions, tyro.conf.subcommand("experience")]
     | Annotated[Clutter, tyro.conf.subcommand("clutter")]
@@ -141,25 +126,37 @@ Task = (
 )
 
 
-def dataset(task: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[Task]]) -> int:
+def dataset(
+    what: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[What]],
+    settings: tyro.conf.Suppress[dict[str, Any] | None] = None,
+) -> int:
     """Make a data set: the paper's grasps, experience of the task, or clutter.
 
     Writes a folder of checksummed shards, whole or not at all, and a picture of samples.
 
     Args:
-        task: What to do.
+        what: What to do.
+        settings: Settings of the environment of experience.
     """
-    try:
-        if isinstance(task, Check):
-            return _check(task.folder)
-        with _output(task.output):
-            if isinstance(task, ExperienceOptions):
-                _write_experience(task)
-            else:
-                _write_grasps(task)
-        return _show(task.output)
-    except DatasetError as error:
-        raise CommandError(str(error)) from None
+    if isinstance(what, Check):
+        opened = Dataset.open(what.folder)
+        opened.verify()
+        _print(opened)
+        print(f"Every file of {what.folder} is what was written.")
+        return 0
+    require(what.seed >= 0, "seed", what.seed, "0 or more")
+    require(what.threads is None or what.threads >= 1, "threads", what.threads, "at least 1")
+    with _output(what.output):
+        if isinstance(what, ExperienceOptions):
+            _write_experience(what, settings or {})
+        else:
+            _write_grasps(what)
+        opened, picture = Dataset.open(what.output), what.output / PREVIEW_FILE
+        with atomic_write(picture) as temporary:
+            imageio.v3.imwrite(temporary, preview(opened))
+    _print(opened)
+    print(f"Data set: {what.output}\nSamples: {picture}")
+    return 0
 
 
 @contextlib.contextmanager
@@ -182,29 +179,17 @@ def _made() -> dict[str, Any]:
     }
 
 
-def _require(condition: bool, option: str, given: object, allowed: str) -> None:
-    if not condition:
-        raise CommandError(f"--{option} {given} is not allowed; it must be {allowed}")
-
-
 def _write_grasps(options: Paper | Clutter) -> None:
-    _require(options.seed >= 0, "seed", options.seed, "0 or more")
-    threads = options.threads
-    _require(threads is None or threads >= 1, "threads", threads, "at least 1")
-    objects = 0
+    objects = options.objects if isinstance(options, Clutter) else 0
     if isinstance(options, Clutter):
-        objects = options.objects
-        _require(objects >= 1, "objects", objects, "at least 1")
-    try:
-        config = GraspConfig(
-            image_size=options.image_size,
-            contact_size=options.contact_size,
-            clutter=objects,
-            grasps=options.grasps,
-            heldout=options.heldout,
-        )
-    except ValueError as error:
-        raise CommandError(str(error)) from None
+        require(objects >= 1, "objects", objects, "at least 1")
+    config = GraspConfig(
+        image_size=options.image_size,
+        contact_size=options.contact_size,
+        clutter=objects,
+        grasps=options.grasps,
+        heldout=options.heldout,
+    )
     total = sum(num_grasps(config, split) for split in SPLITS)
     writer = DatasetWriter(
         options.output,
@@ -215,15 +200,12 @@ def _write_grasps(options: Paper | Clutter) -> None:
         modalities=IMAGE_MODALITIES,
         made=_made(),
     )
-    with writer, _kept(writer):
-        if not writer.sealed:
-            with progress_bar() as progress:
-                bar = progress.add_task("Grasping", total=total)
-                for split in SPLITS:
-                    for block in grasp_blocks(config, split, options.seed, _BLOCK, threads):
-                        writer.append(split, block)
-                        progress.advance(bar, len(block["connector"]))
-        _finish(writer)
+    with writer, progress_bar() as progress:
+        bar = progress.add_task("Grasping", total=total)
+        for split in SPLITS:
+            for block in grasp_blocks(config, split, options.seed, _BLOCK, options.threads):
+                writer.append(split, block)
+                progress.advance(bar, len(block["connector"]))
 
 
 @dataclass(frozen=True)
@@ -241,36 +223,29 @@ class _Plan:
     steps: int
 
     @classmethod
-    def of(cls, options: ExperienceOptions) -> _Plan:
+    def of(cls, options: ExperienceOptions, task: Task) -> _Plan:
         """The plan that options ask for."""
         # Few frames are played by few worlds, so that their episodes come to an end.
         most = max(1, options.frames // _SHORTEST_PART)
         worlds = min(options.worlds or _WORLDS[options.engine], most)
-        row_bytes = 4 * options.image_size**2 + 2 * options.contact_size**2
+        images = [record for record in task.config.modalities if record.is_image]
+        spaces = [record.space(task.image_size(record)) for record in images]
+        row_bytes = sum(math.prod(space.shape) * space.dtype.itemsize for space in spaces) or 1
         rows = max(_PART_BYTES // row_bytes, worlds * _SHORTEST_PART)
         parts = math.ceil(options.frames / rows)
         return cls(worlds, parts, math.ceil(options.frames / (parts * worlds)))
 
 
-def _write_experience(options: ExperienceOptions) -> None:
-    _require(options.seed >= 0, "seed", options.seed, "0 or more")
-    _require(0 <= options.heldout <= 0.5, "heldout", options.heldout, "from 0 to 0.5")
-    for name in ("frames", "worlds", "threads"):
+def _write_experience(options: ExperienceOptions, settings: Mapping[str, Any]) -> None:
+    require(0 <= options.heldout <= 0.5, "heldout", options.heldout, "from 0 to 0.5")
+    for name in ("frames", "worlds"):
         given = getattr(options, name)
-        _require(given is None or given >= 1, name, given, "at least 1")
-    environment = {
-        "connectors": list(options.connectors),
-        "modalities": list(options.modalities),
-        "image_size": options.image_size,
-        "contact_size": options.contact_size,
-        "clearance_mm": options.clearance_mm,
-        "depth_noise_mm": options.depth_noise_mm,
-    }
-    try:
-        task = make_task(options.task, **environment)
-    except (ValueError, TypeError, gymnasium.error.Error) as error:
-        raise CommandError(str(error)) from None
-    plan = _Plan.of(options)
+        require(given is None or given >= 1, name, given, "at least 1")
+    task = make_task(options.task, {**settings, "modalities": options.modalities})
+    defaults = {field.name: field.default for field in dataclasses.fields(type(task.config))}
+    environment = settings_to_json({**defaults, **settings, "modalities": options.modalities})
+    mixture = _mixture(task, options.mixture)
+    plan = _Plan.of(options, task)
     writer = DatasetWriter(
         options.output,
         kind="experience",
@@ -279,7 +254,7 @@ def _write_experience(options: ExperienceOptions) -> None:
             "seed": options.seed,
             "heldout": options.heldout,
             **environment,
-            "mixture": dataclasses.asdict(options.mixture),
+            "mixture": dataclasses.asdict(mixture),
             "engine": options.engine,
             **dataclasses.asdict(plan),
         },
@@ -290,14 +265,23 @@ def _write_experience(options: ExperienceOptions) -> None:
     )
     with writer, _kept(writer, plan.parts):
         if writer.completed < plan.parts:
-            _play(writer, options, plan, environment)
-        _finish(writer)
+            _play(writer, options, plan, mixture, environment)
+
+
+def _mixture(task: Task, texts: tuple[str, ...]) -> Any:
+    """How often each of a task's behaviours is drawn, from such as "expert=0.5"."""
+    try:
+        parts = {name: float(part) for name, _, part in (text.partition("=") for text in texts)}
+    except ValueError:
+        raise CommandError(f"--mixture {' '.join(texts)}: write it as expert=0.5 walk=0") from None
+    return from_document(task.mixture_type, parts)
 
 
 def _play(
     writer: DatasetWriter,
     options: ExperienceOptions,
     plan: _Plan,
+    mixture: Any,
     environment: Mapping[str, Any],
 ) -> None:
     """Play the parts that are not there yet."""
@@ -308,15 +292,26 @@ def _play(
         bar = progress.add_task("Playing", total=plan.parts * part_frames, completed=done)
         if writer.completed:
             progress.console.print(f"Going on after {done:,} frames")
-        with contextlib.closing(_experience(options, plan, environment)) as experience:
+        experience = Experience(
+            plan.worlds,
+            task=options.task,
+            mixture=mixture,
+            engine=options.engine,
+            device=options.device,
+            num_threads=options.threads,
+            **environment,
+        )
+        with contextlib.closing(experience):
             for part in range(writer.completed, plan.parts):
                 rows = experience.rows((options.seed, part))
-                rows = _each(rows, lambda: progress.advance(bar, plan.worlds))
-                _append_part(writer, options, part, record(rows, plan.steps))
+                played = record(
+                    _counted(rows, lambda: progress.advance(bar, plan.worlds)), plan.steps
+                )
+                _append_part(writer, options, part, played)
 
 
 @contextlib.contextmanager
-def _kept(writer: DatasetWriter, parts: int = 0) -> Iterator[None]:
+def _kept(writer: DatasetWriter, parts: int) -> Iterator[None]:
     """Say what of an interrupted data set is kept."""
     try:
         yield
@@ -324,37 +319,13 @@ def _kept(writer: DatasetWriter, parts: int = 0) -> Iterator[None]:
         if writer.completed:
             print(
                 f"\nInterrupted. {writer.completed} of {parts} parts are kept in "
-                f"{writer.temporary}; the same command goes on from there.",
+                f"{writer.folder}; the same command goes on from there.",
                 file=sys.stderr,
             )
         raise
 
 
-def _finish(writer: DatasetWriter) -> None:
-    """Write the manifest, and a picture of samples beside it: the folder is then whole."""
-    writer.seal()
-    with atomic_write(writer.temporary / PREVIEW_FILE) as temporary:
-        imageio.v3.imwrite(temporary, preview(Dataset.open(writer.temporary)))
-
-
-def _experience(
-    options: ExperienceOptions, plan: _Plan, environment: Mapping[str, Any]
-) -> Experience:
-    try:
-        return Experience(
-            plan.worlds,
-            task=options.task,
-            mixture=options.mixture,
-            engine=options.engine,
-            device=options.device,
-            num_threads=options.threads,
-            **environment,
-        )
-    except (ValueError, DependencyNotInstalled) as error:
-        raise CommandError(str(error)) from None
-
-
-def _each(items: Iterator[Any], call: Callable[[], None]) -> Iterator[Any]:
+def _counted(items: Iterator[Any], call: Callable[[], None]) -> Iterator[Any]:
     """The items, and a call for each."""
     for item in items:
         call()
@@ -375,20 +346,6 @@ def _append_part(
             if mask.any():
                 writer.append(split, {name: value[mask] for name, value in some.items()})
     writer.checkpoint()
-
-
-def _check(folder: Path) -> int:
-    opened = Dataset.open(folder)
-    opened.verify()
-    _print(opened)
-    print(f"Every file of {folder} is what was written.")
-    return 0
-
-
-def _show(folder: Path) -> int:
-    _print(Dataset.open(folder))
-    print(f"Data set: {folder}\nSamples: {folder / PREVIEW_FILE}")
-    return 0
 
 
 def _print(opened: Dataset) -> None:

@@ -20,6 +20,7 @@ from representation.encoder_config import SENSES, EncoderConfig
 from representation.pretraining.config import BUDGETS, PretrainConfig
 from representation.pretraining.live_config import LiveConfig
 from vtenv.run_folder import RunFolderError
+from vtenv.validation import require
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -104,9 +105,9 @@ _ENCODER = tuple(
     if field.name not in ("images", "ranges", "backbone_options")
 )
 _LIVE = ("worlds", "pairs", "reuse")
-_DATA = ("data", "live", "live_device", "heldout", "preset")
-_CHANGES = ("from_scratch", "modalities", "fingers", "image_size", "contact_size")
-"""Of `RunOptions`, what says what is trained, and on what."""
+_GO_ON = ("data", "output", "resume", "devices", "accelerator", "workers")
+_GO_ON += ("evaluate_every", "checkpoint_every")
+"""What may be given with --resume."""
 
 
 def configured(arguments: Sequence[str]) -> Callable[..., int]:
@@ -124,15 +125,13 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
     early.add_argument("--preset")
     early.add_argument("--backbone")
     early.add_argument("--objective")
-    early.add_argument("--augment")
     try:
         known, _ = early.parse_known_args(list(arguments))
         base = preset(known.preset) if known.preset else PretrainConfig()
     except argparse.ArgumentError:  # an option without a value: told below
-        known, base = argparse.Namespace(backbone=None, objective=None, augment=None), None
+        known, base = argparse.Namespace(backbone=None, objective=None), PretrainConfig()
     except ValueError as error:
         raise CommandError(str(error)) from None
-    base = base or PretrainConfig()
     encoder = base.encoder
     if known.backbone not in (None, encoder.backbone):
         # What was chosen for another network does not fit this one.
@@ -140,7 +139,8 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
             encoder, backbone_options={}, pooling="average", embedding_dim=None
         )
     base = dataclasses.replace(base, encoder=encoder)
-    texts = {"objective": _text(base.objective), "augment": _text(base.augment)}
+    augment = base.augment if isinstance(base.augment, str) else ",".join(base.augment)
+    texts = {"objective": base.objective_text, "augment": augment}
     fields = [
         *option_fields(RunOptions(), _RUN, _DEFAULTS),
         *option_fields(base, _CONFIG, _DEFAULTS, texts),
@@ -151,47 +151,43 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
 
     def pretrain(options: Any) -> int:
         values = given(options)
-        run = RunOptions(**{name: values.pop(name) for name in _RUN if name in values})
-        return _pretrain(run, values, base)
+        if known.objective is not None:  # also where it is the default
+            values["objective"] = options.objective
+        run = RunOptions(**{name: values[name] for name in _RUN if name in values})
+        if run.resume and (named := [name for name in values if name not in _GO_ON]):
+            raise CommandError(
+                f"--resume goes on with the options of {run.output}; leave out "
+                f"{', '.join('--' + name.replace('_', '-') for name in named)}"
+            )
+        return _pretrain(run, {n: v for n, v in values.items() if n not in _RUN}, base)
 
     pretrain.__doc__ = _HELP
-    pretrain.__annotations__ = {
-        "options": tyro.conf.OmitArgPrefixes[kind],  # type: ignore[valid-type]
-        "return": int,
-    }
+    without_prefixes: Any = tyro.conf.OmitArgPrefixes
+    pretrain.__annotations__ = {"options": without_prefixes[kind], "return": int}
     return pretrain
 
 
 def _pretrain(run: RunOptions, options: dict[str, Any], base: PretrainConfig) -> int:
     changed = {name: value for name, value in options.items() if name not in _LIVE}
     rendering = {name: value for name, value in options.items() if name in _LIVE}
-    if options.get("pretrained") and run.from_scratch:
+    starts = bool(options.get("pretrained")), run.from_scratch, "start" in options
+    if sum(starts) > 1:
         raise CommandError("of --pretrained, --from-scratch and --start, only one can be given")
-    if "start" in options and (run.from_scratch or options.get("pretrained")):
-        raise CommandError("of --pretrained, --from-scratch and --start, only one can be given")
-    for name in ("devices", "workers", "evaluate_every", "checkpoint_every"):
-        value = getattr(run, name)
-        if (abs(value) if name == "devices" else value) < 1:
-            raise CommandError(f"--{name.replace('_', '-')} must be at least 1")
-    asked = [name for name in (*_DATA, *_CHANGES) if getattr(run, name) not in (None, False)]
-    if run.resume:
-        if named := [name for name in (*asked, *options) if name != "data"]:
+    require(run.devices >= 1 or run.devices == -1, "--devices", run.devices, "at least 1, or -1")
+    for name in ("workers", "evaluate_every", "checkpoint_every"):
+        require(getattr(run, name) >= 1, name, getattr(run, name), "at least 1")
+    if not run.resume:
+        if run.data is None and run.live is None:
             raise CommandError(
-                f"--resume goes on with the options of {run.output}; leave out "
-                f"{', '.join('--' + name.replace('_', '-') for name in named)}"
+                "--data is needed: the folder of a data set, from `vtinsert dataset`; or --live"
             )
-    elif run.data is None and run.live is None:
-        raise CommandError(
-            "--data is needed: the folder of a data set, from `vtinsert dataset`; or --live"
-        )
-    elif run.data is not None and (run.live or run.live_device or rendering):
-        raise CommandError(
-            "--live and what belongs to it are in place of --data; leave out one or the other"
-        )
-    elif run.preset is None and "objective" not in options:
-        raise CommandError("--preset or --objective is needed, to say what to train for")
+        if run.data is not None and (run.live or run.live_device or rendering):
+            raise CommandError(
+                "--live and what belongs to it are in place of --data; leave out one or the other"
+            )
+        if run.preset is None and "objective" not in options:
+            raise CommandError("--preset or --objective is needed, to say what to train for")
     # What takes seconds to import comes after what can be judged without it.
-    from gymnasium.error import DependencyNotInstalled
 
     from representation.backbone import PretrainedWeightsError
     from representation.pretraining.plan import new_plan, resumed_plan
@@ -202,8 +198,7 @@ def _pretrain(run: RunOptions, options: dict[str, Any], base: PretrainConfig) ->
         if run.resume:
             plan = resumed_plan(run.output, run.data)
         else:
-            engine = {"engine": run.live, "device": run.live_device}
-            live = LiveConfig(**{k: v for k, v in engine.items() if v is not None}, **rendering)
+            live = LiveConfig(run.live or "cpu", run.live_device, **rendering)
             plan = new_plan(
                 run.output,
                 _changed(base, run, changed),
@@ -217,7 +212,7 @@ def _pretrain(run: RunOptions, options: dict[str, Any], base: PretrainConfig) ->
     except RunFolderError as error:
         hint = "" if run.resume else f" (`{resume}` goes on with a run)"
         raise CommandError(f"{error}{hint}") from None
-    except (ValueError, TrainingError, DependencyNotInstalled) as error:
+    except TrainingError as error:
         raise CommandError(str(error)) from None
     except OSError as error:
         raise CommandError(
@@ -260,15 +255,6 @@ def _images(base: PretrainConfig, run: RunOptions) -> dict[str, tuple[int, int, 
         touch = [key for key in images if key in SENSES["touch"]]
         images |= {key: (run.fingers, *images[key][1:]) for key in touch}
     return images
-
-
-def _text(value: Any) -> str:
-    """An objective or augmentations as the command line takes them."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict):
-        return ",".join(f"{name}={weight:g}" for name, weight in value.items())
-    return ",".join(value)
 
 
 def _objective(text: str) -> str | dict[str, float]:

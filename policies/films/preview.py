@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from representation.data.dataset import Dataset, Split
+from vtenv.modalities import IMAGE_MODALITIES
 
 Image = NDArray[np.uint8]
 
@@ -16,13 +17,11 @@ _SAMPLES = 3
 """Rows shown of each connector."""
 _TILE, _GAP, _CAPTION = 128, 6, 22
 _BACKGROUND, _TEXT = (23, 25, 29), (234, 236, 240)
-_FELT = (92, 168, 250)
-_NO_RETURN = (0, 0, 0)
 _TEXT_SIZE, _WEIGHT = 14, 500
 
 
 def preview(dataset: Dataset, split: str = "train") -> Image:
-    """Draw rows of each connector: the depth image, the left and the right contact mask.
+    """Draw rows of each connector: every channel of every image, as its modality draws it.
 
     Of experience, there is a row of each of the task's regions, where there are such rows; of
     grasps, rows are taken evenly.
@@ -42,12 +41,10 @@ def preview(dataset: Dataset, split: str = "train") -> Image:
         if (connector == number).any()
     }
     shown = rows.read(np.concatenate(list(chosen.values())))
-    seen = shown["depth"][shown["depth"] > 0]
-    limits = np.percentile(seen, (1, 99)) if seen.size else np.array([0.0, 1.0])
     lines, first = [], 0
     for name, index in chosen.items():
         samples = [
-            _sample(shown, row, limits, f"{name}: {_what(dataset, shown, row)}")
+            _sample(shown, row, f"{name}: {_what(dataset, shown, row)}")
             for row in range(first, first + len(index))
         ]
         first += len(index)
@@ -73,20 +70,13 @@ def _what(dataset: Dataset, shown: dict[str, NDArray[Any]], row: int) -> str:
     return f"at {x:+.0f}, {y:+.0f} mm, {angle:.0f} deg"
 
 
-def _sample(
-    shown: dict[str, NDArray[Any]], row: int, limits: NDArray[np.float64], caption: str
-) -> Image:
-    depth = shown["depth"][row, 0]
-    low, high = limits
-    grey = np.clip((depth - low) / max(high - low, 1e-6), 0, 1)
-    colours = cv2.applyColorMap((255 * (1 - grey)).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
-    seen = np.asarray(colours)[..., ::-1].copy()
-    seen[depth == 0] = _NO_RETURN
-    tiles = [seen]
-    for mask in shown["contact"][row]:
-        felt = np.full((*mask.shape, 3), 44, np.uint8)
-        felt[mask > 0] = _FELT
-        tiles.append(felt)
+def _sample(shown: dict[str, NDArray[Any]], row: int, caption: str) -> Image:
+    tiles = [
+        record.draw(channel)
+        for key, record in IMAGE_MODALITIES.items()
+        if key in shown and record.draw is not None
+        for channel in shown[key][row]
+    ]
     width = len(tiles) * _TILE + (len(tiles) + 1) * _GAP
     image = np.empty((_TILE + _CAPTION + 2 * _GAP, width, 3), np.uint8)
     image[:] = _BACKGROUND

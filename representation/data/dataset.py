@@ -1,4 +1,4 @@
-"""A data set on disk: a JSON manifest and safetensors shards, written whole and read strictly."""
+"""A data set on disk: safetensors shards, and a JSON manifest that is written last."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import functools
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,10 +17,11 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from representation.data.columns import Column
-from vtenv.atomic_write import atomic_write, sync, sync_tree
+from vtenv.atomic_write import atomic_write, sync
 from vtenv.json_document import from_document, read_json
 from vtenv.modalities import Modality
 from vtenv.validation import require
@@ -31,28 +31,14 @@ FORMAT, VERSION = "vtinsert-dataset", 2
 SHARD_BYTES = 256 * 2**20
 """Size at which a shard is full."""
 
-_PROGRESS_FILE, _LOCK_FILE = "progress.json", ".lock"
-_PROGRESS_FORMAT = "vtinsert-dataset-progress"
+_LOCK_FILE = ".lock"
 _SHARD_NAME = re.compile(r"[\w-]{1,100}-\d{5,9}\.safetensors")
-_LONGEST_HEADER = 1 << 20
-"""Bytes of a shard's header; ours have a few hundred."""
+_CUT_SHORT = re.compile(r"\.dataset-[0-9a-f]+\.json")
+"""What an atomic write leaves that was killed."""
 _OPEN_SHARDS = 256
 """Shards of a split that are memory-mapped at once: each holds a file descriptor."""
-_DTYPES = {
-    "BOOL": "bool",
-    "U8": "uint8",
-    "I8": "int8",
-    "U16": "uint16",
-    "I16": "int16",
-    "U32": "uint32",
-    "I32": "int32",
-    "U64": "uint64",
-    "I64": "int64",
-    "F16": "float16",
-    "F32": "float32",
-    "F64": "float64",
-}
-"""NumPy's names of the types of a safetensors file."""
+_DTYPES = {"bool": "BOOL", "int": "I", "uint": "U", "float": "F"}
+"""Names of types in a safetensors file, by NumPy's without the number of bits."""
 
 
 class DatasetError(ValueError):
@@ -97,6 +83,8 @@ class Manifest:
         made: What it was made with: date, and whatever its writer noted.
         columns: What each column holds.
         splits: Files of each split, in the order of their rows.
+        checkpoints: Checkpoints that its writer reached.
+        complete: Whether all of it is there.
     """
 
     kind: str
@@ -106,33 +94,22 @@ class Manifest:
     made: Mapping[str, Any]
     columns: Mapping[str, Column] = field(default_factory=dict)
     splits: Mapping[str, tuple[Shard, ...]] = field(default_factory=dict)
+    checkpoints: int = 0
+    complete: bool = True
 
-
-@dataclass(frozen=True)
-class _Tensor:
-    """What the header of a safetensors file says of a tensor."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    data_offsets: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class _Progress:
-    """How far a writer has come."""
-
-    manifest: Manifest
-    completed: int
-    sealed: bool
+    @property
+    def shards(self) -> list[Shard]:
+        """Files of all splits."""
+        return [shard for shards in self.splits.values() for shard in shards]
 
 
 class DatasetWriter:
     """Write a data set: whole, or not at all.
 
-    A context manager. The data set is built in a hidden folder, `temporary`, and takes the target's
-    name when the block ends. If the block raises, that folder is kept from the first `checkpoint`
-    or `seal` on, and removed before: a writer that is made again with the same arguments goes on
-    after the last checkpoint, and `completed` says how many there were.
+    A context manager. The folder becomes a data set when the block ends, with its manifest. If the
+    block raises, what was written is kept up to the last `checkpoint`, or removed if there was
+    none: a writer that is made again with the same arguments goes on from there, and `completed`
+    says how many there were.
 
         with DatasetWriter(folder, kind="experience", settings={...}, labels=POSE_LABELS) as writer:
             writer.append("train", {"depth": depth, "contact": contact, "pose": pose})
@@ -169,8 +146,6 @@ class DatasetWriter:
         self.folder = Path(folder)
         self.completed = 0
         """Checkpoints that were reached, in earlier runs too."""
-        self.sealed = False
-        """Whether all rows are there, from an earlier run that could not finish."""
         self._storage = {name: record.storage for name, record in (modalities or {}).items()}
         self._shard_bytes = shard_bytes
         names = {column: list(of_it) for column, of_it in (codes or {}).items()}
@@ -184,18 +159,14 @@ class DatasetWriter:
         self._columns: dict[str, Column] = {}
         self._shards: dict[str, list[Shard]] = {}
         self._pending: dict[str, list[dict[str, NDArray[Any]]]] = {}
-        place = self.folder.resolve()
-        self.temporary = place.parent / f".{place.name}.partial"
-        """Where it is built: beside the target, or in it if it is there, as a mount point is."""
-        if place.is_dir() and not self.temporary.exists():
-            self.temporary = place / ".partial"
-        self._lock = FileLock(self.temporary / _LOCK_FILE)
-        self._refuse_what_is_in_the_way()
+        self._lock = FileLock(self.folder / _LOCK_FILE)
+        self._created = self._finished = False
+        self._begun()
 
     def __enter__(self) -> DatasetWriter:
-        self._refuse_foreign()
+        self._created = not self.folder.exists()
+        self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            self.temporary.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
             self._go_on()
         except Timeout:
@@ -218,16 +189,21 @@ class DatasetWriter:
     ) -> None:
         try:
             if error is None:
-                self.seal()
-                self._publish()
+                self._finish()
         finally:
             self._leave()
 
     def _leave(self) -> None:
         """Let others write, and remove what nobody can go on with."""
         self._lock.release()
-        if not (self.completed or self.sealed):
-            shutil.rmtree(self.temporary, ignore_errors=True)
+        if self.completed and not self._finished:
+            return
+        for path in self.folder.iterdir():
+            if path.name == _LOCK_FILE or (_is_ours(path.name) and not self._finished):
+                path.unlink()
+        if self._created and not self._finished:
+            with contextlib.suppress(OSError):  # somebody else's files
+                self.folder.rmdir()
 
     def append(self, split: str, columns: Mapping[str, NDArray[Any]]) -> None:
         """Add rows to a split.
@@ -260,144 +236,90 @@ class DatasetWriter:
         self._columns = expected
         self._shards.setdefault(split, [])
         self._pending.setdefault(split, []).append(stored)
-        row_bytes = sum(column.row_bytes for column in expected.values())
-        self._write_shards(split, max(1, self._shard_bytes // row_bytes), rest=False)
+        self._write_shards(split, rest=False)
 
     def checkpoint(self) -> None:
         """Keep what was appended so far, whatever happens."""
         for split in self._pending:
-            self._write_shards(split, None, rest=True)
-        self._write_progress(self.completed + 1, sealed=False)
+            self._write_shards(split, rest=True)
+        self._write_manifest(replace(self._plan, checkpoints=self.completed + 1, complete=False))
         self.completed += 1
 
-    def seal(self) -> None:
-        """Write the manifest: nothing is appended any more, and nothing is lost from here on.
-
-        `Dataset.open(writer.temporary)` reads what will be there.
-
-        Raises:
-            DatasetError: If there are no rows.
-        """
-        if self.sealed:
-            return
+    def _finish(self) -> None:
+        """Write the manifest: from here on, the folder is a data set."""
         for split in self._pending:
-            self._write_shards(split, None, rest=True)
+            self._write_shards(split, rest=True)
         if not any(self._shards.values()):
             raise DatasetError(f"no rows were written to {self.folder}")
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        manifest = self._manifest()
-        manifest = replace(manifest, made={"date": now} | dict(manifest.made))
-        document = {"format": FORMAT, "version": VERSION, **asdict(manifest)}
-        with atomic_write(self.temporary / MANIFEST_FILE) as path:
-            path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        self._write_progress(self.completed, sealed=True)
-        self.sealed = True
+        self._write_manifest(replace(self._plan, made={"date": now} | dict(self._plan.made)))
+        self._finished = True
 
-    def _refuse_what_is_in_the_way(self) -> None:
-        if self.folder.is_dir():
-            there = {entry.name for entry in self.folder.iterdir()} - {self.temporary.name}
-            if there and not there <= self._published():
-                raise DatasetError(
-                    f"{self.folder} is not empty; choose another folder, or delete it first"
-                )
-        elif self.folder.exists() or self.folder.is_symlink():
-            raise DatasetError(f"{self.folder} is in the way; choose another folder")
+    def _begun(self) -> Manifest | None:
+        """The manifest of an unfinished data set in the folder, if there is one.
 
-    def _published(self) -> set[str]:
-        """Names that an earlier run may have moved to the target before it was killed."""
-        with contextlib.suppress(DatasetError):
-            progress = self._read_progress()
-            if progress is not None and progress.sealed:
-                shards = {s.file for shards in progress.manifest.splits.values() for s in shards}
-                return shards | {MANIFEST_FILE} | {path.name for path in self.temporary.iterdir()}
-        return set()
-
-    def _refuse_foreign(self) -> None:
-        """Refuse a folder of the temporary one's name that no writer made."""
-        if not self.temporary.exists():
-            return
-        names = {p.name for p in self.temporary.iterdir()} if self.temporary.is_dir() else {""}
-        if names - {_LOCK_FILE} and _PROGRESS_FILE not in names:
-            raise DatasetError(
-                f"{self.temporary} is in the way: it is not an unfinished data set. Move it away, "
-                "or choose another folder"
-            )
-
-    def _read_progress(self) -> _Progress | None:
-        path = self.temporary / _PROGRESS_FILE
-        if not path.exists():
+        Raises:
+            DatasetError: If there is something else.
+        """
+        if not self.folder.is_dir():
+            if self.folder.exists() or self.folder.is_symlink():
+                raise DatasetError(f"{self.folder} is in the way; choose another folder")
             return None
-        try:
-            document = read_json(
-                path,
-                "that of an unfinished data set",
-                _PROGRESS_FORMAT,
-                VERSION,
-                DatasetError,
-                again=f"delete {self.temporary} to begin again",
-            )
-            return from_document(
-                _Progress, {n: v for n, v in document.items() if n not in ("format", "version")}
-            )
-        except ValueError as error:
+        names = {entry.name for entry in self.folder.iterdir()}
+        begun = _read_manifest(self.folder) if MANIFEST_FILE in names else None
+        others = {n for n in names if n != _LOCK_FILE and not _CUT_SHORT.fullmatch(n)}
+        if begun.complete if begun else others:
             raise DatasetError(
-                f"{path} is damaged ({error}); delete {self.temporary} to begin again"
-            ) from error
+                f"{self.folder} is not empty; choose another folder, or delete it first"
+            )
+        return begun
 
     def _go_on(self) -> None:
         """Take up the work of an earlier run with the same plan, or begin."""
-        progress = self._read_progress()
-        if progress is None or not (progress.completed or progress.sealed):
+        begun = self._begun()
+        if begun is None or not begun.checkpoints:
             self._remove_strays(set())
-            self._write_progress(0, sealed=False)
+            self._write_manifest(replace(self._plan, complete=False))
             return
-        was, now = asdict(progress.manifest), asdict(self._plan)
+        self.completed = begun.checkpoints
+        was, now = asdict(begun), asdict(self._plan)
         plan = ("kind", "settings", "labels", "codes", "made")
         if difference := _difference({n: was[n] for n in plan}, {n: now[n] for n in plan}):
             raise DatasetError(
-                f"{self.temporary} holds an unfinished data set made differently: "
+                f"{self.folder} holds an unfinished data set made differently: "
                 f"{difference}. Go on with what it was begun with, choose another folder, or "
                 "delete that one"
             )
-        for shard in (shard for split in progress.manifest.splits.values() for shard in split):
-            moved = progress.sealed and (self.folder / shard.file).exists()
-            moved = moved and not (self.temporary / shard.file).exists()
-            _check_size((self.folder if moved else self.temporary) / shard.file, shard)
-        self._columns = dict(progress.manifest.columns)
-        self._shards = {name: list(shards) for name, shards in progress.manifest.splits.items()}
-        self.completed, self.sealed = progress.completed, progress.sealed
-        if not self.sealed:
-            self._remove_strays({s.file for shards in self._shards.values() for s in shards})
+        for shard in begun.shards:
+            _check_size(self.folder / shard.file, shard)
+        self._columns = dict(begun.columns)
+        self._shards = {name: list(shards) for name, shards in begun.splits.items()}
+        self._remove_strays({shard.file for shard in begun.shards})
 
     def _remove_strays(self, kept: set[str]) -> None:
         """Remove what was written after the last checkpoint; refuse what is not ours."""
-        for path in self.temporary.iterdir():
-            name = path.name
-            ours = _SHARD_NAME.fullmatch(name) or name == MANIFEST_FILE or name.startswith(".")
-            if name in kept | {_PROGRESS_FILE, _LOCK_FILE}:
+        for path in self.folder.iterdir():
+            if path.name in kept | {MANIFEST_FILE, _LOCK_FILE}:
                 continue
-            if not (ours and path.is_file()):
+            if not (_is_ours(path.name) and path.is_file()):
                 raise DatasetError(f"{path} is in the way; move it away, or choose another folder")
             path.unlink()
 
-    def _manifest(self) -> Manifest:
+    def _write_manifest(self, plan: Manifest) -> None:
         splits = {name: tuple(shards) for name, shards in self._shards.items()}
-        return replace(self._plan, columns=dict(self._columns), splits=splits)
+        manifest = replace(plan, columns=dict(self._columns), splits=splits)
+        document = {"format": FORMAT, "version": VERSION, **asdict(manifest)}
+        with atomic_write(self.folder / MANIFEST_FILE) as path:
+            path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
-    def _write_progress(self, completed: int, *, sealed: bool) -> None:
-        progress = asdict(_Progress(self._manifest(), completed, sealed))
-        document = {"format": _PROGRESS_FORMAT, "version": VERSION, **progress}
-        with atomic_write(self.temporary / _PROGRESS_FILE) as path:
-            path.write_text(json.dumps(document), encoding="utf-8")
-
-    def _write_shards(self, split: str, rows: int | None, *, rest: bool) -> None:
-        """Write shards of `rows` pending rows each; of all, and what is left, if `rest`."""
-        pending = self._pending.get(split, [])
+    def _write_shards(self, split: str, *, rest: bool) -> None:
+        """Write the shards that pending rows fill; and what is left, if `rest`."""
+        pending = self._pending[split]
         there = sum(len(next(iter(part.values()))) for part in pending)
-        if not there or (not rest and rows is not None and there < rows):
+        size = max(1, self._shard_bytes // sum(c.row_bytes for c in self._columns.values()))
+        if there < (1 if rest else size):
             return
         whole = {name: np.concatenate([part[name] for part in pending]) for name in self._columns}
-        size = rows or max(1, self._shard_bytes // sum(c.row_bytes for c in self._columns.values()))
         first = 0
         while there - first >= size or (rest and first < there):
             part = {name: value[first : first + size] for name, value in whole.items()}
@@ -409,41 +331,11 @@ class DatasetWriter:
     def _write_shard(self, split: str, tensors: dict[str, NDArray[Any]]) -> None:
         data = save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
         name = f"{split}-{len(self._shards[split]):05d}.safetensors"
-        (self.temporary / name).write_bytes(data)
-        sync(self.temporary / name)
+        (self.folder / name).write_bytes(data)
+        sync(self.folder / name)
         rows = len(next(iter(tensors.values())))
         digest = hashlib.sha256(data).hexdigest()
         self._shards[split].append(Shard(name, rows, len(data), digest))
-
-    def _publish(self) -> None:
-        """Give the sealed data set its name."""
-        self._refuse_what_is_in_the_way()
-        sync_tree(self.temporary)
-        # Windows renames no folder in which a file is open.
-        self._lock.release()
-        target = self.folder.resolve()
-        if target.is_dir():
-            self._move_to(target)
-        else:
-            self.temporary.rename(target)
-            for leftover in (_PROGRESS_FILE, _LOCK_FILE):
-                (target / leftover).unlink(missing_ok=True)
-        sync(target.parent)
-
-    def _move_to(self, target: Path) -> None:
-        """Move the files to a folder that is there: a mount point cannot be renamed over.
-
-        The manifest is the last of the shards: without it, the folder is no data set.
-        """
-        shards = [s.file for of_split in self._shards.values() for s in of_split]
-        others = {path.name for path in self.temporary.iterdir()}
-        others -= {*shards, MANIFEST_FILE, _PROGRESS_FILE, _LOCK_FILE}
-        for name in (*shards, MANIFEST_FILE, *others):
-            if (self.temporary / name).exists():
-                shutil.move(self.temporary / name, target / name)
-                sync(target / name)
-        sync(target)
-        shutil.rmtree(self.temporary)
 
 
 class Dataset:
@@ -466,8 +358,7 @@ class Dataset:
         self.settings, self.made = dict(manifest.settings), dict(manifest.made)
         self.codes, self.columns = dict(manifest.codes), dict(manifest.columns)
         self.splits: dict[str, Split] = {
-            name: Split(folder, name, self.columns, shards)
-            for name, shards in manifest.splits.items()
+            name: Split(folder, name, manifest) for name in manifest.splits
         }
 
     @classmethod
@@ -485,7 +376,12 @@ class Dataset:
             folder = Path(folder).expanduser()
         except RuntimeError as error:
             raise DatasetError(f"there is no {folder}: {error}") from error
-        dataset = cls(folder, _read_manifest(folder))
+        manifest = _read_manifest(folder)
+        if not manifest.complete:
+            raise DatasetError(
+                f"{folder} is unfinished; the command that began it, given again, goes on"
+            )
+        dataset = cls(folder, manifest)
         for split in dataset.splits.values():
             split.check()
         return dataset
@@ -532,15 +428,17 @@ class Split:
     Attributes:
         name: The split's name.
         columns: Names of its columns.
+        labels: Names of the columns of `pose`.
+        codes: Names that the whole numbers of a column stand for, by column.
         shards: Its files, in the order of their rows.
     """
 
-    def __init__(
-        self, folder: Path, name: str, columns: Mapping[str, Column], shards: Sequence[Shard]
-    ) -> None:
-        self.name, self.columns, self.shards = name, tuple(columns), tuple(shards)
-        self._folder, self._forms = folder, dict(columns)
-        self._ends = np.cumsum([0] + [shard.rows for shard in shards])[1:]
+    def __init__(self, folder: Path, name: str, manifest: Manifest) -> None:
+        self.name, self.columns = name, tuple(manifest.columns)
+        self.labels, self.codes = manifest.labels, manifest.codes
+        self.shards = manifest.splits[name]
+        self._folder, self._manifest, self._forms = folder, manifest, manifest.columns
+        self._ends = np.cumsum([0] + [shard.rows for shard in self.shards])[1:]
         self._map = functools.lru_cache(maxsize=_OPEN_SHARDS)(self._map_shard)
 
     def __len__(self) -> int:
@@ -548,7 +446,7 @@ class Split:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Worker processes map the files themselves.
-        return Split, (self._folder, self.name, self._forms, self.shards)
+        return Split, (self._folder, self.name, self._manifest)
 
     def read(
         self, rows: NDArray[np.int64] | Sequence[int], columns: Sequence[str] | None = None
@@ -622,45 +520,38 @@ class Split:
             _check_size(self._folder / shard.file, shard)
             self._header(shard)
 
-    def _header(self, shard: Shard) -> tuple[int, dict[str, Any]]:
-        """Where the data of a shard begins, and its columns' places from there."""
+    def _header(self, shard: Shard) -> dict[str, int]:
+        """Where the columns of a shard begin in its file."""
         path = self._folder / shard.file
         try:
-            with path.open("rb") as file:
+            with safe_open(path, "np"), path.open("rb") as file:  # refuses a damaged header
                 length = int.from_bytes(file.read(8), "little")
-                header = json.loads(file.read(min(length, _LONGEST_HEADER)))
-            if not isinstance(header, dict):
-                raise ValueError("its header is no JSON object")
-            header.pop("__metadata__", None)
-            entries = {name: from_document(_Tensor, entry) for name, entry in header.items()}
-            found = {n: (_DTYPES[e.dtype], e.shape, e.data_offsets) for n, e in entries.items()}
-        except (KeyError, ValueError, RecursionError) as error:
+                header = json.loads(file.read(length))
+        except (OSError, ValueError, SafetensorError) as error:
             raise DatasetError(
                 f"{path} is not a safetensors file, or damaged ({error}); copy it again"
             ) from error
+        begins = {}
         for name, form in self._forms.items():
-            expected = (form.stored_dtype.name, (shard.rows, *form.stored_shape))
-            if name not in found or found[name][:2] != expected:
+            entry = header.get(name, {})
+            found = entry.get("dtype"), entry.get("shape")
+            expected = _safetensors_name(form.stored_dtype), [shard.rows, *form.stored_shape]
+            if found != expected:
                 raise DatasetError(
-                    f"{path} does not fit {MANIFEST_FILE}: column {name!r} is "
-                    f"{found[name][:2] if name in found else 'missing'}, not {expected}; take all "
-                    "files from the same data set"
+                    f"{path} does not fit {MANIFEST_FILE}: column {name!r} is {found}, not "
+                    f"{expected}; take all files from the same data set"
                 )
-            start, end = found[name][2]
-            fits = start >= 0 and 8 + length + end <= shard.bytes
-            if end - start != shard.rows * form.row_bytes or not fits:
-                raise DatasetError(f"{path} is damaged: column {name!r} is cut; copy it again")
-        return 8 + length, {name: entry[2][0] for name, entry in found.items()}
+            begins[name] = 8 + length + entry["data_offsets"][0]
+        return begins
 
     def _map_shard(self, number: int) -> dict[str, NDArray[Any]]:
         shard = self.shards[number]
         _check_size(self._folder / shard.file, shard)
-        begin, offsets = self._header(shard)
+        begins = self._header(shard)
         data = np.asarray(np.memmap(self._folder / shard.file, np.uint8, mode="r"))
         mapped = {}
         for name, form in self._forms.items():
-            start = begin + offsets[name]
-            part = data[start : start + shard.rows * form.row_bytes]
+            part = data[begins[name] :][: shard.rows * form.row_bytes]
             mapped[name] = part.view(form.stored_dtype).reshape(shard.rows, *form.stored_shape)
         return mapped
 
@@ -669,8 +560,9 @@ def _read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_FILE
     with contextlib.suppress(OSError):  # a name that is too long, say; reading it says so
         if not path.exists():
-            there = folder.is_dir()
-            what = f"{folder} holds no {MANIFEST_FILE}" if there else f"there is no {folder}"
+            what = (
+                f"{folder} holds no {MANIFEST_FILE}" if folder.is_dir() else f"there is no {folder}"
+            )
             raise DatasetError(f"{what}; a data set's folder is what `vtinsert dataset` writes")
     document = read_json(
         path,
@@ -681,10 +573,21 @@ def _read_manifest(folder: Path) -> Manifest:
         again="make the data set again",
     )
     try:
-        fields = {name: v for name, v in document.items() if name not in ("format", "version")}
-        return from_document(Manifest, fields)
+        return from_document(Manifest, document)
     except ValueError as error:
-        raise DatasetError(f"{path} is damaged ({error}); copy it again") from error
+        raise DatasetError(
+            f"{path} is damaged ({error}); copy the folder again, or delete it to begin again"
+        ) from error
+
+
+def _safetensors_name(dtype: np.dtype[Any]) -> str:
+    kind = dtype.name.rstrip("0123456789")
+    return _DTYPES[kind] + dtype.name[len(kind) :]
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a writer makes files of this name, besides the lock."""
+    return bool(_SHARD_NAME.fullmatch(name) or _CUT_SHORT.fullmatch(name) or name == MANIFEST_FILE)
 
 
 def _check_size(path: Path, shard: Shard) -> None:

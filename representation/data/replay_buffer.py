@@ -32,6 +32,8 @@ class ReplayBuffer:
         worlds: Worlds, N.
         columns: What is kept of each row, besides `episode`.
         modalities: Records of columns by name; those without one are stored as they are.
+        labels: Names of the columns of `pose`.
+        codes: Names that the whole numbers of a column stand for, by column.
         device: Where.
         channels: Channels to keep of images by column, from the first one; all of the others.
     """
@@ -43,12 +45,17 @@ class ReplayBuffer:
         columns: Sequence[str],
         *,
         modalities: Mapping[str, Modality] | None = None,
+        labels: Sequence[str] = (),
+        codes: Mapping[str, Sequence[str]] | None = None,
         device: str | torch.device = "cpu",
         channels: Mapping[str, int] | None = None,
     ) -> None:
         self.columns = tuple(dict.fromkeys((*columns, "episode")))
+        self.labels, self.codes = tuple(labels), dict(codes or {})
         records = modalities or {}
-        self._storage = {n: records[n].storage if n in records else "raw" for n in self.columns}
+        self._storage: dict[str, str | float] = {
+            name: records[name].storage if name in records else "raw" for name in self.columns
+        }
         self._steps, self._worlds, self._channels = steps, worlds, dict(channels or {})
         self._device = torch.device(device)
         self._stored: dict[str, Tensor] = {}
@@ -150,7 +157,7 @@ class ReplayBuffer:
             bits = tensor.flatten(1)
             bits = torch.nn.functional.pad(bits, (0, -bits.shape[1] % 8))
             return (bits.reshape(len(bits), -1, 8) << self._shifts()).sum(-1, dtype=torch.uint8)
-        steps = (tensor / storage).round().clamp(0, LARGEST)
+        steps = (tensor / float(storage)).round().clamp(0, LARGEST)
         return (steps - _OFFSET).to(torch.int16)
 
     def _decoded(self, name: str, stored: Tensor) -> Tensor:
@@ -161,7 +168,7 @@ class ReplayBuffer:
             bits = (stored[..., None] >> self._shifts() & 1).flatten(1)
             shape = self._shapes[name]
             return bits[:, : math.prod(shape)].reshape(-1, *shape)
-        return (stored.to(torch.float32) + _OFFSET) * storage
+        return (stored.to(torch.float32) + _OFFSET) * float(storage)
 
     def _shifts(self) -> Tensor:
         return torch.arange(8, dtype=torch.uint8, device=self._device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -28,12 +28,10 @@ class Source(Protocol):
     @property
     def keys(self) -> tuple[str, ...]:
         """Names of a batch's tensors."""
-        ...
 
     @property
     def batches_per_epoch(self) -> int:
         """Batches in each epoch."""
-        ...
 
     def epoch(self, number: int, first: int = 0) -> Iterator[dict[str, Tensor]]:
         """Batches of an epoch.
@@ -45,7 +43,6 @@ class Source(Protocol):
         Yields:
             Tensors by name, with a leading axis B, on the device of training.
         """
-        ...
 
 
 class Split(Protocol):
@@ -54,7 +51,14 @@ class Split(Protocol):
     @property
     def columns(self) -> Sequence[str]:
         """Names of the columns."""
-        ...
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Names of the columns of `pose`."""
+
+    @property
+    def codes(self) -> Mapping[str, Sequence[str]]:
+        """Names that the whole numbers of a column stand for, by column."""
 
     def __len__(self) -> int: ...
 
@@ -70,11 +74,9 @@ class Split(Protocol):
         Returns:
             Arrays by column, in the order of `rows`.
         """
-        ...
 
     def transitions(self) -> NDArray[np.int64]:
         """Rows that are followed by the next moment of their episode."""
-        ...
 
 
 class DatasetSource:
@@ -130,75 +132,55 @@ class DatasetSource:
                 f"choose a multiple of {world_size}"
             )
         require_columns(split, keys)
-        self._keys = tuple(dict.fromkeys(keys))
+        self.keys = tuple(dict.fromkeys(keys))
         self._split, self._seed, self._shuffle = split, seed, shuffle
         self._channels = dict(channels or {})
         self._device = torch.device(device)
-        self._rank, self._world_size = rank, world_size
+        self._rank, self._share, self._batch_size = rank, batch_size // world_size, batch_size
         self._workers, self._ahead = workers, ahead
-        self._batch_size = batch_size
         self._rows = np.arange(len(split), dtype=np.int64)
-        if any(key.startswith(NEXT) for key in self._keys):
+        if any(key.startswith(NEXT) for key in self.keys):
             self._rows = split.transitions()
-        self._partial = not shuffle and world_size == 1
-        if len(self._rows) < (1 if self._partial else batch_size):
+        partial = not shuffle and world_size == 1
+        if len(self._rows) < (1 if partial else batch_size):
             raise ValueError(
                 f"batch_size={batch_size} is more than the {len(self._rows)} rows there are; "
                 "choose a smaller one, or make a larger data set"
             )
+        whole, rest = divmod(len(self._rows), batch_size)
+        self.batches_per_epoch = whole + (rest > 0 and partial)
         self.held = self._fits() if hold is None else hold
         self._columns: dict[str, Tensor] | None = None
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Names of a batch's tensors."""
-        return self._keys
-
-    @property
-    def batches_per_epoch(self) -> int:
-        """Batches in each epoch."""
-        whole, rest = divmod(len(self._rows), self._batch_size)
-        return whole + (1 if rest and self._partial else 0)
-
     def epoch(self, number: int, first: int = 0) -> Iterator[dict[str, Tensor]]:
-        """Batches of an epoch; see `Source`.
-
-        Args:
-            number: The epoch, from 0.
-            first: The batch to begin with.
-
-        Yields:
-            Tensors by key, (B, ...).
-        """
+        """Batches of an epoch; see `Source`."""
         rows = self._rows
         if self._shuffle:
             rows = np.random.default_rng([self._seed, number]).permutation(rows)
-        share = self._batch_size // self._world_size
-        parts = []
-        for batch in range(first, self.batches_per_epoch):
-            begin = batch * self._batch_size + self._rank * share
-            parts.append(rows[begin : begin + share])
+        begin, size = self._rank * self._share, self._batch_size
+        parts = [
+            rows[begin + batch * size :][: self._share]
+            for batch in range(first, self.batches_per_epoch)
+        ]
         return self._held_batches(parts) if self.held else self._read_batches(parts)
 
     def hold(self) -> None:
         """Decode the split and put it on the device now, and not at the first batch."""
         if not self.held or self._columns is not None:
             return
-        names = list(dict.fromkeys(key.removeprefix(NEXT) for key in self._keys))
+        names = list(dict.fromkeys(key.removeprefix(NEXT) for key in self.keys))
         columns: dict[str, Tensor] = {}
-        starts = range(0, len(self._split), _READ_AT_ONCE)
+        parts = np.split(
+            np.arange(len(self._split)), range(_READ_AT_ONCE, len(self._split), _READ_AT_ONCE)
+        )
         with ThreadPoolExecutor(self._workers) as pool:
-            chunks = (
-                np.arange(start, min(start + _READ_AT_ONCE, len(self._split))) for start in starts
-            )
-            for start, part in zip(
-                starts, _in_order(pool, self._read_columns, chunks, names, self._ahead), strict=True
-            ):
+            read = _in_order(pool, self._read_columns, parts, names, self._ahead)
+            for rows, part in zip(parts, read, strict=True):
                 for name, value in part.items():
                     if name not in columns:
                         shape = (len(self._split), *value.shape[1:])
                         columns[name] = torch.empty(shape, dtype=value.dtype, device=self._device)
-                    columns[name][start : start + len(value)] = value
+                    columns[name][rows[0] : rows[0] + len(rows)] = value
         self._columns = columns
 
     def _held_batches(self, parts: list[NDArray[np.int64]]) -> Iterator[dict[str, Tensor]]:
@@ -211,12 +193,12 @@ class DatasetSource:
                 key: columns[key.removeprefix(NEXT)].index_select(
                     0, rows + 1 if key.startswith(NEXT) else rows
                 )
-                for key in self._keys
+                for key in self.keys
             }
 
     def _read_batches(self, parts: list[NDArray[np.int64]]) -> Iterator[dict[str, Tensor]]:
         with ThreadPoolExecutor(self._workers, "batches") as pool:
-            for batch in _in_order(pool, self._read, iter(parts), self._keys, self._ahead):
+            for batch in _in_order(pool, self._read, parts, self.keys, self._ahead):
                 yield {
                     key: value.to(self._device, non_blocking=True) for key, value in batch.items()
                 }
@@ -240,7 +222,7 @@ class DatasetSource:
         return {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in columns.items()}
 
     def _fits(self) -> bool:
-        names = list(dict.fromkeys(key.removeprefix(NEXT) for key in self._keys))
+        names = list(dict.fromkeys(key.removeprefix(NEXT) for key in self.keys))
         row = self._read_columns(np.zeros(1, dtype=np.int64), names)
         needed = len(self._split) * sum(value.nbytes for value in row.values())
         return needed <= _HELD_PART * free_memory(self._device)
@@ -270,7 +252,7 @@ def require_columns(split: Split, keys: Sequence[str]) -> None:
 def _in_order(
     pool: ThreadPoolExecutor,
     read: Any,
-    requests: Iterator[NDArray[np.int64]],
+    requests: Iterable[NDArray[np.int64]],
     names: Sequence[str],
     ahead: int,
 ) -> Iterator[dict[str, Tensor]]:

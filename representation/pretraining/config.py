@@ -6,10 +6,9 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 from representation.encoder_config import EncoderConfig
-from vtenv.json_document import from_document
 from vtenv.validation import require
 
 Schedule = Literal["constant", "exponential", "cosine"]
@@ -110,6 +109,13 @@ class PretrainConfig:
         return (self.objective,) if isinstance(self.objective, str) else tuple(self.objective)
 
     @property
+    def objective_text(self) -> str:
+        """The objective as the command line takes it."""
+        if isinstance(self.objective, str):
+            return self.objective
+        return ",".join(f"{name}={weight:g}" for name, weight in self.objective.items())
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """What a batch must hold."""
         from representation.objectives.combine import OBJECTIVES, require_objectives
@@ -131,18 +137,6 @@ class PretrainConfig:
         """The fields, as `json` takes them."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
-
-    @classmethod
-    def from_json(cls, document: object) -> Self:
-        """The configuration that `as_json` described.
-
-        Args:
-            document: Its fields.
-
-        Raises:
-            ValueError: If a field is unknown, of another type or not allowed.
-        """
-        return from_document(cls, document)
 
 
 def learning_rate(config: PretrainConfig, epoch: int, fraction: float) -> float:

@@ -1,7 +1,8 @@
-"""Fitting a configuration to data: sizes of images, and statistics of labels."""
+"""Fitting a configuration to data: sizes of images, labels and classes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,6 @@ from representation.encoder_config import EncoderConfig
 from representation.objectives.pose import pose_statistics
 from representation.pretraining.config import PretrainConfig
 from vtenv.modalities import IMAGE_MODALITIES
-from vtenv.tasks.insertion.pose_labels import POSE_LABELS
 
 
 def fit_to_split(
@@ -24,8 +24,8 @@ def fit_to_split(
 ) -> PretrainConfig:
     """Take from the data what the configuration leaves to it, and check that they fit.
 
-    The images' sizes; and the mean and deviation of each pose label, where poses are regressed
-    and these are not given.
+    The images' sizes; names, means and deviations of pose labels, and the number of classes, for
+    objectives that predict these.
 
     Args:
         config: The configuration.
@@ -37,9 +37,11 @@ def fit_to_split(
         The configuration for this data.
 
     Raises:
-        ValueError: If the data lacks a column, or has another size or fewer channels.
+        ValueError: If the data lacks a column, or has another size, other labels, more classes or
+            fewer channels.
     """
     require_columns(split, config.keys)
+    config = with_names(config, split.labels, split.codes)
     encoder = with_sizes(config.encoder, image_size=image_size, contact_size=contact_size)
     first = split.read(np.zeros(1, dtype=np.int64), encoder.keys)
     asked = {"image_size": image_size, "contact_size": contact_size}
@@ -57,17 +59,44 @@ def fit_to_split(
                 f"the encoder takes {channels} channels of {key}, and the data set has {found}"
             )
         images[key] = (channels, size[0], size[1])
-    options = {name: dict(given) for name, given in config.objective_options.items()}
-    if "pose" in config.objectives and not {"mean", "std"} & set(options.get("pose", {})):
+    options = dict(config.objective_options)
+    if "pose" in config.objectives and not {"mean", "std"} & options["pose"].keys():
         poses = split.read(np.arange(len(split)), ["pose"])["pose"]
-        if poses.shape[1] != len(POSE_LABELS):
-            raise ValueError(
-                f"objective 'pose' predicts {', '.join(POSE_LABELS)}, and the data set's poses "
-                f"have {poses.shape[1]} numbers; make a data set of experience"
-            )
         mean, std = pose_statistics(torch.from_numpy(poses))
-        options["pose"] = options.get("pose", {}) | {"mean": mean, "std": std}
+        options["pose"] = {**options["pose"], "mean": mean, "std": std}
     return replace(config, encoder=encoder.with_images(images), objective_options=options)
+
+
+def with_names(
+    config: PretrainConfig, labels: Sequence[str], codes: Mapping[str, Sequence[str]]
+) -> PretrainConfig:
+    """A configuration whose objectives predict these labels and classes.
+
+    Args:
+        config: The configuration.
+        labels: Names of the columns of `pose`.
+        codes: Names that the whole numbers of a column stand for, by column.
+
+    Raises:
+        ValueError: If it has other labels, or fewer classes.
+    """
+    options = {name: dict(given) for name, given in config.objective_options.items()}
+    if "pose" in config.objectives:
+        predicted = options.setdefault("pose", {}).setdefault("labels", list(labels))
+        if list(predicted) != list(labels):
+            raise ValueError(
+                f"objective 'pose' predicts {', '.join(predicted)}, and the data set's poses are "
+                f"{', '.join(labels)}; take a data set of the same task"
+            )
+    classes = len(codes.get("connector", ()))
+    if "classification" in config.objectives and classes:
+        given = options.setdefault("classification", {}).setdefault("num_classes", classes)
+        if given < classes:
+            raise ValueError(
+                f"objective 'classification' has num_classes={given}, and the data set has "
+                f"{classes}: {', '.join(codes['connector'])}"
+            )
+    return replace(config, objective_options=options)
 
 
 def with_sizes(encoder: EncoderConfig, **sizes: int | None) -> EncoderConfig:

@@ -7,6 +7,7 @@ import torch
 from representation.augmentations import Augment
 from representation.objectives.combine import build_objective, require_objectives
 from representation.pretraining.config import PretrainConfig
+from representation.pretraining.run_folder import check_state
 from representation.timm_encoder import VisuotactileEncoder
 
 
@@ -65,12 +66,12 @@ def copy_backbones(source: VisuotactileEncoder, encoder: VisuotactileEncoder) ->
             f"one of {', '.join(encoder.backbones)}"
         )
     for key in shared:
-        own, theirs = (e.backbones[key].state_dict() for e in (encoder, source))
-        wrong = [n for n in own | theirs if n not in own or n not in theirs]
-        wrong += [n for n in own if n in theirs and own[n].shape != theirs[n].shape]
-        if wrong:
+        weights = source.backbones[key].state_dict()
+        try:
+            check_state(encoder.backbones[key], weights)
+        except ValueError as error:
             raise ValueError(
-                f"the {key} backbone cannot start from that encoder's: {wrong[0]} differs; "
+                f"the {key} backbone cannot start from that encoder's: {error}; "
                 "it must be the same network for the same images"
-            )
-        encoder.backbones[key].load_state_dict(theirs)
+            ) from None
+        encoder.backbones[key].load_state_dict(weights)

@@ -6,10 +6,9 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from vtenv.engines import ENGINE_NAMES
-from vtenv.json_document import from_document
 from vtenv.validation import require
 
 SHORTEST_STREAM = 128
@@ -53,15 +52,6 @@ class LiveConfig:
             f"at least {SHORTEST_STREAM}, which is more than an episode has",
         )
         require(self.reuse > 0, "reuse", self.reuse, "positive")
-
-    @classmethod
-    def from_json(cls, document: object) -> Self:
-        """The configuration whose `dataclasses.asdict` a document is.
-
-        Raises:
-            ValueError: If a field is unknown, of another type or not allowed.
-        """
-        return from_document(cls, document)
 
     @property
     def plan(self) -> tuple[int, int]:

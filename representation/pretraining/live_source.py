@@ -15,11 +15,6 @@ from representation.data.sources import NEXT
 from representation.pretraining.live_config import SHORTEST_STREAM, LiveConfig
 from vtenv.collection.experience import Experience
 
-_STREAM = 128
-"""Steps that every world plays at least: more than the longest episode."""
-
-_WORLDS = {"cpu": 64, "warp": 4096}
-"""Worlds that are stepped together, unless given."""
 _STREAM = 1
 """Seeds other episodes than those of a data set that is made with the same seed."""
 _UNTIMED_STEPS = 8
@@ -77,16 +72,18 @@ class LiveSource:
                 f"choose a multiple of {world_size}"
             )
         names = [key.removeprefix(NEXT) for key in keys]
-        self._keys = tuple(dict.fromkeys(keys))
+        self.keys = tuple(dict.fromkeys(keys))
         self._followed = any(key.startswith(NEXT) for key in keys)
         self._experience, self._share = experience, batch_size // world_size
         self._seed, self._rank, self._device = seed, rank, torch.device(device)
-        self._reuse, self._batches = reuse, batches_per_epoch
+        self._reuse, self.batches_per_epoch = reuse, batches_per_epoch
         self.buffer = ReplayBuffer(
             steps,
             experience.num_envs,
             names,
             modalities=experience.modalities,
+            labels=experience.task.pose_labels,
+            codes=experience.codes,
             device=device,
             channels=channels,
         )
@@ -98,16 +95,6 @@ class LiveSource:
         """Moments rendered so far, in this process."""
         self.rate: float | None = None
         """Moments rendered a second while the buffer was filled; None before."""
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Names of a batch's tensors."""
-        return self._keys
-
-    @property
-    def batches_per_epoch(self) -> int:
-        """Batches in each epoch."""
-        return self._batches
 
     def fill(self, advance: Callable[[int], object] = lambda count: None) -> None:
         """Render until the buffer is full; at the first batch at the latest.
@@ -127,20 +114,12 @@ class LiveSource:
                 self.rate = (self.rendered - before) / (time.perf_counter() - begun)
 
     def epoch(self, number: int, first: int = 0) -> Iterator[dict[str, Tensor]]:
-        """Batches of an epoch; see `Source`.
-
-        Args:
-            number: The epoch, from 0.
-            first: The batch to begin with.
-
-        Yields:
-            Tensors by key, (B, ...).
-        """
+        """Batches of an epoch; see `Source`."""
         self.fill()
         sequence = np.random.SeedSequence((self._seed, number, self._rank))
         drawn = int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
         generator = torch.Generator(self._device).manual_seed(drawn)
-        for index in range(self._batches):
+        for index in range(self.batches_per_epoch):
             if index >= first:
                 self._keep_up()
             places = self.buffer.places(followed=self._followed)
@@ -148,7 +127,7 @@ class LiveSource:
                 len(places), (self._share,), generator=generator, device=self._device
             )
             if index >= first:
-                yield self.buffer.gather(places[chosen], self._keys)
+                yield self.buffer.gather(places[chosen], self.keys)
 
     def close(self) -> None:
         """Release the worlds; may be called twice."""

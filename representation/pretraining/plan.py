@@ -9,9 +9,11 @@ from pathlib import Path
 
 from representation.data.dataset import Dataset
 from representation.pretraining.config import PretrainConfig
-from representation.pretraining.fit import fit_to_split, with_sizes
+from representation.pretraining.fit import fit_to_split, with_names, with_sizes
 from representation.pretraining.live_config import LiveConfig
 from representation.pretraining.run_folder import PretrainFolder, TrainingData
+from vtenv.collection.experience import column_codes, make_task
+from vtenv.json_document import from_document
 from vtenv.modalities import IMAGE_MODALITIES
 
 
@@ -78,6 +80,8 @@ def new_plan(
     elif isinstance(data, LiveConfig):
         config = dataclasses.replace(config, encoder=with_sizes(config.encoder, **sizes))
         live = dataclasses.replace(data, settings={**data.settings, **_sizes(config)})
+        task = make_task("VTInsert-v0", **live.settings)
+        config = with_names(config, task.pose_labels, column_codes(task))
     if held is not None:
         fit_to_split(config, held["heldout"], **_sizes(config))
     require_buildable(config)
@@ -99,7 +103,7 @@ def resumed_plan(output: Path, data: Path | None = None) -> PretrainPlan:
     if was.live is not None:
         if data is not None:
             raise ValueError(f"{output} was begun with --live; leave out --data")
-        return PretrainPlan(config, None, LiveConfig.from_json(was.live), held)
+        return PretrainPlan(config, None, from_document(LiveConfig, was.live), held)
     dataset = _open(data or Path(was.data), "train")
     if dataset.fingerprint != was.data_sha256:
         raise ValueError(

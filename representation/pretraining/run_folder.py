@@ -72,7 +72,7 @@ class PretrainFolder(RunFolder):
         """
         document = self.read_config()
         try:
-            config = PretrainConfig.from_json(document.get("config"))
+            config = from_document(PretrainConfig, document.get("config"))
             names = TrainingData.__dataclass_fields__
             data = from_document(TrainingData, {n: document[n] for n in names if n in document})
         except ValueError as error:
@@ -134,7 +134,7 @@ class PretrainFolder(RunFolder):
                 folder,
                 name=self.encoder.name,
                 data=data.data,
-                objective=describe_objective(config.objective),
+                objective=config.objective_text,
                 command=made["command"],
                 commit=made["commit"],
                 metrics=metrics,
@@ -206,10 +206,3 @@ def load_objective(folder: str | Path, encoder: VisuotactileEncoder) -> Objectiv
     objective = build_objective(config.objective, encoder, config.objective_options)
     load_weights(objective, run.objective)
     return objective.to(next(encoder.parameters()).device).eval()
-
-
-def describe_objective(objective: str | Mapping[str, float]) -> str:
-    """An objective in words, as the command line takes it."""
-    if isinstance(objective, str):
-        return objective
-    return ",".join(f"{name}={weight:g}" for name, weight in objective.items())

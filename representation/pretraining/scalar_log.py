@@ -19,16 +19,16 @@ def scalar_log(folder: Path | None, step: int) -> Iterator[Callable[[str, float,
     Yields:
         What writes a scalar: its name, its value, the step.
     """
-    if folder is None:
-        yield lambda name, value, step: None
-        return
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        warnings.warn(
-            "TensorBoard is not installed: metrics.csv is written, and tensorboard/ is not",
-            stacklevel=2,
-        )
+        if folder is not None:
+            warnings.warn(
+                "TensorBoard is not installed: metrics.csv is written, and tensorboard/ is not",
+                stacklevel=2,
+            )
+            folder = None
+    if folder is None:
         yield lambda name, value, step: None
         return
     writer = SummaryWriter(str(folder), purge_step=step or None)

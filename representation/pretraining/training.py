@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
-from timm.optim import param_groups_weight_decay
+from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
@@ -30,7 +30,6 @@ from representation.pretraining.run_folder import (
     TrainingData,
     check_state,
     damaged,
-    describe_objective,
 )
 from representation.pretraining.scalar_log import scalar_log
 from representation.timm_encoder import VisuotactileEncoder
@@ -223,7 +222,7 @@ def pretrain(
     if missing := [key for key in config.keys if key not in source.keys]:
         raise ValueError(
             f"the source yields no {', '.join(missing)}, which objective "
-            f"{describe_objective(config.objective)} reads; it yields {', '.join(source.keys)}"
+            f"{config.objective_text} reads; it yields {', '.join(source.keys)}"
         )
     run = PretrainFolder(folder)
     if resume and run.begun:
@@ -337,7 +336,7 @@ class _Training:
         self.augment = Augment(config.augment, config.augment_options)
         self.generator = torch.Generator(fabric.device)
         self.devices = {
-            "device": _device_name(fabric.device),
+            "device": torch.cuda.get_device_name(fabric.device) if cuda else fabric.device.type,
             "processes": fabric.world_size,
             "precision": str(fabric.strategy.precision.precision),
         }
@@ -500,7 +499,7 @@ class _Training:
         if self.fabric.world_size > 1:
             self._average_buffers()
         seconds = self._elapsed() - at.epoch_begun
-        row = {"epoch": at.epoch + 1, "step": at.step}
+        row: dict[str, int | float] = {"epoch": at.epoch + 1, "step": at.step}
         row |= {name: value / at.batch for name, value in at.sums.items()}
         row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         row["samples_per_s"] = at.batch * self.config.batch_size / seconds
@@ -661,21 +660,14 @@ def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
 @contextlib.contextmanager
 def _fast_math(device: torch.device) -> Iterator[None]:
     """TF32, and the fastest convolutions, on CUDA."""
-    if device.type != "cuda":
-        yield
-        return
-    precision, benchmark = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
-    torch.set_float32_matmul_precision("high")
-    torch.backends.cudnn.benchmark = True
+    precision = torch.get_float32_matmul_precision()
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
     try:
-        yield
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True):
+            yield
     finally:
         torch.set_float32_matmul_precision(precision)
-        torch.backends.cudnn.benchmark = benchmark

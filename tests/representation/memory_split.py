@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vtenv.tasks.insertion.pose_labels import POSE_LABELS
+
 SIZE = 32
 
 
@@ -33,6 +35,8 @@ class MemorySplit:
             "action": rng.uniform(-1, 1, (rows, 5)).astype(np.float32),
             "episode": np.arange(rows) // episode,
         }
+        self.labels: tuple[str, ...] = POSE_LABELS
+        self.codes = {"connector": ("aux", "pin", "usb", "stud")}
         self.reads = 0
 
     @property

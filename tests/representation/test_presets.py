@@ -11,6 +11,7 @@ from representation.pretraining.presets import (
     PRESETS,
     preset,
 )
+from vtenv.json_document import from_document
 
 DISTINCT = [
     *(
@@ -33,7 +34,7 @@ def test_every_preset_can_be_built(name):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_comes_back_from_json(name):
-    assert PretrainConfig.from_json(PRESETS[name].as_json()) == PRESETS[name]
+    assert from_document(PretrainConfig, PRESETS[name].as_json()) == PRESETS[name]
 
 
 def test_the_papers_settings_are_the_papers():

@@ -21,6 +21,7 @@ from representation import EncoderConfig, VisuotactileEncoder
 from representation.encoder_files import EncoderFileError
 from representation.pretraining.config import PretrainConfig, learning_rate
 from representation.pretraining.fit import fit_to_split
+from representation.pretraining.initial_encoder import require_buildable
 from representation.pretraining.run_folder import PretrainFolder, load_objective
 from representation.pretraining.training import (
     TrainingError,
@@ -29,6 +30,7 @@ from representation.pretraining.training import (
     make_source,
     pretrain,
 )
+from vtenv.json_document import from_document
 from vtenv.run_folder import RunFolderError
 
 ENCODER = EncoderConfig(
@@ -293,7 +295,7 @@ def test_it_starts_from_another_encoders_backbones(learned, tmp_path):
     for name, value in result.encoder.backbones["contact"].state_dict().items():
         torch.testing.assert_close(value, theirs[name])
     one_finger = replace(config, encoder=touch.with_images({"contact": (1, SIZE, SIZE)}))
-    with pytest.raises(ValueError, match=r"contact backbone cannot start .*differs"):
+    with pytest.raises(ValueError, match=r"contact backbone cannot start .*does not fit"):
         run(one_finger, tmp_path / "other")
     with pytest.raises(ValueError, match="start"):
         replace(config, pretrained=True)
@@ -455,19 +457,28 @@ def test_sizes_and_statistics_are_the_datas():
     with pytest.raises(ValueError, match="image_size=224, but depth in the data set has 64 x 64"):
         fit_to_split(make_config(), split, image_size=224)
     split.arrays["contact"] = split.arrays["contact"][:, :1]
-    with pytest.raises(ValueError, match="takes 2 fingers, and the data set has 1"):
+    with pytest.raises(ValueError, match="takes 2 channels of contact, and the data set has 1"):
         fit_to_split(make_config(), split)
-    split.arrays["pose"] = split.arrays["pose"][:, :3]
-    one_finger = make_config(objective="pose", encoder=replace(ENCODER, images=ONE_FINGER))
-    with pytest.raises(ValueError, match="have 3 numbers"):
-        fit_to_split(one_finger, split)
+    one_finger = replace(ENCODER, images=ONE_FINGER)
+    split.labels, split.arrays["pose"] = ("x", "y", "angle"), split.arrays["pose"][:, :3]
+    of_grasps = fit_to_split(make_config(objective="pose", encoder=one_finger), split)
+    assert of_grasps.objective_options["pose"]["labels"] == ["x", "y", "angle"]
+    with pytest.raises(ValueError, match=r"predicts hand_x_mm, .* poses are x, y, angle"):
+        fit_to_split(replace(config, encoder=one_finger), split)
+
+
+def test_classes_are_the_datas():
+    split = MemorySplit()
+    config = fit_to_split(make_config(), split)
+    assert config.objective_options["classification"]["num_classes"] == 4
+    split.codes = {"connector": ("hdmi", "usb", "aux", "pin", "stud")}
+    with pytest.raises(ValueError, match="num_classes=4, and the data set has 5: hdmi"):
+        fit_to_split(config, split)
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"objective": "infonse"}, "objective='infonse'.*infonce"),
-        ({"augment": "strong"}, "augmentation preset 'strong'"),
         ({"max_steps": 5}, "epochs and max_steps; set one"),
         ({"epochs": None}, "given by nothing"),
         ({"epochs": 0}, "positive"),
@@ -483,6 +494,18 @@ def test_what_is_not_allowed_is_said(changes, expected):
         make_config(**changes)
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"objective": "infonse"}, "objective='infonse'.*infonce"),
+        ({"augment": "strong"}, "augmentation preset 'strong'"),
+    ],
+)
+def test_names_that_there_are_not_are_said_before_training(changes, expected):
+    with pytest.raises(ValueError, match=expected):
+        require_buildable(make_config(**changes))
+
+
 def test_a_configuration_comes_back_from_json():
     config = make_config(
         objective={"masked": 1.0, "dynamics": 0.5},
@@ -490,11 +513,11 @@ def test_a_configuration_comes_back_from_json():
         augment=("noise", "crop"),
         augment_options={"crop": {"min_scale": 0.9}},
     )
-    again = PretrainConfig.from_json(json.loads(json.dumps(config.as_json())))
+    again = from_document(PretrainConfig, json.loads(json.dumps(config.as_json())))
     assert again.as_json() == config.as_json()
-    assert again.keys == config.keys == ("depth", "contact", "action", "next_depth", "next_contact")
+    assert again.keys == config.keys == ("depth", "contact", "next_depth", "next_contact", "action")
     with pytest.raises(ValueError, match="no 'epoch'; it has encoder"):
-        PretrainConfig.from_json({"epoch": 3})
+        from_document(PretrainConfig, {"epoch": 3})
 
 
 @pytest.mark.slow

@@ -221,19 +221,20 @@ def _row(
 ) -> dict[str, Array]:
     like = next(iter(observation.values()))
     xp = namespace(like)
+
+    def column(values: Array, dtype: Any = xp.float32) -> Array:
+        """A new array, in the library of observations, which may be another than the state's."""
+        return xp.astype(_like(values, like), dtype)
+
     done = constant(finished[:, None], like, xp.bool)
-    action = xp.astype(_like(action, like), xp.float32)
-
-    def number(values: Array) -> Array:
-        return xp.astype(values, xp.float32)
-
+    actions = column(action)
     return {
         **observation,
-        "action": xp.where(done, xp.zeros_like(action), action),
-        "connector": xp.astype(now.info["connector"], xp.int64),
+        "action": xp.where(done, xp.zeros_like(actions), actions),
+        "connector": column(now.info["connector"], xp.int64),
         "episode": constant(episode, like, xp.int64),
-        "pose": number(task.poses(now)),
-        **{name: number(values) for name, values in task.labels(now).items()},
+        "pose": column(task.poses(now)),
+        **{name: column(values) for name, values in task.labels(now).items()},
     }
 
 
