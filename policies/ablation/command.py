@@ -154,11 +154,12 @@ def _check(ablation: Ablation, config: AblationConfig, threads: int) -> None:
     from policies.evaluation.conditions import condition
     from policies.learners.algorithms import ALGORITHMS
     from policies.representations import make_representation
-    from policies.worlds import make_task
+    from policies.worlds import DEFAULT_TASK, make_task
 
     try:
         condition(config.evaluation.get("condition", "training"))
-        representations = {name: make_representation(name) for name in config.representations}
+        task = config.training.get("task", DEFAULT_TASK)
+        representations = {name: make_representation(name, task) for name in config.representations}
         for cell in config.cells:
             if cell.seed > 0:
                 continue

@@ -38,8 +38,8 @@ class Player:
         task: The task it plays, an id of Gymnasium's registry.
         settings: The environment's settings that it was trained with.
         told: What else a report says of it, in JSON's types.
-        perceive: Makes worlds as it sees them, from the arguments of `make_worlds`; None for
-            the modalities as they are.
+        perceive: Makes worlds as it sees them, from the arguments of `Representation.make`; None
+            for the modalities as they are.
         looks: Whether it acts on what it senses; one that does not can be filmed with every sense.
     """
 
@@ -92,7 +92,7 @@ class Player:
             **condition.environment(self.modalities, self.settings),
         )
         if self.perceive is not None:
-            return self.perceive(self.task, num_envs, **settings)
+            return self.perceive(num_envs, **settings)
         return make_worlds(self.task, num_envs, modalities=self.modalities, **settings)
 
     def filmed(self, modalities: tuple[str, ...]) -> Player:
@@ -133,10 +133,10 @@ def learned(policy: DeployablePolicy, name: str = "policy") -> Player:
     """
     representation = policy.representation
 
-    def perceive(task: str, num_envs: int, **settings: Any) -> VectorEnv[Any, Any, Any]:
+    def perceive(num_envs: int, **settings: Any) -> VectorEnv[Any, Any, Any]:
         on_cpu = settings["observations"] != "torch"
         policy.to("cpu" if on_cpu else settings["device"] or "cuda:0")
-        return representation.make(num_envs, task=task, **settings)
+        return representation.make(num_envs, **settings)
 
     def act(observation: Any, _: Simulation, started: NDArray[np.bool_]) -> Array:
         if started.any():
@@ -149,7 +149,7 @@ def learned(policy: DeployablePolicy, name: str = "policy") -> Player:
         name,
         act,
         representation.modalities,
-        policy.task,
+        representation.task,
         policy.settings,
         {
             "representation": representation.name,
@@ -221,8 +221,10 @@ def load_player(source: str, task: str | None = None) -> Player:
         return PLAYERS[source](task or DEFAULT_TASK)
     if ":" in source and not Path(source).exists():
         return own(source, task or DEFAULT_TASK)
-    player = learned(load_policy(_policy_folder(source)), source)
-    return player if task is None else dataclasses.replace(player, task=task)
+    policy = load_policy(_policy_folder(source))
+    if task is not None:
+        policy.representation = dataclasses.replace(policy.representation, task=task)
+    return learned(policy, source)
 
 
 _OF_A_RUN = ("best", "policy")

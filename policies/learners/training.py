@@ -103,7 +103,7 @@ def train(
     """
     config = config.resolved()
     files = TrainingFolder(folder)
-    representation = make_representation(config.representation)
+    representation = make_representation(config.representation, config.task)
     with files.lock(), _threads(config.num_threads), Interruption() as interruption:
         begun = files.begun
         if begun:
@@ -164,7 +164,6 @@ class _Training:
         self.envs = RecordEpisodes(
             representation.make(
                 config.num_envs,
-                task=config.task,
                 engine=config.engine,
                 device=config.device,
                 num_threads=config.num_threads,
@@ -190,8 +189,8 @@ class _Training:
             remedy = f"remove {files.checkpoints}, and --resume begins the run anew"
             with reading(checkpoint, remedy):
                 state = load_checkpoint(checkpoint, self.model, self.simulation.generators)
-                success, inserted = state["best"]
-                self.seconds, self.best = float(state["seconds"]), (success, inserted)
+                success, progress = state["best"]
+                self.seconds, self.best = float(state["seconds"]), (success, progress)
                 self.curriculum.load_state_dict(state["curriculum"])
                 self.learner.load_state_dict(state["learner"])
                 self.log.load_state_dict(state["log"])
@@ -281,7 +280,7 @@ class _Training:
             return
         rated = self.rating.rate(self.model.policy)
         self.log.evaluate({"steps": self.steps, "seconds": self._elapsed(), **rated})
-        found = (rated["success"], rated["inserted_fraction"])
+        found = (rated["success"], rated["progress"])
         if found > self.best:
             self.best = found
             with atomic_folder(self.files.best) as folder:
@@ -294,7 +293,6 @@ class _Training:
             self.model.policy,
             self.representation,
             self.config.settings,
-            task=self.config.task,
             algorithm=self.config.algorithm,
             start=self.config.start,
             seed=self.config.seed,
