@@ -10,8 +10,8 @@ neither the one nor the other. An implementation is a class, made once for each 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -21,23 +21,36 @@ class Sensor:
 
     Attributes:
         name: What it is called.
-        cpu: Its class for the CPU engine, as "module:name".
-        warp: Its class for the Warp engine, likewise.
+        implementations: Its class for each engine that has one, as "module:name".
     """
 
     name: str
-    cpu: str
-    warp: str
+    implementations: Mapping[str, str] = field(hash=False)
 
     def implementation(self, engine: str) -> Any:
-        """Its class for an engine, "cpu" or "warp"."""
-        module, _, name = getattr(self, engine).partition(":")
+        """Its class for one of `vtenv.engines.ENGINE_NAMES`.
+
+        Raises:
+            ValueError: If it has none; names those it has.
+        """
+        if engine not in self.implementations:
+            raise ValueError(
+                f"the sensor {self.name!r} has no implementation for engine={engine!r}; it has "
+                f"one for {', '.join(self.implementations)}"
+            )
+        module, _, name = self.implementations[engine].partition(":")
         return getattr(importlib.import_module(module), name)
 
 
-DEPTH_SENSOR = Sensor("depth", "vtenv.sensing.cpu:DepthSensor", "vtenv.sensing.warp:DepthSensor")
+DEPTH_SENSOR = Sensor(
+    "depth",
+    {"cpu": "vtenv.sensing.cpu:DepthSensor", "warp": "vtenv.sensing.warp:DepthSensor"},
+)
 """A depth camera with noise."""
-GEL_SENSOR = Sensor("gel", "vtenv.sensing.cpu:GelSensor", "vtenv.sensing.warp:GelSensor")
+GEL_SENSOR = Sensor(
+    "gel",
+    {"cpu": "vtenv.sensing.cpu:GelSensor", "warp": "vtenv.sensing.warp:GelSensor"},
+)
 """Cameras behind gels: indentation and contact mask."""
 
 
