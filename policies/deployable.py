@@ -221,9 +221,10 @@ def load_policy(
     if representation.digest != document.encoder_digest:
         raise PolicyError(
             f"the policy in {folder} was trained on the representation "
-            f"{document.representation!r} with the encoder {_short(document.encoder_digest)}, but {representation.name!r} has the encoder "
-            f"{_short(representation.digest)}; another encoder's embedding means nothing to it. "
-            "Take the encoder it was trained on, or train it again"
+            f"{document.representation!r} with the encoder {_short(document.encoder_digest)}, but "
+            f"{representation.name!r} has the encoder {_short(representation.digest)}; another "
+            "encoder's embedding means nothing to it. Take the encoder it was trained on, or "
+            "train it again"
         )
     try:
         make_task(document.task, representation.environment_settings(document.settings))
