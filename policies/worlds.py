@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -218,8 +218,9 @@ def _task_type(task: str) -> Any:
     """
     specs = {name: spec for name, spec in gymnasium.registry.items() if spec.vector_entry_point}
     check_name(task, specs, "task", "gymnasium.pprint_registry()")
-    creator = cast(Any, specs[task].vector_entry_point)
-    creator = load_env_creator(creator) if isinstance(creator, str) else creator
+    creator: Any = specs[task].vector_entry_point
+    if isinstance(creator, str):
+        creator = load_env_creator(creator)
     if not hasattr(creator, "task_type"):
         raise ValueError(f"{task} is not a task of vtenv: its vector environment has no task_type")
     return creator.task_type

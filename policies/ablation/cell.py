@@ -46,12 +46,12 @@ def train_config(
     """
     # Slow to import, and the process that only waits for cells can do without.
     from policies.learners.train_config import TrainConfig
+    from vtenv.json_document import from_document
 
     source = cell.begins_with
     start = None if source is None else str(ablation.folder(source))
-    return TrainConfig.from_json(
-        {**config.training_of(cell), "start": start, "num_threads": threads}
-    )
+    given = {**config.training_of(cell), "start": start, "num_threads": threads}
+    return from_document(TrainConfig, given)
 
 
 def run_cell(ablation: Ablation, cell: Cell, threads: int, filmed: int) -> None:

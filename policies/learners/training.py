@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ from policies.learners.curve import draw_curve
 from policies.learners.dagger import DivergenceError
 from policies.learners.learner import make_learner
 from policies.learners.rating import RESULT_SEED, Rating
-from policies.learners.record_episodes import EpisodeMeans, RecordEpisodes
+from policies.learners.record_episodes import RecordEpisodes, episode_means
 from policies.learners.run_log import Row, RunLog
 from policies.learners.train_config import DISTILLATION, TrainConfig
 from policies.learners.training_folder import TrainingFolder
@@ -198,7 +199,7 @@ class _Training:
         self.logged = self.saved = self.model.num_timesteps
         self.logged_seconds = self.seconds
         self.begun = time.monotonic()
-        self.ended: EpisodeMeans | None = None
+        self.ended: Counter[str] = Counter()
 
     @property
     def steps(self) -> int:
@@ -255,11 +256,9 @@ class _Training:
         seconds = self._elapsed()
         if self.steps == self.logged:
             return
-        row: Row = {"steps": self.steps, "seconds": seconds}
         self._attend()
-        if self.ended is not None:
-            row |= self.ended.row()
-        self.ended = None
+        row: Row = {"steps": self.steps, "seconds": seconds, **episode_means(self.ended)}
+        self.ended.clear()
         row |= self.learner.measures()
         row["steps_per_s"] = (self.steps - self.logged) / (seconds - self.logged_seconds)
         row["curriculum"] = self.curriculum.scale
@@ -268,10 +267,9 @@ class _Training:
 
     def _attend(self) -> None:
         """Take note of the episodes that ended meanwhile."""
-        means = self.envs.take()
-        if means is not None:
-            self.curriculum.learn_of(means.episodes, means.success)
-            self.ended = means if self.ended is None else self.ended + means
+        sums = self.envs.take()
+        self.curriculum.learn_of(sums["episodes"], sums["success"])
+        self.ended.update(sums)
 
     def _evaluate(self) -> None:
         """Rate the policy on the seeds that select the best one, unless that was done."""
