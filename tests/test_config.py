@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import pickle
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from worlds import settings_of
 
+from vtenv.modalities import Modality
 from vtenv.tasks.insertion.config import (
     MODALITIES,
     REWARDS,
-    SETTINGS,
-    DepthNoiseConfig,
     InitialStateRanges,
-    SceneConfig,
-    VTInsertConfig,
+    InsertionConfig,
 )
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 
-# (keyword argument, lowest, highest) of the numbers that `from_settings` takes.
 NUMBERS = {
     "clearance_mm": (0.1, 2.0),
     "lead_in_mm": (0.0, 2.0),
@@ -33,7 +32,7 @@ NUMBERS = {
     "depth_quantization_mm": (0.0, 50.0),
 }
 SIZES = {"image_size": (8, 512), "contact_size": (8, 512)}
-CHOICES = {"connector": ("random", *CONNECTOR_NAMES), "reward": REWARDS}
+KEYS = tuple(MODALITIES)
 
 not_numbers = st.one_of(
     st.booleans(),
@@ -61,7 +60,7 @@ def test_a_wrong_number_is_named_with_what_is_allowed(data, name):
         wrong |= st.floats(low, high) | st.integers(max_value=low - 1)
     value = data.draw(wrong)
     with pytest.raises(ValueError) as error:
-        VTInsertConfig.from_settings(modalities=MODALITIES, **{name: value})
+        settings_of(modalities=KEYS, **{name: value})
     message = str(error.value)
     assert name in message
     assert f"{low:g}" in message
@@ -72,46 +71,64 @@ def test_a_wrong_number_is_named_with_what_is_allowed(data, name):
 @pytest.mark.parametrize("value", [False, "", [], 10**400], ids=["False", "''", "[]", "10**400"])
 def test_what_python_takes_for_zero_or_overflows_on_is_refused(name, value):
     with pytest.raises(ValueError, match=name):
-        VTInsertConfig.from_settings(modalities=MODALITIES, **{name: value})
+        settings_of(modalities=KEYS, **{name: value})
 
 
 @settings(deadline=None)
-@given(data=st.data(), name=st.sampled_from(list(CHOICES)))
-def test_a_wrong_choice_is_named_with_all_there_are(data, name):
-    value = data.draw(
-        st.one_of(st.none(), st.integers(), st.text(max_size=5), st.lists(st.text(max_size=2)))
-    )
-    if value in CHOICES[name]:
+@given(value=st.integers() | st.text(max_size=5) | st.lists(st.text(max_size=2)))
+def test_a_wrong_reward_is_named_with_all_there_are(value):
+    if value in REWARDS:
         return
     with pytest.raises(ValueError) as error:
-        VTInsertConfig.from_settings(**{name: value})
-    assert str(error.value).startswith(f"{name}={value!r}")
-    assert all(choice in str(error.value) for choice in CHOICES[name])
+        settings_of(reward=value)
+    assert str(error.value).startswith(f"reward={value!r}")
+    assert all(choice in str(error.value) for choice in REWARDS)
+
+
+@settings(deadline=None)
+@given(value=st.integers() | st.lists(st.text(max_size=2) | st.none(), min_size=1))
+def test_wrong_connectors_are_named_with_all_there_are(value):
+    if value in CONNECTOR_NAMES:
+        return
+    with pytest.raises(ValueError) as error:
+        settings_of(connectors=value)
+    assert all(name in str(error.value) for name in CONNECTOR_NAMES)
 
 
 @pytest.mark.parametrize(
     "value",
-    [(), [], "", "vision", ("depth", "vision"), ("depth", "depth"), 5, None, [["depth"]], [None]],
+    [(), [], "", "vision", ("depth", "vision"), ("depth", "depth"), 5, [["depth"]], [None]],
     ids=repr,
 )
 def test_wrong_modalities_are_named_with_all_there_are(value):
-    with pytest.raises((TypeError, ValueError)) as error:
-        VTInsertConfig.from_settings(modalities=value)
+    with pytest.raises(ValueError) as error:
+        settings_of(modalities=value)
     assert "modalities" in str(error.value)
     assert all(name in str(error.value) for name in MODALITIES)
 
 
-@pytest.mark.parametrize("name", list(CHOICES))
-def test_an_array_of_choices_is_refused_by_name(name):
+def test_an_array_of_rewards_is_refused_by_name():
     """NumPy's own complaint about an array's truth would not say which argument it is."""
-    with pytest.raises(ValueError, match=name):
-        VTInsertConfig.from_settings(**{name: np.array(CHOICES[name][:2])})
+    with pytest.raises(ValueError, match="reward"):
+        settings_of(reward=np.array(REWARDS))
 
 
-@pytest.mark.parametrize("value", [{}, (0, 1), "default"])
-def test_initial_state_must_be_ranges(value):
-    with pytest.raises(ValueError, match=r"initial_state=.*InitialStateRanges"):
-        VTInsertConfig.from_settings(initial_state=value)
+@pytest.mark.parametrize("name", ["initial_state", "domain_randomization"])
+@pytest.mark.parametrize("value", [{"socket": (0, 1)}, (0, 1), "default"])
+def test_ranges_are_an_object_or_a_mapping_of_its_fields(name, value):
+    with pytest.raises(ValueError, match=rf"{name}=.*or a mapping of"):
+        settings_of(**{name: value})
+
+
+@pytest.mark.parametrize("kind", [InitialStateRanges, DomainRandomizationConfig])
+def test_ranges_survive_json_as_mappings(kind):
+    field = {
+        InitialStateRanges: "initial_state",
+        DomainRandomizationConfig: "domain_randomization",
+    }[kind]
+    ranges = kind(**{kind.names()[0]: kind.limits(kind.names()[0])})
+    written = json.loads(json.dumps(dataclasses.asdict(ranges)))
+    assert getattr(settings_of(**{field: written}), field) == ranges
 
 
 @settings(deadline=None)
@@ -119,79 +136,99 @@ def test_initial_state_must_be_ranges(value):
 def test_good_settings_are_kept(data):
     numbers = {name: data.draw(st.floats(*bounds)) for name, bounds in NUMBERS.items()}
     sizes = {name: data.draw(st.integers(*bounds)) for name, bounds in SIZES.items()}
-    choices = {name: data.draw(st.sampled_from(given)) for name, given in CHOICES.items()}
-    modalities = data.draw(st.permutations(MODALITIES))
-    config = VTInsertConfig.from_settings(modalities=modalities, **numbers, **sizes, **choices)
-    assert config.modalities == MODALITIES
-    assert config.connector == choices["connector"]
-    assert config.reward == choices["reward"]
-    assert config.scene == SceneConfig(
-        numbers["clearance_mm"],
-        numbers["lead_in_mm"],
-        sizes["image_size"],
-        sizes["contact_size"],
-        numbers["connector_scale"],
-    )
-    assert dataclasses.astuple(config.depth_noise) == (
-        numbers["depth_noise_mm"],
-        numbers["depth_dropout"],
-        numbers["depth_quantization_mm"],
-    )
+    reward = data.draw(st.sampled_from(REWARDS))
+    names = data.draw(st.lists(st.sampled_from(CONNECTOR_NAMES), min_size=1, unique=True))
+    modalities = data.draw(st.permutations(KEYS))
+    config = settings_of(modalities=modalities, connectors=names, reward=reward, **numbers, **sizes)
+    assert config.modalities == tuple(MODALITIES.values())
+    assert config.connectors == tuple(CONNECTORS[name] for name in names)
+    assert config.reward == reward
+    assert {name: getattr(config, name) for name in numbers} == numbers
+    assert {name: getattr(config, name) for name in sizes} == {
+        name: (size, size) for name, size in sizes.items()
+    }
 
 
 def test_a_number_is_kept_as_a_float_and_an_integer_will_do():
-    config = VTInsertConfig.from_settings(clearance_mm=1, lead_in_mm=0, depth_noise_mm=2)
-    assert config == VTInsertConfig.from_settings(
-        clearance_mm=1.0, lead_in_mm=0.0, depth_noise_mm=2.0
-    )
-    values = (config.scene.clearance_mm, config.scene.lead_in_mm, config.depth_noise.noise_mm)
+    config = settings_of(clearance_mm=1, lead_in_mm=0, depth_noise_mm=2)
+    assert config == settings_of(clearance_mm=1.0, lead_in_mm=0.0, depth_noise_mm=2.0)
+    values = (config.clearance_mm, config.lead_in_mm, config.depth_noise_mm)
     assert [type(value) for value in values] == [float] * 3
 
 
-def test_defaults_are_those_of_the_dataclasses():
-    assert VTInsertConfig.from_settings() == VTInsertConfig()
-    config = VTInsertConfig()
-    assert config.modalities == ("depth", "contact", "proprio")
-    assert (config.connector, config.reward) == ("random", "dense")
-    assert (config.scene.clearance_mm, config.depth_noise.noise_mm) == (0.4, 1.0)
-    assert config.scene.image_size == config.scene.contact_size == 64
-    assert (config.scene.connector_scale, config.domain_randomization) == (1.0, None)
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64, np.uint8, np.array])
+def test_numpy_scalars_are_numbers(kind):
+    config = settings_of(clearance_mm=kind(1), depth_noise_mm=kind(2))
+    assert (config.clearance_mm, config.depth_noise_mm) == (1.0, 2.0)
+    assert settings_of(image_size=np.int64(48)).image_size == (48, 48)
 
 
-@pytest.mark.parametrize("count", range(1, len(MODALITIES) + 1))
+def test_sizes_may_be_pairs_of_rows_and_columns():
+    config = settings_of(modalities=KEYS, image_size=(48, 64), contact_size=[32, 24])
+    assert (config.image_size, config.contact_size) == ((48, 64), (32, 24))
+    for wrong in [(48,), (48, 64, 3), (48, 4), (48.0, 64), "48"]:
+        with pytest.raises(ValueError, match=r"image_size=.*or a pair of rows and columns"):
+            settings_of(image_size=wrong)
+
+
+def test_a_reward_may_be_a_function():
+    assert settings_of(reward=sum).reward is sum
+
+
+def test_defaults_are_those_of_the_dataclass():
+    config = settings_of()
+    assert config == InsertionConfig()
+    assert [modality.key for modality in config.modalities] == ["depth", "contact", "proprio"]
+    assert [connector.name for connector in config.connectors] == list(CONNECTOR_NAMES)
+    assert (config.reward, config.clearance_mm, config.depth_noise_mm) == ("dense", 0.4, 1.0)
+    assert config.image_size == config.contact_size == (64, 64)
+    assert (config.connector_scale, config.domain_randomization) == (1.0, None)
+    assert config.initial_state == InitialStateRanges()
+
+
+def test_none_is_as_good_as_leaving_a_setting_out():
+    names = [field.name for field in dataclasses.fields(InsertionConfig)]
+    assert settings_of(**dict.fromkeys(names)) == InsertionConfig()
+
+
+@pytest.mark.parametrize("count", range(1, len(KEYS) + 1))
 def test_modalities_come_in_one_order(count):
-    for chosen in itertools.permutations(MODALITIES, count):
-        config = VTInsertConfig.from_settings(modalities=chosen)
-        assert config.modalities == tuple(sorted(chosen, key=MODALITIES.index))
+    for chosen in itertools.permutations(KEYS, count):
+        config = settings_of(modalities=chosen)
+        expected = tuple(MODALITIES[key] for key in sorted(chosen, key=KEYS.index))
+        assert config.modalities == expected
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("modality", KEYS)
 def test_one_modality_may_be_a_string(modality):
-    assert VTInsertConfig.from_settings(modalities=modality).modalities == (modality,)
+    assert settings_of(modalities=modality).modalities == (MODALITIES[modality],)
 
 
 def test_modalities_may_be_any_iterable():
-    config = VTInsertConfig.from_settings(modalities=(name for name in ("gel", "depth")))
-    assert config.modalities == ("depth", "gel")
+    config = settings_of(modalities=(name for name in ("gel", "depth")))
+    assert config.modalities == (MODALITIES["depth"], MODALITIES["gel"])
 
 
-def test_connectors_of_a_configuration():
-    assert VTInsertConfig(connector="random").connectors == CONNECTOR_NAMES
-    for name in CONNECTOR_NAMES:
-        assert VTInsertConfig(connector=name).connectors == (name,)
+def test_a_modality_of_ones_own_comes_last():
+    own = Modality("speed", "Speed", "m/s", (3,), -1.0, 1.0)
+    assert settings_of(modalities=(own, "depth")).modalities == (MODALITIES["depth"], own)
 
 
-@pytest.mark.parametrize("name", ["clearance", "images", "seed"])
-def test_an_unknown_setting_is_named_with_all_there_are(name):
+@pytest.mark.parametrize("name", CONNECTOR_NAMES)
+def test_one_connector_may_be_a_string_or_an_object(name):
+    connector = CONNECTORS[name]
+    assert settings_of(connectors=name).connectors == (connector,)
+    assert settings_of(connectors=connector).connectors == (connector,)
+    assert settings_of(connectors=[connector]).connectors == (connector,)
+
+
+@pytest.mark.parametrize("name", ["clearance", "images", "seed", "frameskip"])
+def test_an_unknown_setting_is_named_in_the_words_of_python(name):
+    """TorchRL leaves an argument out where the error says so in these words."""
     with pytest.raises(TypeError) as error:
-        VTInsertConfig.from_settings(**{name: 1})
-    assert repr(name) in str(error.value)
-    assert all(setting in str(error.value) for setting in SETTINGS)
-
-
-def test_settings_lists_what_from_settings_takes():
-    others = {"modalities", "initial_state", "domain_randomization"}
-    assert set(SETTINGS) == {*NUMBERS, *SIZES, *CHOICES, *others}
+        settings_of(**{name: 1})
+    assert f"got an unexpected keyword argument {name!r}" in str(error.value)
+    assert all(field.name in str(error.value) for field in dataclasses.fields(InsertionConfig))
 
 
 @pytest.mark.parametrize(
@@ -206,13 +243,13 @@ def test_settings_lists_what_from_settings_takes():
 )
 def test_a_setting_of_a_sensor_not_asked_for_is_refused(modalities, name, value, missing):
     with pytest.raises(ValueError, match=rf"{name}={value}.*add {missing}"):
-        VTInsertConfig.from_settings(modalities=modalities, **{name: value})
+        settings_of(modalities=modalities, **{name: value})
 
 
 @pytest.mark.parametrize("modalities", ["contact", "gel"])
 def test_contact_size_goes_with_either_touch_modality(modalities):
-    config = VTInsertConfig.from_settings(modalities=modalities, contact_size=32)
-    assert config.scene.contact_size == 32
+    config = settings_of(modalities=modalities, contact_size=32)
+    assert config.contact_size == (32, 32)
 
 
 @settings(deadline=None)
@@ -271,11 +308,9 @@ def test_default_ranges_are_within_the_limits():
 @pytest.mark.parametrize(
     "config",
     [
-        SceneConfig(),
-        DepthNoiseConfig(),
         InitialStateRanges(),
         DomainRandomizationConfig(),
-        VTInsertConfig(domain_randomization=DomainRandomizationConfig()),
+        InsertionConfig(domain_randomization=DomainRandomizationConfig()),
     ],
     ids=lambda config: type(config).__name__,
 )

@@ -3,14 +3,18 @@
 import copy
 import dataclasses
 import functools
+import inspect
 import itertools
 import pickle
 import re
 import warnings
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import FlattenObservation, RecordEpisodeStatistics
 from hypothesis import given, settings
@@ -19,8 +23,9 @@ from hypothesis import strategies as st
 import vtenv
 from vtenv.tasks.insertion import actions, measures
 from vtenv.tasks.insertion.config import MODALITIES, InitialStateRanges, InsertionConfig
+from vtenv.tasks.insertion.connectors import CONNECTORS
 from vtenv.tasks.insertion.domain import NUM_DOMAIN_UNIFORMS, draw_domain
-from vtenv.tasks.insertion.env import VTInsertEnv
+from vtenv.tasks.insertion.env import VTInsertEnv, VTInsertVectorEnv
 from vtenv.tasks.insertion.modalities import STATE
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 
@@ -159,8 +164,84 @@ def test_actions_that_are_not_finite_are_refused(bad):
 def test_action_of_another_shape_is_refused():
     env = VTInsertEnv(modalities=("state",))
     env.reset(seed=0)
-    with pytest.raises(ValueError, match=r"shape \(1, 4\); expected \(1, 5\)"):
+    with pytest.raises(ValueError, match=r"shape \(4,\); expected \(5,\)"):
         env.step(np.zeros(4, np.float32))
+    env.close()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.zeros(5, complex),
+        np.zeros(5, "datetime64[s]"),
+        np.ma.masked_array(np.zeros(5), [0, 1, 0, 0, 0]),
+        np.array(["0"] * 5),
+        [0, 0, None, 0, 0],
+        [0, [0, 1], 0, 0, 0],
+        None,
+    ],
+    ids=["complex", "datetime", "masked", "text", "none in it", "ragged", "none"],
+)
+def test_actions_that_are_not_numbers_are_refused(bad):
+    env = VTInsertEnv(modalities=("proprio",))
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="an action is an array of"):
+        env.step(bad)
+    env.close()
+
+
+@pytest.mark.parametrize("kind", [list, np.float64, np.float32, np.int64, bool])
+def test_actions_of_any_real_numbers_do_the_same(kind):
+    env = VTInsertEnv(modalities=("state",), connectors="usb")
+    env.reset(seed=0)
+    expected = env.step(np.ones(5, np.float32))
+    env.reset(seed=0)
+    assert_same(expected, env.step([1.0] * 5 if kind is list else np.ones(5, kind)))
+    env.close()
+
+
+def test_a_tensor_that_requires_grad_is_an_action():
+    torch = pytest.importorskip("torch")
+    env = VTInsertEnv(modalities=("state",), connectors="usb")
+    env.reset(seed=0)
+    expected = env.step(np.ones(5, np.float32))
+    env.reset(seed=0)
+    assert_same(expected, env.step(torch.ones(5, requires_grad=True)))
+    env.close()
+
+
+def test_steps_out_of_order_are_refused():
+    env = VTInsertEnv(modalities=("proprio",), connectors="usb")
+    with pytest.raises(ResetNeeded, match=r"call reset\(\) before the first step"):
+        env.step(np.zeros(5))
+    env.reset(seed=0)
+    terminated = False
+    while not terminated:
+        *_, terminated, _, info = env.step(env.simulation.expert_action()[0])
+    assert info["is_success"]
+    with pytest.raises(ResetNeeded, match="has terminated; call reset"):
+        env.step(np.zeros(5))
+    env.reset()
+    env.step(np.zeros(5))
+    env.close()
+    for use in (env.reset, lambda: env.step(np.zeros(5)), env.get_state):
+        with pytest.raises(ClosedEnvironmentError, match="was closed; make a new one"):
+            use()
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), np.uint8(3), np.array(3)])
+def test_seeds_may_be_numpys(seed):
+    env = VTInsertEnv(modalities=("state",))
+    assert_same(env.reset(seed=3), env.reset(seed=seed))
+    assert env.np_random_seed == 3
+    env.close()
+
+
+@pytest.mark.parametrize("seed", [-1, 2.5, "3", True])
+def test_other_seeds_are_refused(seed):
+    env = VTInsertEnv(modalities=("state",))
+    with pytest.raises(ValueError, match=r"seed=.* is not allowed; seed must be a whole number"):
+        env.reset(seed=seed)
     env.close()
 
 
@@ -269,6 +350,8 @@ def test_reset_options_are_checked():
         env.reset(options={"socket_x_mm": 3})
     with pytest.raises(ValueError, match="this environment was made for usb"):
         env.reset(options={"connector": "aux"})
+    with pytest.raises(ValueError, match=r"options='abc' is not allowed; options must be a map"):
+        env.reset(options="abc")
     env.close()
 
 
@@ -289,6 +372,76 @@ def test_random_connector_draws_all_four_about_equally():
     names = [env.reset()[1]["connector"] for _ in range(200)]
     counts = [names.count(name) for name in vtenv.CONNECTOR_NAMES]
     assert min(counts) > 30
+    env.close()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64, np.array])
+def test_reset_options_may_be_numpys(kind):
+    env = VTInsertEnv(modalities=("state",))
+    expected = env.reset(seed=0, options={"socket_y_mm": 1.0})
+    assert_same(expected, env.reset(seed=0, options={"socket_y_mm": kind(1)}))
+    env.close()
+
+
+def test_signature_lists_every_setting_with_its_default():
+    shown = inspect.signature(VTInsertEnv).parameters
+    fields = {field.name: field.default for field in dataclasses.fields(InsertionConfig)}
+    own = {"render_mode": None, "picture": "scene", "engine": "cpu", "device": None}
+    assert {name: parameter.default for name, parameter in shown.items()} == own | fields
+    assert set(fields) < set(inspect.signature(VTInsertVectorEnv).parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("initial_state", InitialStateRanges(hand_y_mm=(0.0, 0.0))),
+        ("domain_randomization", DomainRandomizationConfig.only(plug_mass_g=(11, 12))),
+        ("image_size", (48, 32)),
+        ("connectors", ("aux", "usb")),
+        ("connectors", (CONNECTORS["usb"], replace(CONNECTORS["pin"], name="heavy", mass=0.03))),
+    ],
+)
+def test_a_spec_survives_json(name, value):
+    env = gymnasium.make("VTInsert-v0", **{name: value})
+    again = gymnasium.make(EnvSpec.from_json(env.spec.to_json()))
+    assert again.unwrapped.config == env.unwrapped.config
+    assert again.unwrapped.config != InsertionConfig()
+    env.close()
+    again.close()
+
+
+def test_the_state_alone_is_an_id_of_its_own():
+    flat = gymnasium.make("VTInsertState-v0", connectors="usb", disable_env_checker=True)
+    check_env(flat.unwrapped, skip_render_check=True)
+    assert flat.observation_space == STATE.space()
+    assert flat.spec.max_episode_steps == 100
+    dicts = gymnasium.make("VTInsert-v0", modalities=("state",), connectors="usb")
+    for one, other in zip(play(flat, 10), play(dicts, 10), strict=True):
+        assert_same(one[0], other[0]["state"])
+        assert_same(one[1:], other[1:])
+    with pytest.raises(TypeError, match=r"keyword argument 'modalities'; it has modalities="):
+        gymnasium.make("VTInsertState-v0", modalities=("depth",))
+    flat.close()
+    dicts.close()
+
+
+def test_text_in_info_passes_conversion_to_tensors():
+    pytest.importorskip("torch")
+    from gymnasium.wrappers import NumpyToTorch
+
+    env = NumpyToTorch(gymnasium.make("VTInsert-v0", connectors="usb"))
+    _, info = env.reset(seed=0)
+    assert (info["connector"], info["failure"]) == ("usb", "")
+    env.close()
+
+
+def test_keys_to_play_with_are_actions():
+    env = gymnasium.make("VTInsert-v0", modalities=("proprio",), render_mode="rgb_array")
+    keys = env.get_wrapper_attr("get_keys_to_action")()
+    assert all(action in env.action_space for action in keys.values())
+    assert keys["w",].tolist() == [1, 0, 0, 0, 0]
+    assert keys["s", "d"].tolist() == [-1, -1, 0, 0, 0]
+    assert len({tuple(sorted(pressed)) for pressed in keys}) == len(keys)
     env.close()
 
 
@@ -369,6 +522,7 @@ def test_page_agrees_with_rewards_ranges_and_arguments():
     assert arguments == [
         *(field.name for field in dataclasses.fields(InsertionConfig)),
         "render_mode",
+        "picture",
         "engine",
         "device",
     ]

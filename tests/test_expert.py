@@ -20,7 +20,7 @@ def episodes(policy, connectors, clearance_mm=0.4, num=EPISODES):
         clearance_mm=clearance_mm,
         modalities=("proprio",),
         autoreset_mode="Disabled",
-        max_episode_steps=None,
+        max_episode_steps=-1,
     )
     env.reset(seed=1000)
     simulation = env.simulation

@@ -68,11 +68,12 @@ def make(request):
 
 
 def insert(env, steps):
-    """Let the expert act."""
+    """Let the expert act, until it has inserted."""
     for _ in range(steps):
         simulation = env.simulation
         action = simulation.expert_action()[0]
-        env.step(action.astype(np.float32))
+        if env.step(action.astype(np.float32))[2]:
+            return
 
 
 def run(code, **environment):
@@ -200,7 +201,8 @@ def test_size_and_samples_of_a_figure(make):
 def test_forgetting_to_close_does_no_harm():
     done = run(
         """
-                kept, dropped = (VTInsertEnv(render_mode="rgb_array") for _ in range(2))
+        from vtenv.tasks.insertion.env import VTInsertEnv
+        kept, dropped = (VTInsertEnv(render_mode="rgb_array") for _ in range(2))
         for env in (kept, dropped):
             env.reset(seed=0)
             env.render()
@@ -322,7 +324,8 @@ NO_EGL_LIBRARY = """
 """
 DRAW = """
     from gymnasium.error import DependencyNotInstalled
-        env = VTInsertEnv(render_mode="rgb_array")
+    from vtenv.tasks.insertion.env import VTInsertEnv
+    env = VTInsertEnv(render_mode="rgb_array")
     env.reset(seed=0)
     try:
         env.render()
@@ -358,7 +361,8 @@ def test_sensors_and_depth_load_no_opengl():
     done = run(
         """
         import sys
-                for mode in ("sensors", "depth_array", "rgb_array", "human"):
+        from vtenv.tasks.insertion.env import VTInsertEnv
+        for mode in ("sensors", "depth_array", "rgb_array", "human"):
             env = VTInsertEnv(render_mode=mode)
             if mode in ("sensors", "depth_array"):
                 env.reset(seed=0)
@@ -378,7 +382,8 @@ def test_window_without_a_display_says_what_to_do(display):
     done = run(
         """
         from gymnasium.error import DependencyNotInstalled
-                env = VTInsertEnv(render_mode="human")
+        from vtenv.tasks.insertion.env import VTInsertEnv
+        env = VTInsertEnv(render_mode="human")
         try:
             env.reset(seed=0)
         except DependencyNotInstalled as error:
@@ -399,7 +404,8 @@ def test_window_shows_every_connector_in_real_time(close):
         f"""
         import time
         import numpy as np
-                env = VTInsertEnv(render_mode="human")
+        from vtenv.tasks.insertion.env import VTInsertEnv
+        env = VTInsertEnv(render_mode="human")
         env.reset(seed=0)
         for connector in ("aux", "pin", "usb", "stud"):
             env.reset(options={{"connector": connector}})
@@ -475,7 +481,9 @@ def test_panel_shows_the_last_observation_and_info(make, connector):
     assert first.shape == (IMAGE_SIZE[1], IMAGE_SIZE[0], 3)
     assert first.dtype == np.uint8
     assert first.std() > 30
-    np.testing.assert_array_equal(first, draw_panel(observation, info))
+    task = env.simulation.task
+    drawn = draw_panel(observation, info, task.config.modalities, task.panel(info))
+    np.testing.assert_array_equal(first, drawn)
     np.testing.assert_array_equal(env.render(), first)
     insert(env, 2)
     assert (env.render() != first).any()
@@ -484,7 +492,8 @@ def test_panel_shows_the_last_observation_and_info(make, connector):
 def test_panels_are_the_same_in_every_process():
     code = """
         import hashlib
-                env = VTInsertEnv(render_mode="sensors")
+        from vtenv.tasks.insertion.env import VTInsertEnv
+        env = VTInsertEnv(render_mode="sensors")
         env.reset(seed=7)
         print(hashlib.sha256(env.render().tobytes()).hexdigest())
         env.close()
@@ -514,6 +523,39 @@ def test_gymnasium_takes_every_mode(mode, request):
     env.step(np.zeros(5, np.float32))
     assert env.render().ndim == (2 if mode == "depth_array" else 3)
     env.close()
+
+
+@pytest.mark.parametrize("picture", ["sensors", "depth"])
+def test_pictures_without_opengl_can_be_filmed(picture, tmp_path):
+    from gymnasium.wrappers import RecordVideo
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecVideoRecorder
+
+    def film():
+        return gymnasium.make("VTInsert-v0", render_mode="rgb_array", picture=picture)
+
+    env = RecordVideo(film(), str(tmp_path / "gymnasium"), disable_logger=True)
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step(np.zeros(5, np.float32))
+    frame = env.render()
+    assert frame.dtype == np.uint8 and frame.shape[2] == 3 and frame.std() > 10
+    env.close()
+    recorder = VecVideoRecorder(
+        DummyVecEnv([film]), str(tmp_path / "sb3"), lambda step: step == 0, 2
+    )
+    recorder.reset()
+    for _ in range(3):
+        recorder.step(np.zeros((1, 5)))
+    recorder.close()
+    for folder in ("gymnasium", "sb3"):
+        assert len(list((tmp_path / folder).glob("*.mp4"))) == 1
+
+
+def test_pictures_of_other_modes_are_refused():
+    with pytest.raises(ValueError, match="picture='gel' is not allowed; picture must be one of"):
+        VTInsertEnv(render_mode="rgb_array", picture="gel")
+    with pytest.raises(ValueError, match=r'goes with render_mode="rgb_array", not .human.'):
+        VTInsertEnv(render_mode="human", picture="sensors")
 
 
 # --- the render model ---------------------------------------------------------------------------

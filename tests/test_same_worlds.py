@@ -32,10 +32,11 @@ def digests(randomised: bool) -> dict[str, str]:
         domain_randomization=DomainRandomizationConfig() if randomised else None,
     )
     hashes = defaultdict(hashlib.sha256)
+    names = envs.unwrapped.simulation.task.code_names
 
     def take(values):
         for name, value in values.items():
-            array = np.asarray(value)
+            array = np.array(names[name], object)[value] if name in names else np.asarray(value)
             text = array.astype("U") if array.dtype == object else array
             hashes[name].update(np.ascontiguousarray(text).tobytes())
 

@@ -1,14 +1,18 @@
 """The vector environment: Gymnasium's own vectors of single environments are the oracle."""
 
+import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
+from gymnasium.utils import seeding
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 from vtenv.tasks.insertion.config import MODALITIES
+from vtenv.tasks.insertion.modalities import STATE
 
 STEPS = 130
 """Past the time limit, so that every way to end and every reset is seen."""
@@ -47,6 +51,20 @@ def assert_same(left, right, where=""):
         np.testing.assert_array_equal(left, right, where)
 
 
+def with_names(vector, told):
+    """Observation and info, and what else is between them, with names for codes."""
+
+    def named(info):
+        info = {key: named(v) if isinstance(v, dict) else v for key, v in info.items()}
+        for key, names in vector.simulation.task.code_names.items():
+            text = np.array(names, dtype=object)[info[key]]
+            text[~info[f"_{key}"]] = None
+            info[key] = text
+        return info
+
+    return *told[:-1], named(told[-1])
+
+
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
 def test_worlds_are_single_environments(mode):
     vector = make_vec(5, autoreset_mode=mode, modalities=MODALITIES, depth_dropout=0.2)
@@ -61,10 +79,10 @@ def test_worlds_are_single_environments(mode):
     assert vector.metadata["autoreset_mode"] is mode
     assert vector.observation_space == singles.observation_space
     assert vector.action_space == singles.action_space
-    assert_same(vector.reset(seed=11), singles.reset(seed=11))
+    assert_same(with_names(vector, vector.reset(seed=11)), singles.reset(seed=11))
     ends = np.zeros(2, int)
     for step, action in enumerate(actions(5, STEPS)):
-        result = vector.step(action)
+        result = with_names(vector, vector.step(action))
         assert_same(result, singles.step(action), f"step {step}")
         ends += [result[2].sum(), result[3].sum()]
     assert ends[1] > 0
@@ -81,20 +99,20 @@ def test_disabled_autoreset_with_reset_mask():
         vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED},
         max_episode_steps=4,
     )
-    assert_same(vector.reset(seed=0), singles.reset(seed=0))
+    assert_same(with_names(vector, vector.reset(seed=0)), singles.reset(seed=0))
     moves = actions(3, 6)
     for action in moves[:2]:
-        assert_same(vector.step(action), singles.step(action))
+        assert_same(with_names(vector, vector.step(action)), singles.step(action))
     mask = np.array([False, True, False])
     assert_same(
-        vector.reset(seed=5, options={"reset_mask": mask.copy()}),
+        with_names(vector, vector.reset(seed=5, options={"reset_mask": mask.copy()})),
         singles.reset(seed=5, options={"reset_mask": mask.copy()}),
     )
     for action in moves[2:4]:
-        result = vector.step(action)
+        result = with_names(vector, vector.step(action))
         assert_same(result, singles.step(action))
     assert result[3].tolist() == [True, False, True]
-    with pytest.raises(ValueError, match=r"worlds \[0, 2\] have finished; reset them"):
+    with pytest.raises(ResetNeeded, match=r"worlds \[0, 2\] have finished; reset them"):
         vector.step(moves[4])
     vector.close()
     singles.close()
@@ -103,7 +121,7 @@ def test_disabled_autoreset_with_reset_mask():
 @pytest.mark.parametrize("bad", [np.zeros(3, bool), np.ones(2, bool), np.ones(3, int)])
 def test_bad_reset_masks_are_refused(bad):
     vector = make_vec(3, modalities=("proprio",))
-    with pytest.raises(ValueError, match="reset all worlds before resetting some"):
+    with pytest.raises(ResetNeeded, match="reset all worlds before resetting some"):
         vector.reset(options={"reset_mask": np.ones(3, bool)})
     vector.reset(seed=0)
     with pytest.raises(ValueError, match="reset_mask must be a bool array of shape"):
@@ -142,7 +160,8 @@ def test_processes_give_the_same(context):
         seen = fresh.submit(play_in_processes, context).result()
     vector = make_vec(2)
     moves = actions(2, 20)
-    assert_same(seen, (vector.reset(seed=9), *[vector.step(action) for action in moves]))
+    told = [vector.reset(seed=9), *[vector.step(action) for action in moves]]
+    assert_same(seen, tuple(with_names(vector, one) for one in told))
     vector.close()
 
 
@@ -201,10 +220,12 @@ def test_bad_actions_and_sizes_are_refused():
     with pytest.raises(ValueError, match="not finite"):
         vector.step(bad)
     vector.close()
-    with pytest.raises(ValueError, match="num_worlds=0 is not allowed"):
-        make_vec(0)
-    with pytest.raises(ValueError, match="num_threads=0 is not allowed"):
-        make_vec(2, num_threads=0)
+    for count in (0, -1, 1.5, "4", None, True, np.nan):
+        with pytest.raises(ValueError, match=r"num_envs=.* is not allowed; .* at least 1"):
+            make_vec(count)
+    for count in (0, -1, 1.5, "2", True, np.nan):
+        with pytest.raises(ValueError, match=r"num_threads=.* is not allowed; .* at least 1"):
+            make_vec(2, num_threads=count)
     with pytest.raises(ValueError, match="unknown engine 'gpu'; choose one of cpu, warp"):
         make_vec(2, engine="gpu")
     with pytest.raises(
@@ -233,3 +254,241 @@ def test_render_sensors_of_every_world():
     assert len(frames) == 3
     assert not np.array_equal(frames[0], frames[1])
     vector.close()
+
+
+def test_steps_out_of_order_are_refused():
+    vector = make_vec(2, modalities=("proprio",))
+    for use in (lambda: vector.step(np.zeros((2, 5))), vector.get_state):
+        with pytest.raises(ResetNeeded, match=r"call reset\(\) before the first step"):
+            use()
+    vector.reset(seed=0)
+    vector.close()
+    for use in (vector.reset, lambda: vector.step(np.zeros((2, 5))), vector.get_state):
+        with pytest.raises(ClosedEnvironmentError, match="was closed; make a new one"):
+            use()
+
+
+@pytest.mark.parametrize("limit", [0, -5, 2.5, np.nan, "4", True])
+def test_numbers_of_steps_that_are_none_are_refused(limit):
+    with pytest.raises(ValueError, match=r"max_episode_steps=.* at least 1, or -1 for no limit"):
+        make_vec(2, max_episode_steps=limit)
+
+
+def test_the_limit_of_steps_is_as_in_gymnasium_make():
+    """Not given or None: the id's; -1: none."""
+    for given, limit in [({}, 100), ({"max_episode_steps": None}, 100)]:
+        assert make_vec(1, modalities=("proprio",), **given).max_episode_steps == limit
+    endless = make_vec(1, modalities=("proprio",), max_episode_steps=-1)
+    endless.reset(seed=0)
+    for _ in range(101):
+        assert not endless.step(np.zeros((1, 5)))[3].any()
+    two = make_vec(1, modalities=("proprio",), max_episode_steps=np.int64(2))
+    two.reset(seed=0)
+    assert [two.step(np.zeros((1, 5)))[3].item() for _ in range(3)] == [False, True, False]
+
+
+def test_seeds_may_be_numpys_and_are_told():
+    vector = make_vec(3, modalities=("state",))
+    first = vector.reset(seed=7)
+    assert vector.np_random_seed == (7, 8, 9)
+    for seed in (np.int64(7), np.arange(7, 10), [7, np.int64(8), 9]):
+        assert_same(first, vector.reset(seed=seed))
+    vector.np_random = vector.np_random[::-1]
+    assert vector.np_random_seed == (-1, 8, -1)
+    for wrong in (2.5, "3", [1, 2.5, 3], [1, 2, -3]):
+        with pytest.raises(ValueError, match=r"seed=.* is not allowed; seed must be"):
+            vector.reset(seed=wrong)
+    vector.close()
+
+
+def test_generators_may_be_set():
+    one, other = make_vec(3, modalities=("state",)), make_vec(3, modalities=("state",))
+    first = one.reset(seed=7)
+    other.np_random = [seeding.np_random(7 + world)[0] for world in range(3)]
+    assert_same(first, other.reset())
+    other.np_random = np.random.default_rng(0)
+    states = other.reset()[0]["state"]
+    assert not np.array_equal(states[0], states[1])
+    with pytest.raises(ValueError, match="np_random must be"):
+        other.np_random = [np.random.default_rng(0)]
+    one.close()
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"socket_y_mm": np.array([1.0, -2.0, 3.0]), "connector": "usb"},
+        {"socket_y_mm": [1, -2, np.float32(3)], "connector": ["usb", "usb", "usb"]},
+        [{"socket_y_mm": y, "connector": "usb"} for y in (1, -2, 3)],
+    ],
+    ids=["array", "list", "dicts"],
+)
+def test_each_world_may_have_its_own_reset_options(options):
+    vector = make_vec(3, modalities=("state",))
+    observation, _ = vector.reset(seed=4, options=options)
+    for world, y in enumerate((1.0, -2.0, 3.0)):
+        single = gymnasium.make("VTInsert-v0", modalities=("state",))
+        alone, _ = single.reset(seed=4 + world, options={"socket_y_mm": y, "connector": "usb"})
+        np.testing.assert_array_equal(observation["state"][world], alone["state"])
+        single.close()
+    vector.close()
+
+
+def test_options_of_worlds_go_with_a_mask():
+    vector = make_vec(3, modalities=("state",))
+    before, _ = vector.reset(seed=4)
+    mask = np.array([False, True, False])
+    options = {"reset_mask": mask, "socket_y_mm": np.array([np.nan, -2.0, np.nan])}
+    observation, _ = vector.reset(seed=4, options=options)
+    np.testing.assert_array_equal(observation["state"][~mask], before["state"][~mask])
+    single = gymnasium.make("VTInsert-v0", modalities=("state",))
+    alone, _ = single.reset(seed=5, options={"socket_y_mm": -2.0})
+    np.testing.assert_array_equal(observation["state"][1], alone["state"])
+    single.close()
+    vector.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ("abc", "options='abc' is not allowed; options must be a mapping"),
+        (3, "options=3 is not allowed"),
+        ([{}], "a sequence of 2 of them, one for each world"),
+        ({"socket_y_mm": [1, 2, 3]}, "socket_y_mm has 3 values for 2 worlds"),
+        ({"socket_y_mm": [1, 200]}, "must be a number from -30 to 30"),
+    ],
+)
+def test_other_options_are_refused(options, text):
+    vector = make_vec(2, modalities=("state",))
+    with pytest.raises(ValueError, match=text):
+        vector.reset(options=options)
+    vector.close()
+
+
+def test_attributes_of_worlds():
+    vector = make_vec(3, modalities=("state",), render_mode="sensors", max_episode_steps=7)
+    vector.reset(seed=1)
+    assert len(vector.call("render")) == 3
+    assert vector.get_attr("np_random_seed") == (1, 2, 3)
+    assert vector.get_attr("action_space") == (vector.single_action_space,) * 3
+    assert vector.get_attr("_max_episode_steps") == (7, 7, 7)
+    vector.set_attr("task_description", ["a", "b", "c"])
+    assert vector.call("task_description") == ("a", "b", "c")
+    vector.set_attr("max_episode_steps", 9)
+    assert vector.max_episode_steps == 9
+    with pytest.raises(ValueError, match="all worlds share 'max_episode_steps'"):
+        vector.set_attr("max_episode_steps", [1, 2, 3])
+    with pytest.raises(ValueError, match="2 values for 3 worlds"):
+        vector.set_attr("name", [1, 2])
+    with pytest.raises(AttributeError, match=r"step acts on all worlds at once; call envs\.step"):
+        vector.call("step", np.zeros(5))
+    with pytest.raises(AttributeError, match="nothing"):
+        vector.get_attr("nothing")
+    vector.close()
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_tensors_of_the_cpu_engine_are_the_arrays(mode):
+    torch = pytest.importorskip("torch")
+    settings = {"autoreset_mode": mode, "modalities": MODALITIES, "max_episode_steps": 4}
+    arrays, tensors = make_vec(3, **settings), make_vec(3, observations="torch", **settings)
+
+    def check(told, expected):
+        if isinstance(expected, dict):
+            assert told.keys() == expected.keys()
+            for key in expected:
+                if key == "final_obs":
+                    for world in np.flatnonzero(expected["_final_obs"]):
+                        check({k: v[world] for k, v in told[key].items()}, expected[key][world])
+                elif f"_{key}" in expected and not isinstance(expected[key], dict):
+                    mask = expected[f"_{key}"]
+                    check(told[key][torch.from_numpy(mask)], expected[key][mask])
+                else:
+                    check(told[key], expected[key])
+        elif isinstance(expected, tuple):
+            for one, other in zip(told, expected, strict=True):
+                check(one, other)
+        else:
+            assert isinstance(told, torch.Tensor) and told.dtype is not torch.float64
+            np.testing.assert_array_equal(told.numpy(), expected.astype(told.numpy().dtype))
+
+    check(tensors.reset(seed=3), arrays.reset(seed=3))
+    for action in actions(3, 10):
+        check(tensors.step(torch.from_numpy(action).requires_grad_()), arrays.step(action))
+    arrays.close()
+    tensors.close()
+
+
+@pytest.mark.parametrize("observations", ["numpy", "torch"])
+def test_infos_are_numbers_that_gymnasiums_wrappers_convert(observations):
+    torch = pytest.importorskip("torch")
+    from gymnasium.wrappers.vector import ArrayConversion, NumpyToTorch
+
+    if observations == "numpy":
+        envs = NumpyToTorch(make_vec(2, connectors=("pin", "usb")))
+    else:
+        inner = make_vec(2, connectors=("pin", "usb"), observations=observations)
+        envs = ArrayConversion(inner, env_xp=torch, target_xp=torch)
+    _, info = envs.reset(seed=0)
+    names = envs.unwrapped.simulation.task.code_names
+    assert names["connector"] == ("pin", "usb")
+    assert info["connector"].dtype == torch.int64
+    *_, info = envs.step(torch.zeros(2, 5))
+    assert all(isinstance(value, torch.Tensor) for value in info.values())
+    assert [names["failure"][code] for code in info["failure"]] == ["", ""]
+    envs.close()
+
+
+def test_the_state_alone_is_an_id_of_its_own():
+    vector = gymnasium.make_vec("VTInsertState-v0", 3, autoreset_mode="SameStep")
+    singles = gymnasium.make_vec(
+        "VTInsertState-v0",
+        3,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
+    )
+    assert vector.single_observation_space == STATE.space()
+    assert vector.observation_space == singles.observation_space
+    np.testing.assert_array_equal(vector.reset(seed=0)[0], singles.reset(seed=0)[0])
+    for action in actions(3, 101):
+        left, right = vector.step(action), singles.step(action)
+        np.testing.assert_array_equal(left[0], right[0])
+        if "final_obs" in left[-1]:
+            for one, other in zip(left[-1]["final_obs"], right[-1]["final_obs"], strict=True):
+                np.testing.assert_array_equal(one, other)
+    vector.close()
+    singles.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_threads_are_missed_in_a_forked_process():
+    # In a process that has no threads of other tests, which a fork would cut off.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        with_threads, without = fresh.submit(step_in_a_fork).result(timeout=120)
+    assert with_threads.startswith("RuntimeError this environment's threads are in the process")
+    assert without == "stepped"
+
+
+def step_in_a_fork():
+    return [forked_step(make_vec(4, num_threads=threads)) for threads in (2, 1)]
+
+
+def forked_step(envs):
+    envs.reset(seed=0)
+    context = get_context("fork")
+    queue = context.SimpleQueue()
+
+    def child():
+        try:
+            envs.step(np.zeros((4, 5)))
+            queue.put("stepped")
+        except Exception as error:
+            queue.put(f"{type(error).__name__} {error}")
+
+    process = context.Process(target=child)
+    process.start()
+    told = queue.get()
+    process.join(60)
+    assert process.exitcode == 0
+    return told

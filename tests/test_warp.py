@@ -1,5 +1,8 @@
 """The Warp engine against the CPU engine, on Warp's CPU device and on CUDA where there is one."""
 
+import copy
+import pickle
+
 import gymnasium
 import numpy as np
 import pytest
@@ -13,7 +16,6 @@ from vtenv.tasks.insertion.domain import NUM_DOMAIN_UNIFORMS, draw_domain
 from vtenv.tasks.insertion.env import VTInsertVectorEnv
 from vtenv.tasks.insertion.grasp_bank import BANK_SIZE
 from vtenv.tasks.insertion.initial import NUM_UNIFORMS, initial_state
-from vtenv.tasks.insertion.measures import FAILURES
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 
 torch = pytest.importorskip("torch")
@@ -155,10 +157,8 @@ def test_bad_arguments_say_what_is_allowed():
         make_simulation(1, "warp", engine_settings={"num_threads": 2})
     with pytest.raises(ValueError, match="is for engine='warp'; leave it out"):
         make_simulation(1, "cpu", engine_settings={"device": "cuda:0"})
-    with pytest.raises(ValueError, match="observations='jax' is not allowed; choose one of numpy"):
+    with pytest.raises(ValueError, match=r"observations='jax' is not allowed; .* one of numpy"):
         VTInsertVectorEnv(1, engine="warp", observations="jax")
-    with pytest.raises(ValueError, match="observations='torch' is for engine='warp'"):
-        VTInsertVectorEnv(1, observations="torch")
 
 
 def vectors(mode, **settings):
@@ -173,7 +173,7 @@ def vectors(mode, **settings):
 def assert_told_the_same(told, tensors, where=()):
     """A NumPy client's results against those of a torch client."""
     assert told.keys() == tensors.keys()
-    codes = {"connector": CONNECTOR_NAMES, "failure": FAILURES}
+    codes = ("connector", "failure")
     for name, value in told.items():
         here, tensor = (*where, name), tensors[name]
         if isinstance(value, dict):
@@ -187,8 +187,7 @@ def assert_told_the_same(told, tensors, where=()):
         assert isinstance(tensor, torch.Tensor), here
         mask = told.get(f"_{name}", np.ones(len(value), bool))
         if name in codes:
-            assert tensor.dtype == torch.int64
-            tensor = np.array(codes[name], dtype=object)[tensor.numpy()]
+            assert tensor.dtype == torch.int64 and value.dtype == np.int64
         np.testing.assert_array_equal(value[mask], np.asarray(tensor)[mask], str(here))
 
 
@@ -396,7 +395,7 @@ def test_infos_share_no_memory():
 
 
 def test_worlds_that_do_not_reset_keep_their_images():
-    _, env = vectors("SameStep", max_episode_steps=None)
+    _, env = vectors("SameStep", max_episode_steps=-1)
     env.reset(seed=0)
     env._elapsed[:] = [0, 0, 9, 0, 0, 9]
     env.max_episode_steps = 10
@@ -436,6 +435,44 @@ def test_a_tensor_of_actions_that_is_not_finite_is_refused():
     with pytest.raises(ValueError, match=r"shape \(6, 4\); expected \(6, 5\)"):
         env.step(torch.zeros(6, 4))
     env.close()
+
+
+def test_actions_that_require_grad_leave_no_graph_behind():
+    for env in vectors("SameStep"):
+        env.reset(seed=0)
+        for _ in range(6):  # over the end of an episode
+            observation, reward, *_ = env.step(torch.zeros(6, 5, requires_grad=True))
+        for told in (*observation.values(), reward, env.simulation.state.hand):
+            assert isinstance(told, np.ndarray) or not told.requires_grad
+        with pytest.raises(ValueError, match=r"an array of real numbers; got torch.complex64"):
+            env.step(torch.zeros(6, 5, dtype=torch.complex64))
+        env.close()
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+@pytest.mark.parametrize("randomization", [None, DomainRandomizationConfig()])
+def test_an_environment_goes_on_from_its_state(mode, randomization):
+    _, env = vectors(mode, domain_randomization=randomization)
+    env.reset(seed=1)
+    generator = torch.Generator().manual_seed(0)
+    moves = [torch.rand(6, 5, generator=generator) * 2 - 1 for _ in range(10)]
+    for move in moves[:3]:
+        env.step(move)
+    state = pickle.loads(pickle.dumps(env.get_state()))
+
+    def rest(worlds):
+        told = [worlds.step(move) for move in moves[3:]]
+        told.append((worlds.reset(options={"reset_mask": np.arange(6) == 2})[0],))
+        return told
+
+    expected = rest(env)
+    other = copy.deepcopy(env)
+    for worlds in (env, other):
+        worlds.set_state(state)
+        for left, right in zip(expected, rest(worlds), strict=True):
+            assert_same_tensors([left[0], right[0]])
+            assert all(torch.equal(a, b) for a, b in zip(left[1:4], right[1:4], strict=True))
+        worlds.close()
 
 
 def test_the_single_environment():

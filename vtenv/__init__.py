@@ -1,6 +1,7 @@
 """VTInsert's world: a MuJoCo environment of visuotactile connector insertion.
 
-Importing this package registers `VTInsert-v0` with Gymnasium. It does not import torch.
+Importing this package registers `VTInsert-v0` with Gymnasium, and `VTInsertState-v0`, whose
+observation is the privileged state alone, a `Box`. It does not import torch.
 """
 
 import gymnasium
@@ -14,9 +15,10 @@ __all__ = ["CONNECTOR_NAMES", "ENV_ID", "DomainRandomizationConfig", "InitialSta
 ENV_ID = "VTInsert-v0"
 """The environment's id in Gymnasium's registry."""
 
-gymnasium.register(
-    ENV_ID,
-    entry_point="vtenv.tasks.insertion.env:VTInsertEnv",
-    vector_entry_point="vtenv.tasks.insertion.env:VTInsertVectorEnv",
-    max_episode_steps=100,
-)
+for _name in ("VTInsert", "VTInsertState"):
+    gymnasium.register(
+        f"{_name}-v0",
+        entry_point=f"vtenv.tasks.insertion.env:{_name}Env",
+        vector_entry_point=f"vtenv.tasks.insertion.env:{_name}VectorEnv",
+        max_episode_steps=100,
+    )

@@ -13,17 +13,26 @@ from vtenv.world_model import Episodes
 
 
 def draw_episodes(
-    task: Task, generators: Sequence[np.random.Generator], options: Mapping[str, object]
+    task: Task,
+    generators: Sequence[np.random.Generator],
+    options: Sequence[Mapping[str, object]],
 ) -> Episodes:
     """Draw how episodes start, one from each generator.
 
     Args:
         task: Says how.
         generators: N generators.
-        options: Values that are fixed rather than drawn, checked by `Task.check_options`.
+        options: Values that are fixed rather than drawn, checked by `Task.check_options`: one
+            mapping for all, or one for each.
     """
     uniforms = np.stack([generator.random(task.num_uniforms) for generator in generators])
-    return task.draw(uniforms, options)
+    if len(options) == 1:
+        return task.draw(uniforms, options[0])
+    each = [task.draw(uniforms[row : row + 1], fixed) for row, fixed in enumerate(options)]
+    episodes = each[0].empty(len(each))
+    for row, drawn in enumerate(each):
+        episodes.write(np.array([row]), drawn)
+    return episodes
 
 
 class NextEpisodes:
@@ -54,7 +63,7 @@ class NextEpisodes:
         chosen = [generators[world] for world in listed]
         for world, generator in zip(listed, chosen, strict=True):
             self._before[world] = generator, generator.bit_generator.state
-        episodes = draw_episodes(task, chosen, {})
+        episodes = draw_episodes(task, chosen, [{}])
         if self._episodes is None:
             self._episodes = episodes.empty(len(self._drawn))
         self._episodes.write(worlds, episodes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 from vtenv.arrays import Array, namespace
 from vtenv.engines import make_engine
 from vtenv.next_episodes import NextEpisodes, draw_episodes
+from vtenv.sensing.cameras import CameraView, camera_views
 from vtenv.tasks import Evaluation, Task
+from vtenv.validation import checked_actions
 
 
 def observation_space(task: Task) -> spaces.Dict:
@@ -27,6 +30,10 @@ def observation_space(task: Task) -> spaces.Dict:
             for modality in task.config.modalities
         }
     )
+
+
+Options = Mapping[str, object] | Sequence[Mapping[str, object] | None] | None
+"""What a reset fixes, in all worlds alike or in each of them."""
 
 
 @dataclass(frozen=True)
@@ -148,20 +155,21 @@ class Simulation:
         self,
         worlds: NDArray[np.int64],
         generators: Sequence[np.random.Generator] | None = None,
-        options: Mapping[str, object] | None = None,
+        options: Options = None,
     ) -> None:
         """Start episodes.
 
         Args:
             worlds: Worlds to reset, sorted.
             generators: New sources of randomness for them; None keeps those they have.
-            options: Values to fix, as `Task.check_options` allows.
+            options: Values to fix, as `Task.check_options` allows; for all of `worlds`, or a
+                sequence of such mappings, one for each of all worlds.
 
         Raises:
             ValueError: If an option is not allowed; lists those that are.
         """
-        fixed = self.task.check_options(options)
-        if self._next is not None and (generators is not None or fixed):
+        fixed = self._checked_options(worlds, options)
+        if self._next is not None and (generators is not None or any(fixed)):
             self._next.put_back(worlds.tolist())
         for world, generator in zip(worlds, generators or (), strict=False):
             self._generators[world] = generator
@@ -191,7 +199,8 @@ class Simulation:
             ValueError: If an action has another shape, or is not finite. About a tensor this is
                 known later: its world stands still, and `StepResult.wait` raises.
         """
-        actions = self._checked(worlds, actions)
+        actions = checked_actions(actions, (self.num_worlds, *self.task.action_space.shape))
+        actions = self._finite(worlds, actions)
         before = self._outcome
         controls, finite = self._controls(before.controls, before.joints, actions)
         if worlds.size:
@@ -216,7 +225,9 @@ class Simulation:
 
     def observe(self, worlds: NDArray[np.int64]) -> dict[str, Array]:
         """Observations of all worlds, new arrays; images of other worlds are the last ones."""
-        images = self.engine.sense(worlds, self._generators)
+        return self._observed(self.engine.sense(worlds, self._generators))
+
+    def _observed(self, images: dict[str, Array]) -> dict[str, Array]:
         known = {**self._outcome.vectors, **images}
         self.last_observation = {m.key: known[m.key] for m in self.task.config.modalities}
         return self.last_observation
@@ -265,26 +276,117 @@ class Simulation:
         )
         return observation, {name: value[0] for name, value in self.decode(info).items()}
 
+    def camera(self, name: str, world: int = 0) -> list[CameraView]:
+        """How a camera of the task sees a world now: its intrinsics and its pose.
+
+        Args:
+            name: One of `WorldModel.cameras`, such as "overhead".
+            world: Index of the world.
+
+        Returns:
+            A view for each channel of its images.
+
+        Raises:
+            ValueError: If there is no such camera; lists those there are.
+        """
+        return camera_views(self.task.world_model, name, self.engine.snapshot(world))
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything that decides what the worlds do next, noise included.
+
+        Returns:
+            Nested dicts and lists of NumPy arrays and plain numbers, which share no memory with
+            the simulation; can be pickled.
+        """
+        generators = self.generators  # puts back what was drawn ahead
+        outcome = self._outcome
+        kept, terms = self.fetch(
+            {"success": outcome.success, "failure": outcome.failure}, outcome.terms
+        )
+        return copy.deepcopy(
+            {
+                "engine": self.engine.get_state(),
+                "generators": [generator.bit_generator.state for generator in generators],
+                "present": self._present,
+                "outcome": kept,
+                "terms": terms,
+                "observed": bool(self.last_observation),
+            }
+        )
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state that `get_state` returned, of as many worlds of an equal task.
+
+        On the CPU engine, and on Warp's CPU device, the same actions then lead to the same
+        observations, to the bit.
+
+        Raises:
+            ValueError: If it is of another number of worlds.
+        """
+        state = copy.deepcopy(dict(state))
+        if len(state["generators"]) != self.num_worlds:
+            raise ValueError(
+                f"the state is of {len(state['generators'])} worlds and this is a simulation of "
+                f"{self.num_worlds}; make one of as many"
+            )
+        generators = self.generators
+        for world, drawn in enumerate(state["generators"]):
+            if generators[world].bit_generator.state["bit_generator"] != drawn["bit_generator"]:
+                kind = getattr(np.random, drawn["bit_generator"])
+                generators[world] = np.random.Generator(kind())
+            generators[world].bit_generator.state = drawn
+        images = self.engine.set_state(state["engine"])
+        self._present = state["present"]
+        self._upload_parameters()
+        put = self._arrays.asarray
+        self._outcome = self._after_reset(
+            put(state["outcome"]["success"]),
+            put(state["outcome"]["failure"]),
+            {name: put(term) for name, term in state["terms"].items()},
+            self._parameters,
+            put(np.zeros(self.num_worlds, bool)),
+        )
+        self.last_observation = {}
+        if state["observed"]:
+            self._observed(images)
+
     def close(self) -> None:
         """Release the engine; may be called twice."""
         self.engine.close()
 
-    def _checked(self, worlds: NDArray[np.int64], actions: Array) -> Array:
+    def _checked_options(
+        self, worlds: NDArray[np.int64], options: Options
+    ) -> list[dict[str, object]]:
+        """What is fixed in each of `worlds`; one dict if it is the same in all.
+
+        Raises:
+            ValueError: If something is not allowed.
+        """
+        if options is None or isinstance(options, Mapping):
+            return [self.task.check_options(options)]
+        listed = list(options) if isinstance(options, Sequence) else []
+        valid = all(each is None or isinstance(each, Mapping) for each in listed)
+        if isinstance(options, str) or not valid or len(listed) != self.num_worlds:
+            raise ValueError(
+                f"options={options!r} is not allowed; options must be a mapping of names to "
+                f"values, or a sequence of {self.num_worlds} of them, one for each world"
+            )
+        return [self.task.check_options(listed[world]) for world in worlds]
+
+    def _finite(self, worlds: NDArray[np.int64], actions: Array) -> Array:
         """Actions as an array of the engine's.
 
         Raises:
-            ValueError: If they have another shape, or the host sees that one is not finite.
+            ValueError: If the host sees that one is not finite.
         """
-        if self._xp is np or not is_torch_array(actions):
-            actions = np.asarray(actions, np.float64)
-        expected = (self.num_worlds, *self.task.action_space.shape)
-        if tuple(actions.shape) != expected:
-            raise ValueError(f"actions have shape {tuple(actions.shape)}; expected {expected}")
+        if self._xp is np and is_torch_array(actions):
+            actions = actions.cpu().double().numpy()
         if isinstance(actions, np.ndarray):
+            actions = actions.astype(np.float64, copy=False)
             _refuse(worlds, actions, np.all(np.isfinite(actions), axis=-1))
         return self._arrays.asarray(actions)
 
-    def _start(self, worlds: NDArray[np.int64], options: Mapping[str, object]) -> None:
+    def _start(self, worlds: NDArray[np.int64], options: Sequence[Mapping[str, object]]) -> None:
         """Put worlds into initial states: those drawn ahead, or else drawn now."""
         generators = self._generators
         episodes = None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from numbers import Real
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
+from array_api_compat import is_torch_array
 
 Range = tuple[float, float]
 """Lower and upper bound, in the unit that the field's name ends with."""
@@ -24,6 +26,7 @@ def require(condition: bool, name: str, given: object, allowed: str) -> None:
 
 def as_number(value: object) -> float | None:
     """A finite number, NumPy's included, as a float; None for anything else, flags included."""
+    value = _unboxed(value)
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         return None
     try:
@@ -31,6 +34,54 @@ def as_number(value: object) -> float | None:
     except OverflowError:  # an integer too large for a float
         return None
     return number if math.isfinite(number) else None
+
+
+def as_integer(value: object) -> int | None:
+    """A whole number, NumPy's included, as an int; None for anything else, flags included."""
+    value = _unboxed(value)
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
+        return None
+    return int(value)
+
+
+def checked_count(name: str, given: object) -> int:
+    """A number of things, at least 1.
+
+    Raises:
+        ValueError: If it is none; names it.
+    """
+    count = as_integer(given)
+    require(count is not None and count >= 1, name, given, "a whole number, at least 1")
+    return count  # type: ignore[return-value] # refused above
+
+
+def checked_actions(actions: Any, shape: tuple[int, ...]) -> Any:
+    """Actions as a NumPy array of numbers, or as a torch tensor without its graph.
+
+    Args:
+        actions: Of any library, or nested sequences.
+        shape: The shape that they must have.
+
+    Raises:
+        ValueError: If they are not real numbers, or have another shape.
+    """
+    if is_torch_array(actions):
+        actions = actions.detach()
+        real = not actions.is_complex()
+    else:
+        real = not isinstance(actions, np.ma.MaskedArray)
+        try:
+            actions = np.asarray(actions)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"an action is an array of numbers; got {actions!r}") from error
+        real = real and actions.dtype.kind in "fiub"
+    if not real:
+        raise ValueError(
+            f"an action is an array of real numbers; got {actions.dtype}, or a masked array"
+        )
+    if tuple(actions.shape) != shape:
+        raise ValueError(f"the action has shape {tuple(actions.shape)}; expected {shape}")
+    return actions
 
 
 def checked_range(name: str, given: object, limits: Range) -> Range:
@@ -51,3 +102,8 @@ def checked_range(name: str, given: object, limits: Range) -> Range:
     allowed = f"a pair (low, high) with {low:g} <= low <= high <= {high:g}"
     require(valid, name, given, allowed)
     return numbers[0], numbers[1]
+
+
+def _unboxed(value: object) -> object:
+    """What an array without axes holds; anything else as it is."""
+    return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value

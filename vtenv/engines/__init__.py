@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from gymnasium.error import DependencyNotInstalled
@@ -62,6 +62,16 @@ class Engine(Protocol):
     def snapshot(self, world: int) -> Snapshot:
         """The state of one world, for drawing it."""
 
+    def get_state(self) -> dict[str, Any]:
+        """Everything that decides what the worlds do next, as NumPy arrays, copied."""
+
+    def set_state(self, state: dict[str, Any]) -> dict[str, Array]:
+        """Put all worlds into a state from `get_state` of an engine of this kind and model.
+
+        Returns:
+            The images last sensed, new arrays; none where nothing was sensed yet.
+        """
+
     def close(self) -> None:
         """Release threads and memory; may be called twice."""
 
@@ -79,7 +89,7 @@ def make_engine(
     Args:
         name: One of `ENGINE_NAMES`.
         world_model: What to simulate.
-        num_worlds: Worlds to simulate.
+        num_worlds: Worlds to simulate, at least 1.
         num_threads: Threads of the CPU engine; None for one a core, but no more than worlds.
         device: Device of the Warp engine; None for "cuda:0".
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from vtenv.arrays import Array, NumpyBackend
 from vtenv.sensing import sensor_passes
 from vtenv.sensing.cpu import CPUSensor, Poses
+from vtenv.validation import checked_count
 from vtenv.world_model import Frame, InitialPhysics, PhysicsState, Snapshot, WorldModel
 
 _POSITION_STAGE = mujoco.mjtStage.mjSTAGE_POS
@@ -25,6 +28,24 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class _Restored:
+    """What worlds read that were put into a state and have not moved since.
+
+    Accelerations, and so contact forces, are those of the step that led there: they do not
+    follow from where the worlds are.
+
+    Attributes:
+        here: Which worlds, (N,), bool.
+        readings: Readings of all sensors, (N, n).
+        stable: Whether the physics was stable, (N,), bool.
+    """
+
+    here: NDArray[np.bool_]
+    readings: NDArray[np.float64]
+    stable: NDArray[np.bool_]
 
 
 class CPUEngine:
@@ -47,15 +68,11 @@ class CPUEngine:
     def __init__(
         self, world_model: WorldModel, num_worlds: int, num_threads: int | None = None
     ) -> None:
-        if num_worlds < 1:
-            raise ValueError(f"num_worlds={num_worlds} is not allowed; it must be at least 1")
-        if num_threads is not None and num_threads < 1:
-            raise ValueError(
-                f"num_threads={num_threads} is not allowed; it must be at least 1, or None for "
-                "one a core"
-            )
-        self.num_worlds = num_worlds
+        self.num_worlds = num_worlds = checked_count("num_worlds", num_worlds)
+        if num_threads is not None:
+            num_threads = checked_count("num_threads", num_threads)
         self.num_threads = min(num_threads or available_cores(), num_worlds)
+        self._process = os.getpid()
         self.arrays = NumpyBackend()
         self._world_model = world_model
         self._models = models = world_model.models
@@ -76,6 +93,9 @@ class CPUEngine:
             batch.cam_xmat.reshape(n, -1, 9),
         )
         self._sensordata = batch.sensordata
+        self._restored: _Restored | None = None
+        self._noise: dict[str, NDArray[np.float64]] = {}
+        self._images: dict[str, NDArray[Any]] = {}
         self._qpos, self._ctrl, self._warning = batch.qpos, batch.ctrl, batch.warning
         self._mocap = batch.mocap_pos, batch.mocap_quat
         self._joints = world_model.joint_slices()
@@ -89,37 +109,46 @@ class CPUEngine:
         ]
 
     def reset(self, worlds: NDArray[np.int64], initial: InitialPhysics) -> None:
-        """Put worlds into their initial states, one row each."""
-        if self._world_model.own_fields:
-            self._set_own_models(worlds, initial)
-        elif (self._variant[worlds] != initial.variant).any():
-            self._variant[worlds] = initial.variant
-            self._batch.set_models([self._models[v] for v in self._variant])
-        for sensor in self._sensors:
-            sensor.reset(worlds, initial.noise)
+        """Put worlds into their initial states, one row each.
 
+        Raises:
+            RuntimeError: If the process was forked from the one that has the engine's threads.
+        """
+        self._check_process()
+        self._set_variants(worlds, initial.variant, initial.fields)
+        self._set_noise(worlds, initial.noise)
         batch = self._batch
         batch.reset(worlds, stage=mujoco.mjtStage.mjSTAGE_NONE)
         self._qpos[worlds], self._ctrl[worlds] = initial.qpos, initial.ctrl
         self._mocap[0][worlds], self._mocap[1][worlds] = initial.mocap_pos, initial.mocap_quat
         batch.forward(worlds)
+        if self._restored is not None:
+            self._forget(worlds)
 
     def step(self, worlds: NDArray[np.int64], controls: NDArray[np.float64]) -> None:
-        """Advance worlds by one control step with these inputs of the driven actuators."""
+        """Advance worlds by one control step with these inputs of the driven actuators.
+
+        Raises:
+            RuntimeError: If the process was forked from the one that has the engine's threads.
+        """
+        self._check_process()
         self._ctrl[worlds, self._driven] = controls[worlds]
         ids = None if len(worlds) == self.num_worlds else worlds
         self._batch.step(ids, nstep=self._world_model.substeps, stage=_POSITION_STAGE)
+        if self._restored is not None:
+            self._forget(worlds)
 
     def state(self) -> PhysicsState:
         """The state of all worlds; aliases the engine's memory until the next call."""
         pos, mat = self._body_pos, self._body_mat
+        readings, stable = self._read()
         return PhysicsState(
             variant=self._variant,
             joints={group: self._qpos[:, part] for group, part in self._joints.items()},
             controls={group: self._ctrl[:, part] for group, part in self._actuators.items()},
             frames={name: Frame(pos[:, i], mat[:, i]) for name, i in self._bodies.items()},
-            readings={group: self._sensordata[:, part] for group, part in self._readings.items()},
-            stable=~self._warning[:, :, 1].any(axis=-1),
+            readings={group: readings[:, part] for group, part in self._readings.items()},
+            stable=stable,
         )
 
     def sense(
@@ -136,6 +165,7 @@ class CPUEngine:
 
         if images:
             self._in_threads(measure, worlds)
+        self._images = images
         return images
 
     def snapshot(self, world: int) -> Snapshot:
@@ -150,24 +180,117 @@ class CPUEngine:
             poses.cam_mat[world].copy(),
         )
 
+    def get_state(self) -> dict[str, Any]:
+        """Everything that decides what the worlds do next, as NumPy arrays, copied."""
+        readings, stable = self._read()
+        return {
+            "variant": self._variant.copy(),
+            "integration": self._batch.state.copy(),
+            "readings": readings.copy(),
+            "stable": stable.copy(),
+            "fields": {
+                name: np.stack([getattr(model, name) for model in self._own_models])
+                for name in (self._world_model.own_fields if self._own_models else ())
+            },
+            "noise": {name: values.copy() for name, values in self._noise.items()},
+            "images": {key: image.copy() for key, image in self._images.items()},
+        }
+
+    def set_state(self, state: dict[str, Any]) -> dict[str, Array]:
+        """Put all worlds into a state from `get_state`; returns the images last sensed."""
+        self._check_process()
+        every = np.arange(self.num_worlds)
+        self._set_variants(every, state["variant"], state["fields"])
+        self._set_noise(every, state["noise"])
+        self._batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE)  # warnings
+        self._batch.state[:] = state["integration"]
+        self._batch.forward(stage=_POSITION_STAGE)
+        self._restored = _Restored(
+            np.ones(self.num_worlds, bool), state["readings"].copy(), state["stable"].copy()
+        )
+        self._images = {}
+        if state["images"]:
+            for sensor in self._sensors:  # nothing is drawn for no worlds
+                self._images |= sensor.draw(every[:0], ())
+            for key, image in self._images.items():
+                image[:] = state["images"][key]
+        return self._images
+
     def close(self) -> None:
         """Release the threads; may be called twice."""
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
 
-    def _set_own_models(self, worlds: NDArray[np.int64], initial: InitialPhysics) -> None:
+    def _read(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Readings of all sensors, (N, n), and who is stable, (N,)."""
+        readings, stable = self._sensordata, ~self._warning[:, :, 1].any(axis=-1)
+        kept = self._restored
+        if kept is None:
+            return readings, stable
+        return (
+            np.where(kept.here[:, None], kept.readings, readings),
+            np.where(kept.here, kept.stable, stable),
+        )
+
+    def _set_variants(
+        self,
+        worlds: NDArray[np.int64],
+        variant: NDArray[np.int64],
+        fields: Mapping[str, NDArray[np.float64]],
+    ) -> None:
+        """Choose the worlds' models, and give them fields of their own."""
+        if self._world_model.own_fields:
+            self._set_own_models(worlds, variant, fields)
+        elif (self._variant[worlds] != variant).any():
+            self._variant[worlds] = variant
+            self._batch.set_models([self._models[v] for v in self._variant])
+
+    def _set_noise(
+        self, worlds: NDArray[np.int64], noise: Mapping[str, NDArray[np.float64]]
+    ) -> None:
+        for name, values in noise.items():
+            self._noise.setdefault(name, np.zeros(self.num_worlds))[worlds] = values
+        for sensor in self._sensors:
+            sensor.reset(worlds, dict(noise))
+
+    def _forget(self, worlds: NDArray[np.int64]) -> None:
+        """Worlds that have moved read their sensors anew."""
+        assert self._restored is not None
+        self._restored.here[worlds] = False
+        if not self._restored.here.any():
+            self._restored = None
+
+    def _check_process(self) -> None:
+        """Refuse to wait for threads that a fork has not copied.
+
+        Raises:
+            RuntimeError: If the process was forked from the one that has them.
+        """
+        if self.num_threads > 1 and os.getpid() != self._process:
+            raise RuntimeError(
+                "this environment's threads are in the process that made it, and this one was "
+                'forked from it: make the environment in here, start workers with "spawn" '
+                'instead of "fork", or make it with num_threads=1'
+            )
+
+    def _set_own_models(
+        self,
+        worlds: NDArray[np.int64],
+        variant: NDArray[np.int64],
+        fields: Mapping[str, NDArray[np.float64]],
+    ) -> None:
         """Make the worlds' own models those of their variants, with fields of their own."""
         if not self._own_models:
             self._own_models = [copy.copy(self._models[0]) for _ in range(self.num_worlds)]
             self._templates = Batch(self._models[0], len(self._models), 1)
             self._templates.set_models(self._models)
-        self._variant[worlds] = initial.variant
+        self._variant[worlds] = variant
         for row, world in enumerate(worlds):
             model = self._own_models[world]
             # Two hundred times faster than a copy, whose names Python would have to list again.
-            self._templates.get_model(initial.variant[row], model)
-            for name, values in initial.fields.items():
+            self._templates.get_model(variant[row], model)
+            for name, values in fields.items():
                 getattr(model, name)[:] = values[row]
         self._batch.set_models(self._own_models)
 

@@ -24,6 +24,7 @@ from vtenv.engines.torch_arrays import TorchBackend
 from vtenv.modalities import Modality
 from vtenv.sensing import sensor_passes
 from vtenv.sensing.warp import Poses, WarpSensor
+from vtenv.validation import checked_count
 from vtenv.world_model import Frame, InitialPhysics, PhysicsState, Snapshot, WorldModel
 
 CONTACTS_PER_WORLD = 48
@@ -86,8 +87,7 @@ class WarpEngine:
     device_is_ahead = True
 
     def __init__(self, world_model: WorldModel, num_worlds: int, device: str = "cuda:0") -> None:
-        if num_worlds < 1:
-            raise ValueError(f"num_worlds={num_worlds} is not allowed; it must be at least 1")
+        num_worlds = checked_count("num_worlds", num_worlds)
         wp.init()
         try:
             self._device = wp.get_device(device)
@@ -211,10 +211,7 @@ class WarpEngine:
             name = f"sense {len(rows)}"
         self._draw_noise(worlds, index, generators)
         self._run(name, lambda: self._measure(index))
-        images: dict[str, Any] = {}
-        for sensor in self._sensors:
-            images |= sensor.images
-        return {key: wp.to_torch(image).clone() for key, image in images.items()}
+        return self._copied_images()
 
     def snapshot(self, world: int) -> Snapshot:
         """The state of one world, for drawing it."""
@@ -227,6 +224,51 @@ class WarpEngine:
         )
         values = (field[world].cpu().numpy().astype(np.float64) for field in fields)
         return Snapshot(int(self._variant[world]), *values)
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything that decides what the worlds do next, as NumPy arrays, copied."""
+        return {
+            "fresh": self._fresh.copy(),
+            "tensors": {name: t.cpu().numpy().copy() for name, t in self._tensors().items()},
+        }
+
+    def set_state(self, state: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Put all worlds into a state from `get_state`; returns the images last sensed."""
+        self._fresh[:] = state["fresh"]
+        for name, tensor in self._tensors().items():
+            tensor.copy_(torch.from_numpy(state["tensors"][name]))
+        self._run("poses", self._pose)
+        return self._copied_images()
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """Memory of the device that decides what the worlds do next, by name."""
+        tensors = {
+            "variant": self._variant,
+            "seeds": self._seeds,
+            "qpos": self._qpos,
+            "qvel": self._qvel,
+            "ctrl": self._ctrl,
+            "time": wp.to_torch(self._d.time),
+            "warmstart": self._warmstart,
+            "sensordata": self._sensordata,
+            "mocap_pos": self._mocap_pos,
+            "mocap_quat": self._mocap_quat,
+            "overflow": self._overflow,
+        }
+        tensors |= {f"field {name}": field for name, field in self._fields.items()}
+        tensors |= {f"noise {name}": values for name, values in self._noise.items()}
+        for sensor in self._sensors:
+            for key, image in sensor.images.items():
+                tensors[f"image {key}"] = wp.to_torch(image)
+        if self._d.act.shape[1]:
+            tensors["act"] = wp.to_torch(self._d.act)
+        return tensors
+
+    def _copied_images(self) -> dict[str, torch.Tensor]:
+        images: dict[str, Any] = {}
+        for sensor in self._sensors:
+            images |= sensor.images
+        return {key: wp.to_torch(image).clone() for key, image in images.items()}
 
     def close(self) -> None:
         """Release the captured graphs; may be called twice."""

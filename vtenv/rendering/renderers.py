@@ -13,17 +13,21 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from vtenv.modalities import DEPTH
 from vtenv.rendering.opengl import Canvas, Window, has_display, opengl_backend
 from vtenv.rendering.panel import draw_panel
 from vtenv.sensing.cpu import Poses, RayCamera
 from vtenv.simulation import Simulation
 from vtenv.tasks import Task
+from vtenv.validation import require
 from vtenv.world_model import Snapshot
 
 __all__ = [
     "IMAGE_SIZE",
+    "PICTURES",
     "RENDER_FPS",
     "RENDER_MODES",
+    "DepthPictureRenderer",
     "DepthRenderer",
     "PanelRenderer",
     "PictureRenderer",
@@ -37,6 +41,8 @@ __all__ = [
 
 RENDER_MODES = ("rgb_array", "human", "depth_array", "sensors")
 """The closed set of render modes."""
+PICTURES = ("scene", "sensors", "depth")
+"""What `rgb_array` may show: the scene, what the policy senses, or the overhead camera's depth."""
 RENDER_FPS = 50
 """Pictures a second of real time: one a control step."""
 
@@ -64,16 +70,22 @@ class Renderer(Protocol):
         """Release windows and memory; may be called twice."""
 
 
-def make_renderer(render_mode: str | None, task: Task) -> Renderer | None:
+def make_renderer(render_mode: str | None, task: Task, picture: str = "scene") -> Renderer | None:
     """Make the renderer of a mode; loads no OpenGL.
 
     Args:
         render_mode: One of `RENDER_MODES`, or None for no renderer.
         task: The task whose worlds to draw.
+        picture: One of `PICTURES`, for "rgb_array".
 
     Raises:
-        ValueError: If there is no such mode; lists those there are.
+        ValueError: If there is no such mode or picture; lists those there are.
     """
+    require(picture in PICTURES, "picture", picture, f"one of {', '.join(PICTURES)}")
+    if picture != "scene" and render_mode not in (None, "rgb_array"):
+        raise ValueError(
+            f'picture={picture!r} goes with render_mode="rgb_array", not {render_mode!r}'
+        )
     if render_mode is None:
         return None
     if render_mode not in RENDER_MODES:
@@ -82,7 +94,9 @@ def make_renderer(render_mode: str | None, task: Task) -> Renderer | None:
             f"{', '.join(RENDER_MODES)}, or None"
         )
     if render_mode == "rgb_array":
-        return PictureRenderer(task)
+        if picture == "depth":
+            return DepthPictureRenderer(task)
+        return PictureRenderer(task) if picture == "scene" else PanelRenderer()
     if render_mode == "human":
         return WindowRenderer(task)
     return DepthRenderer(task) if render_mode == "depth_array" else PanelRenderer()
@@ -119,6 +133,25 @@ class DepthRenderer:
         image = np.empty(rays.shape, np.float32)
         rays.cast(np.zeros(1, np.int64), image)
         return image[0, 0]
+
+    def close(self) -> None:
+        """Hold nothing, release nothing."""
+
+
+class DepthPictureRenderer:
+    """`DepthRenderer` in colours, (H, W, 3), uint8, which films and windows take.
+
+    Args:
+        task: The task whose worlds to draw.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._depth = DepthRenderer(task)
+
+    def render(self, simulation: Simulation, world: int) -> NDArray[np.uint8]:
+        """Colour the depth as data sets and panels do."""
+        assert DEPTH.draw is not None
+        return DEPTH.draw(self._depth.render(simulation, world))
 
     def close(self) -> None:
         """Hold nothing, release nothing."""

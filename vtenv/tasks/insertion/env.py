@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from vtenv.env import TaskEnv
@@ -156,7 +157,11 @@ class VTInsertEnv(TaskEnv):
     It is truncated after 100 steps, two seconds.
 
     `info` also holds `is_success`, `connector`, `insertion_depth` (m, past the mouth),
-    `lateral_error` (m), `angular_error` (rad) and `contact_force` (N).
+    `lateral_error` (m), `angular_error` (rad) and `contact_force` (N). A vector environment
+    tells codes in the place of names, which `simulation.task.code_names` lists.
+
+    Stepping before the first reset or after the end of an episode raises
+    `gymnasium.error.ResetNeeded`.
 
     ## Arguments
 
@@ -181,6 +186,7 @@ class VTInsertEnv(TaskEnv):
     | `initial_state` | **InitialStateRanges** | `None` | Ranges; None for those above |
     | `domain_randomization` | **DomainRandomizationConfig** | `None` | Ranges; None for none |
     | `render_mode` | **str** | `None` | `rgb_array`, `human`, `depth_array`, `sensors` |
+    | `picture` | **str** | `"scene"` | What `rgb_array` shows: `scene`, `sensors`, `depth` |
     | `engine` | **str** | `"cpu"` | `cpu`, or `warp`: one GPU, for many worlds |
     | `device` | **str** | `None` | Device of the Warp engine; None for `cuda:0` |
 
@@ -199,3 +205,17 @@ class VTInsertVectorEnv(TaskVectorEnv):
     """N worlds of `VTInsert-v0` in one process; see `TaskVectorEnv` and `VTInsertEnv`."""
 
     task_type: ClassVar[type[Any]] = InsertionTask
+
+
+class VTInsertStateEnv(VTInsertEnv):
+    """`VTInsertState-v0`: `VTInsert-v0` whose observation is the `state` alone, a `Box`."""
+
+    fixed_settings: ClassVar[Mapping[str, Any]] = {"modalities": ("state",)}
+    sole_observation: ClassVar[str | None] = "state"
+
+
+class VTInsertStateVectorEnv(VTInsertVectorEnv):
+    """N worlds of `VTInsertState-v0` in one process."""
+
+    fixed_settings: ClassVar[Mapping[str, Any]] = VTInsertStateEnv.fixed_settings
+    sole_observation: ClassVar[str | None] = VTInsertStateEnv.sole_observation

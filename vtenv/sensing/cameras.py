@@ -1,0 +1,93 @@
+"""How cameras map the world to pixels: intrinsics, poses, and points from depth images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from vtenv.world_model import Snapshot, WorldModel
+
+_OPENCV_AXES = np.diag([1.0, -1.0, -1.0])
+"""OpenCV's camera axes, right, down and ahead, in MuJoCo's: right, up and backwards."""
+
+
+@dataclass(frozen=True)
+class CameraView:
+    """A camera at one moment, in OpenCV's conventions.
+
+    The camera's axes point right (x), down (y) and ahead (z) in its image. The centre of the
+    pixel (row, column) is at u = column, v = row.
+
+    Attributes:
+        intrinsics: K, (3, 3). In perspective K (x/z, y/z, 1) is (u, v, 1); without it,
+            K (x, y, 1) is, lengths in [m].
+        pose_w: The camera's frame in the world's, (4, 4): a point of the camera's frame, times
+            this, is a point of the world. Lengths in [m].
+        size: Rows and columns of the image.
+        perspective: Whether the rays meet in one point, or are parallel.
+    """
+
+    intrinsics: NDArray[np.float64]
+    pose_w: NDArray[np.float64]
+    size: tuple[int, int]
+    perspective: bool
+
+    def points(self, depth: NDArray[np.floating]) -> NDArray[np.float64]:
+        """The points that a depth image shows, in the world frame.
+
+        Args:
+            depth: Planar depth, (H, W), [m]; 0, and what is not finite, is no measurement.
+
+        Returns:
+            Points, (H, W, 3), [m]; NaN where nothing was measured.
+
+        Raises:
+            ValueError: If the image has another size.
+        """
+        if depth.shape != self.size:
+            raise ValueError(f"the depth image has shape {depth.shape}; expected {self.size}")
+        rows, columns = np.indices(self.size)
+        pixels = np.stack([columns, rows, np.ones(self.size)], axis=-1)
+        rays = pixels @ np.linalg.inv(self.intrinsics).T
+        z = np.where(np.isfinite(depth) & (depth > 0), depth, np.nan)[..., None]
+        across = rays[..., :2] * (z if self.perspective else np.ones_like(z))
+        points = np.concatenate([across, z], axis=-1)
+        world: NDArray[np.float64] = points @ self.pose_w[:3, :3].T + self.pose_w[:3, 3]
+        return world
+
+
+def camera_views(world_model: WorldModel, name: str, snapshot: Snapshot) -> list[CameraView]:
+    """The views of one of a world model's cameras, one for each channel of its images.
+
+    Args:
+        world_model: What is simulated.
+        name: The camera's name in `WorldModel.cameras`.
+        snapshot: The state of a world.
+
+    Raises:
+        ValueError: If there is no such camera; lists those there are.
+    """
+    if name not in world_model.cameras:
+        raise ValueError(
+            f"there is no camera {name!r}; choose one of {', '.join(world_model.cameras)}"
+        )
+    model, size = world_model.models[snapshot.variant], world_model.cameras[name].size
+    ids = world_model.camera_slice(name)
+    views = []
+    for index in range(ids.start, ids.stop):
+        projection = model.cam_projection[index]
+        perspective = bool(projection == mujoco.mjtProjection.mjPROJ_PERSPECTIVE)
+        fovy = float(model.cam_fovy[index])
+        # Half the image's height: a tangent in perspective, else a length.
+        half = np.tan(np.radians(fovy) / 2) if perspective else fovy / 2
+        focal = size[0] / 2 / half
+        centre_u, centre_v = (size[1] - 1) / 2, (size[0] - 1) / 2
+        intrinsics = np.array([[focal, 0.0, centre_u], [0.0, focal, centre_v], [0.0, 0.0, 1.0]])
+        pose = np.eye(4)
+        pose[:3, :3] = snapshot.cam_mat[index].reshape(3, 3) @ _OPENCV_AXES
+        pose[:3, 3] = snapshot.cam_pos[index]
+        views.append(CameraView(intrinsics, pose, size, perspective))
+    return views
