@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
@@ -20,6 +18,7 @@ from policies.deployable import CONFIG_FILE, DeployablePolicy, load_policy
 from policies.evaluation.conditions import Condition
 from policies.evaluation.episodes import Act
 from policies.worlds import DEFAULT_TASK, expert, make_task, make_worlds
+from representation.runtime import torch_threads
 from vtenv.arrays import Array
 from vtenv.simulation import Simulation
 from vtenv.tasks import Task
@@ -142,7 +141,7 @@ def learned(policy: DeployablePolicy, name: str = "policy") -> Player:
         if started.any():
             policy.reset(started)
         # A few small layers: threads would wait for each other longer than they compute.
-        with contextlib.nullcontext() if representation.pixels else _one_thread():
+        with torch_threads(None if representation.pixels else 1):
             return policy(observation)
 
     return Player(
@@ -193,17 +192,6 @@ def own(source: str, task: str) -> Player:
 
     default = tuple(modality.key for modality in make_task(task, {}).config.modalities)
     return Player(source, act, tuple(getattr(function, "modalities", default)), task)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let PyTorch use one thread of the CPU inside, and as many as before outside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def load_player(source: str, task: str | None = None) -> Player:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -44,6 +42,7 @@ from policies.learners.warm_start import check_start, start_from
 from policies.representations import Representation, make_representation
 from policies.vec_env import VTInsertVecEnv
 from policies.worlds import simulation_of
+from representation.runtime import torch_threads
 from vtenv.atomic_write import atomic_folder
 from vtenv.interruption import Interruption
 
@@ -105,7 +104,7 @@ def train(
     config = config.resolved()
     files = TrainingFolder(folder)
     representation = make_representation(config.representation, config.task)
-    with files.lock(), _threads(config.num_threads), Interruption() as interruption:
+    with files.lock(), torch_threads(config.num_threads), Interruption() as interruption:
         begun = files.begun
         if begun:
             files.require_same(config, representation.digest)
@@ -134,17 +133,6 @@ def train(
 def _result(files: TrainingFolder, result: dict[str, Any]) -> TrainResult:
     curve = tuple((int(steps), float(success)) for steps, success in result["curve"])
     return TrainResult(files.path, result["success"], curve, result["seconds"], result["steps"])
-
-
-@contextmanager
-def _threads(number: int | None) -> Iterator[None]:
-    """Let PyTorch use so many threads meanwhile."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Training:
@@ -206,11 +194,6 @@ class _Training:
         """Control steps so far."""
         return self.model.num_timesteps
 
-    @property
-    def _row_steps(self) -> int:
-        """Least steps between two rows of the table on training."""
-        return _WHOLE_EPISODE * self.envs.num_envs
-
     def train(self) -> None:
         """Learn until the budget is used up, or somebody wants it to stop."""
         with self.log:
@@ -240,7 +223,8 @@ class _Training:
         config = self.config
         assert config.steps and config.evaluate_every and config.checkpoint_every
         save = steps - self.saved >= config.checkpoint_every
-        if save or steps - self.logged >= max(config.steps / _ROWS, self._row_steps):
+        often = max(config.steps / _ROWS, _WHOLE_EPISODE * self.envs.num_envs)
+        if save or steps - self.logged >= often:
             self._log()
         else:
             self._attend()
