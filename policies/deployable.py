@@ -106,7 +106,7 @@ class DeployablePolicy:
                 images a dictionary of (N, ...); arrays, or tensors of any device.
 
         Returns:
-            Actions in [-1, 1], (N, 5), float32: an array, or for tensors a tensor where they
+            Actions in [-1, 1], (N, A), float32: an array, or for tensors a tensor where they
             are.
 
         Raises:

@@ -68,7 +68,7 @@ class VTInsertVecEnv(VecEnv):
         return self._fetch(observation, {})[0]
 
     def step_async(self, actions: NDArray[np.float32]) -> None:
-        """Take the actions of all worlds, (N, 5)."""
+        """Take the actions of all worlds, (N, A)."""
         self._actions = actions
 
     def step_wait(self) -> tuple[Any, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:

@@ -19,8 +19,8 @@ ALL = "all"
 COLUMNS = ("success", "95% interval", "progress", "steps", "peak force, N", "failures")
 """Headings of what `Summary.cells` returns."""
 LEGEND = (
-    "Progress: the mean of the task's potentials at the end, 100% where it is solved. Steps: of "
-    "successes, the median; one takes 20 ms. Peak force: median / 95th percentile."
+    "Progress: the mean of the task's potentials at the end. Steps: of successes, the median; one "
+    "takes 20 ms. Peak force: median / 95th percentile."
 )
 """What the columns mean."""
 

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from policies.evaluation.episodes import Act
 from policies.worlds import simulation_of, variant_key, variant_label
+from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.rendering.renderers import PanelRenderer, PictureRenderer
 from vtenv.rollout import rollout
 
 Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-MODALITIES = ("depth", "contact", "gel", "proprio")
-"""What an environment must sense for the panel to show both senses."""
+MODALITIES = tuple(IMAGE_MODALITIES)
+"""What an environment must sense for the panel to show every sense."""
 FPS = 25
 """Frames a second; each shows a control step of 20 ms, so a film runs at half speed."""
 HOLD_FIRST, HOLD_LAST = 12, 38
