@@ -302,7 +302,6 @@ def test_ranges_of_hand_and_socket_share_a_bank(cache):
 @pytest.mark.parametrize(
     ("module", "name", "value"),
     [
-        (scene, "GRIP_FORCE", 18.0),
         (scene, "TIMESTEP", 0.0019),
         (scene, "_GEL", scene._GEL | {"friction": [1.4, 0.02, 0.0001]}),
         (grasp_bank, "_HANG_STEPS", 40),
@@ -317,6 +316,14 @@ def test_a_changed_scene_is_another_bank(module, name, value, monkeypatch, cache
     monkeypatch.setattr(module, name, value)
     reload()
     assert len(list(cache.glob("*.npz"))) == 2
+
+
+@pytest.mark.usefixtures("small")
+def test_another_grip_is_another_bank(cache):
+    firm = reload()
+    light = load_bank(USB, InitialStateRanges(), grip_force=5.0)
+    assert len(list(cache.glob("*.npz"))) == 2
+    assert (light[:, :2].sum(axis=1) < firm[:, :2].sum(axis=1)).all()  # less far into the gel
 
 
 _LOAD = """

@@ -23,6 +23,7 @@ from vtenv.tasks.insertion.state import WorldState
 
 CLEARANCE, LEAD_IN = 0.0004, 0.001
 NAMES = InitialStateRanges.names()
+LIMITS = {name: InitialStateRanges.limits(name) for name in NAMES}
 (PROPRIO_SIZE,), (STATE_SIZE,) = PROPRIO.shape, STATE.shape
 TRAVELS = np.array([CONNECTORS[name].travel for name in CONNECTOR_NAMES])
 
@@ -32,7 +33,7 @@ def geometry(state: WorldState) -> measures.Geometry:
 
 
 def sizes(state: WorldState):
-    of_each = tuple(CONNECTORS[name].sizes for name in CONNECTOR_NAMES)
+    of_each = tuple(CONNECTORS[name].sizes() for name in CONNECTOR_NAMES)
     return constant(of_each, state.hand)[state.connector]
 
 
@@ -258,7 +259,7 @@ def test_wrong_reset_options_are_named_with_what_is_allowed(options):
     (name,) = options
     allowed = {"connector": CONNECTOR_NAMES, "hand_y_mm": ("-10", "10")}
     with pytest.raises(ValueError) as error:
-        check_options(options, CONNECTOR_NAMES)
+        check_options(options, CONNECTOR_NAMES, LIMITS)
     assert name in str(error.value)
     # An unknown name gets the list of names, a wrong value what the value may be.
     assert all(word in str(error.value) for word in allowed.get(name, ("connector", *NAMES)))
@@ -266,15 +267,15 @@ def test_wrong_reset_options_are_named_with_what_is_allowed(options):
 
 def test_a_connector_the_environment_was_not_made_for_is_refused():
     with pytest.raises(ValueError, match=r"connector='usb'.*made for aux$"):
-        check_options({"connector": "usb"}, ("aux",))
+        check_options({"connector": "usb"}, ("aux",), LIMITS)
 
 
 def test_good_reset_options_are_copied():
     options = {"connector": "usb", "hand_y_mm": 10, "socket_yaw_deg": -30.0}
-    checked = check_options(options, CONNECTOR_NAMES)
+    checked = check_options(options, CONNECTOR_NAMES, LIMITS)
     assert checked == options
     assert checked is not options
-    assert check_options(None, CONNECTOR_NAMES) == {}
+    assert check_options(None, CONNECTOR_NAMES, LIMITS) == {}
 
 
 # Targets -------------------------------------------------------------------------------------
@@ -690,7 +691,7 @@ def test_privileged_state_holds_what_insertion_needs():
     np.testing.assert_allclose(own[6:9], [geom.yaw[0], geom.pitch[0], geom.roll[0]])
     np.testing.assert_allclose(own[9:13], [SHOULDER_IN_HAND * 100, 0.0, 0.0, 0.1], atol=1e-12)
     np.testing.assert_allclose(own[13:15], [TRAVELS[2] * 100, 2.5])
-    np.testing.assert_allclose(own[15:], np.array(CONNECTORS[CONNECTOR_NAMES[2]].sizes) * 100)
+    np.testing.assert_allclose(own[15:], np.array(CONNECTORS[CONNECTOR_NAMES[2]].sizes()) * 100)
 
 
 # NumPy and torch -----------------------------------------------------------------------------

@@ -15,10 +15,14 @@ __all__ = ["CONNECTOR_NAMES", "ENV_ID", "DomainRandomizationConfig", "InitialSta
 ENV_ID = "VTInsert-v0"
 """The environment's id in Gymnasium's registry."""
 
-for _name in ("VTInsert", "VTInsertState"):
+for _name, _folder, _steps in (
+    ("VTInsert", "insertion", 100),
+    ("VTInsertState", "insertion", 100),
+    ("VTPivot", "pivot", 150),
+):
     gymnasium.register(
         f"{_name}-v0",
-        entry_point=f"vtenv.tasks.insertion.env:{_name}Env",
-        vector_entry_point=f"vtenv.tasks.insertion.env:{_name}VectorEnv",
-        max_episode_steps=100,
+        entry_point=f"vtenv.tasks.{_folder}.env:{_name}Env",
+        vector_entry_point=f"vtenv.tasks.{_folder}.env:{_name}VectorEnv",
+        max_episode_steps=_steps,
     )

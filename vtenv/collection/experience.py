@@ -58,7 +58,7 @@ class Experience:
         num_threads: Threads of the CPU engine; None for one a core.
         device: Device of the Warp engine; None for "cuda:0".
         observations: "numpy", or "torch" for tensors on the Warp engine's device.
-        max_episode_steps: Steps after which an episode ends.
+        max_episode_steps: Steps after which an episode ends; None for the environment's own.
         task: The environment's id.
         settings: Other keyword arguments of the environment.
 
@@ -76,7 +76,7 @@ class Experience:
         num_threads: int | None = None,
         device: str | None = None,
         observations: str = "numpy",
-        max_episode_steps: int = 100,
+        max_episode_steps: int | None = None,
         **settings: Any,
     ) -> None:
         self.num_envs = num_envs
@@ -84,7 +84,7 @@ class Experience:
             task,
             num_envs,
             vectorization_mode="vector_entry_point",
-            max_episode_steps=max_episode_steps,
+            max_episode_steps=max_episode_steps or gymnasium.spec(task).max_episode_steps,
             engine=engine,
             num_threads=num_threads,
             device=device,

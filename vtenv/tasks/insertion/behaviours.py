@@ -18,7 +18,7 @@ from vtenv.tasks.insertion.state import WorldState
 from vtenv.validation import as_number, require
 
 BEHAVIOURS = ("expert", "biased", "noisy", "hover", "walk")
-"""What an episode may be about, by code."""
+"""What an episode may be about, by code; the fields of `BehaviourMixture`."""
 
 _BIAS = (0.003, 0.003, 0.1, 0.1)
 """Greatest error of a biased expert about the tip: y, z in [m], yaw, pitch in [rad]."""
@@ -37,7 +37,30 @@ _GAIN = 0.5
 
 
 @dataclass(frozen=True)
-class BehaviourMixture:
+class Mixture:
+    """Parts of a whole, a field each, in the order of their codes.
+
+    Raises:
+        ValueError: If a part is negative, or all are zero.
+    """
+
+    def __post_init__(self) -> None:
+        parts = dataclasses.asdict(self)
+        for name, part in parts.items():
+            number = as_number(part)
+            require(number is not None and number >= 0, name, part, "a number of 0 or more")
+        if not sum(parts.values()) > 0:
+            raise ValueError("a mixture needs at least one behaviour with a part above 0")
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Probability of each part."""
+        parts = np.array(list(dataclasses.asdict(self).values()), np.float64)
+        return parts / parts.sum()
+
+
+@dataclass(frozen=True)
+class BehaviourMixture(Mixture):
     """How often an episode is of each behaviour; parts of a whole.
 
     Raises:
@@ -54,20 +77,6 @@ class BehaviourMixture:
     """From pose to pose within 5 mm and 0.1 rad of the mouth, touching it or not."""
     walk: float = 0.2
     """A smooth random walk: mostly free space."""
-
-    def __post_init__(self) -> None:
-        parts = dataclasses.asdict(self)
-        for name, part in parts.items():
-            number = as_number(part)
-            require(number is not None and number >= 0, name, part, "a number of 0 or more")
-        if not sum(parts.values()) > 0:
-            raise ValueError("a mixture needs at least one behaviour with a part above 0")
-
-    @property
-    def probabilities(self) -> NDArray[np.float64]:
-        """Probability of each of `BEHAVIOURS`."""
-        parts = np.array([getattr(self, name) for name in BEHAVIOURS], np.float64)
-        return parts / parts.sum()
 
 
 class Behaviours:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from vtenv.modalities import IMAGE_MODALITIES, Modality, choose_modalities
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, Connector, get_connectors
 from vtenv.tasks.insertion.modalities import PROPRIO, STATE
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
+from vtenv.tasks.insertion.scene import GRIP_FORCE
 from vtenv.validation import Range, as_number, checked_range, require
 
 REWARDS = ("dense", "sparse")
@@ -95,6 +96,11 @@ class HeldPlugConfig:
         ValueError: If a value is not allowed; names it and what is allowed.
     """
 
+    initial_state_type: ClassVar[type[InitialStateRanges]] = InitialStateRanges
+    """The class of `initial_state`."""
+    grip_force: ClassVar[float] = GRIP_FORCE
+    """Force with which each finger closes, in [N]; the task's, and no setting."""
+
     connectors: tuple[Connector, ...] = CONNECTOR_NAMES  # type: ignore[assignment] # made below
     """Connectors that an episode may draw: names of `vtenv.CONNECTOR_NAMES`,
     `Connector`s, or mappings as `Connector.to_dict` returns."""
@@ -147,8 +153,9 @@ class HeldPlugConfig:
             self.reward,
             f"one of {', '.join(REWARDS)}, or a function of the terms",
         )
-        ranges = InitialStateRanges() if self.initial_state is None else self.initial_state
-        put(self, "initial_state", made("initial_state", ranges, InitialStateRanges))
+        kind = self.initial_state_type
+        ranges = kind() if self.initial_state is None else self.initial_state
+        put(self, "initial_state", made("initial_state", ranges, kind))
         if self.domain_randomization is not None:
             domain = self.domain_randomization
             put(

@@ -68,12 +68,14 @@ class GraspBank:
         grasps: Grasps by stiffness and connector, (S, K, `BANK_SIZE`, `GRASP_SIZE`).
         scale: Scale of the connectors. A plug presses into the gel by what is grasped and, deep
             in, by what is inserted, which reaches into it.
+        grip_force: Force with which each finger closes, in [N].
     """
 
     connectors: tuple[Connector, ...]
     stiffnesses: NDArray[np.float64]
     grasps: NDArray[np.float64]
     scale: float
+    grip_force: float
 
     @classmethod
     def load(cls, config: HeldPlugConfig, num_threads: int = 1) -> GraspBank:
@@ -83,12 +85,12 @@ class GraspBank:
         below = max(s for s in GEL_STIFFNESSES if s <= low)
         above = min(s for s in GEL_STIFFNESSES if s >= high)
         stiffnesses = [s for s in GEL_STIFFNESSES if below <= s <= above]
-        ranges, scale = config.initial_state, config.connector_scale
+        ranges, scale, grip = config.initial_state, config.connector_scale, config.grip_force
         grasps = [
-            [load_bank(c, ranges, num_threads, scale, s) for c in config.connectors]
+            [load_bank(c, ranges, num_threads, scale, s, grip) for c in config.connectors]
             for s in stiffnesses
         ]
-        return cls(config.connectors, np.array(stiffnesses), np.array(grasps), scale)
+        return cls(config.connectors, np.array(stiffnesses), np.array(grasps), scale, grip)
 
     def take(
         self,
@@ -130,7 +132,9 @@ class GraspBank:
         grasps = np.empty((len(connector), GRASP_SIZE))
         for kind, value in sorted(set(zip(connector.tolist(), stiffness.tolist(), strict=True))):
             rows = (connector == kind) & (stiffness == value)
-            grasps[rows] = settle_grasps(self.connectors[kind], in_hand[rows], 1, self.scale, value)
+            grasps[rows] = settle_grasps(
+                self.connectors[kind], in_hand[rows], 1, self.scale, value, self.grip_force
+            )
         return grasps
 
 
@@ -140,6 +144,7 @@ def settle_grasps(
     num_threads: int = 1,
     scale: float = 1.0,
     stiffness: float = 1.0,
+    grip_force: float = scene.GRIP_FORCE,
 ) -> NDArray[np.float64]:
     """Close the fingers on plugs placed in the hand and let them settle.
 
@@ -149,6 +154,7 @@ def settle_grasps(
         num_threads: Threads to use.
         scale: Scale of what is inserted, as in `Connector.shape`.
         stiffness: Stiffness of the gel, in parts of the nominal.
+        grip_force: Force with which each finger closes, in [N].
 
     Returns:
         The grasps, (N, `GRASP_SIZE`).
@@ -176,7 +182,7 @@ def settle_grasps(
         [np.cos(pitch / 2), zero, np.sin(pitch / 2), zero], axis=-1
     )
     batch.mocap_pos[:] = [1.0, 0.0, scene.HAND_HEIGHT]  # the socket, out of the way
-    batch.ctrl[:, scene.FINGER_CTRL] = scene.GRIP_FORCE
+    batch.ctrl[:, scene.FINGER_CTRL] = grip_force
     batch.step(nstep=_CLOSE_STEPS)
     batch.set_models(model)
     batch.step(nstep=_HANG_STEPS)
@@ -206,6 +212,7 @@ def load_bank(
     num_threads: int = 1,
     scale: float = 1.0,
     stiffness: float = 1.0,
+    grip_force: float = scene.GRIP_FORCE,
 ) -> NDArray[np.float64]:
     """A connector's settled grasps for these in-hand ranges, from the cache or made now.
 
@@ -219,6 +226,7 @@ def load_bank(
         num_threads: Threads to use if it is made.
         scale: As in `settle_grasps`.
         stiffness: As in `settle_grasps`.
+        grip_force: As in `settle_grasps`.
 
     Returns:
         The grasps, (`BANK_SIZE`, `GRASP_SIZE`), read-only.
@@ -227,7 +235,8 @@ def load_bank(
         (name, getattr(ranges, name)) for name in ranges.names() if name.startswith("in_hand_")
     ]
     placements = _draw(connector.name, [pair for _, pair in in_hand])
-    key = _key(connector, in_hand, scale, stiffness)
+    settings = scale, stiffness, grip_force
+    key = _key(connector, in_hand, *settings)
     path = user_cache_path("vtinsert") / f"grasps-{connector.name}-{key}.npz"
     bank = None
     try:
@@ -235,22 +244,26 @@ def load_bank(
         with FileLock(path.with_suffix(".lock")):
             bank = _read(path)
             if bank is None:
-                bank = settle_grasps(connector, placements, num_threads, scale, stiffness)
+                bank = settle_grasps(connector, placements, num_threads, *settings)
                 _write(path, bank)
     except OSError as error:
         _logger.warning("grasps are not cached, and take seconds to settle again: %s", error)
         if bank is None:
-            bank = settle_grasps(connector, placements, num_threads, scale, stiffness)
+            bank = settle_grasps(connector, placements, num_threads, *settings)
     bank.flags.writeable = False
     return bank
 
 
 def _key(
-    connector: Connector, in_hand: list[tuple[str, Range]], scale: float, stiffness: float
+    connector: Connector,
+    in_hand: list[tuple[str, Range]],
+    scale: float,
+    stiffness: float,
+    grip_force: float,
 ) -> str:
     spec = scene.build_spec(scene.SceneConfig(connector_scale=scale), connector)
     spec.compile()
-    settings = [_CLOSE_STEPS, _HANG_STEPS, _GAP, BANK_SIZE, scene.GRIP_FORCE, stiffness]
+    settings = [_CLOSE_STEPS, _HANG_STEPS, _GAP, BANK_SIZE, grip_force, stiffness]
     text = json.dumps([mujoco.__version__, spec.to_xml(), in_hand, settings])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -17,7 +17,8 @@ from vtenv.engines.cpu import available_cores
 from vtenv.modalities import Modality
 from vtenv.rendering.decor import build_render_spec, show_connector
 from vtenv.sensing.images import CONTACT_THRESHOLD_MM
-from vtenv.tasks.insertion import scene
+from vtenv.tasks import Evaluation
+from vtenv.tasks.insertion import measures, scene
 from vtenv.tasks.insertion.actions import ACTION_SCALE, next_target
 from vtenv.tasks.insertion.config import HeldPlugConfig
 from vtenv.tasks.insertion.domain import (
@@ -29,8 +30,9 @@ from vtenv.tasks.insertion.domain import (
 from vtenv.tasks.insertion.domain_fields import DOMAIN_FIELDS, DomainFields
 from vtenv.tasks.insertion.grasp_bank import BANK_SIZE, GraspBank
 from vtenv.tasks.insertion.initial import NUM_UNIFORMS, check_options, initial_state
-from vtenv.tasks.insertion.modalities import VECTOR_LIMIT
+from vtenv.tasks.insertion.measures import Geometry
 from vtenv.tasks.insertion.placement import place
+from vtenv.tasks.insertion.pose_labels import POSE_LABELS
 from vtenv.tasks.insertion.state import WorldState, world_state
 from vtenv.validation import Range
 from vtenv.world_model import Camera, Episodes, InitialPhysics, PhysicsState, WorldModel
@@ -51,6 +53,10 @@ class HeldPlugTask:
     config: HeldPlugConfig
 
     config_type: ClassVar[type[HeldPlugConfig]] = HeldPlugConfig
+    failures: ClassVar[tuple[str, ...]] = measures.FAILURES
+    pose_labels: ClassVar[tuple[str, ...]] = POSE_LABELS
+    reward_weights: ClassVar[Mapping[str, float]]
+    """Weight of each term of the dense reward: potentials, success, failure, force and time."""
     probe_bounds: ClassVar[Mapping[str, float]] = {}
 
     def capture_range(self) -> dict[str, float]:
@@ -71,6 +77,17 @@ class HeldPlugTask:
     def connector_names(self) -> tuple[str, ...]:
         """Names of the connectors in play."""
         return tuple(connector.name for connector in self.config.connectors)
+
+    @property
+    def code_names(self) -> Mapping[str, tuple[str, ...]]:
+        """What the codes of `info` mean, by key."""
+        return {"connector": self.connector_names, "failure": self.failures}
+
+    @property
+    def option_limits(self) -> Mapping[str, Range]:
+        """Least and greatest numbers that `reset(options=...)` fixes, by name."""
+        ranges = self.config.initial_state_type
+        return {name: ranges.limits(name) for name in ranges.names()}
 
     @property
     def num_uniforms(self) -> int:
@@ -149,8 +166,8 @@ class HeldPlugTask:
         return task
 
     def check_options(self, options: Mapping[str, object] | None) -> dict[str, object]:
-        """A copy of what `reset(options=...)` fixes: `connector`, fields of the ranges."""
-        return check_options(options, self.connector_names)
+        """A copy of what `reset(options=...)` fixes: `connector`, names of `option_limits`."""
+        return check_options(options, self.connector_names, self.option_limits)
 
     def draw(self, uniforms: NDArray[np.float64], options: Mapping[str, object]) -> Episodes:
         """Map uniform random numbers to initial states, and then to domains."""
@@ -187,13 +204,50 @@ class HeldPlugTask:
         """The state of the worlds, with the scene's own names."""
         return world_state(physics, len(self._clearances))
 
+    def geometry(self, state: WorldState) -> Geometry:
+        """Where the plugs are, relative to socket and hand."""
+        travels = tuple(connector.travel for connector in self.config.connectors)
+        return measures.geometry(state, self.of_connectors(travels, state))
+
+    def reward(self, before: dict[str, Array], now: Evaluation) -> dict[str, Array]:
+        """Weighted terms of the dense reward of a step, (N,) each."""
+        failed, force = now.failure > 0, now.state.socket_force
+        return measures.dense_reward(
+            before, now.potentials, now.success, failed, force, self.reward_weights
+        )
+
+    def vectors(self, now: Evaluation, parameters: dict[str, Array]) -> dict[str, Array]:
+        """Proprioception and the privileged state, as asked for."""
+        keys = [modality.key for modality in self.config.modalities]
+        vectors: dict[str, Array] = {}
+        if "proprio" in keys:
+            vectors["proprio"] = measures.proprio(now.state)
+        if "state" in keys:
+            vectors["state"] = self.privileged(now)
+        return self.bounded(vectors)
+
+    def privileged(self, now: Evaluation) -> Array:
+        """The privileged state; `now.measures` is a `Geometry`."""
+        sizes = self.of_connectors(self.connector_sizes, now.state)
+        return measures.privileged(now.state, now.measures, sizes)
+
+    def poses(self, now: Evaluation) -> Array:
+        """The plug in the hand, and the socket's mouth in the hand's frame."""
+        return measures.poses(now.state, now.measures)
+
     def bounded(self, vectors: Mapping[str, Array]) -> dict[str, Array]:
         """Vectors as they are observed: float32, within their spaces."""
         bounded = {}
         for key, values in vectors.items():
-            xp = namespace(values)
-            bounded[key] = xp.astype(xp.clip(values, -VECTOR_LIMIT, VECTOR_LIMIT), xp.float32)
+            xp, modality = namespace(values), self.modalities[key]
+            bounded[key] = xp.astype(xp.clip(values, modality.low, modality.high), xp.float32)
         return bounded
+
+    @property
+    def connector_sizes(self) -> tuple[tuple[float, ...], ...]:
+        """`Connector.sizes` of the connectors in play."""
+        scale = self.config.connector_scale
+        return tuple(connector.sizes(scale) for connector in self.config.connectors)
 
     def of_connectors(self, numbers: tuple[Any, ...], state: WorldState) -> Array:
         """Numbers of each connector in play, of the worlds' connectors, (N, ...)."""

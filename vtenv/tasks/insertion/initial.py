@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from vtenv.arrays import Array, namespace
 from vtenv.tasks.insertion.config import HeldPlugConfig, InitialStateRanges
 from vtenv.tasks.insertion.scene import HAND_HEIGHT
-from vtenv.validation import as_number
+from vtenv.validation import Range, as_number
 
 NUM_UNIFORMS = 2 + len(InitialStateRanges.names())
 """Random numbers that an initial state takes."""
@@ -38,13 +38,14 @@ class InitialState:
 
 
 def check_options(
-    options: Mapping[str, object] | None, connectors: Sequence[str]
+    options: Mapping[str, object] | None, connectors: Sequence[str], limits: Mapping[str, Range]
 ) -> dict[str, object]:
     """Check what `reset(options=...)` fixes.
 
     Args:
-        options: `connector`, and fields of `InitialStateRanges` with a number in their unit.
+        options: `connector`, and names of `limits` with a number.
         connectors: The connectors that the environment draws from.
+        limits: Least and greatest numbers, by the name that they are fixed by.
 
     Returns:
         A copy.
@@ -53,7 +54,7 @@ def check_options(
         ValueError: If a name or value is not allowed; lists what is.
     """
     checked = dict(options or {})
-    allowed = ("connector", *InitialStateRanges.names())
+    allowed = ("connector", *limits)
     unknown = sorted(set(checked) - set(allowed))
     if unknown:
         raise ValueError(f"unknown reset option {unknown[0]!r}; choose from {', '.join(allowed)}")
@@ -65,7 +66,7 @@ def check_options(
                     f"made for {', '.join(connectors)}"
                 )
             continue
-        low, high = InitialStateRanges.limits(name)
+        low, high = limits[name]
         number = as_number(value)
         if number is None or not low <= number <= high:
             raise ValueError(

@@ -7,6 +7,7 @@ Lengths are in [m], angles in [rad] and forces in [N] unless a name says otherwi
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vtenv.arrays import Array, constant, namespace
@@ -169,6 +170,7 @@ def dense_reward(
     success: Array,
     failed: Array,
     socket_force: Array,
+    weights: Mapping[str, float] = REWARD_WEIGHTS,
 ) -> dict[str, Array]:
     """Weighted terms of the dense reward; their sum is the reward.
 
@@ -178,15 +180,16 @@ def dense_reward(
         success: Flags, (N,).
         failed: Flags, (N,).
         socket_force: Contact force, (N,), in [N]; over 10 N it costs.
+        weights: Weight of each term.
     """
     xp = namespace(socket_force)
     dtype = socket_force.dtype
-    terms = {name: after[name] - before[name] for name in POTENTIALS}
+    terms = {name: after[name] - before[name] for name in after}
     terms["success"] = xp.astype(success, dtype)
     terms["failure"] = xp.astype(failed, dtype)
     terms["force"] = xp.clip(socket_force / 10.0 - 1.0, 0.0, 5.0)
     terms["time"] = xp.ones_like(socket_force)
-    return {name: REWARD_WEIGHTS[name] * term for name, term in terms.items()}
+    return {name: weights[name] * term for name, term in terms.items()}
 
 
 def proprio(state: WorldState) -> Array:

@@ -58,7 +58,7 @@ def place(initial: InitialState, bank: GraspBank, domain: Domain | None = None) 
         ],
         axis=-1,
     )
-    ctrl = np.full((len(yaw), 7), scene.GRIP_FORCE)
+    ctrl = np.full((len(yaw), 7), bank.grip_force)
     ctrl[:, scene.HAND_CTRL] = initial.hand
     upright = np.broadcast_to([1.0, 0.0, 0.0, 0.0], (len(yaw), 4))
     return Placement(qpos, ctrl, initial.socket_pos_w, _turn(initial.socket_yaw, upright))

@@ -17,7 +17,6 @@ from vtenv.tasks.insertion.behaviours import BehaviourMixture, Behaviours
 from vtenv.tasks.insertion.config import InsertionConfig
 from vtenv.tasks.insertion.expert import expert_action
 from vtenv.tasks.insertion.held_plug import HeldPlugTask
-from vtenv.tasks.insertion.pose_labels import POSE_LABELS
 from vtenv.tasks.insertion.regions import JAMMED_DEPTH_MM, NEAR_LATERAL_MM, jammed, near_contact
 from vtenv.world_model import PhysicsState
 
@@ -34,22 +33,15 @@ class InsertionTask(HeldPlugTask):
 
     env_id: ClassVar[str] = "VTInsert-v0"
     config_type: ClassVar[type[InsertionConfig]] = InsertionConfig
-    failures: ClassVar[tuple[str, ...]] = measures.FAILURES
+    reward_weights: ClassVar[Mapping[str, float]] = measures.REWARD_WEIGHTS
     reward_terms: ClassVar[tuple[str, ...]] = tuple(measures.REWARD_WEIGHTS)
-    pose_labels: ClassVar[tuple[str, ...]] = POSE_LABELS
     probe_bounds: ClassVar[Mapping[str, float]] = probe_targets.BOUNDS
     mixture_type: ClassVar[type[BehaviourMixture]] = BehaviourMixture
-
-    @property
-    def code_names(self) -> Mapping[str, tuple[str, ...]]:
-        """What the codes of `info` mean, by key."""
-        return {"connector": self.connector_names, "failure": self.failures}
 
     def evaluate(self, physics: PhysicsState, parameters: dict[str, Array]) -> Evaluation:
         """Where the plugs are, and whether they are in."""
         state, clearance = self.view(physics), parameters["clearance"]
-        travels = tuple(connector.travel for connector in self.config.connectors)
-        geometry = measures.geometry(state, self.of_connectors(travels, state))
+        geometry = self.geometry(state)
         success = measures.is_success(state, geometry, clearance)
         code = measures.failure(state, geometry)
         xp = namespace(code)
@@ -68,32 +60,9 @@ class InsertionTask(HeldPlugTask):
             },
         )
 
-    def reward(self, before: dict[str, Array], now: Evaluation) -> dict[str, Array]:
-        """Weighted terms of the dense reward of a step, (N,) each."""
-        failed = now.failure > 0
-        force = now.state.socket_force
-        return measures.dense_reward(before, now.potentials, now.success, failed, force)
-
-    def vectors(self, now: Evaluation, parameters: dict[str, Array]) -> dict[str, Array]:
-        """Proprioception and the privileged state, as asked for."""
-        keys = [modality.key for modality in self.config.modalities]
-        vectors: dict[str, Array] = {}
-        if "proprio" in keys:
-            vectors["proprio"] = measures.proprio(now.state)
-        if "state" in keys:
-            scale = self.config.connector_scale
-            sizes = tuple(connector.sizes(scale) for connector in self.config.connectors)
-            per_world = self.of_connectors(sizes, now.state)
-            vectors["state"] = measures.privileged(now.state, now.measures, per_world)
-        return self.bounded(vectors)
-
     def expert_action(self, now: Evaluation, parameters: dict[str, Array]) -> Array:
         """What the scripted expert does, (N, 5), in [-1, 1]."""
         return expert_action(now.state, now.measures)
-
-    def poses(self, now: Evaluation) -> Array:
-        """The plug in the hand, and the socket's mouth in the hand's frame."""
-        return measures.poses(now.state, now.measures)
 
     def capture_range(self) -> dict[str, float]:
         """How far off the plug may be and still slide in."""

@@ -1,0 +1,1 @@
+"""In-hand manipulation: turn and shift a held plug by pressing it on the fixture."""
