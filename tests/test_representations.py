@@ -162,6 +162,19 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_simulated(tiny)
         representation.make(1, clearance=0.4)
 
 
+def test_a_policy_sees_every_vector_that_its_task_observes(tiny):
+    task, raw = "VTPivot-v0", {"proprio": 12, "goal": 2}
+    proprio = make_representation("proprio", task)
+    assert proprio.modalities == proprio.vectors == tuple(raw)
+    assert proprio.observation_space().shape == (14,)
+    encoded = make_representation(f"{tiny}:touch", task)
+    assert encoded.modalities == ("contact", *raw) and encoded.vectors == tuple(raw)
+    assert encoded.observation_space().shape == (8 + 14,)
+    assert set(make_representation("end-to-end", task).modalities) == {"depth", "contact", *raw}
+    observation = {key: np.full((3, size), size, np.float32) for key, size in raw.items()}
+    assert proprio.perceive(observation).shape == (3, 14)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
