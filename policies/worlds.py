@@ -112,7 +112,7 @@ def variant_names(task: Task) -> tuple[str, ...]:
 
 def variant_of_seed(task: Task, seed: int) -> str:
     """The variant that an episode of a seed draws, as `reset(seed=...)` does."""
-    (variant,) = draw_episodes(task, [seeding.np_random(seed)[0]], {}).physics.variant
+    (variant,) = draw_episodes(task, [seeding.np_random(seed)[0]], [{}]).physics.variant
     names = variant_names(task)
     # A variant's models stand together.
     return names[int(variant) * len(names) // len(task.world_model.models)]

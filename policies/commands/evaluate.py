@@ -58,10 +58,10 @@ def evaluate(
     there = setting_names(player.task)
     chosen = [condition(name) for name in names] or suite(config.suite, there)
     for one in chosen:
-        if missing := sorted(set(one.settings or ()) - set(there)):
+        if lacking := sorted(set(one.settings or ()) - set(there)):
             raise ValueError(
                 f"{player.task} cannot be put in the condition {one.name!r}: it has no setting "
-                f"{missing[0]!r}; leave that condition out"
+                f"{lacking[0]!r}; leave that condition out"
             )
         player.played(one)
     make_output(output)
