@@ -124,8 +124,8 @@ def variant_label(task: Task, name: str) -> str:
 
 
 def decode(values: Array, names: Sequence[str]) -> list[str]:
-    """Names from `info`, where they are names already or, with tensors, codes."""
-    return [value if isinstance(value, str) else names[int(value)] for value in to_host(values)]
+    """Names of the codes in an `info`."""
+    return [names[int(value)] for value in to_host(values)]
 
 
 def to_host(values: Array) -> NDArray[Any]:
