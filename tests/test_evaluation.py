@@ -118,7 +118,8 @@ def test_who_does_nothing_misses():
     for played in evaluate(IDLE, episodes=2):
         assert not played.success
         assert (played.failure, played.steps) == ("missed", 100)
-        assert played.progress < 0.5
+        # One of four potentials is the insertion itself.
+        assert played.progress < 0.75 and played.labels["insertion_depth_mm"] < 0
 
 
 @pytest.mark.parametrize(
