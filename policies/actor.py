@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
-from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from torch import Tensor, nn
 
@@ -123,8 +122,7 @@ def actor_of(policy: BasePolicy) -> Actor:
     if isinstance(policy, ActorCriticPolicy):
         features, hidden = policy.pi_features_extractor, policy.mlp_extractor.policy_net
         mean, squashed = policy.action_net, policy.squash_output
-        if isinstance(policy, RecurrentActorCriticPolicy):
-            lstm = policy.lstm_actor
+        lstm = getattr(policy, "lstm_actor", None)  # RecurrentPPO's, of another package
     else:
         actor: Any = getattr(policy, "actor", None)
         if actor is None or not hasattr(actor, "latent_pi"):

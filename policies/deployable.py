@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from policies.actor import Actor, ActorConfig, LSTMState, PolicyError, actor_of,
 from policies.bundled import bundled, bundled_folder, check_policy
 from policies.representation_names import IMAGENET
 from policies.representations import Representation, encoder_representation, make_representation
-from policies.worlds import DEFAULT_TASK, make_task, settings_to_json
+from policies.worlds import make_task, settings_to_json
 from representation.tensor_file import write_tensors
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.atomic_write import atomic_write
@@ -30,6 +30,20 @@ ENCODER_FOLDER = "encoder"
 FORMAT, VERSION = "vtinsert-policy", 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Document:
+    """What `policy.json` says."""
+
+    format: str = FORMAT
+    version: int = VERSION
+    representation: str
+    encoder_digest: str
+    actor: ActorConfig
+    task: str
+    settings: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+
 class DeployablePolicy:
     """A policy to act with: the mean action, the same for the same observation.
 
@@ -37,7 +51,6 @@ class DeployablePolicy:
         actor: The network.
         representation: What the policy sees; its `make` makes environments seen so.
         settings: Keyword arguments of the environment it was trained in.
-        task: That environment's id in Gymnasium's registry.
         provenance: What else was said about it when it was saved.
 
     Example:
@@ -53,10 +66,8 @@ class DeployablePolicy:
         representation: Representation,
         settings: Mapping[str, Any] | None = None,
         provenance: Mapping[str, Any] | None = None,
-        task: str = DEFAULT_TASK,
     ) -> None:
         self.actor = actor
-        self.task = task
         self.representation = representation
         self.settings = dict(settings or {})
         self.provenance = dict(provenance or {})
@@ -95,7 +106,7 @@ class DeployablePolicy:
                 images a dictionary of (N, ...); arrays, or tensors of any device.
 
         Returns:
-            Actions in [-1, 1], (N, 5), float32: an array, or for tensors a tensor where they
+            Actions in [-1, 1], (N, A), float32: an array, or for tensors a tensor where they
             are.
 
         Raises:
@@ -139,8 +150,6 @@ def save_policy(
     policy: BasePolicy,
     representation: Representation,
     environment_settings: Mapping[str, Any],
-    *,
-    task: str = DEFAULT_TASK,
     **provenance: Any,
 ) -> None:
     """Write the actor of a policy of Stable-Baselines3, to act with.
@@ -153,7 +162,6 @@ def save_policy(
         policy: The policy of PPO, RecurrentPPO, SAC or TQC.
         representation: What it sees.
         environment_settings: Keyword arguments of the environment it was trained in.
-        task: That environment's id in Gymnasium's registry.
         provenance: What else to say of it, such as `algorithm="ppo"`, in JSON's types.
 
     Raises:
@@ -161,17 +169,15 @@ def save_policy(
     """
     folder = Path(folder)
     actor = actor_of(policy)
-    document = {
-        "format": FORMAT,
-        "version": VERSION,
-        "representation": representation.name,
-        "encoder_digest": representation.digest,
-        "actor": asdict(actor.config),
-        "task": task,
-        "settings": settings_to_json(environment_settings),
-        "provenance": provenance,
-    }
-    text = json.dumps(document, indent=2) + "\n"
+    document = _Document(
+        representation=representation.name,
+        encoder_digest=representation.digest,
+        actor=actor.config,
+        task=representation.task,
+        settings=settings_to_json(environment_settings),
+        provenance=provenance,
+    )
+    text = json.dumps(asdict(document), indent=2) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     if representation.encoder is not None and not _is_known(representation.name):
         _save_encoder(representation, folder)
@@ -200,33 +206,35 @@ def load_policy(
             one that the policy was trained on.
     """
     folder = _locate(source)
-    document = _read(folder / CONFIG_FILE)
     try:
-        actor = build_actor(from_document(ActorConfig, document["actor"]))
-        name, digest = document["representation"], document["encoder_digest"]
-        settings = dict(document["settings"])
-        task, provenance = str(document["task"]), dict(document["provenance"])
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        document = from_document(_Document, _read(folder / CONFIG_FILE))
+        actor = build_actor(document.actor)
+    except PolicyError:
+        raise
+    except (ValueError, RuntimeError, OverflowError) as error:
         raise PolicyError(
             f"{folder / CONFIG_FILE} does not describe a policy ({error}); copy the folder again"
         ) from error
     _load_weights(actor, folder / WEIGHTS_FILE)
     if representation is None:
-        representation = _representation(name, folder)
-    if representation.digest != digest:
+        representation = _representation(document, folder)
+    if representation.digest != document.encoder_digest:
         raise PolicyError(
-            f"the policy in {folder} was trained on the representation {name!r} with the encoder "
-            f"{_short(digest)}, but {representation.name!r} has the encoder "
-            f"{_short(representation.digest)}; another encoder's embedding means nothing to it. "
-            "Take the encoder it was trained on, or train it again"
+            f"the policy in {folder} was trained on the representation "
+            f"{document.representation!r} with the encoder {_short(document.encoder_digest)}, but "
+            f"{representation.name!r} has the encoder {_short(representation.digest)}; another "
+            "encoder's embedding means nothing to it. Take the encoder it was trained on, or "
+            "train it again"
         )
     try:
-        make_task(task, representation.environment_settings(settings))
+        make_task(document.task, representation.environment_settings(document.settings))
     except (ValueError, TypeError) as error:
         raise PolicyError(
             f"{folder / CONFIG_FILE} is of no world that there is: {error}"
         ) from error
-    return DeployablePolicy(actor, representation, settings, provenance, task).to(device)
+    return DeployablePolicy(actor, representation, document.settings, document.provenance).to(
+        device
+    )
 
 
 def _locate(source: str | Path) -> Path:
@@ -276,12 +284,13 @@ def _load_weights(actor: Actor, path: Path) -> None:
         )
 
 
-def _representation(name: str, folder: Path) -> Representation:
-    encoder = folder / ENCODER_FOLDER
+def _representation(document: _Document, folder: Path) -> Representation:
+    name, encoder = document.representation, folder / ENCODER_FOLDER
     try:
         if encoder.is_dir() and not _is_known(name):
-            return encoder_representation(name, VisuotactileEncoder.from_pretrained(encoder))
-        return make_representation(name)
+            loaded = VisuotactileEncoder.from_pretrained(encoder)
+            return encoder_representation(name, loaded, document.task)
+        return make_representation(name, document.task)
     except ValueError as error:
         raise PolicyError(
             f"what the policy in {folder} sees with cannot be loaded: {error}"

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from policies.representations import Representation
 from policies.vec_env import VTInsertVecEnv
 from policies.worlds import simulation_of, to_host
-from representation.encoder_config import EncoderConfig
 from representation.preprocessing import normalise
+from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.rollout import rollout
 
 NET_ARCH = (512, 256)
@@ -71,34 +71,36 @@ class Standardize(BaseFeaturesExtractor):
 
 
 class VisuotactileCNN(BaseFeaturesExtractor):
-    """Convolutions over depth and contact, which learn with the policy, beside proprioception.
+    """Convolutions over images, which learn with the policy, beside standardised vectors.
 
     Args:
-        observation_space: Boxes `depth` (1, H, H), `contact` (2, C, C) and `proprio` (P,).
+        observation_space: Boxes: images (C, H, W) with modalities' keys, and vectors (P,).
     """
 
     def __init__(self, observation_space: spaces.Dict) -> None:
-        shapes = {key: space.shape or () for key, space in observation_space.items()}
-        proprio = observation_space["proprio"]
-        assert isinstance(proprio, spaces.Box)
-        super().__init__(observation_space, 2 * CNN_WIDTH + shapes["proprio"][0])
-        self.depth = _tower(shapes["depth"])
-        self.contact = _tower(shapes["contact"])
-        self.proprio = Standardize(proprio, "proprio")
-        self._ranges = EncoderConfig().ranges
+        boxes = {k: box for k, box in observation_space.items() if isinstance(box, spaces.Box)}
+        images = [key for key in IMAGE_MODALITIES if key in boxes]
+        vectors = [key for key in boxes if key not in images]
+        width = sum(boxes[key].shape[0] for key in vectors)
+        super().__init__(observation_space, len(images) * CNN_WIDTH + width)
+        self._images, self._vectors = images, vectors
+        for key in images:
+            self.add_module(key, _tower(boxes[key].shape))
+        for key in vectors:
+            self.add_module(key, Standardize(boxes[key], key))
 
     def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
-        """Features, (B, 128 + 128 + P).
+        """Features, (B, 128 for each image + P).
 
         Args:
-            observations: `depth` (B, 1, H, H) [m], `contact` (B, 2, C, C) in {0, 1}, `proprio`
-                (B, P).
+            observations: Images (B, C, H, W), in their units, and vectors (B, P), by key.
         """
-        parts = [
-            self.depth(normalise(observations["depth"], self._ranges["depth"])),
-            self.contact(normalise(observations["contact"], self._ranges["contact"])),
-            self.proprio(observations["proprio"]),
-        ]
+        parts = []
+        for key in self._images:
+            image = normalise(observations[key], IMAGE_MODALITIES[key])
+            parts.append(self.get_submodule(key)(image))
+        for key in self._vectors:
+            parts.append(self.get_submodule(key)(observations[key]))
         return torch.cat(parts, dim=1)
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from policies.bundled import bundled
 from policies.choices import check_name
 
-SINGLE_KEYS = ("state", "proprio")
-"""Representations that are one of the environment's modalities as it is."""
+PRIVILEGED, PROPRIO = "state", "proprio"
+SINGLE_KEYS = (PRIVILEGED, PROPRIO)
+"""Representations that are vectors of the environment as they are."""
 UNTRAINED, IMAGENET = "random", "imagenet"
 """Frozen encoders that have learned nothing of the task."""
 END_TO_END = "end-to-end"

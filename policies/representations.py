@@ -17,12 +17,13 @@ from policies.representation_names import (
     DEFAULT_ENCODER,
     END_TO_END,
     IMAGENET,
-    SINGLE_KEYS,
+    PRIVILEGED,
+    PROPRIO,
     UNTRAINED,
     check_representation,
     split_part,
 )
-from policies.select_observation import SelectObservation
+from policies.select_observation import SelectObservation, joined, joined_space
 from policies.worlds import DEFAULT_TASK, make_task, make_worlds
 from representation.backbone import PretrainedWeightsError
 from representation.bundled import encoders_folder
@@ -30,7 +31,6 @@ from representation.encoder_config import EncoderConfig
 from representation.encoder_files import CONFIG_FILE, read_config
 from representation.timm_encoder import VisuotactileEncoder
 from representation.wrappers.encode import ObservationEncoder, VectorEncodeObservation
-from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.simulation import observation_space
 
 _IMAGENET_NETWORK = EncoderConfig(backbone="resnet18")
@@ -46,11 +46,13 @@ class Representation:
         name: As `make_representation` takes it.
         modalities: What the environment has to give.
         encoder: What turns images into an embedding; None if nothing does.
+        task: The environment's id in Gymnasium's registry.
     """
 
     name: str
     modalities: tuple[str, ...]
     encoder: VisuotactileEncoder | None = None
+    task: str = DEFAULT_TASK
 
     def __post_init__(self) -> None:
         if self.encoder is not None:
@@ -59,7 +61,13 @@ class Representation:
     @property
     def pixels(self) -> bool:
         """Whether a policy gets images, and needs convolutions of its own."""
-        return self.encoder is None and len(self.modalities) > 1
+        return self.name == END_TO_END
+
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """The modalities that are no images."""
+        images = () if self.encoder is None else self.encoder.keys
+        return tuple(key for key in self.modalities if key not in images)
 
     @property
     def embedding_dim(self) -> int:
@@ -87,8 +95,9 @@ class Representation:
             )
         wanted: dict[str, Any] = {"modalities": self.modalities}
         if self.encoder is not None:
+            available = make_task(self.task, {}).modalities
             for key, (_, rows, columns) in self.encoder.image_shapes.items():
-                argument = IMAGE_MODALITIES[key].size_setting
+                argument = available[key].size_setting
                 assert argument is not None
                 size = rows if rows == columns else (rows, columns)
                 if settings.get(argument) not in (None, size):
@@ -100,23 +109,21 @@ class Representation:
                 wanted[argument] = size
         return {**settings, **wanted}
 
-    def observation_space(self, *, task: str = DEFAULT_TASK, **settings: Any) -> spaces.Space[Any]:
+    def observation_space(self, **settings: Any) -> spaces.Space[Any]:
         """The space of what a policy sees of one world.
 
         Args:
-            task: An id of Gymnasium's registry.
             settings: Keyword arguments of its environment, but for `modalities`.
         """
         if self.encoder is not None:
             return self._transform.space
-        raw = observation_space(make_task(task, self.environment_settings(settings)))
-        return raw if self.pixels else raw[self.name]
+        raw = observation_space(make_task(self.task, self.environment_settings(settings)))
+        return raw if self.pixels else joined_space(raw, self.modalities)
 
     def make(
         self,
         num_envs: int,
         *,
-        task: str = DEFAULT_TASK,
         engine: str = "cpu",
         device: str | None = None,
         num_threads: int | None = None,
@@ -128,7 +135,6 @@ class Representation:
 
         Args:
             num_envs: Worlds.
-            task: An id of Gymnasium's registry.
             engine: One of `vtenv.engines.ENGINE_NAMES`.
             device: Device of the Warp engine, None for "cuda:0"; and of the encoder, None for
                 where the images are.
@@ -140,14 +146,14 @@ class Representation:
             settings: Other arguments of the vector environment, but for `modalities`.
 
         Returns:
-            The environments. Observations are flat, (N, D): the embedding, then proprioception;
-            or for images a dictionary of `depth`, `contact` and `proprio`.
+            The environments. Observations are flat, (N, D): the embedding, then what else there
+            is, such as proprioception; or for images a dictionary.
 
         Raises:
             ValueError, TypeError: If a setting is not allowed; says what is.
         """
         envs = make_worlds(
-            task,
+            self.task,
             num_envs,
             engine=engine,
             device=device if engine != "cpu" else None,
@@ -158,9 +164,14 @@ class Representation:
         )
         if self.encoder is not None:
             return VectorEncodeObservation(
-                envs, self.encoder, flat=True, device=device, num_threads=num_threads
+                envs,
+                self.encoder,
+                keep=self.vectors,
+                flat=True,
+                device=device,
+                num_threads=num_threads,
             )
-        return envs if self.pixels else SelectObservation(envs, self.name)
+        return envs if self.pixels else SelectObservation(envs, self.modalities)
 
     def perceive(self, observation: Mapping[str, Any]) -> Any:
         """What a policy sees of raw observations, such as a robot's.
@@ -173,55 +184,61 @@ class Representation:
             As `make`'s environments observe it, (N, D), or for images a dictionary.
         """
         if self.encoder is not None:
-            return self._transform(observation, (len(observation["proprio"]),))
-        return (
-            {key: observation[key] for key in self.modalities}
-            if self.pixels
-            else observation[self.name]
-        )
+            return self._transform(observation, (len(observation[self.modalities[0]]),))
+        if self.pixels:
+            return {key: observation[key] for key in self.modalities}
+        return joined(observation, self.modalities)
 
     @cached_property
     def _transform(self) -> ObservationEncoder:
         assert self.encoder is not None
-        raw = observation_space(make_task(DEFAULT_TASK, self.environment_settings({})))
-        return ObservationEncoder(raw, self.encoder, flat=True)
+        raw = observation_space(make_task(self.task, self.environment_settings({})))
+        return ObservationEncoder(raw, self.encoder, keep=self.vectors, flat=True)
 
 
-def make_representation(name: str) -> Representation:
+def make_representation(name: str, task: str = DEFAULT_TASK) -> Representation:
     """Make a representation from its name.
 
     Args:
-        name: "state", the privileged oracle; "proprio"; "end-to-end", the images for a policy
-            with convolutions of its own; "random", an untrained encoder; "imagenet", an encoder
-            with timm's weights; or an encoder: a bundled name, a folder, or an id on the Hugging
-            Face Hub. An encoder followed by ":vision" or ":touch" is that part of it alone.
+        name: "state", the privileged oracle; "proprio", proprioception; "end-to-end", the images
+            for a policy with convolutions of its own; "random", an untrained encoder; "imagenet",
+            an encoder with timm's weights; or an encoder: a bundled name, a folder, or an id on
+            the Hugging Face Hub. An encoder followed by ":vision" or ":touch" is that part of it
+            alone. All but "state" come with every vector that the task observes by default.
+        task: An id of Gymnasium's registry.
 
     Raises:
         ValueError: If there is no such representation, its encoder cannot be loaded, or does not
             fit the environment; says what does.
     """
-    if name in SINGLE_KEYS:
-        return Representation(name, (name,))
+    if name == PRIVILEGED:
+        return Representation(name, (name,), task=task)
+    if name == PROPRIO:
+        return Representation(name, _observed(task, images=False), task=task)
     if name == END_TO_END:
-        return Representation(name, ("depth", "contact", "proprio"))
+        return Representation(name, _observed(task, images=True), task=task)
     check_representation(name)
     source, part = split_part(name)
     encoder = _load(source)
-    return encoder_representation(name, encoder.tower(part) if part else encoder)
+    return encoder_representation(name, encoder.tower(part) if part else encoder, task)
 
 
-def encoder_representation(name: str, encoder: VisuotactileEncoder) -> Representation:
+def encoder_representation(
+    name: str, encoder: VisuotactileEncoder, task: str = DEFAULT_TASK
+) -> Representation:
     """The representation of an encoder that is at hand.
 
     Args:
         name: What to call it.
         encoder: The encoder; it is not copied, and must not be trained any more.
+        task: An id of Gymnasium's registry.
 
     Raises:
         ValueError: If it does not fit the environment; says why.
     """
+    keys = (*encoder.keys, *_observed(task, images=False))
     try:
-        return Representation(name, (*encoder.keys, "proprio"), encoder)
+        return Representation(name, keys, encoder, task)
     except ValueError as error:
         raise ValueError(f"the encoder {name!r} does not fit the environment: {error}") from error
 
@@ -241,6 +258,12 @@ def encoder_digest(encoder: VisuotactileEncoder) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def _observed(task: str, *, images: bool) -> tuple[str, ...]:
+    """Keys of what a task observes by default, with or without images."""
+    chosen = make_task(task, {}).config.modalities
+    return tuple(modality.key for modality in chosen if images or not modality.is_image)
 
 
 def _load(source: str) -> VisuotactileEncoder:

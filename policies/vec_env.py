@@ -68,7 +68,7 @@ class VTInsertVecEnv(VecEnv):
         return self._fetch(observation, {})[0]
 
     def step_async(self, actions: NDArray[np.float32]) -> None:
-        """Take the actions of all worlds, (N, 5)."""
+        """Take the actions of all worlds, (N, A)."""
         self._actions = actions
 
     def step_wait(self) -> tuple[Any, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
@@ -147,9 +147,10 @@ class VTInsertVecEnv(VecEnv):
     ) -> tuple[Any, dict[str, list[Any]]]:
         """Last observations and infos of the worlds whose episode has ended, a row of each."""
         told = {name: value for name, value in final_info.items() if not name.startswith("_")}
+        decode = simulation_of(self.envs).decode
         if isinstance(final_obs, np.ndarray):
-            there = {name: value[worlds].tolist() for name, value in told.items()}
-            return list(final_obs[worlds]), there
+            there = decode({name: value[worlds] for name, value in told.items()})
+            return list(final_obs[worlds]), {n: value.tolist() for n, value in there.items()}
         rows = torch.as_tensor(worlds, device=next(iter(told.values())).device)
         last = (
             {key: value[rows] for key, value in final_obs.items()}
@@ -157,9 +158,7 @@ class VTInsertVecEnv(VecEnv):
             else final_obs[rows]
         )
         seen, arrays = self._fetch(last, {name: value[rows] for name, value in told.items()})
-        return seen, {
-            name: value.tolist() for name, value in simulation_of(self.envs).decode(arrays).items()
-        }
+        return seen, {name: value.tolist() for name, value in decode(arrays).items()}
 
     def _fetch(self, observation: Any, others: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """An observation and other arrays on the host, in as few copies as the engine can."""

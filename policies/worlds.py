@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -46,7 +46,7 @@ def make_task(task: str, settings: Mapping[str, Any]) -> Task:
         ValueError, TypeError: If there is no such task, or a setting is unknown or not allowed.
     """
     its_own = {name: value for name, value in settings.items() if name != "max_episode_steps"}
-    return task_env.make_task(_task_type(task), its_own)
+    return task_env.make_task(_env_type(task), its_own)
 
 
 def make_worlds(task: str, num_envs: int, **settings: Any) -> VectorEnv[Any, Any, Any]:
@@ -60,7 +60,7 @@ def make_worlds(task: str, num_envs: int, **settings: Any) -> VectorEnv[Any, Any
     Raises:
         ValueError, TypeError: If there is no such task, or a setting is not allowed.
     """
-    _task_type(task)
+    _env_type(task)
     envs: VectorEnv[Any, Any, Any] = gymnasium.make_vec(
         task, num_envs=num_envs, vectorization_mode="vector_entry_point", **settings
     )
@@ -74,7 +74,7 @@ def make_world(task: str, **settings: Any) -> Any:
         task: An id of Gymnasium's registry.
         settings: Keyword arguments of its environment.
     """
-    _task_type(task)
+    _env_type(task)
     return gymnasium.make(task, **settings).unwrapped
 
 
@@ -112,7 +112,7 @@ def variant_names(task: Task) -> tuple[str, ...]:
 
 def variant_of_seed(task: Task, seed: int) -> str:
     """The variant that an episode of a seed draws, as `reset(seed=...)` does."""
-    (variant,) = draw_episodes(task, [seeding.np_random(seed)[0]], {}).physics.variant
+    (variant,) = draw_episodes(task, [seeding.np_random(seed)[0]], [{}]).physics.variant
     names = variant_names(task)
     # A variant's models stand together.
     return names[int(variant) * len(names) // len(task.world_model.models)]
@@ -124,8 +124,8 @@ def variant_label(task: Task, name: str) -> str:
 
 
 def decode(values: Array, names: Sequence[str]) -> list[str]:
-    """Names from `info`, where they are names already or, with tensors, codes."""
-    return [value if isinstance(value, str) else names[int(value)] for value in to_host(values)]
+    """Names of the codes in an `info`."""
+    return [names[int(value)] for value in to_host(values)]
 
 
 def to_host(values: Array) -> NDArray[Any]:
@@ -140,14 +140,14 @@ def setting_names(task: str, *, options: bool = False) -> tuple[str, ...]:
         task: An id of Gymnasium's registry.
         options: Whether to name them as on a command line.
     """
-    names = (field.name for field in dataclasses.fields(_task_type(task).config_type))
+    names = (field.name for field in dataclasses.fields(_env_type(task).task_type.config_type))
     return tuple(_option(n) if options else n for n in names if n != "modalities")
 
 
 def settings_help(task: str) -> str:
     """What a command line's help says of a task's settings."""
     lines = [f"Settings of {task}, options too; values are YAML's:"]
-    for field in dataclasses.fields(_task_type(task).config_type):
+    for field in dataclasses.fields(_env_type(task).task_type.config_type):
         if field.name != "modalities":
             lines.append(f"  {_option(field.name)} (default: {field.default})")
     return "\n".join(lines)
@@ -163,7 +163,7 @@ def parse_settings(task: str, words: Iterable[str]) -> dict[str, Any]:
     Raises:
         ValueError: If one is no setting of the task, or has no value.
     """
-    fields = dataclasses.fields(_task_type(task).config_type)
+    fields = dataclasses.fields(_env_type(task).task_type.config_type)
     defaults = {field.name: field.default for field in fields}
     given: dict[str, list[Any]] = {}
     values: list[Any] | None = None
@@ -210,16 +210,17 @@ def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _task_type(task: str) -> Any:
-    """The class behind an id.
+def _env_type(task: str) -> Any:
+    """The class of vector environments behind an id.
 
     Raises:
         ValueError: If there is no such task; names the nearest.
     """
     specs = {name: spec for name, spec in gymnasium.registry.items() if spec.vector_entry_point}
     check_name(task, specs, "task", "gymnasium.pprint_registry()")
-    creator = cast(Any, specs[task].vector_entry_point)
-    creator = load_env_creator(creator) if isinstance(creator, str) else creator
+    creator: Any = specs[task].vector_entry_point
+    if isinstance(creator, str):
+        creator = load_env_creator(creator)
     if not hasattr(creator, "task_type"):
         raise ValueError(f"{task} is not a task of vtenv: its vector environment has no task_type")
-    return creator.task_type
+    return creator

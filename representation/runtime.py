@@ -81,7 +81,7 @@ class FrozenEncoder:
             raise ValueError(
                 f'runtime="onnxruntime" is for a CPU; leave it out to encode on {device}'
             )
-        with _torch_threads(1):
+        with torch_threads(1):
             if isinstance(encoder, str | Path):
                 self.module: Encoder = VisuotactileEncoder.from_pretrained(encoder)
             else:
@@ -180,7 +180,7 @@ class FrozenEncoder:
         _call(self.module, "to", device)
         _call(self.module, "eval")  # also if somebody has reached in and trained it
         threads = self.num_threads if device.type == "cpu" else None
-        with torch.inference_mode(), _torch_threads(threads):
+        with torch.inference_mode(), torch_threads(threads):
             embedding = self.module(images).float()
         # A tensor made in inference mode cannot enter a policy that learns; its clone can.
         return embedding.clone()
@@ -243,7 +243,7 @@ def _make_session(encoder: Encoder, dtypes: tuple[np.dtype[Any], ...]) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:
-        with torch.no_grad(), _torch_threads(1):
+        with torch.no_grad(), torch_threads(1):
             # Weights of half precision too: a CPU has no kernels for most of their operations.
             module = _Positional(copy.deepcopy(encoder)).cpu().float().eval()
             session = onnxruntime.InferenceSession(
@@ -319,7 +319,7 @@ def _examples(
 
 
 @contextmanager
-def _torch_threads(count: int | None) -> Iterator[None]:
+def torch_threads(count: int | None) -> Iterator[None]:
     """Let PyTorch use so many threads of the CPU inside, and as many as before outside.
 
     With one it works in a forked process too, where it would wait for ever for the threads that

@@ -6,15 +6,12 @@ import re
 import signal
 import subprocess
 import sys
-import typing
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-import vtenv
 from policies import cli
-from policies.commands import ConnectorName
 from policies.worlds import DEFAULT_TASK, setting_names
 from vtenv import provenance
 from vtenv.atomic_write import atomic_write
@@ -209,10 +206,6 @@ def test_a_reader_that_goes_away_is_no_error():
     result = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert result.stderr == ""
-
-
-def test_connectors_to_choose_from_are_those_there_are():
-    assert typing.get_args(ConnectorName) == vtenv.CONNECTOR_NAMES
 
 
 def test_the_page_of_commands_names_options_that_there_are():

@@ -10,7 +10,7 @@ from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from policies.actor import actor_of
 from policies.deployable import DeployablePolicy
 from policies.evaluation.conditions import CONDITIONS, SUITES, Condition, condition
-from policies.evaluation.episodes import CAUSES, EpisodeRecord, _out_of_time, episode_seeds, play
+from policies.evaluation.episodes import EpisodeRecord, episode_seeds, play
 from policies.evaluation.evaluate import evaluate
 from policies.evaluation.players import PLAYERS, learned, load_player
 from policies.evaluation.statistics import wilson
@@ -40,11 +40,9 @@ def record(episode=0, connector="usb", success=True, failure="", steps=30, peak_
         success=success,
         failure=failure,
         steps=steps,
-        depth=0.010 if success else -0.002,
-        inserted=0.9 if success else 0.0,
-        lateral_error=0.0001,
-        angular_error=0.01,
+        progress=0.9 if success else 0.0,
         peak_force=peak_force,
+        labels={"insertion_depth_mm": 10.0 if success else -2.0},
     )
 
 
@@ -106,16 +104,19 @@ def test_episodes_are_those_of_the_single_environment():
             *_, terminated, _, info = env.step(action[0].astype(np.float32))
             steps += 1
             peak = max(peak, info["contact_force"])
-        assert (played.steps, played.depth) == (steps, info["insertion_depth"])
+        assert (played.steps, played.failure) == (steps, "")
         assert (played.success, played.peak_force) == (info["is_success"], peak)
-        assert (played.lateral_error, played.failure) == (info["lateral_error"], "")
-        assert 0.85 <= played.inserted <= 1.0
+        assert played.labels["insertion_depth_mm"] == pytest.approx(1e3 * info["insertion_depth"])
+        assert played.labels["lateral_mm"] == pytest.approx(1e3 * info["lateral_error"])
+        assert 0.9 <= played.progress <= 1.0
 
 
 def test_who_does_nothing_misses():
     for played in evaluate(IDLE, episodes=2):
         assert not played.success
-        assert (played.failure, played.steps, played.inserted) == ("missed", 100, 0.0)
+        assert (played.failure, played.steps) == ("missed", 100)
+        # One of four potentials is the insertion itself.
+        assert played.progress < 0.75 and played.labels["insertion_depth_mm"] < 0
 
 
 @pytest.mark.parametrize(
@@ -129,10 +130,9 @@ def test_who_does_nothing_misses():
     ],
 )
 def test_where_the_tip_is_when_time_is_over_names_the_failure(depth_mm, lateral_mm, force, cause):
-    end = {"insertion_depth": depth_mm / 1e3, "lateral_error": lateral_mm / 1e3}
-    end |= {"contact_force": force, "is_success": False}
-    assert _out_of_time({name: [value] for name, value in end.items()}, 0) == cause
-    assert cause in CAUSES
+    labels = {"insertion_depth_mm": depth_mm, "lateral_mm": lateral_mm, "contact_force_n": force}
+    timeouts = make_task(DEFAULT_TASK, {}).timeouts({n: np.array([v]) for n, v in labels.items()})
+    assert next(name for name, holds in timeouts.items() if holds[0]) == cause
 
 
 def test_worlds_must_reset_themselves_in_the_next_step():
@@ -232,7 +232,8 @@ def test_a_summary_is_that_of_its_episodes():
     assert (every.episodes, every.successes, every.success) == (8, 5, 5 / 8)
     assert every.interval == wilson(5, 8)
     assert every.steps == 22
-    assert every.inserted == pytest.approx(0.9 * 5 / 8)
+    assert every.progress == pytest.approx(0.9 * 5 / 8)
+    assert every.to_dict()["insertion_depth_mm_mean"] == 5.5
     assert list(every.failures.items()) == [("jammed", 2), ("missed", 1)]
     parts = by_connector(records)
     assert list(parts) == [ALL, "usb", "pin"]

@@ -13,6 +13,7 @@ import vtenv
 from policies.hyperparameters import FOLDER, VARIANTS, merge, preset
 from policies.learners.algorithms import ALGORITHMS, DISTILLATION
 from policies.learners.train_config import TrainConfig
+from vtenv.json_document import from_document
 
 RL_ZOO_NAMES = {"ppo": "ppo", "sac": "sac", "tqc": "tqc", "recurrent-ppo": "ppo_lstm"}
 
@@ -38,7 +39,7 @@ def test_every_preset_is_of_known_hyperparameters(algorithm, engine, representat
     assert config.steps > 0 and config.num_envs > 0
     # Everything is said, and saying it again changes nothing.
     assert config.resolved() == config
-    assert TrainConfig.from_json(config.as_json()) == config
+    assert from_document(TrainConfig, config.as_json()) == config
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

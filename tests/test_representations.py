@@ -158,8 +158,21 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_simulated(tiny)
         representation.make(1, modalities=("depth",))
     with pytest.raises(ValueError, match="image_size=64 is for a sensor"):
         make_representation("proprio").make(1, image_size=64)
-    with pytest.raises(TypeError, match="unknown argument"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'clearance'"):
         representation.make(1, clearance=0.4)
+
+
+def test_a_policy_sees_every_vector_that_its_task_observes(tiny):
+    task, raw = "VTPivot-v0", {"proprio": 12, "goal": 2}
+    proprio = make_representation("proprio", task)
+    assert proprio.modalities == proprio.vectors == tuple(raw)
+    assert proprio.observation_space().shape == (14,)
+    encoded = make_representation(f"{tiny}:touch", task)
+    assert encoded.modalities == ("contact", *raw) and encoded.vectors == tuple(raw)
+    assert encoded.observation_space().shape == (8 + 14,)
+    assert set(make_representation("end-to-end", task).modalities) == {"depth", "contact", *raw}
+    observation = {key: np.full((3, size), size, np.float32) for key, size in raw.items()}
+    assert proprio.perceive(observation).shape == (3, 14)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +182,7 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_simulated(tiny)
             {"images": {"depth": (1, 32, 32), "contact": (1, 32, 32)}},
             "contact has 2 channels, but the encoder takes 1",
         ),
-        ({"image_size": 640}, "image_size=640 is not allowed"),
+        ({"images": {"depth": (1, 640, 640)}}, "image_size=640 is not allowed"),
     ],
 )
 def test_an_encoder_that_does_not_fit_the_environment(changes, message):

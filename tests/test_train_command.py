@@ -64,7 +64,7 @@ def test_a_policy_can_be_evaluated(run, tmp_path):
 
 def test_a_run_is_not_written_over(run, capsys):
     said = refused(capsys, *SMALL, "--output", str(run))
-    assert f"{run} is there already; --resume goes on with it" in said
+    assert f"{run} is there already; resume it, or choose another folder" in said
 
 
 def test_resuming_takes_no_other_options(run, capsys):

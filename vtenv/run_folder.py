@@ -30,6 +30,23 @@ class RunFolderError(ValueError):
     """A folder is not that of a run, or not of this one; the message says what to do."""
 
 
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table as CSV, whole.
+
+    Args:
+        path: The file.
+        rows: Values by column; a column that a row lacks is empty in it.
+    """
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    with (
+        atomic_write(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 class RunFolder:
     """The files of a run.
 
@@ -126,20 +143,8 @@ class RunFolder:
         )
 
     def write_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write a table, `NAME.csv`, whole.
-
-        Args:
-            name: Its name.
-            rows: Values by column; a column that a row lacks is empty in it.
-        """
-        columns = list(dict.fromkeys(column for row in rows for column in row))
-        with (
-            atomic_write(self.path / f"{name}.csv") as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
+        """As the function `write_table`, into `NAME.csv`."""
+        write_table(self.path / f"{name}.csv", rows)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write what came out; what JSON can hold."""

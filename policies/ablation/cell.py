@@ -11,6 +11,7 @@ from policies.ablation.executors import interrupt_with_parent
 from policies.ablation.folder import Ablation
 from policies.ablation.grid import AblationConfig, Cell
 from policies.learners.train_config import TrainConfig
+from vtenv.json_document import from_document
 
 
 def command(ablation: Ablation, cell: Cell, threads: int, filmed: int) -> tuple[str, ...]:
@@ -29,9 +30,8 @@ def train_config(
     """
     source = cell.begins_with
     start = None if source is None else str(ablation.folder(source))
-    return TrainConfig.from_json(
-        {**config.training_of(cell), "start": start, "num_threads": threads}
-    )
+    given = {**config.training_of(cell), "start": start, "num_threads": threads}
+    return from_document(TrainConfig, given)
 
 
 def run_cell(ablation: Ablation, cell: Cell, threads: int, filmed: int) -> None:

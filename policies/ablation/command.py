@@ -107,10 +107,11 @@ def _check(ablation: Ablation, config: AblationConfig, threads: int) -> None:
     """Say what cannot work before anything is trained."""
     from policies.learners.algorithms import ALGORITHMS
     from policies.representations import make_representation
-    from policies.worlds import make_task
+    from policies.worlds import DEFAULT_TASK, make_task
 
     try:
-        representations = {name: make_representation(name) for name in config.representations}
+        task = config.training.get("task", DEFAULT_TASK)
+        representations = {name: make_representation(name, task) for name in config.representations}
         for cell in config.cells:
             if cell.seed > 0:
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,9 +19,6 @@ Actions = Literal["random", "expert"]
 
 NUMPY, TORCH = "environment", "environment, tensors"
 SINGLE, RESET = "one world alone", "reset of one world"
-
-_ALONE = {"depth sensor": "depth", "contact sensor": "contact"}
-"""Environments with one sensor alone: their modality."""
 _EPISODE_STEPS = 100
 _SPREAD_S = 5.0
 """Longest time to bring the worlds out of step."""
@@ -100,7 +97,7 @@ def environment_cases(
             simulation = simulation_of(envs)
             probe = EngineProbe(simulation.engine, clock)
             transitions = _stepping(envs, setup)
-            simulation.engine = probe  # type: ignore[assignment]
+            simulation.engine = probe
             cases.append(Case(name, lambda: next(transitions), number, count, probe))
             return probe
 
@@ -111,11 +108,13 @@ def environment_cases(
             after = clock.memory_used()
             if before is not None and after is not None:
                 memory((after - before) / 2**10 / number)
-            for name, modality in _ALONE.items():
-                sizes = {"depth": "contact_size", "contact": "image_size"}[modality]
-                rest = {k: v for k, v in setup.settings.items() if k != sizes}
-                alone = Setup(**{**vars(setup), "settings": rest})
-                add(name, alone.worlds(number, count, modalities=(modality,)), count)
+            images = [m for m in simulation_of(envs).task.config.modalities if m.is_image]
+            for image in images:
+                others = {m.size_setting for m in images} - {image.size_setting}
+                rest = {k: v for k, v in setup.settings.items() if k not in others}
+                alone = replace(setup, settings=rest)
+                sensing = alone.worlds(number, count, modalities=(image.key,))
+                add(f"{image.key} sensor", sensing, count)
             if setup.engine == "cpu":
                 continue
             add(TORCH, setup.worlds(number, count, "torch"), count)

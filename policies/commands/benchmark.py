@@ -251,7 +251,7 @@ def _load_encoders(names: Sequence[str], setup: Setup) -> Mapping[str, Any]:
 
     task = make_task(setup.task, setup.settings)
     shapes = {
-        modality.key: (*modality.shape, *task.image_size(modality))
+        modality.key: (modality.shape[0], *task.image_size(modality))
         for modality in task.config.modalities
         if modality.is_image
     }

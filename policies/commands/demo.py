@@ -116,10 +116,10 @@ def _table(player: Player, condition: Condition, records: dict[str, list[Episode
     who = "Scripted expert" if player.name == "expert" else f"Policy {player.name}"
     table = Table(
         title=f"{who}: {condition.description}",
-        caption="Depth and force: means over episodes. Steps: the median of successes; one takes "
-        "20 ms.",
+        caption="Means over episodes, but for steps: the median of successes; one takes 20 ms.",
     )
-    for heading in ("connector", "success", "depth", "of travel", "steps", "peak force"):
+    label = next(iter(next(iter(records.values()))[0].labels))
+    for heading in ("connector", "success", label.replace("_", " "), "steps", "peak force"):
         table.add_column(heading, justify="left" if heading == "connector" else "right")
     for connector, of_it in records.items():
         won = [record for record in of_it if record.success]
@@ -127,8 +127,7 @@ def _table(player: Player, condition: Condition, records: dict[str, list[Episode
         table.add_row(
             variant_label(task, connector),
             f"{len(won)} of {len(of_it)}",
-            f"{statistics.mean(max(r.depth, 0.0) for r in of_it) * 1e3:.1f} mm",
-            f"{statistics.mean(r.inserted for r in of_it):.0%}",
+            f"{statistics.mean(r.labels[label] for r in of_it):.1f}",
             steps,
             f"{statistics.mean(r.peak_force for r in of_it):.1f} N",
         )

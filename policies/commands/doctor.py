@@ -24,9 +24,13 @@ _TIMEOUT = 180
 """Seconds that a check may take; the first one compiles the sensors and settles the grasps."""
 
 _EXTRAS = {
+    "contrib": "the algorithms TQC and RecurrentPPO",
     "docs": "this project's pages",
-    "hub": "encoders from the Hugging Face Hub",
+    "onnx": "encoders that are faster on a CPU",
+    "pretrain": "training encoders",
+    "probe": "what encoders know",
     "ray": "ablation grids and data generation on a cluster",
+    "report": "an ablation's page",
     "warp": "thousands of worlds on one GPU",
 }
 """What each extra is for."""
@@ -255,10 +259,11 @@ def _check_requirement(needed: provenance.Requirement, remedy: str) -> Finding:
 
 def _check_extras() -> list[Finding]:
     findings = []
-    needed = [requirement for requirement in provenance.requirements() if requirement.extra]
-    for extra in sorted({requirement.extra for requirement in needed}):
+    needed = provenance.requirements()
+    for extra, purpose in _EXTRAS.items():
         parts = [requirement for requirement in needed if requirement.extra == extra]
-        purpose = _EXTRAS.get(extra, "optional")
+        if not parts:
+            continue
         if all(part.satisfied for part in parts):
             versions = ", ".join(f"{part.name} {part.installed}" for part in parts)
             findings.append(Finding(extra, "ok", f"{versions}; for {purpose}"))

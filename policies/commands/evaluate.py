@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
-import io
 import json
 import shlex
 import sys
@@ -60,6 +58,11 @@ def evaluate(
     there = setting_names(player.task)
     chosen = [condition(name) for name in names] or suite(config.suite, there)
     for one in chosen:
+        if lacking := sorted(set(one.settings or ()) - set(there)):
+            raise ValueError(
+                f"{player.task} cannot be put in the condition {one.name!r}: it has no setting "
+                f"{lacking[0]!r}; leave that condition out"
+            )
         player.played(one)
     make_output(output)
 
@@ -107,19 +110,16 @@ def evaluate(
 
 
 def _write_episodes(output: Path, name: str, played: Mapping[str, Sequence[EpisodeRecord]]) -> None:
-    from vtenv.atomic_write import atomic_write
+    from vtenv.run_folder import write_table
 
-    rows = [
-        {"policy": name, "condition": condition, **record.row()}
-        for condition, records in played.items()
-        for record in records
-    ]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with atomic_write(output / "episodes.csv") as path:
-        path.write_text(text.getvalue(), encoding="utf-8", newline="")
+    write_table(
+        output / "episodes.csv",
+        [
+            {"policy": name, "condition": condition, **record.row()}
+            for condition, records in played.items()
+            for record in records
+        ],
+    )
 
 
 def _write_summary(

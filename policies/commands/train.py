@@ -44,8 +44,10 @@ def train(
     if resume:
         config = _resumed(config, output, ["set"] * bool(assignments), settings or {})
     else:
+        from policies.learners.training_folder import TrainingFolder
+
         check_representation(config.representation)
-        _check_new(output)
+        TrainingFolder(output).require_new()
         chosen = _hyperparameters(assignments)
         if settings or config.task != TrainConfig().task:
             from policies.worlds import make_task
@@ -71,16 +73,6 @@ def train(
     )
     print(f"Policy: {result.folder / 'best'}")
     return 0
-
-
-def _check_new(output: Path) -> None:
-    if output.exists() and (
-        not output.is_dir() or any(p.name != ".lock" for p in output.iterdir())
-    ):
-        raise ValueError(
-            f"{output} is there already; --resume goes on with it, or choose another folder with "
-            "--output"
-        )
 
 
 def _resumed(

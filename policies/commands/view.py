@@ -136,7 +136,8 @@ def _run(window: Window, env: Any, variants: tuple[str, ...], seed: int | None) 
         for _ in range(due):
             if session.paused or session.ended_at is not None:
                 break
-            driven = expert(env.simulation)[0] if session.expert else _driven(window)
+            keys = _driven(window, env.action_space.shape)
+            driven = expert(env.simulation)[0] if session.expert else keys
             _, _, terminated, _, info = env.step(driven)
             if terminated:
                 session.ended_at = now
@@ -155,12 +156,12 @@ def _start(env: Any, session: Session, seed: int | None = None) -> dict[str, Any
     return info
 
 
-def _driven(window: Window) -> NDArray[Any]:
-    """The action of the keys that are held."""
+def _driven(window: Window, shape: tuple[int, ...]) -> NDArray[Any]:
+    """The action of the keys that are held, of a shape (A,)."""
     import glfw
     import numpy as np
 
-    action = np.zeros(5, np.float32)
+    action = np.zeros(shape, np.float32)
     finer = window.is_held(glfw.KEY_LEFT_SHIFT) or window.is_held(glfw.KEY_RIGHT_SHIFT)
     for key, (component, sign) in _MOVES.items():
         if window.is_held(getattr(glfw, f"KEY_{key}")):

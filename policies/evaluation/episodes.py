@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,21 +25,10 @@ from vtenv.arrays import Array
 from vtenv.rollout import rollout
 from vtenv.simulation import Simulation
 from vtenv.tasks import Task
-from vtenv.tasks.insertion.measures import FAILURES
-from vtenv.tasks.insertion.regions import JAMMED_DEPTH_MM, NEAR_LATERAL_MM, jammed
 
 Act = Callable[[Any, Simulation, NDArray[np.bool_]], Array]
 """Chooses the actions of all worlds, (N, A), from their observation, the simulation behind them,
 and which of them have just started an episode, (N,)."""
-
-OUT_OF_TIME = {
-    "jammed": "pressed on the socket's face",
-    "partial": "in the mouth, but not deep enough",
-    "missed": "anywhere else",
-}
-"""Where the tip was when time was over, by cause of failure."""
-CAUSES = (*filter(None, FAILURES), *OUT_OF_TIME)
-"""Every cause of failure: those that end an episode, and where time ran out."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +38,14 @@ class EpisodeRecord:
     Attributes:
         episode: Its number among those played, from 0.
         seed: Seed of its world.
-        connector: The connector it was about.
-        success: Whether the plug went in.
-        failure: Why it did not, one of `CAUSES`; empty if it did.
+        connector: The connector, or other variant of the task, that it was about.
+        success: Whether it succeeded.
+        failure: Why it did not, one of the task's `failures` or `timeouts`; empty if it did.
         steps: Control steps until it ended.
-        depth: How far the tip was past the mouth at the end, in [m]; negative outside.
-        inserted: Part of the plug's travel that was in the socket at the end, 0 to 1.
-        lateral_error: Distance of the tip from the socket's axis at the end, in [m].
-        angular_error: Angle between the axes of plug and socket at the end, in [rad].
-        peak_force: Greatest force between socket and plug, in [N].
+        progress: The mean of the task's potentials at the end, each of which rises to 1 as the
+            task is solved.
+        peak_force: Greatest contact force, in [N]; 0 for a task that tells none.
+        labels: The task's labels at the end, by name.
     """
 
     episode: int
@@ -67,14 +54,12 @@ class EpisodeRecord:
     success: bool
     failure: str
     steps: int
-    depth: float
-    inserted: float
-    lateral_error: float
-    angular_error: float
+    progress: float
     peak_force: float
+    labels: Mapping[str, float]
 
     def row(self) -> dict[str, Any]:
-        """The record as a table's row, lengths in millimetres and angles in degrees."""
+        """The record as a table's row."""
         return {
             "episode": self.episode,
             "connector": self.connector,
@@ -82,11 +67,9 @@ class EpisodeRecord:
             "success": int(self.success),
             "failure": self.failure,
             "steps": self.steps,
-            "insertion_depth_mm": round(self.depth * 1e3, 3),
-            "inserted_fraction": round(self.inserted, 4),
-            "lateral_error_mm": round(self.lateral_error * 1e3, 3),
-            "angular_error_deg": round(math.degrees(self.angular_error), 3),
+            "progress": round(self.progress, 4),
             "peak_force_n": round(self.peak_force, 3),
+            **{name: round(value, 3) for name, value in self.labels.items()},
         }
 
 
@@ -156,40 +139,41 @@ def play(envs: VectorEnv[Any, Any, Any], act: Act, seeds: Sequence[int]) -> Iter
     following = len(first)
     steps = np.zeros(number, np.int64)
     started, finished = np.ones(number, bool), np.zeros(number, bool)
-    peak_force: Any = None
+    peak_force = np.zeros(number)
 
     def choose(observation: Any, _: Mapping[str, Any]) -> Array:
         return act(observation, simulation, started)
 
     for step in rollout(envs, choose, seed=first + first[-1:] * (number - len(first))):
-        if peak_force is None:
-            peak_force = to_host(step.info["contact_force"])
+        if started.all():
+            peak_force = _force(step.info, number)
         started, finished = finished, to_host(step.terminated) | to_host(step.truncated)
         steps = np.where(started, 0, steps + 1)
-        force = to_host(step.next_info["contact_force"])
+        force = _force(step.next_info, number)
         peak_force = np.where(started, force, np.maximum(peak_force, force))
         ended = np.flatnonzero(finished & (episode >= 0))
         if not ended.size:
             continue
-        info, names = step.next_info, simulation.task.code_names
-        end: dict[str, Any] = {n: to_host(info[n])[ended] for n in _MEASURED if n in info}
-        end |= {key: decode(to_host(info[key])[ended], names[key]) for key in names}
-        if "insertion_depth" in end:
-            travel = to_host(simulation.measures.travel)[ended]
-            end["inserted"] = np.clip(end["insertion_depth"] / travel, 0.0, 1.0)
+        info, task, now = step.next_info, simulation.task, simulation.evaluation
+        codes = {k: decode(to_host(info[k])[ended], names) for k, names in task.code_names.items()}
+        labels = {name: to_host(value)[ended] for name, value in task.labels(now).items()}
+        timeouts = task.timeouts(labels)
+        potentials = [to_host(value)[ended] for value in now.potentials.values()]
+        success = to_host(info["is_success"])[ended]
         for row, world in enumerate(ended):
+            failure = codes[FAILURE][row]
+            if not failure and not success[row]:
+                failure = next(name for name, holds in timeouts.items() if holds[row])
             yield EpisodeRecord(
                 episode=int(episode[world]),
                 seed=seeds[episode[world]],
-                connector=end[variant_key(simulation.task)][row],
-                success=bool(end["is_success"][row]),
-                failure=end[FAILURE][row] or _out_of_time(end, row),
+                connector=codes[variant_key(task)][row],
+                success=bool(success[row]),
+                failure=failure,
                 steps=int(steps[world]),
-                depth=_number(end, "insertion_depth", row),
-                inserted=_number(end, "inserted", row),
-                lateral_error=_number(end, "lateral_error", row),
-                angular_error=_number(end, "angular_error", row),
+                progress=float(np.mean([potential[row] for potential in potentials])),
                 peak_force=float(peak_force[world]),
+                labels={name: float(values[row]) for name, values in labels.items()},
             )
             episode[world] = -1
             if following < len(seeds):
@@ -201,23 +185,6 @@ def play(envs: VectorEnv[Any, Any, Any], act: Act, seeds: Sequence[int]) -> Iter
             return
 
 
-_MEASURED = ("is_success", "insertion_depth", "lateral_error", "angular_error", "contact_force")
-"""What is read of the info of an episode's last step, beside names."""
-
-
-def _number(end: Mapping[str, Any], name: str, row: int) -> float:
-    """A number of an episode's end; NaN for a task that does not tell it."""
-    return float(end[name][row]) if name in end else math.nan
-
-
-def _out_of_time(end: Mapping[str, Any], row: int) -> str:
-    """Which of `OUT_OF_TIME` an episode's end is; empty for a success."""
-    if end["is_success"][row]:
-        return ""
-    if "insertion_depth" not in end:
-        return "out of time"
-    depth_mm, lateral_mm = end["insertion_depth"][row] * 1e3, end["lateral_error"][row] * 1e3
-    if jammed(depth_mm, lateral_mm, end["contact_force"][row]):
-        return "jammed"
-    inside = depth_mm > JAMMED_DEPTH_MM and lateral_mm <= NEAR_LATERAL_MM
-    return "partial" if inside else "missed"
+def _force(info: Mapping[str, Any], number: int) -> NDArray[Any]:
+    """The contact force of all worlds, (N,), in [N]; 0 for a task that tells none."""
+    return to_host(info["contact_force"]) if "contact_force" in info else np.zeros(number)

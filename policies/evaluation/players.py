@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
@@ -20,6 +18,7 @@ from policies.deployable import CONFIG_FILE, DeployablePolicy, load_policy
 from policies.evaluation.conditions import Condition
 from policies.evaluation.episodes import Act
 from policies.worlds import DEFAULT_TASK, expert, make_task, make_worlds
+from representation.runtime import torch_threads
 from vtenv.arrays import Array
 from vtenv.simulation import Simulation
 from vtenv.tasks import Task
@@ -38,8 +37,8 @@ class Player:
         task: The task it plays, an id of Gymnasium's registry.
         settings: The environment's settings that it was trained with.
         told: What else a report says of it, in JSON's types.
-        perceive: Makes worlds as it sees them, from the arguments of `make_worlds`; None for
-            the modalities as they are.
+        perceive: Makes worlds as it sees them, from the arguments of `Representation.make`; None
+            for the modalities as they are.
         looks: Whether it acts on what it senses; one that does not can be filmed with every sense.
     """
 
@@ -92,7 +91,7 @@ class Player:
             **condition.environment(self.modalities, self.settings),
         )
         if self.perceive is not None:
-            return self.perceive(self.task, num_envs, **settings)
+            return self.perceive(num_envs, **settings)
         return make_worlds(self.task, num_envs, modalities=self.modalities, **settings)
 
     def filmed(self, modalities: tuple[str, ...]) -> Player:
@@ -133,23 +132,23 @@ def learned(policy: DeployablePolicy, name: str = "policy") -> Player:
     """
     representation = policy.representation
 
-    def perceive(task: str, num_envs: int, **settings: Any) -> VectorEnv[Any, Any, Any]:
+    def perceive(num_envs: int, **settings: Any) -> VectorEnv[Any, Any, Any]:
         on_cpu = settings["observations"] != "torch"
         policy.to("cpu" if on_cpu else settings["device"] or "cuda:0")
-        return representation.make(num_envs, task=task, **settings)
+        return representation.make(num_envs, **settings)
 
     def act(observation: Any, _: Simulation, started: NDArray[np.bool_]) -> Array:
         if started.any():
             policy.reset(started)
         # A few small layers: threads would wait for each other longer than they compute.
-        with contextlib.nullcontext() if representation.pixels else _one_thread():
+        with torch_threads(None if representation.pixels else 1):
             return policy(observation)
 
     return Player(
         name,
         act,
         representation.modalities,
-        policy.task,
+        representation.task,
         policy.settings,
         {
             "representation": representation.name,
@@ -195,17 +194,6 @@ def own(source: str, task: str) -> Player:
     return Player(source, act, tuple(getattr(function, "modalities", default)), task)
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let PyTorch use one thread of the CPU inside, and as many as before outside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def load_player(source: str, task: str | None = None) -> Player:
     """Load who is to be evaluated.
 
@@ -221,8 +209,10 @@ def load_player(source: str, task: str | None = None) -> Player:
         return PLAYERS[source](task or DEFAULT_TASK)
     if ":" in source and not Path(source).exists():
         return own(source, task or DEFAULT_TASK)
-    player = learned(load_policy(_policy_folder(source)), source)
-    return player if task is None else dataclasses.replace(player, task=task)
+    policy = load_policy(_policy_folder(source))
+    if task is not None:
+        policy.representation = dataclasses.replace(policy.representation, task=task)
+    return learned(policy, source)
 
 
 _OF_A_RUN = ("best", "policy")

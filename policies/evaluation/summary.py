@@ -17,11 +17,11 @@ from representation.probes.markdown import table
 
 ALL = "all"
 """Key of what holds of all connectors together."""
-COLUMNS = ("success", "95% interval", "depth", "steps", "peak force, N", "failures")
+COLUMNS = ("success", "95% interval", "progress", "steps", "peak force, N", "failures")
 """Headings of what `Summary.cells` returns."""
 LEGEND = (
-    "Depth: part of the travel that is in the socket at the end, the mean. Steps: of successes, "
-    "the median; one takes 20 ms. Peak force: median / 95th percentile."
+    "Progress: the mean of the task's potentials at the end. Steps: of successes, the median; one "
+    "takes 20 ms. Peak force: median / 95th percentile."
 )
 """What the columns mean."""
 
@@ -34,8 +34,8 @@ class Summary:
         episodes: How many they are.
         successes: How many succeeded.
         interval: Wilson's interval of the success rate, 95%.
-        inserted: Part of the travel that was in the socket at the end, 0 to 1; the mean.
-        depth_mm: How far the tip was past the mouth at the end, negative outside, [mm]; the mean.
+        progress: `EpisodeRecord.progress`, the mean.
+        labels: The task's labels at the end by name, the means.
         steps: Control steps of successes, the median; None without one.
         force_n: Peak contact force, [N], the median.
         high_force_n: The same, the 95th percentile.
@@ -45,8 +45,8 @@ class Summary:
     episodes: int
     successes: int
     interval: tuple[float, float]
-    inserted: float
-    depth_mm: float
+    progress: float
+    labels: Mapping[str, float]
     steps: float | None
     force_n: float
     high_force_n: float
@@ -69,7 +69,7 @@ class Summary:
         return (
             f"{self.success:.1%}",
             self.bounds,
-            f"{self.inserted:.0%}",
+            f"{self.progress:.0%}",
             "-" if self.steps is None else f"{self.steps:g}",
             f"{self.force_n:.1f} / {self.high_force_n:.1f}",
             causes or "-",
@@ -82,8 +82,8 @@ class Summary:
             "successes": self.successes,
             "success": round(self.success, 4),
             "interval": [round(bound, 4) for bound in self.interval],
-            "inserted_fraction_mean": round(self.inserted, 4),
-            "insertion_depth_mm_mean": round(self.depth_mm, 3),
+            "progress_mean": round(self.progress, 4),
+            **{f"{name}_mean": round(value, 3) for name, value in self.labels.items()},
             "steps_to_success_median": self.steps,
             "peak_force_n_median": round(self.force_n, 3),
             "peak_force_n_95th": round(self.high_force_n, 3),
@@ -100,8 +100,11 @@ def summarise(records: Sequence[EpisodeRecord]) -> Summary:
         episodes=len(records),
         successes=len(won),
         interval=wilson(len(won), len(records)),
-        inserted=statistics.fmean(record.inserted for record in records),
-        depth_mm=statistics.fmean(record.depth for record in records) * 1e3,
+        progress=statistics.fmean(record.progress for record in records),
+        labels={
+            name: statistics.fmean(record.labels[name] for record in records)
+            for name in records[0].labels
+        },
         steps=statistics.median(won) if won else None,
         force_n=statistics.median(forces),
         high_force_n=float(np.percentile(forces, 95)),

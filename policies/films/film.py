@@ -12,15 +12,16 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from policies.evaluation.episodes import Act
-from policies.worlds import simulation_of, variant_key, variant_label
+from policies.worlds import FAILURE, decode, simulation_of, variant_key, variant_label
+from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.rendering.renderers import PanelRenderer, PictureRenderer
 from vtenv.rollout import rollout
 
 Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-MODALITIES = ("depth", "contact", "gel", "proprio")
-"""What an environment must sense for the panel to show both senses."""
+MODALITIES = tuple(IMAGE_MODALITIES)
+"""What an environment must sense for the panel to show every sense."""
 FPS = 25
 """Frames a second; each shows a control step of 20 ms, so a film runs at half speed."""
 HOLD_FIRST, HOLD_LAST = 12, 38
@@ -114,7 +115,9 @@ def film_episodes(
 
     def choose(observation: Any, info: Mapping[str, Any]) -> Any:
         if not pictures:
-            labels.extend(variant_label(task, name) for name in info[variant_key(task)])
+            key = variant_key(task)
+            names = decode(info[key], task.code_names[key])
+            labels.extend(variant_label(task, name) for name in names)
             pictures.extend(camera.shoot(f"{labels[w]}, seed {seeds[w]}", world=w) for w in worlds)
         return act(observation, simulation, started)
 
@@ -131,7 +134,8 @@ def film_episodes(
             if step.next_info["is_success"][world]:
                 caption, colour = f"{caption}: success", GOOD
             elif ended[world]:
-                failure = step.next_info["failure"][world] or "not in time"
+                failures = decode(step.next_info[FAILURE], task.code_names[FAILURE])
+                failure = failures[world] or "not in time"
                 caption, colour = f"{caption}: {failure}", BAD
             pictures[world] = camera.shoot(caption, colour, int(world))
         running &= ~ended

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sb3_contrib import TQC, RecurrentPPO
-from stable_baselines3 import PPO, SAC
+from gymnasium.error import DependencyNotInstalled
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import LinearSchedule
@@ -26,32 +26,43 @@ class Algorithm:
     """An algorithm of Stable-Baselines3 or its contributions.
 
     Attributes:
-        title: What people call it.
-        model: Its class.
+        title: What people call it; the name of its class.
+        starts_from: Algorithms whose policies it can go on from.
+        package: Where its class is.
         policy: Its policy on a vector.
         policy_on_images: Its policy on images.
-        starts_from: Algorithms whose policies it can go on from.
     """
 
     title: str
-    model: type[BaseAlgorithm]
+    starts_from: tuple[str, ...]
+    package: str = "stable_baselines3"
     policy: str = "MlpPolicy"
     policy_on_images: str = "MultiInputPolicy"
-    starts_from: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> type[BaseAlgorithm]:
+        """Its class, imported.
+
+        Raises:
+            DependencyNotInstalled: If its package is not there.
+        """
+        try:
+            found: type[BaseAlgorithm] = getattr(importlib.import_module(self.package), self.title)
+        except ImportError as error:
+            raise DependencyNotInstalled(
+                f"{self.title} needs {self.package} ({error}); install vtinsert[contrib]"
+            ) from error
+        return found
 
 
 ALGORITHMS = {
-    "ppo": Algorithm("PPO", PPO, starts_from=("ppo", "dagger")),
-    "sac": Algorithm("SAC", SAC, starts_from=("sac",)),
-    "tqc": Algorithm("TQC", TQC, starts_from=("tqc",)),
+    "ppo": Algorithm("PPO", ("ppo", "dagger")),
+    "sac": Algorithm("SAC", ("sac",)),
+    "tqc": Algorithm("TQC", ("tqc",), "sb3_contrib"),
     "recurrent-ppo": Algorithm(
-        "RecurrentPPO",
-        RecurrentPPO,
-        "MlpLstmPolicy",
-        "MultiInputLstmPolicy",
-        starts_from=("recurrent-ppo",),
+        "RecurrentPPO", ("recurrent-ppo",), "sb3_contrib", "MlpLstmPolicy", "MultiInputLstmPolicy"
     ),
-    "dagger": Algorithm("DAgger", PPO, starts_from=("dagger", "ppo")),
+    "dagger": Algorithm("DAgger", ("dagger", "ppo")),
 }
 """Every algorithm, by name."""
 

@@ -25,17 +25,17 @@ class Curriculum:
         self._episodes = self._successes = 0.0
         self._set(scale)
 
-    def learn_of(self, episodes: int, success: float) -> None:
+    def learn_of(self, episodes: float, successes: float) -> None:
         """Take note of how episodes ended, and widen the ranges if they went well.
 
         Args:
             episodes: How many.
-            success: Part of them that succeeded.
+            successes: How many of them succeeded.
         """
         if self.scale >= 1:
             return
         self._episodes += episodes
-        self._successes += episodes * success
+        self._successes += successes
         if self._episodes < MIN_EPISODES:
             return
         if self._successes >= THRESHOLD * self._episodes:

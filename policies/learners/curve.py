@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-
-from matplotlib.figure import Figure
 
 from policies.learners.run_log import Row
 from vtenv.atomic_write import atomic_write
@@ -20,6 +19,11 @@ def draw_curve(path: Path, metrics: Sequence[Row], evaluations: Sequence[Row], t
         evaluations: Rows on evaluations.
         title: What was trained.
     """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        warnings.warn("Matplotlib is not installed: curve.png is not drawn", stacklevel=2)
+        return
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     learning = [row for row in metrics if "success" in row]

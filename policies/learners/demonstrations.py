@@ -36,7 +36,7 @@ class DemonstrationBuffer:
 
         Args:
             observation: (N, ...), or several by key.
-            expert: What the expert would do, (N, 5).
+            expert: What the expert would do, (N, A).
         """
         self._flat = isinstance(observation, Tensor)
         values = {_EXPERT: expert} | _columns(observation)
@@ -56,7 +56,7 @@ class DemonstrationBuffer:
             index: Numbers below `len(self)`, (B,), int64.
 
         Returns:
-            Observations, (B, ...), and the expert's actions, (B, 5).
+            Observations, (B, ...), and the expert's actions, (B, A).
         """
         taken = {name: column.flatten(0, 1)[index] for name, column in self._columns.items()}
         expert = taken.pop(_EXPERT)

@@ -42,13 +42,10 @@ class Reinforcement:
 
     Args:
         model: What is trained.
-        envs: Where it acts; the model has them.
         config: The run's resolved configuration.
     """
 
-    def __init__(
-        self, model: BaseAlgorithm, envs: VectorEnv[Any, Any, Any], config: TrainConfig
-    ) -> None:
+    def __init__(self, model: BaseAlgorithm, config: TrainConfig) -> None:
         self._model, self._config = model, config
 
     def learn(self, pause: Pause, go_on: GoOn) -> None:
@@ -98,6 +95,8 @@ class Distillation:
         self._model = model
         self._dagger = Dagger(model.policy, envs, budget, seed=config.seed)
         self._rounds: list[DaggerRound] = []
+        self.state_dict = self._dagger.state_dict
+        self.load_state_dict = self._dagger.load_state_dict
 
     def learn(self, pause: Pause, go_on: GoOn) -> None:
         """As `Learner.learn`."""
@@ -120,18 +119,11 @@ class Distillation:
         episodes = sum(r.episodes for r in rounds)
         return row | {"success": sum(r.successes for r in rounds) / episodes if episodes else 0.0}
 
-    def state_dict(self) -> dict[str, Any]:
-        """As `Learner.state_dict`."""
-        return self._dagger.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """As `Learner.load_state_dict`."""
-        self._dagger.load_state_dict(state)
-
 
 def make_learner(
     model: BaseAlgorithm, envs: VectorEnv[Any, Any, Any], config: TrainConfig
 ) -> Learner:
     """What trains a model, by the configuration's algorithm."""
-    kind = Distillation if config.algorithm == DISTILLATION else Reinforcement
-    return kind(model, envs, config)
+    if config.algorithm == DISTILLATION:
+        return Distillation(model, envs, config)
+    return Reinforcement(model, config)

@@ -35,7 +35,6 @@ class Rating:
         self._config, self._representation = config, representation
         self._envs = representation.make(
             min(config.evaluation_episodes or 1, _MOST_WORLDS[config.engine]),
-            task=config.task,
             engine=config.engine,
             device=config.device,
             num_threads=config.num_threads,
@@ -55,9 +54,9 @@ class Rating:
         """
         config = self._config
         player = learned(
-            DeployablePolicy(
-                actor_of(policy), self._representation, config.settings, task=config.task
-            ).to(config.torch_device)
+            DeployablePolicy(actor_of(policy), self._representation, config.settings).to(
+                config.torch_device
+            )
         )
         task = player.played(condition("training"))
         assert config.evaluation_episodes is not None
@@ -74,7 +73,7 @@ def _summary(records: list[EpisodeRecord]) -> dict[str, float]:
         "episodes": len(records),
         "success": statistics.fmean(record.success for record in records),
         "episode_length": statistics.fmean(record.steps for record in records),
-        "inserted_fraction": statistics.fmean(record.inserted for record in records),
+        "progress": statistics.fmean(record.progress for record in records),
         "peak_force_n": statistics.fmean(record.peak_force for record in records),
     }
     for connector in dict.fromkeys(record.connector for record in records):

@@ -1,8 +1,9 @@
-"""What became of the episodes that ended lately, gathered where the worlds are."""
+"""What became of the episodes that ended lately, summed up where the worlds are."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from gymnasium.vector import VectorEnv, VectorWrapper
@@ -10,46 +11,14 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from vtenv.arrays import Array, constant, namespace
 
 
-@dataclass(frozen=True)
-class EpisodeMeans:
-    """Means over episodes.
-
-    Attributes:
-        episodes: How many.
-        success: Part of them that succeeded.
-        length: Control steps.
-        terms: Sum of each term of the reward over the episode, by name.
-    """
-
-    episodes: int
-    success: float
-    length: float
-    terms: dict[str, float]
-
-    def __add__(self, other: EpisodeMeans) -> EpisodeMeans:
-        """The means over the episodes of both."""
-        episodes = self.episodes + other.episodes
-        part = other.episodes / episodes
-
-        def mean(mine: float, theirs: float) -> float:
-            return mine + part * (theirs - mine)
-
-        return EpisodeMeans(
-            episodes,
-            mean(self.success, other.success),
-            mean(self.length, other.length),
-            {name: mean(term, other.terms[name]) for name, term in self.terms.items()},
-        )
-
-    def row(self) -> dict[str, float]:
-        """The means as a part of a table's row."""
-        return {
-            "episodes": self.episodes,
-            "success": self.success,
-            "return": sum(self.terms.values()),
-            "episode_length": self.length,
-            **{f"reward_{name}": value for name, value in self.terms.items()},
-        }
+def episode_means(sums: Mapping[str, float]) -> dict[str, float]:
+    """Means over episodes from what `RecordEpisodes.take` returned; empty without any."""
+    episodes = sums.get("episodes", 0.0)
+    if not episodes:
+        return {}
+    means = {name: value / episodes for name, value in sums.items()}
+    total = sum(value for name, value in means.items() if name.startswith("reward_"))
+    return means | {"episodes": round(episodes), "return": total}
 
 
 class RecordEpisodes(VectorWrapper[Any, Any, Any, Any, Any]):
@@ -71,10 +40,10 @@ class RecordEpisodes(VectorWrapper[Any, Any, Any, Any, Any]):
         observation, info = self.env.reset(seed=seed, options=options)
         names = [name for name in info if name.startswith("reward_")]
         zeros = namespace(info[names[0]]).zeros_like(info[names[0]])
-        self._running = dict.fromkeys(("length", *names), zeros)
+        self._running = dict.fromkeys(("episode_length", *names), zeros)
         if not self._ended:
             nothing = namespace(zeros).sum(zeros)
-            self._ended = dict.fromkeys(("episodes", "is_success", *self._running), nothing)
+            self._ended = dict.fromkeys(("episodes", "success", *self._running), nothing)
         return observation, info
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -83,10 +52,9 @@ class RecordEpisodes(VectorWrapper[Any, Any, Any, Any, Any]):
         terminated, truncated, info = result[2:]
         done = terminated | truncated
         final = info.get("final_info")
-        self._running["length"] = self._running["length"] + 1
-        for name in self._running.keys() - {"length"}:
-            term = info[name]
-            if final is not None:
+        for name in self._running:
+            term = info.get(name, 1.0)  # a step more, or a term of the reward
+            if final is not None and name in info:
                 term = namespace(term).where(done, final[name], term)
             self._running[name] = self._running[name] + term
         if final is not None:
@@ -95,24 +63,18 @@ class RecordEpisodes(VectorWrapper[Any, Any, Any, Any, Any]):
 
     def _end(self, done: Array, final: dict[str, Any]) -> None:
         """Sum up the episodes of the worlds of a mask, and begin anew there."""
-        like = self._running["length"]
+        like = self._running["episode_length"]
         xp = namespace(like)
         ones = constant(done, like)
-        ended = {"episodes": ones, "is_success": ones * final["is_success"]}
+        ended = {"episodes": ones, "success": ones * final["is_success"]}
         ended |= {name: value * ones for name, value in self._running.items()}
         for name, value in ended.items():
             self._ended[name] = self._ended[name] + xp.sum(value)
         for name, value in self._running.items():
             self._running[name] = xp.where(done, xp.zeros_like(value), value)
 
-    def take(self) -> EpisodeMeans | None:
-        """Means over the episodes that ended since the last call; None if none did."""
-        sums = {name: float(value) for name, value in self._ended.items()}
+    def take(self) -> Counter[str]:
+        """Sums over the episodes that ended since the last call, by name; empty if none did."""
+        sums = Counter({name: float(value) for name, value in self._ended.items()})
         self._ended = {name: value * 0 for name, value in self._ended.items()}
-        episodes = sums.pop("episodes", 0.0)
-        if not episodes:
-            return None
-        means = {name: value / episodes for name, value in sums.items()}
-        success, length = means.pop("is_success"), means.pop("length")
-        terms = {name.removeprefix("reward_"): value for name, value in means.items()}
-        return EpisodeMeans(round(episodes), success, length, terms)
+        return sums if sums["episodes"] else Counter()

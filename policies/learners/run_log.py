@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any, Self
 
 from vtenv.progress import progress_bar
@@ -48,12 +47,7 @@ class RunLog:
         self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self._bar.stop()
         if self._writer is not None:
             # A full disk must not hide what went wrong before it.

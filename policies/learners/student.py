@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
-from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import preprocess_obs
@@ -30,8 +29,8 @@ class Student:
     """
 
     def __init__(self, policy: ActorCriticPolicy) -> None:
-        plain = isinstance(policy, ActorCriticPolicy)
-        if not plain or isinstance(policy, RecurrentActorCriticPolicy):
+        recurrent = hasattr(policy, "lstm_actor")
+        if recurrent or not isinstance(policy, ActorCriticPolicy):
             raise ValueError(
                 f"the policy is a {type(policy).__name__}, but the expert is distilled into the "
                 'ActorCriticPolicy of PPO: take algorithm "ppo", without a memory'

@@ -167,24 +167,10 @@ class TrainConfig:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The fields, as `json` takes them."""
+        """The fields, as `json` takes them, and `vtenv.json_document.from_document` reads them."""
         from policies.worlds import settings_to_json
 
         document = {f.name: getattr(self, f.name) for f in fields(self)}
         document["settings"] = settings_to_json(self.settings)
         plain: dict[str, Any] = json.loads(json.dumps(document))
         return plain
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """The configuration that `as_json` described.
-
-        Args:
-            document: Its fields.
-
-        Raises:
-            ValueError: If a field is unknown, of another type, or not allowed.
-        """
-        from vtenv.json_document import from_document
-
-        return from_document(cls, document)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -35,7 +34,7 @@ from policies.learners.curve import draw_curve
 from policies.learners.dagger import DivergenceError
 from policies.learners.learner import make_learner
 from policies.learners.rating import RESULT_SEED, Rating
-from policies.learners.record_episodes import EpisodeMeans, RecordEpisodes
+from policies.learners.record_episodes import RecordEpisodes, episode_means
 from policies.learners.run_log import Row, RunLog
 from policies.learners.train_config import DISTILLATION, TrainConfig
 from policies.learners.training_folder import TrainingFolder
@@ -43,6 +42,7 @@ from policies.learners.warm_start import check_start, start_from
 from policies.representations import Representation, make_representation
 from policies.vec_env import VTInsertVecEnv
 from policies.worlds import simulation_of
+from representation.runtime import torch_threads
 from vtenv.atomic_write import atomic_folder
 from vtenv.interruption import Interruption
 
@@ -103,8 +103,8 @@ def train(
     """
     config = config.resolved()
     files = TrainingFolder(folder)
-    representation = make_representation(config.representation)
-    with files.lock(), _threads(config.num_threads), Interruption() as interruption:
+    representation = make_representation(config.representation, config.task)
+    with files.lock(), torch_threads(config.num_threads), Interruption() as interruption:
         begun = files.begun
         if begun:
             files.require_same(config, representation.digest)
@@ -135,17 +135,6 @@ def _result(files: TrainingFolder, result: dict[str, Any]) -> TrainResult:
     return TrainResult(files.path, result["success"], curve, result["seconds"], result["steps"])
 
 
-@contextmanager
-def _threads(number: int | None) -> Iterator[None]:
-    """Let PyTorch use so many threads meanwhile."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 class _Training:
     """A run and where it stands."""
 
@@ -164,7 +153,6 @@ class _Training:
         self.envs = RecordEpisodes(
             representation.make(
                 config.num_envs,
-                task=config.task,
                 engine=config.engine,
                 device=config.device,
                 num_threads=config.num_threads,
@@ -190,8 +178,8 @@ class _Training:
             remedy = f"remove {files.checkpoints}, and --resume begins the run anew"
             with reading(checkpoint, remedy):
                 state = load_checkpoint(checkpoint, self.model, self.simulation.generators)
-                success, inserted = state["best"]
-                self.seconds, self.best = float(state["seconds"]), (success, inserted)
+                success, progress = state["best"]
+                self.seconds, self.best = float(state["seconds"]), (success, progress)
                 self.curriculum.load_state_dict(state["curriculum"])
                 self.learner.load_state_dict(state["learner"])
                 self.log.load_state_dict(state["log"])
@@ -199,17 +187,12 @@ class _Training:
         self.logged = self.saved = self.model.num_timesteps
         self.logged_seconds = self.seconds
         self.begun = time.monotonic()
-        self.ended: EpisodeMeans | None = None
+        self.ended: Counter[str] = Counter()
 
     @property
     def steps(self) -> int:
         """Control steps so far."""
         return self.model.num_timesteps
-
-    @property
-    def _row_steps(self) -> int:
-        """Least steps between two rows of the table on training."""
-        return _WHOLE_EPISODE * self.envs.num_envs
 
     def train(self) -> None:
         """Learn until the budget is used up, or somebody wants it to stop."""
@@ -240,7 +223,8 @@ class _Training:
         config = self.config
         assert config.steps and config.evaluate_every and config.checkpoint_every
         save = steps - self.saved >= config.checkpoint_every
-        if save or steps - self.logged >= max(config.steps / _ROWS, self._row_steps):
+        often = max(config.steps / _ROWS, _WHOLE_EPISODE * self.envs.num_envs)
+        if save or steps - self.logged >= often:
             self._log()
         else:
             self._attend()
@@ -256,11 +240,9 @@ class _Training:
         seconds = self._elapsed()
         if self.steps == self.logged:
             return
-        row: Row = {"steps": self.steps, "seconds": seconds}
         self._attend()
-        if self.ended is not None:
-            row |= self.ended.row()
-        self.ended = None
+        row: Row = {"steps": self.steps, "seconds": seconds, **episode_means(self.ended)}
+        self.ended.clear()
         row |= self.learner.measures()
         row["steps_per_s"] = (self.steps - self.logged) / (seconds - self.logged_seconds)
         row["curriculum"] = self.curriculum.scale
@@ -269,10 +251,9 @@ class _Training:
 
     def _attend(self) -> None:
         """Take note of the episodes that ended meanwhile."""
-        means = self.envs.take()
-        if means is not None:
-            self.curriculum.learn_of(means.episodes, means.success)
-            self.ended = means if self.ended is None else self.ended + means
+        sums = self.envs.take()
+        self.curriculum.learn_of(sums["episodes"], sums["success"])
+        self.ended.update(sums)
 
     def _evaluate(self) -> None:
         """Rate the policy on the seeds that select the best one, unless that was done."""
@@ -281,7 +262,7 @@ class _Training:
             return
         rated = self.rating.rate(self.model.policy)
         self.log.evaluate({"steps": self.steps, "seconds": self._elapsed(), **rated})
-        found = (rated["success"], rated["inserted_fraction"])
+        found = (rated["success"], rated["progress"])
         if found > self.best:
             self.best = found
             with atomic_folder(self.files.best) as folder:
@@ -294,7 +275,6 @@ class _Training:
             self.model.policy,
             self.representation,
             self.config.settings,
-            task=self.config.task,
             algorithm=self.config.algorithm,
             start=self.config.start,
             seed=self.config.seed,

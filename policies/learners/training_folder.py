@@ -17,6 +17,7 @@ from typing import Any
 
 from policies.learners.train_config import TrainConfig
 from vtenv import provenance
+from vtenv.json_document import from_document
 from vtenv.run_folder import RunFolder, RunFolderError
 
 
@@ -65,7 +66,7 @@ class TrainingFolder(RunFolder):
         document = self.read_config()
         try:
             fields = {name: document[name] for name in TrainConfig().as_json()}
-            return TrainConfig.from_json(fields), str(document["encoder_digest"])
+            return from_document(TrainConfig, fields), str(document["encoder_digest"])
         except (KeyError, TypeError, ValueError) as error:
             raise RunFolderError(f"{self.path / 'config.json'} is damaged: {error}") from error
 

@@ -33,7 +33,7 @@ def make_task(env_id: str, **settings: Any) -> Task:
     entry_point = gymnasium.spec(env_id).entry_point
     load = gymnasium.envs.registration.load_env_creator
     environment: Any = load(entry_point) if isinstance(entry_point, str) else entry_point
-    return env.make_task(environment.task_type, settings)
+    return env.make_task(environment, settings)
 
 
 def column_codes(task: Task) -> dict[str, tuple[str, ...]]:

@@ -186,6 +186,15 @@ class Task(Protocol):
             labels: Columns of `labels`, of worlds or of a data set's rows.
         """
 
+    def timeouts(self, labels: Mapping[str, Array]) -> dict[str, Array]:
+        """Flags of where episodes end when time is over, (n,) each, by cause of failure.
+
+        The first that holds counts; one does for every state.
+
+        Args:
+            labels: Columns of `labels`.
+        """
+
     def behaviours(self, num_worlds: int, mixture: Any, rng: np.random.Generator) -> Behaviours:
         """What worlds do that experience is collected from.
 

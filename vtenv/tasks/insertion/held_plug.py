@@ -139,6 +139,12 @@ class HeldPlugTask:
         size: tuple[int, int] = getattr(self.config, str(modality.size_setting))
         return size
 
+    def timeouts(self, labels: Mapping[str, Array]) -> dict[str, Array]:
+        """Where episodes end when time is over: anywhere."""
+        values = next(iter(labels.values()))
+        xp = namespace(values)
+        return {"missed": xp.ones_like(values, dtype=xp.bool)}
+
     def narrowed(self, scale: float) -> Self:
         """The task with socket and hand nearer to the middle of their ranges."""
 

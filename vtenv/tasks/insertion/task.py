@@ -17,7 +17,7 @@ from vtenv.tasks.insertion.behaviours import BehaviourMixture, Behaviours
 from vtenv.tasks.insertion.config import InsertionConfig
 from vtenv.tasks.insertion.expert import expert_action
 from vtenv.tasks.insertion.held_plug import HeldPlugTask
-from vtenv.tasks.insertion.regions import jammed, near_contact
+from vtenv.tasks.insertion.regions import JAMMED_DEPTH_MM, NEAR_LATERAL_MM, jammed, near_contact
 from vtenv.world_model import PhysicsState
 
 
@@ -82,6 +82,15 @@ class InsertionTask(HeldPlugTask):
         return {
             "near": near_contact(depth_mm, lateral_mm),
             "jammed": jammed(depth_mm, lateral_mm, labels["contact_force_n"]),
+        }
+
+    def timeouts(self, labels: Mapping[str, Array]) -> dict[str, Array]:
+        """Pressed on the socket's face, in the mouth but not deep enough, or anywhere else."""
+        depth_mm, lateral_mm = labels["insertion_depth_mm"], labels["lateral_mm"]
+        return {
+            "jammed": jammed(depth_mm, lateral_mm, labels["contact_force_n"]),
+            "partial": (depth_mm > JAMMED_DEPTH_MM) & (lateral_mm <= NEAR_LATERAL_MM),
+            **super().timeouts(labels),
         }
 
     def behaviours(
