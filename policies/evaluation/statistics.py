@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.stats  # type: ignore[import-untyped]
+import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
