@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import permutations
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,9 +18,10 @@ from representation.objectives.objective import (
 )
 from representation.objectives.projection import ProjectionHeads
 from representation.objectives.temperature import Temperature
+from representation.timm_encoder import VisuotactileEncoder
 
-if TYPE_CHECKING:
-    from representation.timm_encoder import VisuotactileEncoder
+Vectors = Mapping[str, Tensor]
+"""Unit vectors by sense."""
 
 
 def info_nce(queries: Tensor, keys: Tensor, temperature: Tensor | float, first: int = 0) -> Tensor:
@@ -60,9 +60,7 @@ def retrieval_accuracy(queries: Tensor, keys: Tensor, first: int = 0) -> Tensor:
     return (nearest == labels).float().mean()
 
 
-def accuracies(
-    queries: Mapping[str, Tensor], keys: Mapping[str, Tensor], first: int
-) -> dict[str, Tensor]:
+def accuracies(queries: Vectors, keys: Vectors, first: int) -> dict[str, Tensor]:
     """Part of each sense's samples whose partner is retrieved first, a mean over other senses.
 
     Args:
@@ -110,7 +108,7 @@ class InfoNCE(Objective):
         temperature: float = 0.07,
     ) -> None:
         super().__init__()
-        require_senses(encoder, "infonce")
+        require_senses(encoder, type(self).__name__)
         require_positive(projection_dim=projection_dim)
         self.projections = ProjectionHeads(encoder.feature_sizes, projection_dim)
         self.temperature = Temperature(temperature)
@@ -126,9 +124,13 @@ class InfoNCE(Objective):
         keys = {sense: gather(value) for sense, value in queries.items()}
         first = process_rank() * len(next(iter(queries.values())))
         temperature = self.temperature()
-        losses = [
-            info_nce(queries[query], keys[key], temperature, first)
-            for query, key in permutations(queries, 2)
-        ]
-        metrics = accuracies(queries, keys, first) | {"temperature": temperature.detach()}
+        losses, metrics = self._losses(queries, keys, temperature, first)
+        metrics |= accuracies(queries, keys, first) | {"temperature": temperature.detach()}
         return ObjectiveOutput(torch.stack(losses).mean(), metrics)
+
+    def _losses(
+        self, queries: Vectors, keys: Vectors, temperature: Tensor, first: int
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """The loss of each direction, and metrics."""
+        pairs = permutations(queries, 2)
+        return [info_nce(queries[q], keys[k], temperature, first) for q, k in pairs], {}

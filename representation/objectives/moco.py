@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from itertools import permutations
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +19,7 @@ from representation.objectives.objective import (
     require_senses,
 )
 from representation.objectives.projection import ProjectionHeads
-
-if TYPE_CHECKING:
-    from representation.timm_encoder import VisuotactileEncoder
+from representation.timm_encoder import VisuotactileEncoder
 
 
 class KeyQueue(nn.Module):

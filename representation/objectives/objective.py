@@ -5,15 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from representation.timm_encoder import VisuotactileEncoder
 from vtenv.validation import require
-
-if TYPE_CHECKING:
-    from representation.timm_encoder import VisuotactileEncoder
 
 
 @dataclass(frozen=True)
@@ -63,11 +60,7 @@ class Objective(nn.Module, ABC):
 
 
 def require_senses(encoder: VisuotactileEncoder, objective: str) -> None:
-    """Check that an encoder has senses to relate to each other.
-
-    Args:
-        encoder: The encoder.
-        objective: Name of the objective that asks.
+    """Check that an encoder has senses to relate to each other, as an objective needs them.
 
     Raises:
         ValueError: If it has one alone.
@@ -82,9 +75,6 @@ def require_senses(encoder: VisuotactileEncoder, objective: str) -> None:
 
 def require_positive(**values: float) -> None:
     """Check that settings are positive.
-
-    Args:
-        values: The settings by name.
 
     Raises:
         ValueError: If one is not; names it.
