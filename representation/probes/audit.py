@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -122,15 +121,15 @@ def audit(
     for split, title in ((train, "training"), (heldout, "held-out")):
         _require_columns(split, title, keys)
     if device is None:
-        parameters = encoder.parameters() if isinstance(encoder, nn.Module) else iter(())
-        device = next((parameter.device for parameter in parameters), torch.device("cpu"))
+        parameter = next(encoder.parameters(), None) if isinstance(encoder, nn.Module) else None
+        device = "cpu" if parameter is None else parameter.device
     device = torch.device(device)
 
     generator = np.random.default_rng(seed)
     fitted = LabelledRows.of(train, rows, targets, generator)
     held = LabelledRows.of(heldout, max(rows // 2, 1), targets, generator)
     size = 0 if encoder is None else encoder.embedding_size
-    study = _Study.of(fitted, held, targets, name, size, seed, generator)
+    study = _Study(fitted, held, targets, name, size, seed, generator)
     report_stage = progress or (lambda stage, done, total: None)
 
     embedders: dict[str, Embedder] = {}
@@ -201,16 +200,12 @@ def audit(
     )
 
 
-@dataclass(frozen=True)
 class _Study:
     """What all probes of an audit share.
 
     Attributes:
-        name: The encoder's.
-        seed: Seed of the audit.
         fitted: Rows to fit on.
         held: Rows to measure on.
-        variables: Pose variables.
         classes: Names of the classes, by number; empty where they are unknown.
         regions: Those to measure in, and what people call them; the first one decides.
         bounds: What an encoder should reach where it decides.
@@ -221,23 +216,8 @@ class _Study:
         notes: What is left out, and why; grows.
     """
 
-    name: str
-    seed: int
-    fitted: LabelledRows
-    held: LabelledRows
-    variables: PoseVariables
-    classes: tuple[str, ...]
-    regions: dict[str, str]
-    bounds: dict[str, float]
-    fit_rows: dict[str, NDArray[np.bool_]]
-    class_rows: dict[str, NDArray[np.int64]]
-    validation: NDArray[np.bool_]
-    subject: str
-    notes: list[str]
-
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         fitted: LabelledRows,
         held: LabelledRows,
         targets: ProbeTargets,
@@ -245,61 +225,53 @@ class _Study:
         embedding_size: int,
         seed: int,
         generator: np.random.Generator,
-    ) -> _Study:
-        classes = _class_names(fitted.classes, held.classes, targets.classes)
-        class_generator = np.random.default_rng(int(generator.integers(1 << 32)))
-        episodes = np.unique(fitted.episode)
-        validating = generator.permutation(episodes)[: round(_VALIDATION_PART * len(episodes))]
-        regions = {
+    ) -> None:
+        self.fitted, self.held, self.name, self.seed = fitted, held, name, seed
+        self.subject = ENCODER if embedding_size else ms.PIXELS
+        self.variables = PoseVariables.of(targets.variables, fitted.pose)
+        self.classes = _class_names(fitted.classes, held.classes, targets.classes)
+        self.regions = {
             region: region.replace("_", " ")
             for region in (*targets.regions[1:], *targets.regions[:1])
             if region in fitted.regions and region in held.regions
         } | {ALL: "all rows"}
-        decides = next(iter(regions))
-        notes = []
+        self.decides = next(iter(self.regions))
+        asked = set(targets.bounds) - {CLASS} <= set(targets.variables) and self.decides != ALL
+        self.bounds = dict(targets.bounds) if asked else {}
+        self.notes: list[str] = []
+        class_generator = np.random.default_rng(int(generator.integers(1 << 32)))
+        episodes = np.unique(fitted.episode)
+        validating = generator.permutation(episodes)[: round(_VALIDATION_PART * len(episodes))]
+        self.validation = np.isin(fitted.episode, validating)
         if len(episodes) < _FEW_EPISODES:
-            notes.append(
+            self.notes.append(
                 f"The training rows are of {len(episodes)} episodes only. What hardly changes "
                 "during one is seen in few places, and its errors are too large."
             )
-        fit_rows = {ALL: fitted.regions[ALL]}
-        if decides == ALL:
-            notes.append("The data tell no regions apart: there are all rows alone.")
+        self.fit_rows = {ALL: fitted.regions[ALL]}
+        if self.decides == ALL:
+            self.notes.append("The data tell no regions apart: there are all rows alone.")
         else:
-            fewest = max(_MIN_FIT_ROWS, _MIN_ROWS_BY_NUMBER * embedding_size)
-            count = int(fitted.regions[decides].sum())
-            if not held.regions[decides].any():
-                notes.append(f"There are no held-out rows {regions[decides]}.")
-            if count >= fewest:
-                fit_rows[decides] = fitted.regions[decides]
-            else:
-                notes.append(
-                    f"{count:,} training rows {regions[decides]} are too few for probes of their "
-                    f"own, which need {fewest:,}: those fitted on all rows decide. Give more rows."
-                )
-        class_rows = {}
-        if fitted.classes is not None and classes and len(np.unique(fitted.classes)) > 1:
-            for region, mask in fit_rows.items():
-                every = np.flatnonzero(mask)
-                class_rows[region] = every[choose_rows(len(every), _CLASS_ROWS, class_generator)]
+            self._fit_where_it_decides(max(_MIN_FIT_ROWS, _MIN_ROWS_BY_NUMBER * embedding_size))
+        self.class_rows: dict[str, NDArray[np.int64]] = {}
+        if fitted.classes is None or not self.classes or len(np.unique(fitted.classes)) < 2:
+            self.notes.append("The data has a single connector: the class is not probed.")
+            return
+        for region, mask in self.fit_rows.items():
+            every = np.flatnonzero(mask)
+            self.class_rows[region] = every[choose_rows(len(every), _CLASS_ROWS, class_generator)]
+
+    def _fit_where_it_decides(self, fewest: int) -> None:
+        rows, title = self.fitted.regions[self.decides], self.regions[self.decides]
+        if not self.held.regions[self.decides].any():
+            self.notes.append(f"There are no held-out rows {title}.")
+        if rows.sum() >= fewest:
+            self.fit_rows[self.decides] = rows
         else:
-            notes.append("The data has a single connector: the class is not probed.")
-        asked = set(targets.bounds) - {CLASS} <= set(targets.variables) and decides != ALL
-        return cls(
-            name=name,
-            seed=seed,
-            fitted=fitted,
-            held=held,
-            variables=PoseVariables.of(targets.variables, fitted.pose),
-            classes=classes,
-            regions=regions,
-            bounds=dict(targets.bounds) if asked else {},
-            fit_rows=fit_rows,
-            class_rows=class_rows,
-            validation=np.isin(fitted.episode, validating),
-            subject=ENCODER if embedding_size else ms.PIXELS,
-            notes=notes,
-        )
+            self.notes.append(
+                f"{rows.sum():,} training rows {title} are too few for probes of their own, which "
+                f"need {fewest:,}: those fitted on all rows decide. Give more rows."
+            )
 
     def sample(self, limit: int, generator: np.random.Generator) -> NDArray[np.int64]:
         """Some of the held-out rows."""
@@ -323,7 +295,6 @@ def _means(
     **columns: Any,
 ) -> Iterator[Measurement]:
     """Means of columns of the held-out rows, (N, L), in each region."""
-    decides = next(iter(study.regions))
     for region, mask in study.within(fitted_on):
         estimates = episode_means(values[mask], study.held.episode[mask], study.seed)
         for variable, estimate in zip(variables, estimates, strict=True):
@@ -335,7 +306,7 @@ def _means(
                 fitted_on=fitted_on,
                 region=region,
                 unit=unit(variable),
-                bound=study.bounds.get(variable) if region == decides else None,
+                bound=study.bounds.get(variable) if region == study.decides else None,
                 **dataclasses.asdict(estimate),
                 **columns,
             )
@@ -434,7 +405,7 @@ def _retrieval(
     study: _Study, shared: Embedded, generator: np.random.Generator
 ) -> Iterator[Measurement]:
     """Which touch belongs to which image, and the other way round."""
-    for region in dict.fromkeys((ALL, next(iter(study.regions)))):
+    for region in dict.fromkeys((ALL, study.decides)):
         rows = np.flatnonzero(study.held.regions[region])
         pool = min(LARGEST_POOL, len(rows))
         if pool <= max(RANKS):
@@ -443,7 +414,7 @@ def _retrieval(
         order = generator.permutation(rows)
         used = len(rows) // pool * pool
         for query, key in (_PAIR, _PAIR[::-1]):
-            of = {"part": query, "against": key, "region": region}
+            of: dict[str, Any] = {"part": query, "against": key, "region": region}
             recall = pooled_recall(shared[query], shared[key], RANKS, pool, order)
             for rank, value in recall.items():
                 measure, chance = ms.RECALL.format(rank), ms.CHANCE.format(rank)
@@ -458,8 +429,9 @@ def _spread(
     """How the shared space lies on the unit sphere."""
     vision, touch = _PAIR
     value = alignment(shared[vision], shared[touch])
-    of = {"part": vision, "against": touch, "region": ALL}
-    yield Measurement(study.name, ENCODER, ms.ALIGNMENT, value, **of)
+    yield Measurement(
+        study.name, ENCODER, ms.ALIGNMENT, value, part=vision, against=touch, region=ALL
+    )
     sample = study.sample(_CLUSTERED_ROWS, generator)
     for sense in _PAIR:
         value = uniformity(shared[sense][sample])
