@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from itertools import permutations
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,9 @@ from representation.objectives.objective import (
     require_senses,
 )
 from representation.objectives.projection import ProjectionHeads
-from representation.timm_encoder import VisuotactileEncoder
+
+if TYPE_CHECKING:  # it imports timm, which takes seconds
+    from representation.timm_encoder import VisuotactileEncoder
 
 
 class KeyQueue(nn.Module):

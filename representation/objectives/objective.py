@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from representation.timm_encoder import VisuotactileEncoder
 from vtenv.validation import require
+
+if TYPE_CHECKING:  # it imports timm, which takes seconds
+    from representation.timm_encoder import VisuotactileEncoder
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from representation.objectives.infonce import InfoNCE, Vectors
 from representation.objectives.objective import require_positive
-from representation.timm_encoder import VisuotactileEncoder
+
+if TYPE_CHECKING:  # it imports timm, which takes seconds
+    from representation.timm_encoder import VisuotactileEncoder
 
 
 def soft_targets(
@@ -81,6 +84,8 @@ class SoftContrastive(InfoNCE):
     where the nearest keys of the same modality are positives, all alike and inside the logarithm.
     Here they are weighted by similarity and outside of it, so the loss is a cross-entropy.
     """
+
+    name = "soft_contrastive"
 
     def __init__(
         self,
