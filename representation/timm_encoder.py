@@ -12,6 +12,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from representation.backbone import Backbone
+from representation.encoder import image_of
 from representation.encoder_config import EncoderConfig, Shape
 from representation.encoder_files import read_encoder, write_encoder
 from representation.fusion import CrossAttentionFusion
@@ -254,18 +255,7 @@ class VisuotactileEncoder(
         return backbone
 
     def _checked(self, key: str, observation: Mapping[str, Tensor]) -> Tensor:
-        if key not in observation:
-            raise ValueError(
-                f"the observation has no {key!r}, which this encoder reads; "
-                f"it has {', '.join(map(repr, observation)) or 'nothing'}"
-            )
-        image, expected = observation[key], self.config.images[key]
-        if image.ndim != 4 or tuple(image.shape[1:]) != expected:
-            raise ValueError(
-                f"{key} has shape {tuple(image.shape)}, but this encoder takes (B, "
-                f"{', '.join(map(str, expected))}): ask the environment or the data set for "
-                f"this shape, or train an encoder for {tuple(image.shape[1:])}"
-            )
+        image: Tensor = image_of(observation, key, self.config.images[key])
         low, high = self.config.ranges[key].encoded_range
         if high - low < 1 and not image.is_floating_point():
             raise ValueError(
