@@ -7,8 +7,9 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -85,15 +86,16 @@ def probe_encoders(options: ProbeOptions) -> int:
     folders = folders_of(options.output, options.encoder)
     reports: list[AuditReport] = []
     with _bar() as progress:
-        for subject, folder in zip(subjects, folders, strict=True):
+        for name, subject, folder in zip(options.encoder, subjects, folders, strict=True):
+            encoder, objective = subject
             try:
                 report = audit(
-                    subject.encoder,
+                    encoder,
                     train,
                     heldout,
                     targets,
-                    name=subject.name,
-                    objective=subject.objective,
+                    name=name,
+                    objective=objective,
                     # One set of baselines is enough to stand beside all.
                     baselines=options.baselines and not reports,
                     rows=options.rows,
@@ -103,7 +105,7 @@ def probe_encoders(options: ProbeOptions) -> int:
                     progress=progress,
                 )
             except ValueError as error:
-                raise CommandError(f"{subject.name} on {options.data}: {error}") from None
+                raise CommandError(f"{name} on {options.data}: {error}") from None
             reports.append(report)
             _write(report, folder, dataset)
     console = Console(highlight=False)
@@ -125,22 +127,9 @@ def folders_of(output: Path, names: Sequence[str]) -> list[Path]:
     ]
 
 
-@dataclass(frozen=True)
-class _Subject:
-    """What is probed.
-
-    Attributes:
-        name: As it was asked for.
-        encoder: The encoder.
-        objective: What it was trained with; None if that is unknown.
-    """
-
-    name: str
-    encoder: VisuotactileEncoder
-    objective: nn.Module | None
-
-
-def _load(name: str, dataset: Dataset, options: ProbeOptions) -> _Subject:
+def _load(
+    name: str, dataset: Dataset, options: ProbeOptions
+) -> tuple[VisuotactileEncoder, nn.Module | None]:
     """An encoder by name; with its objective, where it lies in the folder of its training."""
     objective = None
     if name.startswith(_RANDOM):
@@ -158,7 +147,7 @@ def _load(name: str, dataset: Dataset, options: ProbeOptions) -> _Subject:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise CommandError(f"--device {options.device} cannot be used: {reason}") from None
-    return _Subject(name, encoder, None if objective is None else objective.to(options.device))
+    return encoder, None if objective is None else objective.to(options.device)
 
 
 def _is_run(folder: Path) -> bool:
@@ -168,8 +157,9 @@ def _is_run(folder: Path) -> bool:
 
 def _untrained(backbone: str, dataset: Dataset, seed: int) -> VisuotactileEncoder:
     config = EncoderConfig()
-    found = {key: dataset.columns[key].shape for key in config.keys if key in dataset.columns}
-    config = config.with_images({**config.images, **found})
+    images: dict[str, Any] = dict(config.images)
+    images |= {key: dataset.columns[key].shape for key in images if key in dataset.columns}
+    config = config.with_images(images)
     try:
         return untrained(replace(config, backbone=backbone), seed)
     except ValueError as error:
@@ -256,10 +246,8 @@ def _print(console: Console, report: AuditReport) -> None:
     if (recall := recall_table(report)) is not None:
         console.print(_shown(recall, "Across the senses"))
     decided = report.gate.get("connector")
-    for note in (
-        *([f"Accuracy {decided.note}."] if decided and decided.note else ()),
-        *report.notes,
-    ):
+    accuracy = [f"Accuracy {decided.note}."] if decided and decided.note else []
+    for note in (*accuracy, *report.notes):
         console.print(f"[yellow]{escape(note)}", soft_wrap=True)
 
 

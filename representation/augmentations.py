@@ -6,7 +6,6 @@ image, slight rotations and morphological transformations for the tactile one.
 
 from __future__ import annotations
 
-import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, max_pool2d
 
+from representation.options import make_with_options, require_chosen
 from vtenv.modalities import IMAGE_MODALITIES, Modality
 from vtenv.validation import require
 
@@ -71,7 +71,7 @@ class DepthNoise(Augmentation):
         require(self.std_mm >= 0.0, "std_mm", self.std_mm, "at least 0")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Change images; see `Augmentation`."""
+        """Change images."""
         noise = torch.randn(images.shape, generator=generator, device=generator.device)
         noisy = (images + 1e-3 * self.std_mm * noise.to(images)).clamp(min=0.0)
         return torch.where(images > 0.0, noisy, images)
@@ -95,7 +95,7 @@ class CentreCrop(Augmentation):
         require(0.0 < self.min_scale <= 1.0, "min_scale", self.min_scale, "in (0, 1]")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Change images; see `Augmentation`."""
+        """Change images."""
         return crop_centre(images, _uniform((len(images),), self.min_scale, 1.0, images, generator))
 
 
@@ -123,7 +123,7 @@ class Occlusion(Augmentation):
         require(0.0 <= self.strip_chance <= 1.0, "strip_chance", self.strip_chance, "in [0, 1]")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Change images; see `Augmentation`."""
+        """Change images."""
         count, (height, width) = len(images), images.shape[-2:]
         if self.max_count == 0:
             return images.clone()
@@ -168,7 +168,7 @@ class SlightRotation(Augmentation):
         require(0.0 <= self.max_deg <= 180.0, "max_deg", self.max_deg, "from 0 to 180")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Change images; see `Augmentation`."""
+        """Change images."""
         limit = math.radians(self.max_deg)
         return rotate(images, _uniform((len(images),), -limit, limit, images, generator))
 
@@ -189,7 +189,7 @@ class DilationErosion(Augmentation):
         require(self.max_pixels >= 0, "max_pixels", self.max_pixels, "at least 0")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Change images; see `Augmentation`."""
+        """Change images."""
         low, high = -self.max_pixels, self.max_pixels + 1
         drawn = _uniform((len(images),), low, high, images, generator)
         return dilate(images, drawn.floor().to(torch.int64), self.max_pixels)
@@ -310,10 +310,11 @@ class Augment:
                     f"augmentation {name!r} is unknown; it must be one of "
                     f"{', '.join(AUGMENTATIONS)}"
                 )
-        if unused := sorted(set(options) - set(names)):
-            raise ValueError(f"options are given for {unused}, but the augmentations are {names}")
+        require_chosen(options, names, "augmentations")
         self.augmentations = tuple(
-            _build(name, options.get(name, {})) for name in AUGMENTATIONS if name in names
+            make_with_options(f"augmentation {name!r}", kind, options.get(name, {}))
+            for name, kind in AUGMENTATIONS.items()
+            if name in names
         )
         self.changes = {
             key: chosen
@@ -346,14 +347,3 @@ class Augment:
             for name, image in zip(moments, rows.reshape(images.shape).unbind(2), strict=True):
                 augmented[name] = image
         return augmented
-
-
-def _build(name: str, options: Mapping[str, float]) -> Augmentation:
-    kind = AUGMENTATIONS[name]
-    allowed = list(inspect.signature(kind).parameters)
-    if unknown := sorted(set(options) - set(allowed)):
-        raise ValueError(
-            f"augmentation {name!r} has no setting {', '.join(unknown)}; "
-            f"it has {', '.join(allowed)}"
-        )
-    return kind(**options)

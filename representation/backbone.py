@@ -20,10 +20,7 @@ class PretrainedWeightsError(RuntimeError):
 
 
 def require_backbone(name: str) -> None:
-    """Check that timm knows a network.
-
-    Args:
-        name: Name of the network, with or without timm's tag of pretrained weights.
+    """Check that timm knows a network, with or without its tag of pretrained weights.
 
     Raises:
         ValueError: If timm does not know it; names the nearest ones it knows.
@@ -89,23 +86,16 @@ class Backbone(nn.Module):
             ) from error
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pooled features.
-
-        Args:
-            images: Normalised images, (B, C, H, W), float.
-
-        Returns:
-            Features, (B, feature_size).
-        """
+        """Pooled features, (B, feature_size), of normalised images, (B, C, H, W)."""
         return cast(Tensor, self.network(images))
 
     def tokens(self, images: Tensor) -> Tensor:
-        """Spatial tokens: an image's patches or the pixels of the last feature map.
+        """Spatial tokens: an image's patches, or the pixels of the last feature map.
 
         Class and register tokens are left out.
 
         Args:
-            images: Normalised images, (B, C, H, W), float.
+            images: Normalised images, (B, C, H, W).
 
         Returns:
             Tokens in row-major order, (B, num_tokens, token_size).
@@ -114,10 +104,10 @@ class Backbone(nn.Module):
         if not isinstance(features, Tensor):
             raise ValueError("its forward_features does not give one feature map or row of tokens")
         if features.ndim == 3:
-            return cast(Tensor, features[:, getattr(self.network, "num_prefix_tokens", 0) :])
+            return features[:, getattr(self.network, "num_prefix_tokens", 0) :]
         if getattr(self.network, "output_fmt", "NCHW") == "NHWC":
-            return cast(Tensor, features.flatten(1, 2))
-        return cast(Tensor, features.flatten(2).transpose(1, 2))
+            return features.flatten(1, 2)
+        return features.flatten(2).transpose(1, 2)
 
     @torch.no_grad()
     def _measure(self, shape: tuple[int, int, int]) -> None:

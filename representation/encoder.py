@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 from torch import Tensor
 
@@ -74,3 +74,24 @@ def require_encoder(value: object) -> TypeGuard[Encoder]:
             "them to (channels, rows, columns), and embedding_size be an integer"
         )
     return True
+
+
+def image_of(observation: Mapping[str, Any], key: str, shape: tuple[int, int, int]) -> Any:
+    """A batch of images, of the shape that an encoder takes.
+
+    Raises:
+        ValueError: If it is missing, or of another shape.
+    """
+    if key not in observation:
+        raise ValueError(
+            f"the observation has no {key!r}, which this encoder reads; "
+            f"it has {', '.join(map(repr, observation)) or 'nothing'}"
+        )
+    image = observation[key]
+    if image.ndim != 4 or tuple(image.shape[1:]) != tuple(shape):
+        raise ValueError(
+            f"{key} has shape {tuple(image.shape)}, but this encoder takes (B, "
+            f"{', '.join(map(str, shape))}): ask the environment or the data set for this shape, "
+            f"or train an encoder for {tuple(image.shape[1:])}"
+        )
+    return image

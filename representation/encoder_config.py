@@ -15,6 +15,17 @@ SENSES: dict[str, tuple[str, ...]] = {"vision": ("depth",), "touch": ("contact",
 """Names for sets of observation keys. An image of one's own is a sense of its own, named by its
 key."""
 
+
+def senses_of(keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Observation keys by the sense that they belong to."""
+    of = {key: sense for sense, names in SENSES.items() for key in names}
+    found: dict[str, tuple[str, ...]] = {}
+    for key in keys:
+        sense = of.get(key, key)
+        found[sense] = (*found.get(sense, ()), key)
+    return found
+
+
 Shape = tuple[int, int, int]
 """Channels, rows and columns of an image."""
 
@@ -194,12 +205,7 @@ class EncoderConfig:
     @property
     def senses(self) -> dict[str, tuple[str, ...]]:
         """The encoder's senses, and the observation keys of each."""
-        of = {key: sense for sense, keys in SENSES.items() for key in keys}
-        found: dict[str, tuple[str, ...]] = {}
-        for key in self.images:
-            sense = of.get(key, key)
-            found[sense] = (*found.get(sense, ()), key)
-        return found
+        return senses_of(self.keys)
 
     def with_images(self, images: Mapping[str, Shape]) -> Self:
         """The same for other images; ranges of those that stay are kept.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from huggingface_hub import hf_hub_download
@@ -18,11 +18,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from representation.bundled import bundled_encoders, encoders_folder
+from representation.encoder_config import EncoderConfig
 from representation.tensor_file import write_tensors
 from vtenv.json_document import read_json
-
-if TYPE_CHECKING:
-    from representation.encoder_config import EncoderConfig
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 FORMAT, VERSION = "vtinsert-encoder", 1
@@ -37,13 +35,7 @@ class EncoderFileError(ValueError):
 
 
 def write_encoder(model: nn.Module, config: EncoderConfig, folder: Path) -> None:
-    """Write an encoder.
-
-    Args:
-        model: The encoder.
-        config: Its configuration.
-        folder: An existing folder; its two files are replaced.
-    """
+    """Write an encoder's two files into an existing folder."""
     document = {"format": FORMAT, "version": VERSION, **asdict(config)}
     text = json.dumps(document, indent=2) + "\n"
     (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
@@ -79,13 +71,7 @@ def read_encoder(
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Fields of an encoder's configuration.
-
-    Args:
-        path: Its JSON file.
-
-    Returns:
-        The fields of `EncoderConfig`, not yet validated.
+    """Fields of an encoder's `EncoderConfig`, not yet validated, from its JSON file.
 
     Raises:
         EncoderFileError: If it is not JSON, or not the configuration of an encoder of ours.

@@ -51,14 +51,7 @@ class CrossAttentionFusion(nn.Module):
         self.out_norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in num_tokens})
 
     def forward(self, tokens: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Fuse.
-
-        Args:
-            tokens: Tokens of each image, (B, N_m, width).
-
-        Returns:
-            A vector for each image that knows of the others, (B, width).
-        """
+        """A vector for each image that knows of the others, (B, width), from (B, N_m, width)."""
         placed = {name: tokens[name] + self.positions[name] for name in self.positions}
         normed = {name: self.norms[name](value) for name, value in placed.items()}
         fused = {}

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from representation.encoder import Encoder, require_encoder
+from representation.encoder import Encoder, image_of, require_encoder
 from representation.encoder_config import Shape
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.modalities import IMAGE_MODALITIES
@@ -159,14 +159,7 @@ class FrozenEncoder:
 
     def _checked(self, key: str, observation: Mapping[str, Any]) -> Any:
         """An image of the encoder's shape, float32 if it is floating and uint8 if it is bool."""
-        if key not in observation:
-            raise ValueError(f"there is no {key!r}, which the encoder reads: {[*observation]}")
-        image, shape = observation[key], tuple(self.image_shapes[key])
-        if image.ndim != 4 or tuple(image.shape[1:]) != shape:
-            raise ValueError(
-                f"{key} has shape {tuple(image.shape)}, but this encoder takes "
-                f"(B, {', '.join(map(str, shape))})"
-            )
+        image = image_of(observation, key, self.image_shapes[key])
         if isinstance(image, Tensor):
             if image.dtype is torch.bool:
                 return image.to(torch.uint8)

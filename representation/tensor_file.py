@@ -10,12 +10,7 @@ from torch import Tensor
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors, from any device.
-
-    Args:
-        path: The file, which is replaced.
-        tensors: By name.
-    """
+    """Write tensors by name, from any device."""
     on_host = {name: value.detach().contiguous().cpu() for name, value in tensors.items()}
     # The library's own files cannot be read by other users.
     path.write_bytes(save(on_host, metadata={"format": "pt"}))

@@ -12,6 +12,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from representation.backbone import Backbone
+from representation.encoder import image_of
 from representation.encoder_config import EncoderConfig, Shape
 from representation.encoder_files import read_encoder, write_encoder
 from representation.fusion import CrossAttentionFusion
@@ -116,39 +117,18 @@ class VisuotactileEncoder(
         return self.fuse(self.encode(self.preprocess(observation)))
 
     def features(self, observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Features of each sense, which know nothing of the others.
-
-        Args:
-            observation: As for `forward`.
-
-        Returns:
-            Features by sense, (B, D_s).
-        """
+        """Features of each sense, (B, D_s), which know nothing of the others."""
         return self.by_sense(self.encode(self.preprocess(observation)))
 
     def tokens(self, observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Spatial tokens of each image's backbone, which know nothing of the others.
-
-        Args:
-            observation: As for `forward`.
-
-        Returns:
-            Tokens by key, (B, N_k, token width).
-        """
+        """Spatial tokens of each image's backbone by key, (B, N_k, token width)."""
         return {
             key: self._backbone(key).tokens(image)
             for key, image in self.preprocess(observation).items()
         }
 
     def preprocess(self, observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Normalised images, as the backbones take them.
-
-        Args:
-            observation: As for `forward`.
-
-        Returns:
-            Images by key in [-1, 1], (B, C, H, W), of the weights' type.
-        """
+        """Images by key in [-1, 1], (B, C, H, W), of the weights' type, from an observation."""
         dtype = next(self.parameters()).dtype
         return {
             key: normalise(self._checked(key, observation), self.config.ranges[key]).to(dtype)
@@ -177,14 +157,7 @@ class VisuotactileEncoder(
         return encoded
 
     def by_sense(self, encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Features of each sense from what `encode` returns.
-
-        Args:
-            encoded: Features or tokens by key.
-
-        Returns:
-            Features by sense, (B, D_s).
-        """
+        """Features of each sense, (B, D_s), from what `encode` returns."""
         if self.fusion is not None:
             encoded = {key: tokens.mean(dim=1) for key, tokens in encoded.items()}
         return {
@@ -193,14 +166,7 @@ class VisuotactileEncoder(
         }
 
     def fuse(self, encoded: Mapping[str, Tensor]) -> Tensor:
-        """One embedding from what `encode` returns.
-
-        Args:
-            encoded: Features or tokens by key.
-
-        Returns:
-            Embeddings, (B, embedding_size).
-        """
+        """Embeddings, (B, embedding_size), from what `encode` returns."""
         parts = encoded if self.fusion is None else self.fusion(encoded)
         return torch.cat([parts[key] for key in self.keys], dim=1)
 
@@ -289,18 +255,7 @@ class VisuotactileEncoder(
         return backbone
 
     def _checked(self, key: str, observation: Mapping[str, Tensor]) -> Tensor:
-        if key not in observation:
-            raise ValueError(
-                f"the observation has no {key!r}, which this encoder reads; "
-                f"it has {', '.join(map(repr, observation)) or 'nothing'}"
-            )
-        image, expected = observation[key], self.config.images[key]
-        if image.ndim != 4 or tuple(image.shape[1:]) != expected:
-            raise ValueError(
-                f"{key} has shape {tuple(image.shape)}, but this encoder takes (B, "
-                f"{', '.join(map(str, expected))}): ask the environment or the data set for "
-                f"this shape, or train an encoder for {tuple(image.shape[1:])}"
-            )
+        image: Tensor = image_of(observation, key, self.config.images[key])
         low, high = self.config.ranges[key].encoded_range
         if high - low < 1 and not image.is_floating_point():
             raise ValueError(

@@ -19,10 +19,6 @@ from representation.probes.measurements import (
 from representation.probes.tables import cell
 from representation.probes.targets import CLASS
 from representation.probes.variables import title
-from vtenv.tasks.insertion.probe_targets import BOUNDS
-
-VARIABLES = ("hand_x_mm", "hand_z_mm", "hand_pitch_deg", "socket_y_mm", "socket_yaw_deg")
-"""Pose variables that are shown."""
 
 _COLOURS = ("#1f4e9c", "#c4540a", "#1d7a3a", "#8c2a8c")
 
@@ -30,7 +26,7 @@ Results = Mapping[str, Mapping[str, Any]]
 
 
 def data_size_table(results: Results) -> str:
-    """Errors near contact of every encoder, with 95% intervals.
+    """Errors where it decides of every encoder, with 95% intervals.
 
     Args:
         results: What is known of each run, by name; see `scripts.data_size_study`.
@@ -38,44 +34,46 @@ def data_size_table(results: Results) -> str:
     Returns:
         Markdown.
     """
-    heading = ["", "pairs", "steps", "connector", *(f"`{name}`" for name in VARIABLES)]
-    bounds = [f"{BOUNDS[name]:g}" if name in BOUNDS else "" for name in VARIABLES]
-    lines = [heading, ["---", *["---:"] * (len(heading) - 1)]]
-    lines.append(["bound", "", "", f"{BOUNDS[CLASS]:.0%}", *bounds])
+    bounds = _bounds(results)
+    heading = ["", "pairs", "steps", *(v if v == CLASS else f"`{v}`" for v in bounds)]
+    shown = [f"{bound:.0%}" if v == CLASS else f"{bound:g}" for v, bound in bounds.items()]
+    lines = [heading, ["---", *["---:"] * (len(heading) - 1)], ["bound", "", "", *shown]]
     for name, result in sorted(results.items(), key=_order):
         pairs, steps = (f"{result[key]:,}" if result.get(key) else "" for key in ("pairs", "steps"))
         label = f"`{result['preset']}`" if result["pairs"] else f"bundled `{name}`"
-        cells = [cell(estimate(result, of), interval=True) for of in (CLASS, *VARIABLES)]
+        cells = [cell(estimate(result, of), interval=True) for of in bounds]
         lines.append([label, pairs, steps, *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def data_size_figure(results: Results) -> Figure:
-    """Errors near contact against pairs of images, a line for each preset.
+    """Errors where it decides against pairs of images, a line for each preset.
 
     Args:
         results: As `data_size_table`.
 
     Returns:
-        A panel for each variable; dotted the bound of the gate, dashed the bundled encoders.
+        A panel for each bounded variable; dotted its bound, dashed the bundled encoders.
     """
-    shown = (*VARIABLES, CLASS)
-    figure = Figure(figsize=(11, 6.4), layout="constrained")
-    axes = figure.subplots(2, 3).flatten()
+    bounds = _bounds(results)
+    rows = -(-len(bounds) // 3)
+    figure = Figure(figsize=(11, 3.2 * rows), layout="constrained")
+    axes = figure.subplots(rows, 3, squeeze=False).flatten()
+    for ax in axes[len(bounds) :]:
+        ax.set_visible(False)
     presets = list(dict.fromkeys(r["preset"] for r in results.values() if r["pairs"]))
     sizes = sorted({r["pairs"] for r in results.values() if r["pairs"]})
-    for ax, variable in zip(axes, shown, strict=True):
+    for ax, (variable, bound) in zip(axes, bounds.items(), strict=False):
         for preset, colour in zip(presets, _COLOURS, strict=False):
             runs = [r for r in results.values() if r["preset"] == preset]
             _draw(ax, runs, variable, preset, colour)
-        if variable in BOUNDS:
-            ax.axhline(BOUNDS[variable], color="#888888", linestyle=":", linewidth=1)
+        ax.axhline(bound, color="#888888", linestyle=":", linewidth=1)
         ax.set_title("connector, accuracy" if variable == CLASS else title(variable), fontsize=10)
         ax.set_xscale("log")
         ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
         ax.minorticks_off()
         ax.grid(alpha=0.25)
-    for ax in axes[3:]:
+    for ax in axes[-3:]:
         ax.set_xlabel("pairs of images in training")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
@@ -83,7 +81,7 @@ def data_size_figure(results: Results) -> Figure:
 
 
 def estimate(result: Mapping[str, Any], variable: str) -> Measurement | None:
-    """What a probe of the whole embedding says near contact, or else on all rows.
+    """What a probe of the whole embedding says where it decides; one fitted there if there is.
 
     Args:
         result: What is known of a run.
@@ -93,9 +91,15 @@ def estimate(result: Mapping[str, Any], variable: str) -> Measurement | None:
         The error or the accuracy; None if nothing was measured.
     """
     rows = measurements_from(result["audit"]["measurements"])
-    near = "near"
-    of = {"subject": ENCODER, "part": FUSED, "variable": variable, "region": near}
-    return only(rows, **of, fitted_on=near) or only(rows, **of, fitted_on=ALL)
+    decides = next(iter(result["audit"]["regions"]))
+    of = {"subject": ENCODER, "part": FUSED, "variable": variable, "region": decides}
+    return only(rows, **of, fitted_on=decides) or only(rows, **of, fitted_on=ALL)
+
+
+def _bounds(results: Results) -> Mapping[str, float]:
+    """What the task's probes are held to, by variable: the same in every run."""
+    bounds: Mapping[str, float] = next(iter(results.values()))["audit"]["bounds"]
+    return bounds
 
 
 def _draw(

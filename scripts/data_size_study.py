@@ -14,19 +14,14 @@ What is finished is not done again, and a run that fails does not keep the other
 from __future__ import annotations
 
 import json
-import queue
 import shlex
-import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import tyro
-from rich.console import Console
 
 from representation.probes.measurements import (
     ACCURACY,
@@ -36,7 +31,7 @@ from representation.probes.measurements import (
     select,
 )
 from scripts.data_size_figure import data_size_figure, data_size_table
-from scripts.one_device import one_device
+from scripts.one_device import available_devices, run_on, share_out
 from vtenv import provenance
 from vtenv.atomic_write import atomic_write
 
@@ -119,11 +114,16 @@ def main(options: Options) -> int:
         print(f"no run is called {unknown[0]!r}; see --list", file=sys.stderr)
         return 2
     chosen = [run for run in runs if not options.runs or run.name in options.runs]
-    devices = options.devices or (("cuda:0" if torch.cuda.is_available() else "cpu"),)
+    devices = options.devices or available_devices()
     data = options.data or folder / "probe-data"
     if not data.exists() and not _render_probe_data(folder, data, devices[0], options):
         return 1
-    failed = _make_all(folder, data, chosen, devices, options)
+    failed = share_out(
+        chosen,
+        lambda run, device: _make(folder, data, run, device, options),
+        devices,
+        options.runs_per_device,
+    )
     _report(folder, runs, options)
     return 1 if failed else 0
 
@@ -172,37 +172,6 @@ def _render_probe_data(folder: Path, data: Path, device: str, options: Options) 
     return _vtinsert(folder, "probe-data", command, device)
 
 
-def _make_all(
-    folder: Path, data: Path, runs: Sequence[Run], devices: Sequence[str], options: Options
-) -> list[str]:
-    """Train and probe every run, some side by side on each device; what failed."""
-    waiting: queue.SimpleQueue[Run] = queue.SimpleQueue()
-    for run in runs:
-        waiting.put(run)
-    failed: list[str] = []
-
-    def work(device: str) -> None:
-        while True:
-            try:
-                run = waiting.get_nowait()
-            except queue.Empty:
-                return
-            if not _make(folder, data, run, device, options):
-                failed.append(run.name)
-
-    # Devices take turns, so that those runs that take most memory spread over them.
-    workers = [
-        threading.Thread(target=work, args=(device,), daemon=True)
-        for _ in range(options.runs_per_device)
-        for device in devices
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return failed
-
-
 def _make(folder: Path, data: Path, run: Run, device: str, options: Options) -> bool:
     """Train a run and probe it, as far as that is not done; whether it succeeded."""
     path, probe = folder / "runs" / run.name, folder / "probes" / run.name
@@ -217,23 +186,7 @@ def _make(folder: Path, data: Path, run: Run, device: str, options: Options) -> 
 
 def _vtinsert(folder: Path, name: str, command: Sequence[str], device: str) -> bool:
     """Run a command of `vtinsert` that sees one device; whether it succeeded."""
-    console = Console(stderr=True)
-    log = folder / "logs" / f"{name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    console.print(f"{name} on {device} ...")
-    with log.open("w") as file:
-        done = subprocess.run(
-            [sys.executable, "-m", "policies.cli", *command],
-            stdout=file,
-            stderr=file,
-            env=one_device(device),
-            check=False,
-        )
-    if done.returncode:
-        console.print(f"{name} failed; see {log}", style="red")
-        return False
-    console.print(f"{name} is done")
-    return True
+    return run_on(device, name, [sys.executable, "-m", "policies.cli", *command], folder)
 
 
 # What came out.
@@ -277,7 +230,7 @@ def _result(folder: Path, run: Run) -> Mapping[str, Any] | None:
 
 def _brief(audit: Mapping[str, Any]) -> dict[str, Any]:
     """An audit's facts, and errors and accuracies of the whole embedding."""
-    kept = ("train_rows", "heldout_rows", "train_episodes", "heldout_episodes", "bounds")
+    kept = ("train_rows", "heldout_rows", "train_episodes", "heldout_episodes", "bounds", "regions")
     rows = measurements_from(audit["measurements"])
     decisive = select(rows, measure=(ERROR, ACCURACY), part=("", FUSED))
     return {name: audit[name] for name in kept} | {

@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 
 import vtenv
-from vtenv.tasks.insertion.expert import expert_action
+from vtenv.tasks.insertion.measures import Geometry
 
 PATH = Path(__file__).parents[1] / "docs" / "images" / "overview.png"
 SEED = 4
@@ -21,17 +21,21 @@ def frames(connector: str) -> np.ndarray:
     for mode in ("rgb_array", "sensors"):
         env = gymnasium.make(
             "VTInsert-v0",
-            connector=connector,
+            connectors=(connector,),
             modalities=("depth", "contact", "gel"),
             render_mode=mode,
         )
         env.reset(seed=SEED)
         simulation = env.unwrapped.simulation  # type: ignore[attr-defined]
-        while simulation.geometry.depth[0] < DEPTH * simulation.geometry.travel[0]:
-            env.step(expert_action(simulation.state, simulation.geometry)[0].astype(np.float32))
+        while not _is_half_way(simulation.evaluation.measures):
+            env.step(simulation.expert_action()[0].astype(np.float32))
         pictures.append(env.render())
         env.close()
     return np.hstack(pictures)
+
+
+def _is_half_way(measures: Geometry) -> bool:
+    return bool(measures.depth[0] >= DEPTH * measures.travel[0])
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from sklearn.cluster import KMeans
 
 from representation.probes.pictures import DARK, LIGHT
@@ -24,12 +25,8 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 
     Source: Wilson 1927.
     """
-    z = 1.959964
-    share = successes / trials
-    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
-    spread = share * (1 - share) / trials + z * z / (4 * trials * trials)
-    half = z * spread**0.5 / (1 + z * z / trials)
-    return centre - half, centre + half
+    interval = binomtest(successes, trials).proportion_ci(method="wilson")
+    return interval.low, interval.high
 
 
 def accuracy_figure(groups: Mapping[str, Mapping[str, NDArray[np.int64]]]) -> Figure:

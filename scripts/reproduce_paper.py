@@ -12,9 +12,7 @@ weights need a network; with --pretrained from those, as in the paper.
 from __future__ import annotations
 
 import json
-import queue
 import shlex
-import subprocess
 import sys
 import threading
 from collections.abc import Mapping
@@ -23,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import tyro
 from rich.console import Console
 
@@ -36,7 +33,7 @@ from representation.pretraining.training import make_fabric, make_source, pretra
 from representation.probes.tsne import tsne
 from representation.timm_encoder import VisuotactileEncoder
 from scripts import paper_figures
-from scripts.one_device import one_device
+from scripts.one_device import available_devices, run_on, share_out
 from scripts.paper_runs import BACKBONES, Run, classify, joint_scores, project, shrink, study
 from vtenv import provenance
 from vtenv.atomic_write import atomic_write
@@ -153,62 +150,27 @@ def _train_all(
     folder: Path, names: tuple[str, ...], runs: Mapping[str, Run], options: Options
 ) -> list[str]:
     """Train every run in a process of its own, on the devices there are; what failed."""
-    devices = options.devices or (("cuda:0" if torch.cuda.is_available() else "cpu"),)
     console = Console(stderr=True)
-    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     finished = {name: threading.Event() for name in runs}
-    for name in runs:
-        if _is_done(folder, name):
-            finished[name].set()
-        elif name in names:
-            waiting.put(name)
-        else:
-            finished[name].set()
-    failed: list[str] = []
+    waiting = [name for name in runs if name in names and not _is_done(folder, name)]
+    for name in set(runs) - set(waiting):
+        finished[name].set()
 
-    def work(device: str) -> None:
-        while True:
-            try:
-                name = waiting.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                if not follow(name, device):
-                    failed.append(name)
-            finally:
-                finished[name].set()
-
-    def follow(name: str, device: str) -> bool:
+    def work(name: str, device: str) -> bool:
         """Make a run once the one it starts from is there; whether it succeeded."""
-        if (start := runs[name].start) is not None:
-            finished[start].wait()
-            if not _is_done(folder, start):
-                console.print(f"{name} is left out: {start} is not there", style="red")
-                return False
-        log = folder / "logs" / f"{name}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, __file__, *sys.argv[1:], "--worker", name]
-        console.print(f"{name} on {device} ...")
-        with log.open("w") as file:
-            done = subprocess.run(
-                command, stdout=file, stderr=file, env=one_device(device), check=False
-            )
-        if done.returncode:
-            console.print(f"{name} failed; see {log}", style="red")
-            return False
-        console.print(f"{name} is done")
-        return True
+        try:
+            if (start := runs[name].start) is not None:
+                finished[start].wait()
+                if not _is_done(folder, start):
+                    console.print(f"{name} is left out: {start} is not there", style="red")
+                    return False
+            command = [sys.executable, __file__, *sys.argv[1:], "--worker", name]
+            return run_on(device, name, command, folder)
+        finally:
+            finished[name].set()
 
-    workers = [
-        threading.Thread(target=work, args=(device,), daemon=True)
-        for device in devices
-        for _ in range(options.runs_per_device)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return failed
+    devices = options.devices or available_devices()
+    return share_out(waiting, work, devices, options.runs_per_device)
 
 
 def _is_done(folder: Path, name: str) -> bool:

@@ -158,11 +158,9 @@ def probe_report(name: str, error: float) -> str:
         rows.append(Measurement(name, "encoder", "accuracy", 0.9, part, "connector", **of))
     report = AuditReport(
         name=name,
-        config={},
         senses=("vision", "touch"),
         embedding_size=256,
         variables=("hand_z_mm",),
-        circular=(),
         classes=CONNECTORS,
         regions={"near": "near", "all": "all rows"},
         bounds={"hand_z_mm": 0.1, "socket_y_mm": 0.3},
@@ -175,6 +173,5 @@ def probe_report(name: str, error: float) -> str:
         measurements=tuple(rows),
         points=(),
         notes=(),
-        seconds={},
     )
     return json.dumps({"command": "vtinsert probe", "audit": report.to_dict()})

@@ -270,7 +270,7 @@ def _measure_encoders(
     from representation.benchmarks import encode_speed
     from vtenv.progress import progress_bar
 
-    stepper = encode_speed.Stepper(worlds, threads, seed)
+    steps = encode_speed.environment_steps(worlds, threads, seed)
     timings = []
     try:
         with progress_bar() as progress:
@@ -280,7 +280,7 @@ def _measure_encoders(
                 timings += encode_speed.measure(
                     name,
                     encoder,
-                    stepper,
+                    steps,
                     threads=threads,
                     repetitions=repetitions,
                     seed=seed,
@@ -289,7 +289,7 @@ def _measure_encoders(
     except RuntimeError as error:
         raise ValueError(f"--encoders {' '.join(names)}: {error}") from error
     finally:
-        stepper.close()
+        steps.close()
     settings = {
         "worlds": worlds,
         "threads": threads,

@@ -32,15 +32,6 @@ class ProbeOptions:
     output: Path = Path("outputs/probe")
     """Folder for the report; with several encoders, one for each in it."""
 
-    def __post_init__(self) -> None:
-        for name, least in (("rows", 20), ("batch_size", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                option = name.replace("_", "-")
-                raise CommandError(
-                    f"--{option} {value} is not allowed; it must be at least {least}"
-                )
-
 
 def probe(options: tyro.conf.OmitArgPrefixes[ProbeOptions]) -> int:
     """Audit what encoders know: pose, connector, and what the senses share.
@@ -51,7 +42,15 @@ def probe(options: tyro.conf.OmitArgPrefixes[ProbeOptions]) -> int:
 
     Args:
         options: What to probe, and on what.
+
+    Raises:
+        CommandError: If an option is out of its range, or as `probe_encoders`.
     """
+    for name, least in (("rows", 20), ("batch_size", 1), ("seed", 0)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            option = name.replace("_", "-")
+            raise CommandError(f"--{option} {value} is not allowed; it must be at least {least}")
     from policies.probing import probe_encoders  # imports torch, which help can do without
 
     return probe_encoders(options)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
-from scipy.stats import spearmanr  # type: ignore[import-untyped]
+from scipy.stats import spearmanr
 
 from policies.report.figures import ONE_RUN, SUCCESS_AXIS, Drawing, error_bars, figure
 from policies.report.measurements import SUCCESS, Section

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,50 +93,41 @@ class Timing:
         }
 
 
-class Stepper:
-    """An environment with random actions, to step between encodings.
+def environment_steps(worlds: int, threads: int, seed: int) -> Generator[float, None, None]:
+    """Step an environment with random actions, whenever the next one is asked for.
 
     Args:
         worlds: Worlds that are stepped together.
         threads: The simulator's threads.
         seed: Seed of worlds and actions.
+
+    Yields:
+        Seconds that a control step of all worlds took.
     """
-
-    def __init__(self, worlds: int, threads: int, seed: int) -> None:
-        self._environment = gymnasium.make_vec(
-            vtenv.ENV_ID,
-            num_envs=worlds,
-            vectorization_mode="vector_entry_point",
-            num_threads=threads,
-        )
-        generator = np.random.default_rng(seed)
-        shape = self._environment.action_space.shape
-        self._transitions = rollout(
-            self._environment,
-            lambda *_: generator.uniform(-1.0, 1.0, shape).astype(np.float32),
-            seed=seed,
-        )
-        self.step()
-
-    def step(self) -> float:
-        """Advance all worlds by one control step.
-
-        Returns:
-            Seconds it took.
-        """
-        start = time.perf_counter()
-        next(self._transitions)
-        return time.perf_counter() - start
-
-    def close(self) -> None:
-        """Release threads and memory."""
-        self._environment.close()
+    envs = gymnasium.make_vec(
+        vtenv.ENV_ID,
+        num_envs=worlds,
+        vectorization_mode="vector_entry_point",
+        num_threads=threads,
+    )
+    generator, shape = np.random.default_rng(seed), envs.action_space.shape
+    transitions = rollout(
+        envs, lambda *_: generator.uniform(-1.0, 1.0, shape).astype(np.float32), seed=seed
+    )
+    try:
+        next(transitions)
+        while True:
+            start = time.perf_counter()
+            next(transitions)
+            yield time.perf_counter() - start
+    finally:
+        envs.close()
 
 
 def measure(
     name: str,
     encoder: VisuotactileEncoder,
-    stepper: Stepper,
+    steps: Iterator[float],
     *,
     threads: int,
     repetitions: int,
@@ -151,7 +142,7 @@ def measure(
     Args:
         name: The encoder's name.
         encoder: The encoder.
-        stepper: The environment.
+        steps: Seconds of steps of the environment, which it takes when asked.
         threads: Threads that encode.
         repetitions: Repetitions; fewer of a batch that takes seconds.
         seed: Seed of the images.
@@ -186,6 +177,6 @@ def measure(
             start = time.perf_counter()
             frozen[timing.runtime](batch)
             timing.seconds.append(time.perf_counter() - start)
-            timing.environment.append(stepper.step())
+            timing.environment.append(next(steps))
         advance()
     return timings

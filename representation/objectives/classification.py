@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from representation.objectives.objective import Objective, ObjectiveOutput, require_positive
-
-if TYPE_CHECKING:
-    from representation.timm_encoder import VisuotactileEncoder
+from representation.timm_encoder import VisuotactileEncoder
 
 
 class Classification(Objective):
@@ -47,14 +44,6 @@ class Classification(Objective):
         return ObjectiveOutput(cross_entropy(logits, labels), {"accuracy": accuracy})
 
     def logits(self, encoder: VisuotactileEncoder, batch: Mapping[str, Tensor]) -> Tensor:
-        """Scores of the classes.
-
-        Args:
-            encoder: The encoder.
-            batch: Observations.
-
-        Returns:
-            Scores, (B, num_classes).
-        """
+        """Scores of the classes for observations, (B, num_classes)."""
         scores: Tensor = self.classifier(encoder(batch))
         return scores

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +16,8 @@ from representation.objectives.moco import MoCo
 from representation.objectives.objective import Objective, ObjectiveOutput, require_positive
 from representation.objectives.pose import PoseRegression
 from representation.objectives.soft_contrastive import SoftContrastive
-
-if TYPE_CHECKING:
-    from representation.timm_encoder import VisuotactileEncoder
+from representation.options import make_with_options, require_chosen
+from representation.timm_encoder import VisuotactileEncoder
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "classification": Classification,
@@ -109,35 +107,20 @@ def build_objective(
     """
     options = options or {}
     chosen = [names] if isinstance(names, str) else list(names)
-    for name in chosen:
-        if name not in OBJECTIVES:
-            raise ValueError(f"objective {name!r} is unknown; it must be {_listed(OBJECTIVES)}")
-    if unused := set(options) - set(chosen):
-        raise ValueError(f"options are given for {sorted(unused)}, but the objectives are {chosen}")
-    built = {name: _build(name, encoder, options.get(name, {})) for name in chosen}
-    if encoder.fusion is not None and not any(built[name].trains_fusion for name in chosen):
+    require_objectives(chosen)
+    require_chosen(options, chosen, "objectives")
+    built = {
+        name: make_with_options(
+            f"objective {name!r}", OBJECTIVES[name], options.get(name, {}), encoder
+        )
+        for name in chosen
+    }
+    if encoder.fusion is not None and not any(part.trains_fusion for part in built.values()):
+        fitting = [name for name, kind in OBJECTIVES.items() if kind.trains_fusion]
         raise ValueError(
             f"{', '.join(chosen)} compares features before fusion, so the cross-attention would "
-            'stay as it was drawn; use fusion="concat", or add one of '
-            f"{_listed([n for n, kind in OBJECTIVES.items() if kind.trains_fusion])}"
+            f'stay as it was drawn; use fusion="concat", or add one of {", ".join(fitting)}'
         )
     if isinstance(names, str):
         return built[names]
     return WeightedSum(built, names)
-
-
-def _build(name: str, encoder: VisuotactileEncoder, options: Mapping[str, Any]) -> Objective:
-    kind = OBJECTIVES[name]
-    allowed = [option for option in inspect.signature(kind).parameters if option != "encoder"]
-    if unknown := set(options) - set(allowed):
-        raise ValueError(
-            f"objective {name!r} has no option {', '.join(sorted(unknown))}; "
-            f"it has {', '.join(allowed)}"
-        )
-    make = cast(Any, kind)  # a constructor's options are its own
-    return cast(Objective, make(encoder, **options))
-
-
-def _listed(names: Mapping[str, object] | list[str]) -> str:
-    *head, last = names
-    return f"{', '.join(head)} or {last}" if head else last

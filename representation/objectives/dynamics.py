@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +18,7 @@ from representation.objectives.objective import (
     require_positive,
     require_senses,
 )
-
-if TYPE_CHECKING:
-    from representation.timm_encoder import VisuotactileEncoder
+from representation.timm_encoder import VisuotactileEncoder
 
 TERMS = ("inverse", "contact", "alignment")
 """The closed set of this objective's terms."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import permutations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from representation.objectives.gather import gather, process_rank
@@ -18,10 +19,19 @@ from representation.objectives.objective import (
     require_senses,
 )
 from representation.objectives.projection import ProjectionHeads
-from representation.objectives.temperature import Temperature
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # it imports timm, which takes seconds
     from representation.timm_encoder import VisuotactileEncoder
+
+MIN_TEMPERATURE = 0.01
+"""The floor, so that similarities are scaled by at most 100.
+
+Source: Radford et al. 2021 (CLIP), section 2.5.
+"""
+MAX_TEMPERATURE = 1.0
+
+Vectors = Mapping[str, Tensor]
+"""Unit vectors by sense."""
 
 
 def info_nce(queries: Tensor, keys: Tensor, temperature: Tensor | float, first: int = 0) -> Tensor:
@@ -45,33 +55,19 @@ def info_nce(queries: Tensor, keys: Tensor, temperature: Tensor | float, first: 
 
 
 def retrieval_accuracy(queries: Tensor, keys: Tensor, first: int = 0) -> Tensor:
-    """Part of the queries whose own key is the most similar one.
-
-    Args:
-        queries: Unit vectors, (N, D).
-        keys: Unit vectors, (M, D).
-        first: Row of the first query's key.
-
-    Returns:
-        The part, a scalar without gradients.
-    """
+    """Part of the queries whose own key is the most similar one; arguments as of `info_nce`."""
     nearest = (queries.detach() @ keys.detach().T).argmax(dim=1)
     labels = first + torch.arange(len(queries), device=queries.device)
     return (nearest == labels).float().mean()
 
 
-def accuracies(
-    queries: Mapping[str, Tensor], keys: Mapping[str, Tensor], first: int
-) -> dict[str, Tensor]:
-    """Part of each sense's samples whose partner is retrieved first, a mean over other senses.
+def accuracies(queries: Vectors, keys: Vectors, first: int) -> dict[str, Tensor]:
+    """Metrics `accuracy_SENSE`: part of the samples whose partner is retrieved first.
 
     Args:
-        queries: Unit vectors by sense, (N, D).
-        keys: Unit vectors by sense, (M, D).
+        queries: (N, D) for each sense.
+        keys: (M, D) for each sense; a mean over the other senses is taken.
         first: Row of the first query's key.
-
-    Returns:
-        Metrics, `accuracy_SENSE`.
     """
     return {
         f"accuracy_{sense}": torch.stack(
@@ -79,6 +75,26 @@ def accuracies(
         ).mean()
         for sense, values in queries.items()
     }
+
+
+class Temperature(nn.Module):
+    """A temperature between `MIN_TEMPERATURE` and `MAX_TEMPERATURE`, learned as its logarithm.
+
+    Args:
+        initial: Where it starts. 0.07 is CLIP's.
+    """
+
+    def __init__(self, initial: float = 0.07) -> None:
+        super().__init__()
+        require_positive(temperature=initial)
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(initial)))
+
+    def forward(self) -> Tensor:
+        """The temperature, a scalar with gradients."""
+        # The parameter itself is clamped: beyond a bound it would have no gradient to come back.
+        with torch.no_grad():
+            self.log_temperature.clamp_(math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE))
+        return self.log_temperature.exp()
 
 
 class InfoNCE(Objective):
@@ -100,6 +116,7 @@ class InfoNCE(Objective):
     loss with a learned temperature of Radford et al. 2021 (CLIP), figure 3.
     """
 
+    name: ClassVar[str] = "infonce"
     trains_fusion = False
 
     def __init__(
@@ -110,7 +127,7 @@ class InfoNCE(Objective):
         temperature: float = 0.07,
     ) -> None:
         super().__init__()
-        require_senses(encoder, "infonce")
+        require_senses(encoder, self.name)
         require_positive(projection_dim=projection_dim)
         self.projections = ProjectionHeads(encoder.feature_sizes, projection_dim)
         self.temperature = Temperature(temperature)
@@ -126,9 +143,13 @@ class InfoNCE(Objective):
         keys = {sense: gather(value) for sense, value in queries.items()}
         first = process_rank() * len(next(iter(queries.values())))
         temperature = self.temperature()
-        losses = [
-            info_nce(queries[query], keys[key], temperature, first)
-            for query, key in permutations(queries, 2)
-        ]
-        metrics = accuracies(queries, keys, first) | {"temperature": temperature.detach()}
+        losses, metrics = self._losses(queries, keys, temperature, first)
+        metrics |= accuracies(queries, keys, first) | {"temperature": temperature.detach()}
         return ObjectiveOutput(torch.stack(losses).mean(), metrics)
+
+    def _losses(
+        self, queries: Vectors, keys: Vectors, temperature: Tensor, first: int
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """The loss of each direction, and metrics."""
+        pairs = permutations(queries, 2)
+        return [info_nce(queries[q], keys[k], temperature, first) for q, k in pairs], {}

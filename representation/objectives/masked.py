@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from representation.encoder_config import SENSES
 from representation.objectives.objective import Objective, ObjectiveOutput, require_positive
+from representation.timm_encoder import VisuotactileEncoder
 from vtenv.validation import require
-
-if TYPE_CHECKING:
-    from representation.timm_encoder import VisuotactileEncoder
 
 _HEADS = 4
 

@@ -21,7 +21,7 @@ from representation.objectives.objective import (
 )
 from representation.objectives.projection import ProjectionHeads
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # it imports timm, which takes seconds
     from representation.timm_encoder import VisuotactileEncoder
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vtenv.validation import require
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # it imports timm, which takes seconds
     from representation.timm_encoder import VisuotactileEncoder
 
 
@@ -63,11 +63,7 @@ class Objective(nn.Module, ABC):
 
 
 def require_senses(encoder: VisuotactileEncoder, objective: str) -> None:
-    """Check that an encoder has senses to relate to each other.
-
-    Args:
-        encoder: The encoder.
-        objective: Name of the objective that asks.
+    """Check that an encoder has senses to relate to each other, as an objective needs them.
 
     Raises:
         ValueError: If it has one alone.
@@ -82,9 +78,6 @@ def require_senses(encoder: VisuotactileEncoder, objective: str) -> None:
 
 def require_positive(**values: float) -> None:
     """Check that settings are positive.
-
-    Args:
-        values: The settings by name.
 
     Raises:
         ValueError: If one is not; names it.

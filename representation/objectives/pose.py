@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from representation.objectives.objective import Objective, ObjectiveOutput
+from representation.timm_encoder import VisuotactileEncoder
 from vtenv.tasks.insertion.pose_labels import POSE_LABELS
-
-if TYPE_CHECKING:
-    from representation.timm_encoder import VisuotactileEncoder
 
 POSE_MEAN = (0.0, 0.0, 0.0, 30.0, 0.0, 0.0, 0.0)
 POSE_STD = (1.7, 1.7, 5.8, 12.0, 7.0, 2.0, 6.0)
@@ -89,14 +86,6 @@ class PoseRegression(Objective):
         return ObjectiveOutput(loss, dict(zip(self.labels, errors, strict=True)))
 
     def poses(self, encoder: VisuotactileEncoder, batch: Mapping[str, Tensor]) -> Tensor:
-        """Predicted labels.
-
-        Args:
-            encoder: The encoder.
-            batch: Observations.
-
-        Returns:
-            Labels, (B, P), each in its unit.
-        """
+        """Predicted labels of observations, (B, P), each in its unit."""
         predicted: Tensor = self.head(encoder(batch)) * self.std + self.mean
         return predicted

@@ -32,14 +32,7 @@ class ProjectionHeads(nn.Module):
         )
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Project.
-
-        Args:
-            features: Features by sense, (B, D_s).
-
-        Returns:
-            Projections by sense, (B, projection_dim), of length 1.
-        """
+        """Unit vectors by sense, (B, projection_dim), of features, (B, D_s)."""
         return {
             sense: normalize(self.heads[sense](value), dim=1) for sense, value in features.items()
         }

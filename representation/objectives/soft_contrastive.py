@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import permutations
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from representation.objectives.gather import gather, process_rank
-from representation.objectives.infonce import accuracies
-from representation.objectives.objective import (
-    Objective,
-    ObjectiveOutput,
-    require_positive,
-    require_senses,
-)
-from representation.objectives.projection import ProjectionHeads
-from representation.objectives.temperature import Temperature
+from representation.objectives.infonce import InfoNCE, Vectors
+from representation.objectives.objective import require_positive
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # it imports timm, which takes seconds
     from representation.timm_encoder import VisuotactileEncoder
 
 
@@ -72,7 +63,7 @@ def soft_info_nce(
     return -(targets * log_probabilities).sum(dim=1).mean()
 
 
-class SoftContrastive(Objective):
+class SoftContrastive(InfoNCE):
     """Symmetric cross-modal contrast in which a sample's look-alikes are positives too.
 
     Two grasps of one connector a few tenths of a millimetre apart are no negatives. For an image,
@@ -94,7 +85,7 @@ class SoftContrastive(Objective):
     Here they are weighted by similarity and outside of it, so the loss is a cross-entropy.
     """
 
-    trains_fusion = False
+    name = "soft_contrastive"
 
     def __init__(
         self,
@@ -105,43 +96,25 @@ class SoftContrastive(Objective):
         neighbours: int | None = 4,
         target_temperature: float = 0.1,
     ) -> None:
-        super().__init__()
-        require_senses(encoder, "soft_contrastive")
-        require_positive(projection_dim=projection_dim, target_temperature=target_temperature)
+        super().__init__(encoder, projection_dim=projection_dim, temperature=temperature)
+        require_positive(target_temperature=target_temperature)
         if neighbours is not None:
             require_positive(neighbours=neighbours)
-        self.projections = ProjectionHeads(encoder.feature_sizes, projection_dim)
-        self.temperature = Temperature(temperature)
         self.neighbours = neighbours
         self.target_temperature = target_temperature
 
-    def forward(
-        self,
-        encoder: VisuotactileEncoder,
-        batch: Mapping[str, Tensor],
-        generator: torch.Generator | None = None,
-    ) -> ObjectiveOutput:
-        """The loss; metrics `accuracy_SENSE`, `own_weight`, `temperature`.
-
-        `own_weight` is the part of the target that a sample's own partner has: 1 is InfoNCE.
-        """
-        queries = self.projections(encoder.features(batch))
-        keys = {sense: gather(value) for sense, value in queries.items()}
-        count = len(next(iter(queries.values())))
-        first = process_rank() * count
-        rows = slice(first, first + count)
+    def _losses(
+        self, queries: Vectors, keys: Vectors, temperature: Tensor, first: int
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """As `InfoNCE`; `own_weight` is what a sample's own partner has of the target: 1 there."""
+        rows = slice(first, first + len(next(iter(queries.values()))))
         targets = {
             sense: soft_targets(value, rows, self.neighbours, self.target_temperature)
             for sense, value in keys.items()
         }
-        temperature = self.temperature()
+        own = [weights[:, rows].diagonal().mean() for weights in targets.values()]
         losses = [
             soft_info_nce(queries[query], keys[key], targets[key], temperature)
             for query, key in permutations(queries, 2)
         ]
-        own = [weights[:, rows].diagonal().mean() for weights in targets.values()]
-        metrics = accuracies(queries, keys, first) | {
-            "own_weight": torch.stack(own).mean(),
-            "temperature": temperature.detach(),
-        }
-        return ObjectiveOutput(torch.stack(losses).mean(), metrics)
+        return losses, {"own_weight": torch.stack(own).mean()}

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, silhouette_score
-from torch import Tensor, nn
+from torch import nn
 
-from representation.encoder_config import EncoderConfig
-from representation.probes.classes import ClassProbe
-from representation.probes.clusters import cluster_agreement
+from representation.encoder import Encoder
+from representation.encoder_config import EncoderConfig, senses_of
+from representation.preprocessing import Normalisation
+from representation.probes import measurements as ms
+from representation.probes.classes import ClassProbe, cluster_agreement
 from representation.probes.embed import (
     Embedded,
     Embedder,
@@ -28,28 +26,9 @@ from representation.probes.embed import (
     pixel_embedder,
     untrained,
 )
-from representation.probes.intervals import Estimate, episode_means
+from representation.probes.intervals import episode_means
 from representation.probes.linear import Standardiser, fit_probe
-from representation.probes.measurements import (
-    ACCURACY,
-    ALIGNMENT,
-    ALL,
-    CAPTURE_RANGE,
-    CHANCE,
-    CONFUSION,
-    ENCODER,
-    ERROR,
-    FUSED,
-    MEAN,
-    NMI,
-    PIXELS,
-    POOL,
-    RECALL,
-    SILHOUETTE,
-    UNIFORMITY,
-    UNTRAINED,
-    Measurement,
-)
+from representation.probes.measurements import ALL, ENCODER, FUSED, MEAN, Measurement
 from representation.probes.report import AuditReport, Point
 from representation.probes.retrieval import RANKS, pooled_recall
 from representation.probes.shared_space import (
@@ -61,11 +40,12 @@ from representation.probes.shared_space import (
     ridge_map,
     uniformity,
 )
-from representation.probes.split import ProbeError, SplitLike, choose_rows
-from representation.probes.targets import CLASS, EPISODE, POSE, REGION, ProbeTargets
+from representation.probes.split import LabelledRows, ProbeError, SplitLike, choose_rows
+from representation.probes.targets import CLASS, POSE, ProbeTargets
 from representation.probes.tsne import tsne
 from representation.probes.variables import PoseVariables, unit
 from representation.timm_encoder import VisuotactileEncoder
+from vtenv.modalities import IMAGE_MODALITIES
 
 LARGEST_POOL = 1000
 """Moments among which a partner is sought, if there are as many."""
@@ -87,7 +67,7 @@ _DEVICE_BATCH_SIZE = 512
 
 
 def audit(
-    encoder: VisuotactileEncoder | None,
+    encoder: Encoder | None,
     train: SplitLike,
     heldout: SplitLike,
     targets: ProbeTargets,
@@ -109,15 +89,17 @@ def audit(
     `connector`, `episode` and `region`.
 
     Args:
-        encoder: The encoder, which is left as it is; None for the baselines alone.
+        encoder: The encoder, which is left as it is; None for the baselines alone. Of a
+            `VisuotactileEncoder` the part of each sense is probed too, of any other `Encoder` the
+            embedding alone.
         train: Rows to fit probes on.
         heldout: Rows of other episodes to measure them on.
         targets: What to ask of them.
         name: What the report calls the encoder.
         objective: What it was trained with; its projection heads, if any, lead to the space in
             which vision and touch are compared.
-        baselines: Whether to probe raw pixels and an untrained encoder of the same configuration
-            too.
+        baselines: Whether to probe raw pixels too, and beside a `VisuotactileEncoder` an untrained
+            one of its configuration.
         rows: Most training rows; of the held-out ones, half as many.
         seed: Seed of all that is drawn.
         device: Where networks run; None for where the encoder is.
@@ -134,431 +116,378 @@ def audit(
     """
     if encoder is None and not baselines:
         raise ProbeError("there is nothing to probe: give an encoder, or baselines=True")
-    config = EncoderConfig() if encoder is None else encoder.config
-    senses = _senses(encoder, train)
+    senses = _senses_in(train) if encoder is None else senses_of(encoder.keys)
     keys = [key for of in senses.values() for key in of]
     for split, title in ((train, "training"), (heldout, "held-out")):
         _require_columns(split, title, keys)
     if device is None:
-        parameter = None if encoder is None else next(encoder.parameters(), None)
-        device = torch.device("cpu") if parameter is None else parameter.device
+        parameter = next(encoder.parameters(), None) if isinstance(encoder, nn.Module) else None
+        device = "cpu" if parameter is None else parameter.device
     device = torch.device(device)
 
     generator = np.random.default_rng(seed)
-    fitted = _Rows.of(train, rows, targets, generator)
-    held = _Rows.of(heldout, max(rows // 2, 1), targets, generator)
+    fitted = LabelledRows.of(train, rows, targets, generator)
+    held = LabelledRows.of(heldout, max(rows // 2, 1), targets, generator)
     size = 0 if encoder is None else encoder.embedding_size
-    session = _Session(fitted, held, targets, name, size, seed, generator, progress)
+    study = _Study(fitted, held, targets, name, size, seed, generator)
+    report_stage = progress or (lambda stage, done, total: None)
 
     embedders: dict[str, Embedder] = {}
+    ranges: dict[str, Normalisation] = {**IMAGE_MODALITIES}
     if encoder is not None:
-        embedders[ENCODER] = encoder_embedder(_prepared(copy.deepcopy(encoder), device))
+        embedders[ENCODER] = encoder_embedder(encoder, device)
+    if isinstance(encoder, VisuotactileEncoder):
+        ranges |= encoder.config.ranges
+        if baselines:
+            embedders[ms.UNTRAINED] = encoder_embedder(untrained(encoder.config, seed), device)
     if baselines:
-        if encoder is not None:
-            embedders[UNTRAINED] = encoder_embedder(_prepared(untrained(config, seed), device))
-        embedders[PIXELS] = pixel_embedder(senses, config.ranges)
+        embedders[ms.PIXELS] = pixel_embedder(senses, ranges)
     if batch_size is None:
         batch_size = _BATCH_SIZE if device.type == "cpu" else _DEVICE_BATCH_SIZE
-    with session.timed("embedding"):
-        fitted_vectors, held_vectors = (
-            embed_rows(
-                embedders,
-                of.split,
-                of.numbers,
-                keys=keys,
-                device=device,
-                batch_size=batch_size,
-                progress=progress,
-                stage=stage,
-            )
-            for of, stage in ((fitted, "Embedding, to fit"), (held, "Embedding, held out"))
+    fitted_vectors, held_vectors = (
+        embed_rows(
+            embedders,
+            of.split,
+            of.numbers,
+            keys=keys,
+            device=device,
+            batch_size=batch_size,
+            progress=progress,
+            stage=stage,
         )
-    session.guess()
+        for of, stage in ((fitted, "Embedding, to fit"), (held, "Embedding, held out"))
+    )
+    measured = [*_guesses(study)]
+    points: list[Point] = []
+    shared_space = ""
     for subject in embedders:
         vectors, others = fitted_vectors.pop(subject), held_vectors.pop(subject)
-        session.probe_pose(subject, vectors, others)
-        session.probe_class(subject, vectors, others)
+        report_stage(f"Linear probes of the {subject}", 0, 0)
+        measured += _pose_rows(study, subject, vectors, others)
+        report_stage(f"Class probes of the {subject}", 0, 0)
+        measured += _class_rows(study, subject, vectors, others)
         if subject == ENCODER:
-            session.compare(vectors, others, objective, pictures)
-    session.add_capture_range()
+            report_stage("Shared space and clusters", 0, 0)
+            shared_space, shared = _share(study, vectors, others, objective)
+            if shared:
+                measured += [*_retrieval(study, shared, generator)]
+                measured += [*_spread(study, shared, generator)]
+            measured += [*_clusters(study, others, shared, generator)]
+            report_stage("t-SNE", 0, 0)
+            points = [*_points(study, others, shared, pictures, generator)]
+    measured += [
+        Measurement(name, "", ms.CAPTURE_RANGE, value, variable=variable, unit=unit(variable))
+        for variable, value in targets.capture_range.items()
+        if variable in targets.variables
+    ]
     return AuditReport(
         name=name if encoder is not None else "no encoder",
-        config={} if encoder is None else dataclasses.asdict(config),
         senses=tuple(senses),
         embedding_size=size,
-        variables=session.variables.names,
-        circular=session.variables.circular_names,
-        classes=session.classes,
-        regions=session.titles,
-        bounds=session.bounds,
+        variables=study.variables.names,
+        classes=study.classes,
+        regions=study.regions,
+        bounds=study.bounds,
         seed=seed,
         train_rows=fitted.counts(),
         heldout_rows=held.counts(),
         train_episodes=len(np.unique(fitted.episode)),
         heldout_episodes=len(np.unique(held.episode)),
-        shared_space=session.shared_space,
-        measurements=tuple(session.measurements),
-        points=tuple(session.points),
-        notes=tuple(dict.fromkeys(session.notes)),
-        seconds={stage: round(value, 2) for stage, value in session.seconds.items()},
+        shared_space=shared_space,
+        measurements=tuple(measured),
+        points=tuple(points),
+        notes=tuple(dict.fromkeys(study.notes)),
     )
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Rows of a split, and all that is known of them but their images.
+class _Study:
+    """What all probes of an audit share.
 
     Attributes:
-        split: Where they are.
-        numbers: Which they are, (N,).
-        pose: Labels, (N, L).
-        classes: Class of each, (N,); None if unknown.
-        episode: Episode of each, (N,); the row itself if unknown.
-        regions: Masks by region, (N,): those that the split has columns of, and all rows.
+        fitted: Rows to fit on.
+        held: Rows to measure on.
+        classes: Names of the classes, by number; empty where they are unknown.
+        regions: Those to measure in, and what people call them; the first one decides.
+        bounds: What an encoder should reach where it decides.
+        fit_rows: Training rows by the region that probes are fitted on, (N,), bool.
+        class_rows: Those of them that class probes are fitted on, as numbers; empty for one class.
+        validation: Training rows that choose penalties, (N,), bool: a fifth of the episodes.
+        subject: What a confusion matrix is made of.
+        notes: What is left out, and why; grows.
     """
-
-    split: SplitLike
-    numbers: NDArray[np.int64]
-    pose: NDArray[np.float32]
-    classes: NDArray[np.int64] | None
-    episode: NDArray[np.int64]
-    regions: dict[str, NDArray[np.bool_]]
-
-    @classmethod
-    def of(
-        cls, split: SplitLike, limit: int, targets: ProbeTargets, generator: np.random.Generator
-    ) -> _Rows:
-        numbers = choose_rows(len(split), limit, generator)
-        wanted = (POSE, CLASS, EPISODE, REGION)
-        read = split.read(numbers, [name for name in wanted if name in split.columns])
-        columns = {name: _to_numpy(value) for name, value in read.items()}
-        if columns[POSE].shape[1] != len(targets.variables):
-            raise ProbeError(
-                f"the data's pose has {columns[POSE].shape[1]} columns, but "
-                f"{len(targets.variables)} labels are given: {', '.join(targets.variables)}"
-            )
-        regions = _region_masks(columns.get(REGION), targets.regions)
-        regions[ALL] = np.ones(len(numbers), bool)
-        episode = columns.get(EPISODE, numbers)
-        return cls(split, numbers, columns[POSE], columns.get(CLASS), episode, regions)
-
-    def counts(self) -> dict[str, int]:
-        return {region: int(mask.sum()) for region, mask in self.regions.items()}
-
-
-class _Session:
-    """One audit on its way: the rows, and what has been found so far."""
 
     def __init__(
         self,
-        fitted: _Rows,
-        held: _Rows,
+        fitted: LabelledRows,
+        held: LabelledRows,
         targets: ProbeTargets,
         name: str,
         embedding_size: int,
         seed: int,
         generator: np.random.Generator,
-        progress: Progress | None,
     ) -> None:
-        self.fitted, self.held, self.targets = fitted, held, targets
+        self.fitted, self.held, self.name, self.seed = fitted, held, name, seed
+        self.subject = ENCODER if embedding_size else ms.PIXELS
         self.variables = PoseVariables.of(targets.variables, fitted.pose)
         self.classes = _class_names(fitted.classes, held.classes, targets.classes)
-        self._classified = len(np.unique(fitted.classes)) > 1 if self.classes else False
-        self.shared_space = ""
-        self.measurements: list[Measurement] = []
-        self.points: list[Point] = []
+        self.regions = {
+            region: region.replace("_", " ")
+            for region in (*targets.regions[1:], *targets.regions[:1])
+            if region in fitted.regions and region in held.regions
+        } | {ALL: "all rows"}
+        self.decides = next(iter(self.regions))
+        asked = set(targets.bounds) - {CLASS} <= set(targets.variables) and self.decides != ALL
+        self.bounds = dict(targets.bounds) if asked else {}
         self.notes: list[str] = []
-        self.seconds: dict[str, float] = {}
-        self._name, self._seed, self._progress = name, seed, progress
-        self._confused = ENCODER if embedding_size else PIXELS
-        self._class_seed = int(generator.integers(1 << 32))  # so that all subjects get the same
-        self._validation = _validation(fitted.episode, generator)
-        self._generator = generator
-        known = set(fitted.regions) & set(held.regions)
-        names = [*targets.regions[1:], *targets.regions[:1]]
-        self.titles = {name: name.replace("_", " ") for name in names if name in known}
-        self.titles[ALL] = "all rows"
-        self._decides = next(iter(self.titles))
-        asked = set(targets.bounds) - {CLASS} <= set(targets.variables)
-        self.bounds = dict(targets.bounds) if asked and self._decides != ALL else {}
-        episodes = len(np.unique(fitted.episode))
-        if episodes < _FEW_EPISODES:
+        class_generator = np.random.default_rng(int(generator.integers(1 << 32)))
+        episodes = np.unique(fitted.episode)
+        validating = generator.permutation(episodes)[: round(_VALIDATION_PART * len(episodes))]
+        self.validation = np.isin(fitted.episode, validating)
+        if len(episodes) < _FEW_EPISODES:
             self.notes.append(
-                f"The training rows are of {episodes} episodes only. What hardly changes during "
-                "one is seen in few places, and its errors are too large."
+                f"The training rows are of {len(episodes)} episodes only. What hardly changes "
+                "during one is seen in few places, and its errors are too large."
             )
-        self.fit_regions = [ALL]
-        if self._decides != ALL:
-            self._fit_where_it_decides(max(_MIN_FIT_ROWS, _MIN_ROWS_BY_NUMBER * embedding_size))
-        else:
+        self.fit_rows = {ALL: fitted.regions[ALL]}
+        if self.decides == ALL:
             self.notes.append("The data tell no regions apart: there are all rows alone.")
-
-    def _fit_where_it_decides(self, fewest: int) -> None:
-        title = self.titles[self._decides]
-        count = int(self.fitted.regions[self._decides].sum())
-        if not self.held.regions[self._decides].any():
-            self.notes.append(f"There are no held-out rows {title}.")
-        if count >= fewest:
-            self.fit_regions.append(self._decides)
         else:
-            self.notes.append(
-                f"{count:,} training rows {title} are too few for probes of their own, "
-                f"which need {fewest:,}: those fitted on all rows decide. Give more rows."
-            )
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the time of a block to a stage's."""
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
-
-    def guess(self) -> None:
-        """What guessing the mean, and the most frequent class, of the rows to fit on would do."""
-        targets = self.variables.targets(self.fitted.pose)
-        for region in self.fit_regions:
-            mask = self.fitted.regions[region]
-            guessed = targets[mask].mean(axis=0, keepdims=True)
-            self._add_errors(MEAN, "", region, self.variables.errors(guessed, self.held.pose))
-            if self.fitted.classes is not None and self._classified:
-                frequent = np.bincount(self.fitted.classes[mask]).argmax()
-                self._add_accuracy(MEAN, "", region, np.full(len(self.held.numbers), frequent))
-
-    def probe_pose(self, subject: str, vectors: Embedded, held: Embedded) -> None:
-        """Linear probes of every pose variable, of every part."""
-        targets = self.variables.targets(self.fitted.pose)
-        with self.timed("linear probes"):
-            for part, features in vectors.items():
-                for region in self.fit_regions:
-                    self._report(f"Linear probes of the {subject}")
-                    rows = self.fitted.regions[region]
-                    probe = fit_probe(features[rows], targets[rows], self._validation[rows])
-                    errors = self.variables.errors(probe(held[part]), self.held.pose)
-                    self._add_errors(subject, part, region, errors)
-
-    def probe_class(self, subject: str, vectors: Embedded, held: Embedded) -> None:
-        """Class probes of every part."""
-        classes = self.fitted.classes
-        if classes is None or not self._classified:
+            self._fit_where_it_decides(max(_MIN_FIT_ROWS, _MIN_ROWS_BY_NUMBER * embedding_size))
+        self.class_rows: dict[str, NDArray[np.int64]] = {}
+        if fitted.classes is None or not self.classes or len(np.unique(fitted.classes)) < 2:
             self.notes.append("The data has a single connector: the class is not probed.")
             return
-        generator = np.random.default_rng(self._class_seed)
-        chosen = {
-            region: every[choose_rows(len(every), _CLASS_ROWS, generator)]
-            for region in self.fit_regions
-            for every in [np.flatnonzero(self.fitted.regions[region])]
-        }
-        with self.timed("class probes"):
-            for part, features in vectors.items():
-                for region, rows in chosen.items():
-                    self._report(f"Class probes of the {subject}")
-                    if len(np.unique(classes[rows])) < 2:
-                        continue
-                    probe = ClassProbe(features[rows], classes[rows])
-                    note = "" if probe.converged else "at least: the fit did not converge"
-                    self._add_accuracy(subject, part, region, probe.predict(held[part]), note)
+        for region, mask in self.fit_rows.items():
+            every = np.flatnonzero(mask)
+            self.class_rows[region] = every[choose_rows(len(every), _CLASS_ROWS, class_generator)]
 
-    def compare(
-        self, vectors: Embedded, held: Embedded, objective: nn.Module | None, pictures: int
-    ) -> None:
-        """Vision against touch in their shared space, and clusters against classes."""
-        with self.timed("shared space"):
-            shared = self._share(vectors, held, objective)
-            if shared:
-                self._retrieve(shared)
-                self._spread(shared)
-        with self.timed("clusters"):
-            self._cluster(held, shared)
-        with self.timed("t-SNE"):
-            self._picture(held, shared, pictures)
+    def _fit_where_it_decides(self, fewest: int) -> None:
+        rows, title = self.fitted.regions[self.decides], self.regions[self.decides]
+        if not self.held.regions[self.decides].any():
+            self.notes.append(f"There are no held-out rows {title}.")
+        if rows.sum() >= fewest:
+            self.fit_rows[self.decides] = rows
+        else:
+            self.notes.append(
+                f"{rows.sum():,} training rows {title} are too few for probes of their own, which "
+                f"need {fewest:,}: those fitted on all rows decide. Give more rows."
+            )
 
-    def add_capture_range(self) -> None:
-        """The yardstick for errors."""
-        for variable, value in self.targets.capture_range.items():
-            if variable in self.variables.names:
-                self._add("", CAPTURE_RANGE, value, variable=variable, unit=unit(variable))
+    def sample(self, limit: int, generator: np.random.Generator) -> NDArray[np.int64]:
+        """Some of the held-out rows."""
+        return choose_rows(len(self.held.numbers), limit, generator)
 
-    def _report(self, stage: str) -> None:
-        if self._progress is not None:
-            self._progress(stage, 0, 0)
+    def within(self, fitted_on: str) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+        """Regions with held-out rows; for a probe that was fitted on one, those within it."""
+        for region in self.regions:
+            mask = self.held.regions[region]
+            if mask.any() and (mask <= self.held.regions[fitted_on]).all():
+                yield region, mask
 
-    def _add(self, subject: str, measure: str, value: float, **columns: Any) -> None:
-        self.measurements.append(Measurement(self._name, subject, measure, float(value), **columns))
 
-    def _add_errors(
-        self, subject: str, part: str, fitted_on: str, errors: NDArray[np.float64]
-    ) -> None:
-        for region, mask in self._measured(fitted_on):
-            estimates = episode_means(errors[mask], self.held.episode[mask], self._seed)
-            for variable, estimate in zip(self.variables.names, estimates, strict=True):
-                self._add_estimate(subject, ERROR, part, variable, fitted_on, region, estimate)
-
-    def _add_accuracy(
-        self, subject: str, part: str, fitted_on: str, predicted: NDArray[np.int64], note: str = ""
-    ) -> None:
-        actual = self.held.classes
-        assert actual is not None
-        right = (actual == predicted).astype(np.float64)[:, None]
-        for region, mask in self._measured(fitted_on):
-            (estimate,) = episode_means(right[mask], self.held.episode[mask], self._seed)
-            self._add_estimate(subject, ACCURACY, part, CLASS, fitted_on, region, estimate, note)
-            if part == FUSED and subject == self._confused:
-                self._add_confusion(subject, fitted_on, region, actual[mask], predicted[mask])
-
-    def _add_estimate(
-        self,
-        subject: str,
-        measure: str,
-        part: str,
-        variable: str,
-        fitted_on: str,
-        region: str,
-        estimate: Estimate,
-        note: str = "",
-    ) -> None:
-        self._add(
-            subject,
-            measure,
-            **dataclasses.asdict(estimate),
-            part=part,
-            variable=variable,
-            fitted_on=fitted_on,
-            region=region,
-            unit=unit(variable),
-            bound=self.bounds.get(variable) if region == self._decides else None,
-            note=note,
-        )
-
-    def _add_confusion(
-        self,
-        subject: str,
-        fitted_on: str,
-        region: str,
-        actual: NDArray[np.int64],
-        predicted: NDArray[np.int64],
-    ) -> None:
-        codes = range(len(self.classes))
-        for (i, j), count in np.ndenumerate(confusion_matrix(actual, predicted, labels=codes)):
-            self._add(
+def _means(
+    study: _Study,
+    subject: str,
+    measure: str,
+    variables: Sequence[str],
+    fitted_on: str,
+    values: NDArray[np.float64],
+    **columns: Any,
+) -> Iterator[Measurement]:
+    """Means of columns of the held-out rows, (N, L), in each region."""
+    for region, mask in study.within(fitted_on):
+        estimates = episode_means(values[mask], study.held.episode[mask], study.seed)
+        for variable, estimate in zip(variables, estimates, strict=True):
+            yield Measurement(
+                study.name,
                 subject,
-                CONFUSION,
-                count,
+                measure,
+                variable=variable,
+                fitted_on=fitted_on,
+                region=region,
+                unit=unit(variable),
+                bound=study.bounds.get(variable) if region == study.decides else None,
+                **dataclasses.asdict(estimate),
+                **columns,
+            )
+
+
+def _errors(
+    study: _Study, subject: str, fitted_on: str, predicted: NDArray[np.float64], part: str = ""
+) -> Iterator[Measurement]:
+    """Errors of predicted targets."""
+    errors = study.variables.errors(predicted, study.held.pose)
+    names = study.variables.names
+    yield from _means(study, subject, ms.ERROR, names, fitted_on, errors, part=part)
+
+
+def _accuracy(
+    study: _Study, subject: str, fitted_on: str, predicted: NDArray[np.int64], **columns: str
+) -> Iterator[Measurement]:
+    """Accuracy of predicted classes; of the whole embedding, which are taken for which too."""
+    actual = study.held.classes
+    assert actual is not None
+    right = (actual == predicted).astype(np.float64)[:, None]
+    yield from _means(study, subject, ms.ACCURACY, (CLASS,), fitted_on, right, **columns)
+    if columns.get("part") != FUSED or subject != study.subject:
+        return
+    for region, mask in study.within(fitted_on):
+        codes = range(len(study.classes))
+        counts = confusion_matrix(actual[mask], predicted[mask], labels=codes)
+        for (i, j), count in np.ndenumerate(counts):
+            yield Measurement(
+                study.name,
+                subject,
+                ms.CONFUSION,
+                float(count),
                 part=FUSED,
-                variable=self.classes[i],
-                against=self.classes[j],
+                variable=study.classes[i],
+                against=study.classes[j],
                 fitted_on=fitted_on,
                 region=region,
                 unit="rows",
             )
 
-    def _measured(self, fitted_on: str) -> list[tuple[str, NDArray[np.bool_]]]:
-        """Regions with rows; for a probe that was fitted on a region, only those within."""
-        around = self.held.regions[fitted_on]
-        masks = {region: self.held.regions[region] for region in self.titles}
-        return [(r, mask) for r, mask in masks.items() if mask.any() and (mask <= around).all()]
 
-    def _share(self, vectors: Embedded, held: Embedded, objective: nn.Module | None) -> Embedded:
-        """Held-out unit vectors of both senses in one space; empty for a single sense."""
-        if not set(_PAIR) <= set(held):
-            self.notes.append(
-                "The encoder has a single sense: retrieval, alignment and uniformity need two and "
-                "are left out."
-            )
-            return {}
-        heads = None if objective is None else projection_heads(objective)
-        if heads is not None:
-            self.shared_space = PROJECTED
-            return project(heads, held)
-        self.shared_space = MAPPED.format(*_PAIR)
-        return ridge_map(vectors, held, _PAIR, self._validation)
+def _guesses(study: _Study) -> Iterator[Measurement]:
+    """What guessing the mean, and the most frequent class, of the rows to fit on would do."""
+    targets = study.variables.targets(study.fitted.pose)
+    for region, mask in study.fit_rows.items():
+        yield from _errors(study, MEAN, region, targets[mask].mean(axis=0, keepdims=True))
+        if study.class_rows and study.fitted.classes is not None:
+            frequent = np.bincount(study.fitted.classes[mask]).argmax()
+            predicted = np.full(len(study.held.numbers), frequent)
+            yield from _accuracy(study, MEAN, region, predicted)
 
-    def _retrieve(self, shared: Embedded) -> None:
-        for region in dict.fromkeys((ALL, self._decides)):
-            rows = np.flatnonzero(self.held.regions[region])
-            pool = min(LARGEST_POOL, len(rows))
-            if pool <= max(RANKS):
-                self.notes.append(f"{len(rows)} held-out rows ({region}) are too few to retrieve.")
-                continue
-            order = self._generator.permutation(rows)
-            for query, key in (_PAIR, _PAIR[::-1]):
-                recall = pooled_recall(shared[query], shared[key], RANKS, pool, order)
-                of = {"part": query, "against": key, "region": region}
-                used = len(rows) // pool * pool
-                for rank, value in recall.items():
-                    self._add(ENCODER, RECALL.format(rank), value, **of, rows=used)
-                    self._add(ENCODER, CHANCE.format(rank), rank / pool, **of)
-                self._add(ENCODER, POOL, pool, **of, unit="rows")
 
-    def _spread(self, shared: Embedded) -> None:
-        vision, touch = _PAIR
-        value = alignment(shared[vision], shared[touch])
-        self._add(ENCODER, ALIGNMENT, value, part=vision, against=touch, region=ALL)
-        sample = self._sample(_CLUSTERED_ROWS)
-        for sense in _PAIR:
-            value = uniformity(shared[sense][sample])
-            self._add(ENCODER, UNIFORMITY, value, part=sense, region=ALL, rows=len(sample))
+def _pose_rows(
+    study: _Study, subject: str, vectors: Embedded, held: Embedded
+) -> Iterator[Measurement]:
+    """Linear probes of every pose variable, of every part."""
+    targets = study.variables.targets(study.fitted.pose)
+    for part, features in vectors.items():
+        for region, rows in study.fit_rows.items():
+            probe = fit_probe(features[rows], targets[rows], study.validation[rows])
+            yield from _errors(study, subject, region, probe(held[part]), part)
 
-    def _sample(self, limit: int) -> NDArray[np.int64]:
-        return choose_rows(len(self.held.numbers), limit, self._generator)
 
-    def _cluster(self, held: Embedded, shared: Embedded) -> None:
-        if not self.classes or self.held.classes is None:
-            return
-        sample = self._sample(_CLUSTERED_ROWS)
-        classes = self.held.classes[sample]
-        if len(np.unique(classes)) < 2:
-            return
-        spaces = {part: _standardised(value) for part, value in held.items()}
-        spaces |= {f"shared {part}": value for part, value in shared.items()}
-        for part, value in spaces.items():
-            self._report("Clusters")
-            points = value[sample]
-            agreement = cluster_agreement(points, classes, self._seed)
-            of = {"part": part, "variable": CLASS, "region": ALL, "rows": len(sample)}
-            self._add(ENCODER, SILHOUETTE, silhouette_score(points, classes), **of)
-            self._add(ENCODER, NMI, agreement, **of)
+def _class_rows(
+    study: _Study, subject: str, vectors: Embedded, held: Embedded
+) -> Iterator[Measurement]:
+    """Class probes of every part."""
+    classes = study.fitted.classes
+    for part, features in vectors.items():
+        for region, rows in study.class_rows.items():
+            if classes is not None and len(np.unique(classes[rows])) > 1:
+                probe = ClassProbe(features[rows], classes[rows])
+                note = "" if probe.converged else "at least: the fit did not converge"
+                predicted = probe.predict(held[part])
+                yield from _accuracy(study, subject, region, predicted, part=part, note=note)
 
-    def _picture(self, held: Embedded, shared: Embedded, pictures: int) -> None:
-        sample = self._sample(pictures)
-        if len(sample) < 4:
-            return
-        spaces = {"shared": shared} if shared else {}
-        spaces[FUSED] = {FUSED: _standardised(held[FUSED])}
-        classes = self.held.classes if self.classes else None
-        names = (
-            [""] * len(sample) if classes is None else [self.classes[c] for c in classes[sample]]
+
+def _share(
+    study: _Study, vectors: Embedded, held: Embedded, objective: nn.Module | None
+) -> tuple[str, Embedded]:
+    """What leads both senses to one space, and held-out unit vectors there; empty for one."""
+    if not set(_PAIR) <= set(held):
+        study.notes.append(
+            "The encoder has a single sense, or an embedding without a part for each: retrieval, "
+            "alignment and uniformity need vision and touch and are left out."
         )
-        rows = self.held.numbers[sample].tolist()
-        for space, parts in spaces.items():
-            self._report("t-SNE")
-            places = tsne(np.concatenate([p[sample] for p in parts.values()]), self._seed)
-            for part, of in zip(parts, np.split(places, len(parts)), strict=True):
-                self.points += [
-                    Point(space, part, name, row, round(float(x), 3), round(float(y), 3))
-                    for name, row, (x, y) in zip(names, rows, of, strict=True)
-                ]
+        return "", {}
+    heads = None if objective is None else projection_heads(objective)
+    if heads is not None:
+        return PROJECTED, project(heads, held)
+    return MAPPED.format(*_PAIR), ridge_map(vectors, held, _PAIR, study.validation)
 
 
-def _senses(encoder: VisuotactileEncoder | None, split: SplitLike) -> dict[str, tuple[str, ...]]:
-    """Observation keys of each sense."""
-    if encoder is not None:
-        return encoder.config.senses
+def _retrieval(
+    study: _Study, shared: Embedded, generator: np.random.Generator
+) -> Iterator[Measurement]:
+    """Which touch belongs to which image, and the other way round."""
+    for region in dict.fromkeys((ALL, study.decides)):
+        rows = np.flatnonzero(study.held.regions[region])
+        pool = min(LARGEST_POOL, len(rows))
+        if pool <= max(RANKS):
+            study.notes.append(f"{len(rows)} held-out rows ({region}) are too few to retrieve.")
+            continue
+        order = generator.permutation(rows)
+        used = len(rows) // pool * pool
+        for query, key in (_PAIR, _PAIR[::-1]):
+            of: dict[str, Any] = {"part": query, "against": key, "region": region}
+            recall = pooled_recall(shared[query], shared[key], RANKS, pool, order)
+            for rank, value in recall.items():
+                measure, chance = ms.RECALL.format(rank), ms.CHANCE.format(rank)
+                yield Measurement(study.name, ENCODER, measure, value, **of, rows=used)
+                yield Measurement(study.name, ENCODER, chance, rank / pool, **of)
+            yield Measurement(study.name, ENCODER, ms.POOL, float(pool), **of, unit="rows")
+
+
+def _spread(
+    study: _Study, shared: Embedded, generator: np.random.Generator
+) -> Iterator[Measurement]:
+    """How the shared space lies on the unit sphere."""
+    vision, touch = _PAIR
+    value = alignment(shared[vision], shared[touch])
+    yield Measurement(
+        study.name, ENCODER, ms.ALIGNMENT, value, part=vision, against=touch, region=ALL
+    )
+    sample = study.sample(_CLUSTERED_ROWS, generator)
+    for sense in _PAIR:
+        value = uniformity(shared[sense][sample])
+        columns: dict[str, Any] = {"part": sense, "region": ALL, "rows": len(sample)}
+        yield Measurement(study.name, ENCODER, ms.UNIFORMITY, value, **columns)
+
+
+def _clusters(
+    study: _Study, held: Embedded, shared: Embedded, generator: np.random.Generator
+) -> Iterator[Measurement]:
+    """Clusters against classes."""
+    if not study.classes or study.held.classes is None:
+        return
+    sample = study.sample(_CLUSTERED_ROWS, generator)
+    classes = study.held.classes[sample]
+    if len(np.unique(classes)) < 2:
+        return
+    spaces = {part: _standardised(value) for part, value in held.items()}
+    spaces |= {f"shared {part}": value for part, value in shared.items()}
+    for part, value in spaces.items():
+        found = {
+            ms.SILHOUETTE: float(silhouette_score(value[sample], classes)),
+            ms.NMI: cluster_agreement(value[sample], classes, study.seed),
+        }
+        of: dict[str, Any] = {"part": part, "variable": CLASS, "region": ALL, "rows": len(sample)}
+        for measure, score in found.items():
+            yield Measurement(study.name, ENCODER, measure, score, **of)
+
+
+def _points(
+    study: _Study, held: Embedded, shared: Embedded, count: int, generator: np.random.Generator
+) -> Iterator[Point]:
+    """t-SNE of the senses in their shared space, and of the embedding."""
+    sample = study.sample(count, generator)
+    if len(sample) < 4:
+        return
+    classes = study.held.classes if study.classes else None
+    names = [""] * len(sample) if classes is None else [study.classes[c] for c in classes[sample]]
+    rows = study.held.numbers[sample].tolist()
+    spaces = {"shared": shared} if shared else {}
+    spaces[FUSED] = {FUSED: _standardised(held[FUSED])}
+    for space, parts in spaces.items():
+        places = tsne(np.concatenate([p[sample] for p in parts.values()]), study.seed)
+        for part, of in zip(parts, np.split(places, len(parts)), strict=True):
+            for name, row, (x, y) in zip(names, rows, of, strict=True):
+                yield Point(space, part, name, row, round(float(x), 3), round(float(y), 3))
+
+
+def _senses_in(split: SplitLike) -> dict[str, tuple[str, ...]]:
+    """Senses of our default encoder that a split has the images of."""
     of = EncoderConfig().senses
     found = {sense: keys for sense, keys in of.items() if set(keys) <= set(split.columns)}
     if not found:
         known = ", ".join(key for keys in of.values() for key in keys)
         raise ProbeError(f"the data has none of {known}: there is nothing to probe")
     return found
-
-
-def _region_masks(
-    codes: NDArray[np.int64] | None, names: Sequence[str]
-) -> dict[str, NDArray[np.bool_]]:
-    """Rows of each region: one within the other, and those elsewhere."""
-    if codes is None or not names:
-        return {}
-    masks = {name: codes >= number for number, name in enumerate(names[1:], start=1)}
-    return masks | {names[0]: codes == 0}
 
 
 def _require_columns(split: SplitLike, title: str, keys: Sequence[str]) -> None:
@@ -592,22 +521,5 @@ def _class_names(
     return named or tuple(map(str, range(count)))
 
 
-def _validation(episodes: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.bool_]:
-    """Rows that choose penalties: a fifth of the episodes."""
-    every = np.unique(episodes)
-    chosen = generator.permutation(every)[: round(_VALIDATION_PART * len(every))]
-    return np.isin(episodes, chosen)
-
-
-def _prepared(encoder: VisuotactileEncoder, device: torch.device) -> VisuotactileEncoder:
-    """Ready to embed many rows: channels last takes half the time of small convolutions."""
-    moved: VisuotactileEncoder = encoder.to(device=device).to(memory_format=torch.channels_last)
-    return moved.eval()
-
-
 def _standardised(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return Standardiser.of(values)(values).astype(np.float32)
-
-
-def _to_numpy(value: Any) -> NDArray[Any]:
-    return value.cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -10,10 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from representation.encoder_config import EncoderConfig, ImageRange
-from representation.preprocessing import normalise
+from representation.encoder import Encoder
+from representation.encoder_config import EncoderConfig
+from representation.preprocessing import Normalisation, normalise
 from representation.probes.measurements import FUSED
 from representation.probes.split import SplitLike
+from representation.runtime import FrozenEncoder
 from representation.timm_encoder import VisuotactileEncoder
 
 Embedder = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
@@ -27,57 +30,60 @@ Progress = Callable[[str, int, int], None]
 _PIXELS = 16
 
 
-def encoder_embedder(encoder: VisuotactileEncoder) -> Embedder:
-    """The parts of an encoder's embedding, from one pass.
+def encoder_embedder(encoder: Encoder, device: torch.device) -> Embedder:
+    """What embeds with a copy of an encoder, in evaluation mode.
 
-    With cross-attention, "fused" is what comes after it, and the parts are the features before it,
-    which know nothing of each other.
+    Of a `VisuotactileEncoder` each sense's part too, from the same pass. With cross-attention,
+    "fused" is what comes after it, and the parts are the features before it, which know nothing of
+    each other.
 
     Args:
-        encoder: The encoder, in evaluation mode.
+        encoder: The encoder.
+        device: Where it runs.
     """
+    if not isinstance(encoder, VisuotactileEncoder):
+        frozen = FrozenEncoder(encoder, device=device, runtime="torch")
+        return lambda observation: {FUSED: frozen(observation)}
+    # Channels last takes half the time of small convolutions.
+    own = copy.deepcopy(encoder).to(device=device).to(memory_format=torch.channels_last).eval()
 
     def embed(observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        encoded = encoder.encode(encoder.preprocess(observation))
-        parts = encoder.by_sense(encoded)
-        fused = {FUSED: encoder.fuse(encoded)}
+        encoded = own.encode(own.preprocess(observation))
+        parts = own.by_sense(encoded)
+        fused = {FUSED: own.fuse(encoded)}
         return parts | fused if len(parts) > 1 else fused
 
     return embed
 
 
 def pixel_embedder(
-    senses: Mapping[str, Sequence[str]], ranges: Mapping[str, ImageRange]
+    senses: Mapping[str, Sequence[str]], ranges: Mapping[str, Normalisation]
 ) -> Embedder:
     """Raw pixels: each image averaged down to 16 x 16.
 
     Args:
         senses: Observation keys of each sense.
-        ranges: How each image is normalised, by key.
+        ranges: How each image is normalised, by key; others stay as they are.
     """
 
     def embed(observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
         parts = {
-            sense: torch.cat([pooled(observation[key], ranges[key]) for key in keys], dim=1)
+            sense: torch.cat([pooled(key, observation[key]) for key in keys], dim=1)
             for sense, keys in senses.items()
         }
         fused = {FUSED: torch.cat(list(parts.values()), dim=1)}
         return parts | fused if len(parts) > 1 else fused
 
-    def pooled(image: Tensor, by: ImageRange) -> Tensor:
+    def pooled(key: str, image: Tensor) -> Tensor:
         rows, columns = (min(_PIXELS, side) for side in image.shape[-2:])
-        return adaptive_avg_pool2d(normalise(image, by), (rows, columns)).flatten(1)
+        image = normalise(image, ranges[key]) if key in ranges else image.float()
+        return adaptive_avg_pool2d(image, (rows, columns)).flatten(1)
 
     return embed
 
 
 def untrained(config: EncoderConfig, seed: int) -> VisuotactileEncoder:
-    """An encoder as it is before training, in evaluation mode.
-
-    Args:
-        config: Its configuration.
-        seed: Seed of its weights; torch's own generator is left as it was.
-    """
+    """An encoder before training, in evaluation mode; torch's own generator stays as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return VisuotactileEncoder(config).eval()

@@ -32,12 +32,8 @@ _UNKNOWN = "#888888"
 def audit_figure(report: AuditReport) -> Figure:
     """Which part of the embedding holds which variable: errors relative to guessing the mean.
 
-    Args:
-        report: The report.
-
-    Returns:
-        A heat map for the rows that decide and one for all rows; in each cell the mean absolute
-        error, or the class's accuracy.
+    A heat map for the rows that decide and one for all rows; in each cell the mean absolute error,
+    or the class's accuracy.
     """
     views = report.views
     views = [views[0], views[-1]] if len(views) > 1 else views
@@ -81,11 +77,7 @@ def audit_figure(report: AuditReport) -> Figure:
 
 
 def confusion_figure(report: AuditReport) -> Figure | None:
-    """Confusion matrix of the class probe on the rows that decide; None if there is none.
-
-    Args:
-        report: The report.
-    """
+    """Confusion matrix of the class probe on the rows that decide; None if there is none."""
     table = confusion(report)
     found = report.answer(CLASS, report.views[0], report.subject) if table else None
     if table is None or found is None:
@@ -114,16 +106,12 @@ def confusion_figure(report: AuditReport) -> Figure | None:
 def tsne_figure(report: AuditReport) -> Figure | None:
     """Neighbourhoods of the shared space and of the embedding; None if they were not computed.
 
-    Args:
-        report: The report.
-
-    Returns:
-        Coloured by class; in the shared space darker for touch, lighter for vision, as in the
-        paper's figure 9.
+    Coloured by class; in the shared space darker for touch, lighter for vision, as in the paper's
+    figure 9.
     """
-    spaces = {
-        s: [p for p in report.points if p.space == s] for s in distinct(report.points, "space")
-    }
+    spaces: dict[str, list[Point]] = {}
+    for point in report.points:
+        spaces.setdefault(point.space, []).append(point)
     if not spaces:
         return None
     figure = Figure(figsize=(5.0 * len(spaces), 5.2), layout="constrained")
@@ -136,7 +124,8 @@ def tsne_figure(report: AuditReport) -> Figure | None:
         ax.set_aspect("equal", adjustable="datalim")
         shared = f"shared space, through {report.shared_space}"
         ax.set_title("embedding" if space == FUSED else shared, fontsize=10)
-    known = [name for name in report.classes if name in distinct(report.points, "connector")]
+    shown = {point.connector for point in report.points}
+    known = [name for name in report.classes if name in shown]
     handles = [_dot(DARK[report.classes.index(name) % len(DARK)], name) for name in known]
     if "shared" in spaces:
         handles += [_dot("#333333", "touch: darker"), _dot("#bbbbbb", "vision: lighter")]

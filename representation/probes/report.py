@@ -48,11 +48,9 @@ class AuditReport:
 
     Attributes:
         name: The encoder, as it was asked for; "no encoder" for baselines alone.
-        config: Its configuration; empty for an encoder of the user's own.
-        senses: What it perceives with: "vision", "touch" or both.
+        senses: What it perceives with, such as "vision" and "touch".
         embedding_size: Width of its embedding; 0 for no encoder.
         variables: Pose variables that were probed.
-        circular: Those of them that come round at 360°.
         classes: Names of the classes, by number.
         regions: Regions that the data tell apart, and what people call them: that which decides
             first, all rows last.
@@ -67,15 +65,12 @@ class AuditReport:
         measurements: All numbers.
         points: t-SNE pictures.
         notes: What was left out, and why.
-        seconds: Time taken, by stage.
     """
 
     name: str
-    config: Mapping[str, Any]
     senses: tuple[str, ...]
     embedding_size: int
     variables: tuple[str, ...]
-    circular: tuple[str, ...]
     classes: tuple[str, ...]
     regions: Mapping[str, str]
     bounds: Mapping[str, float]
@@ -88,7 +83,6 @@ class AuditReport:
     measurements: tuple[Measurement, ...]
     points: tuple[Point, ...]
     notes: tuple[str, ...]
-    seconds: Mapping[str, float]
 
     @property
     def views(self) -> list[tuple[str, str]]:
@@ -151,7 +145,7 @@ class AuditReport:
             KeyError: If a field is missing.
             TypeError: If one is unknown.
         """
-        listed = ("senses", "variables", "circular", "classes", "notes")
+        listed = ("senses", "variables", "classes", "notes")
         changed: dict[str, Any] = {name: tuple(fields[name]) for name in listed}
         changed |= {"measurements": measurements_from(fields["measurements"]), "points": ()}
         return cls(**{**fields, **changed})

@@ -25,11 +25,7 @@ _TEMPERATURE = 2.0
 
 
 def projection_heads(objective: nn.Module) -> ProjectionHeads | None:
-    """The projection heads that an objective was trained with; None if it has none.
-
-    Args:
-        objective: The objective, or a weighted sum of several, of which the first counts.
-    """
+    """The first projection heads that an objective was trained with; None if it has none."""
     # A momentum copy comes after what it copies.
     return next((m for m in objective.modules() if isinstance(m, ProjectionHeads)), None)
 

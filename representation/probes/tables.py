@@ -5,29 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from representation.probes import measurements as ms
 from representation.probes.markdown import NONE, number, percent, table
-from representation.probes.measurements import (
-    ACCURACY,
-    ALIGNMENT,
-    ALL,
-    CAPTURE_RANGE,
-    CHANCE,
-    CONFUSION,
-    ENCODER,
-    FUSED,
-    MEAN,
-    NMI,
-    PIXELS,
-    POOL,
-    RECALL,
-    SILHOUETTE,
-    UNIFORMITY,
-    UNTRAINED,
-    Measurement,
-    distinct,
-    only,
-    select,
-)
+from representation.probes.measurements import ALL, ENCODER, FUSED, Measurement, only, select
 from representation.probes.report import AuditReport
 from representation.probes.retrieval import RANKS
 from representation.probes.targets import CLASS
@@ -87,7 +67,7 @@ def cell(found: Measurement | None, interval: bool = False) -> str:
     """A measurement as text: percent for a part, three digits for others."""
     if found is None:
         return NONE
-    form = percent if found.measure == ACCURACY else number
+    form = percent if found.measure == ms.ACCURACY else number
     if not interval or found.low is None or found.high is None:
         return form(found.value)
     return f"{form(found.value)} ({form(found.low)} to {form(found.high)})"
@@ -106,11 +86,11 @@ def fitted_on(report: AuditReport, region: str) -> str:
 def audit_columns(report: AuditReport) -> dict[str, tuple[str, str]]:
     """Subject and part of the audit's columns, by heading."""
     parts = [*(report.senses if len(report.senses) > 1 else ()), FUSED]
-    wanted = {GUESSING: (MEAN, "")}
-    wanted |= {f"{subject}, {FUSED}": (subject, FUSED) for subject in (PIXELS, UNTRAINED)}
+    wanted = {GUESSING: (ms.MEAN, "")}
+    wanted |= {f"{subject}, {FUSED}": (subject, FUSED) for subject in (ms.PIXELS, ms.UNTRAINED)}
     wanted |= {part: (ENCODER, part) for part in parts}
-    there = set(distinct(report.measurements, "subject"))
-    return {heading: of for heading, of in wanted.items() if of[0] in there}
+    there = {(m.subject, m.part) for m in report.measurements}
+    return {heading: of for heading, of in wanted.items() if of in there}
 
 
 def audit_table(report: AuditReport, view: View, interval: bool = True) -> TextTable:
@@ -120,12 +100,12 @@ def audit_table(report: AuditReport, view: View, interval: bool = True) -> TextT
     for variable in (*report.variables, CLASS):
         found = [report.answer(variable, view, *of) for of in columns.values()]
         if any(found):
-            room = only(report.measurements, measure=CAPTURE_RANGE, variable=variable)
+            room = only(report.measurements, measure=ms.CAPTURE_RANGE, variable=variable)
             cells = [cell(m, interval and variable != CLASS) for m in found]
             lines.append((title(variable), *cells, cell(room)))
     brackets = "; in brackets the 95% interval over episodes" if interval else ""
     about = f"Mean absolute error{_where(report, view)}{brackets}."
-    return TextTable(about, ("", *columns, CAPTURE_RANGE), tuple(lines))
+    return TextTable(about, ("", *columns, ms.CAPTURE_RANGE), tuple(lines))
 
 
 def gate_table(report: AuditReport) -> TextTable:
@@ -142,7 +122,7 @@ def gate_table(report: AuditReport) -> TextTable:
 
 def accuracy_table(report: AuditReport) -> TextTable | None:
     """Accuracy of the class from every part; None if it was not probed."""
-    found = select(report.measurements, measure=ACCURACY, subject=report.subject)
+    found = select(report.measurements, measure=ms.ACCURACY, subject=report.subject)
     lines = tuple(
         (
             f"{m.part}, {report.regions[m.region]}",
@@ -173,7 +153,7 @@ def confusion(report: AuditReport) -> dict[str, dict[str, int]] | None:
     if not report.views:
         return None
     region, fitted = report.views[0]
-    found = select(report.measurements, measure=CONFUSION, region=region, fitted_on=fitted)
+    found = select(report.measurements, measure=ms.CONFUSION, region=region, fitted_on=fitted)
     counts: dict[str, dict[str, int]] = {}
     for m in found:
         counts.setdefault(m.variable, {})[m.against] = int(m.value)
@@ -182,13 +162,13 @@ def confusion(report: AuditReport) -> dict[str, dict[str, int]] | None:
 
 def recall_table(report: AuditReport) -> TextTable | None:
     """How often one sense finds the other's moment; None for a single sense."""
-    pools = select(report.measurements, measure=POOL)
+    pools = select(report.measurements, measure=ms.POOL)
     lines = []
     for pool in pools:
         of = {"part": pool.part, "against": pool.against, "region": pool.region}
         recall, chance = (
             [only(report.measurements, measure=m.format(rank), **of) for rank in RANKS]
-            for m in (RECALL, CHANCE)
+            for m in (ms.RECALL, ms.CHANCE)
         )
         lines.append(
             (
@@ -205,7 +185,7 @@ def recall_table(report: AuditReport) -> TextTable | None:
 
 def sphere_table(report: AuditReport) -> TextTable | None:
     """How the shared space lies on the unit sphere; None for a single sense."""
-    found = select(report.measurements, measure=(ALIGNMENT, UNIFORMITY))
+    found = select(report.measurements, measure=(ms.ALIGNMENT, ms.UNIFORMITY))
     lines = tuple(
         (m.measure, " with ".join(filter(None, (m.part, m.against))), f"{m.value:.3f}")
         for m in found
@@ -215,16 +195,16 @@ def sphere_table(report: AuditReport) -> TextTable | None:
 
 def cluster_table(report: AuditReport) -> TextTable | None:
     """Clusters against classes; None if they were not computed."""
-    found = select(report.measurements, measure=SILHOUETTE)
+    found = select(report.measurements, measure=ms.SILHOUETTE)
     lines = []
     for m in found:
-        nmi = only(report.measurements, measure=NMI, part=m.part)
+        nmi = only(report.measurements, measure=ms.NMI, part=m.part)
         assert nmi is not None
         lines.append((m.part, f"{m.value:.3f}", f"{nmi.value:.3f}"))
     if not lines:
         return None
     about = f"Against the connector, over {found[0].rows:,} rows."
-    return TextTable(about, ("", SILHOUETTE, "NMI with k-means"), tuple(lines))
+    return TextTable(about, ("", ms.SILHOUETTE, "ms.NMI with k-means"), tuple(lines))
 
 
 def comparison_table(reports: Sequence[AuditReport]) -> TextTable:

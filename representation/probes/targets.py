@@ -41,8 +41,8 @@ class ProbeTargets:
         targets = cls(dataset.labels, codes.get(CLASS, ()), codes.get(REGION, ()))
         if "task" not in settings:
             return targets
-        fields = dataclasses.fields(type(make_task(settings["task"]).config))
-        known = {f.name: settings[f.name] for f in fields if f.name in settings}
+        fields = vars(make_task(settings["task"]).config)
+        known = {name: settings[name] for name in fields if name in settings}
         task = make_task(settings["task"], **known)
         return dataclasses.replace(
             targets, bounds=task.probe_bounds, capture_range=task.capture_range()

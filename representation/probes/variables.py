@@ -13,20 +13,12 @@ _WRAP_SPAN_DEG = 180.0
 
 
 def unit(variable: str) -> str:
-    """Unit of a variable, from its name: "mm", "°", or none.
-
-    Args:
-        variable: Its name, such as "hand_z_mm".
-    """
+    """Unit of a variable, from a name such as "hand_z_mm": "mm", "°", or none."""
     return {"mm": "mm", "deg": "°"}.get(variable.rpartition("_")[2], "")
 
 
 def title(variable: str) -> str:
-    """A variable's name for people, with its unit: "hand z mm".
-
-    Args:
-        variable: Its name.
-    """
+    """A variable's name for people, with its unit: "hand z mm"."""
     of = unit(variable)
     return f"{variable.rpartition('_')[0].replace('_', ' ')} {of}" if of else variable
 
@@ -53,9 +45,6 @@ class PoseVariables:
         Args:
             names: Names of the columns.
             pose: Labels that show the range, (N, L).
-
-        Returns:
-            The variables.
         """
         spans = pose.max(axis=0) - pose.min(axis=0)
         circular = [
@@ -63,12 +52,6 @@ class PoseVariables:
             for name, span in zip(names, spans, strict=True)
         ]
         return cls(tuple(names), tuple(circular))
-
-    @property
-    def circular_names(self) -> tuple[str, ...]:
-        """Names of those that come round."""
-        flags = zip(self.names, self.circular, strict=True)
-        return tuple(name for name, circular in flags if circular)
 
     def targets(self, pose: NDArray[np.floating]) -> NDArray[np.float64]:
         """What a linear map is fitted to.

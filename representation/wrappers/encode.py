@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import gymnasium
 import numpy as np
@@ -26,21 +26,42 @@ OUTPUTS = ("same", "numpy", "torch")
 """What encoded observations are made of."""
 
 
+class EncodeOptions(TypedDict, total=False):
+    """Keyword arguments of every wrapper."""
+
+    keep: Sequence[str]
+    """Keys of the observation that stay beside the embedding; ("proprio",) by default."""
+    flat: bool
+    """Whether to return one vector, the embedding first and then `keep` in its order, in place of a
+    dictionary."""
+    device: str | torch.device | None
+    """Where to encode; None for where the observations are."""
+    runtime: str | None
+    """As `FrozenEncoder`."""
+    num_threads: int | None
+    """Threads on a CPU, which split the worlds; None for PyTorch's own setting. The simulator's
+    threads are idle meanwhile."""
+
+
 class ObservationEncoder:
     """Observations in, encoded observations out: what all the wrappers are wired to.
 
     Args:
         space: Space of one observation, before.
-        encoder: What encodes, as `FrozenEncoder` takes it.
-        keep: Keys of the observation that stay beside the embedding, in this order.
-        flat: Whether to return one vector, the embedding first, in place of a dictionary.
-        device: As `FrozenEncoder`.
-        runtime: As `FrozenEncoder`.
-        num_threads: As `FrozenEncoder`.
-        output: "same" for what the observations are made of, or "numpy" or "torch".
+        encoder: An encoder (`representation.Encoder`), or what
+            `VisuotactileEncoder.from_pretrained` takes: a bundled encoder's name, a folder, or an
+            id on the Hugging Face Hub.
+        keep: See `EncodeOptions`.
+        flat: See `keep`.
+        device: See `keep`.
+        runtime: See `keep`.
+        num_threads: See `keep`.
+        output: What encoded observations are made of: "same" for what observations are, or "numpy"
+            or "torch".
 
     Raises:
-        ValueError: If such observations cannot be encoded; says what to change.
+        ValueError: If such observations cannot be encoded: an image is missing, or has another
+            shape or unit; says what to change.
     """
 
     space: spaces.Space[Any]
@@ -158,21 +179,13 @@ class EncodeObservation(
 
     Args:
         env: An environment with the images that the encoder reads, such as `VTInsert-v0`.
-        encoder: An encoder (`representation.Encoder`), or what
-            `VisuotactileEncoder.from_pretrained` takes: a bundled encoder's name, a folder, or an
-            id on the Hugging Face Hub.
-        keep: Keys of the observation that stay beside the embedding.
-        flat: Whether to return one vector, the embedding first and then `keep` in its order, in
-            place of a dictionary.
-        device: Where to encode; None for where the observations are.
-        runtime: As `FrozenEncoder`.
-        num_threads: Threads on a CPU. One by default: environments like this one run side by
-            side in worker processes.
+        encoder: As `ObservationEncoder`.
         output: As `ObservationEncoder`.
+        options: See `EncodeOptions`. One thread by default: environments like this one run side by
+            side in worker processes.
 
     Raises:
-        ValueError: If the environment lacks an image, or has it in another shape or unit; says
-            what to change.
+        ValueError: As `ObservationEncoder`.
 
     Example:
         >>> import gymnasium, vtenv
@@ -198,23 +211,12 @@ class EncodeObservation(
         env: gymnasium.Env[Any, Any],
         encoder: EncoderSource,
         *,
-        keep: Sequence[str] = ("proprio",),
-        flat: bool = False,
-        device: str | torch.device | None = None,
-        runtime: str | None = None,
-        num_threads: int | None = 1,
         output: str = "same",
+        **options: Unpack[EncodeOptions],
     ) -> None:
-        self.transform = ObservationEncoder(
-            env.observation_space,
-            encoder,
-            keep=keep,
-            flat=flat,
-            device=device,
-            runtime=runtime,
-            num_threads=num_threads,
-            output=output,
-        )
+        options.setdefault("num_threads", 1)
+        space = env.observation_space
+        self.transform = ObservationEncoder(space, encoder, output=output, **options)
         RecordConstructorArgs.__init__(self, _disable_deepcopy=True, **self.transform.arguments)
         gymnasium.ObservationWrapper.__init__(self, env)
         self.observation_space = self.transform.space
@@ -244,17 +246,12 @@ class VectorEncodeObservation(VectorWrapper[Any, Any, Any, Any, Any], RecordCons
 
     Args:
         env: A vector environment.
-        encoder: As `EncodeObservation`; so are `keep`, `flat`, `device`, `runtime` and `output`.
-        keep: See `encoder`.
-        flat: See `encoder`.
-        device: See `encoder`.
-        runtime: See `encoder`.
-        num_threads: Threads on a CPU, which split the worlds; None for PyTorch's own setting. The
-            simulator's threads are idle meanwhile.
-        output: See `encoder`.
+        encoder: As `ObservationEncoder`.
+        output: As `ObservationEncoder`.
+        options: See `EncodeOptions`.
 
     Raises:
-        ValueError: As `EncodeObservation`.
+        ValueError: As `ObservationEncoder`.
 
     Example:
         >>> import gymnasium, vtenv
@@ -275,22 +272,11 @@ class VectorEncodeObservation(VectorWrapper[Any, Any, Any, Any, Any], RecordCons
         env: VectorEnv[Any, Any, Any],
         encoder: EncoderSource,
         *,
-        keep: Sequence[str] = ("proprio",),
-        flat: bool = False,
-        device: str | torch.device | None = None,
-        runtime: str | None = None,
-        num_threads: int | None = None,
         output: str = "same",
+        **options: Unpack[EncodeOptions],
     ) -> None:
         self.transform = ObservationEncoder(
-            env.single_observation_space,
-            encoder,
-            keep=keep,
-            flat=flat,
-            device=device,
-            runtime=runtime,
-            num_threads=num_threads,
-            output=output,
+            env.single_observation_space, encoder, output=output, **options
         )
         RecordConstructorArgs.__init__(self, _disable_deepcopy=True, **self.transform.arguments)
         VectorWrapper.__init__(self, env)
@@ -328,23 +314,21 @@ class VectorEncodeObservation(VectorWrapper[Any, Any, Any, Any, Any], RecordCons
         return encoded
 
     def _final_tensors(self, final: Mapping[str, Any], there: Any) -> Any:
-        values = {key: final[key] for key in (*self.transform.encoder.keys, *self.transform.keep)}
-        first = next(iter(values.values()))
+        keys = (*self.transform.encoder.keys, *self.transform.keep)
+        first = final[keys[0]]
         mask = torch.as_tensor(there, device=first.device) if isinstance(first, Tensor) else there
-        rows = {key: value[mask] for key, value in values.items()}
-        some = self.transform(rows, (int(mask.sum()),))
+        some = self.transform({key: final[key][mask] for key in keys}, (int(mask.sum()),))
 
         def scattered(rows: Any) -> Any:
             """Zeros where no episode ended."""
-            where: Any = mask
-            every: Any
+            shape = (self.num_envs, *rows.shape[1:])
+            where: Any = torch.as_tensor(there)
             if isinstance(rows, Tensor):
-                every = rows.new_zeros((self.num_envs, *rows.shape[1:]))
-                where = torch.as_tensor(mask, device=rows.device)
+                every: Any = rows.new_zeros(shape)
+                every[where.to(rows.device)] = rows
             else:
-                every = np.zeros((self.num_envs, *rows.shape[1:]), rows.dtype)
-                where = mask.cpu().numpy() if isinstance(mask, Tensor) else mask
-            every[where] = rows
+                every = np.zeros(shape, rows.dtype)
+                every[where.cpu().numpy()] = rows
             return every
 
         if self.transform.flat:

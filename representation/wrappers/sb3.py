@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
-import torch
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from representation.runtime import EncoderSource
-from representation.wrappers.encode import ObservationEncoder
+from representation.wrappers.encode import EncodeOptions, ObservationEncoder
 
 
 class VecEncodeObservation(VecEnvWrapper):
@@ -21,15 +19,12 @@ class VecEncodeObservation(VecEnvWrapper):
 
     Args:
         venv: A vector environment of Stable-Baselines3.
-        encoder: As `EncodeObservation`; so are `keep`, `device` and `runtime`.
-        keep: See `encoder`.
-        flat: As `EncodeObservation`; then the policy is "MlpPolicy", otherwise "MultiInputPolicy".
-        device: See `encoder`.
-        runtime: See `encoder`.
-        num_threads: As `VectorEncodeObservation`.
+        encoder: As `ObservationEncoder`.
+        options: See `EncodeOptions`; with `flat` the policy is "MlpPolicy", otherwise
+            "MultiInputPolicy".
 
     Raises:
-        ValueError: As `EncodeObservation`.
+        ValueError: As `ObservationEncoder`.
 
     Example:
         >>> import vtenv
@@ -46,23 +41,10 @@ class VecEncodeObservation(VecEnvWrapper):
         self,
         venv: VecEnv,
         encoder: EncoderSource,
-        *,
-        keep: Sequence[str] = ("proprio",),
-        flat: bool = False,
-        device: str | torch.device | None = None,
-        runtime: str | None = None,
-        num_threads: int | None = None,
+        **options: Unpack[EncodeOptions],
     ) -> None:
-        self.transform = ObservationEncoder(
-            venv.observation_space,
-            encoder,
-            keep=keep,
-            flat=flat,
-            device=device,
-            runtime=runtime,
-            num_threads=num_threads,
-            output="numpy",
-        )
+        space = venv.observation_space
+        self.transform = ObservationEncoder(space, encoder, output="numpy", **options)
         super().__init__(venv, observation_space=self.transform.space)
 
     def reset(self) -> Any:

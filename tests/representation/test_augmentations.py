@@ -306,7 +306,7 @@ def test_settings_reach_their_augmentation():
     [
         ("all", {}, "one of none, occlusion, contrastive, or a list of noise"),
         (["blur"], {}, "'blur' is unknown; it must be one of noise, crop"),
-        (["noise"], {"noise": {"std": 1.0}}, "no setting std; it has std_mm"),
+        (["noise"], {"noise": {"std": 1.0}}, "no option std; it has std_mm"),
         (["noise"], {"crop": {}}, r"options are given for \['crop'\]"),
         (["noise"], {"noise": {"std_mm": -1.0}}, "std_mm=-1.0"),
         (["crop"], {"crop": {"min_scale": 0.0}}, "min_scale=0.0"),

@@ -80,7 +80,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(field, value, says):
         field, value = "ranges", {"depth": {"low": 0, "high": 1, "encoded_range": value}}
         says = f"encoded_range must be a pair (low, high) with {says}"
     with pytest.raises(ValueError, match=r"images|ranges|encoded_range|" + field) as error:
-        EncoderConfig(**{field: value})
+        VisuotactileEncoder(EncoderConfig(**{field: value}))
     assert says in str(error.value)
 
 
@@ -425,7 +425,7 @@ def test_a_configuration_that_is_not_json_is_named(saved):
     with pytest.raises(EncoderFileError, match="is not JSON"):
         VisuotactileEncoder.from_pretrained(saved)
     path.write_text('["vtinsert-encoder"]')
-    with pytest.raises(EncoderFileError, match="not the configuration"):
+    with pytest.raises(EncoderFileError, match="is not a JSON object"):
         VisuotactileEncoder.from_pretrained(saved)
     path.unlink()
     with pytest.raises(EncoderFileError, match=r"holds no config\.json"):

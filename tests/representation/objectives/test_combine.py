@@ -59,8 +59,8 @@ def test_gradients_of_the_sum_are_the_sum_of_gradients(make_encoder, make_batch)
 @pytest.mark.parametrize(
     ("names", "options", "says"),
     [
-        ("simclr", {}, r"'simclr' is unknown.*classification, infonce, .* or pose"),
-        ({"pose": 1.0, "simclr": 1.0}, {}, "'simclr' is unknown"),
+        ("simclr", {}, r"'simclr' is not allowed.*classification, infonce, .* pose"),
+        ({"pose": 1.0, "simclr": 1.0}, {}, "'simclr' is not allowed"),
         ("infonce", {"infonce": {"queue": 3}}, "no option queue; it has projection_dim, temp"),
         ("infonce", {"moco": {}}, "options are given for"),
         ({"pose": 0.0}, {}, "pose=0"),

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from representation.objectives.infonce import InfoNCE, info_nce, retrieval_accuracy
-from representation.objectives.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE
+from representation.objectives.infonce import (
+    MAX_TEMPERATURE,
+    MIN_TEMPERATURE,
+    InfoNCE,
+    info_nce,
+    retrieval_accuracy,
+)
 
 
 def oracle(queries, keys, temperature, first=0):

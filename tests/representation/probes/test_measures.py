@@ -10,8 +10,7 @@ from sklearn.preprocessing import normalize
 
 from representation.objectives.combine import WeightedSum, build_objective
 from representation.objectives.moco import MoCo
-from representation.probes.classes import ClassProbe
-from representation.probes.clusters import cluster_agreement
+from representation.probes.classes import ClassProbe, cluster_agreement
 from representation.probes.intervals import episode_means
 from representation.probes.retrieval import pooled_recall, recall_at
 from representation.probes.shared_space import (
