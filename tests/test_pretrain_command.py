@@ -240,7 +240,10 @@ def test_another_data_set_does_not_go_on_with_a_run(grasps, experience, tmp_path
         (["--data", "GRASPS", "--objective", "masked", "--augment", "blur"], "dilation_erosion"),
         (["--data", "GRASPS", "--objective", "infonce", "--backbone", "resnet5"], "resnet50"),
         (["--data", "GRASPS", "--objective", "infonce", "--image-size", "224"], "32 x 32"),
-        (["--data", "GRASPS", "--objective", "infonce", "--modalities", "touch"], "vision"),
+        (
+            ["--data", "GRASPS", "--objective", "infonce", "--modalities", "touch"],
+            "has 'touch' alone",
+        ),
         (["--data", "GRASPS", "--objective", "infonce", "--pooling", "flatten"], "embedding_dim"),
         (["--data", "GRASPS", "--objective", "infonce", "--batch-size", "99"], "24 rows"),
         (["--data", "GRASPS", "--objective", "infonce", "--devices", "0"], "--devices"),
