@@ -21,7 +21,7 @@ def check_name(name: str, allowed: Collection[str], what: str, where: str = "") 
     """
     if name in allowed:
         return
-    nearest = difflib.get_close_matches(name, allowed, 3, cutoff=0.4)
+    nearest = difflib.get_close_matches(name, dict.fromkeys(allowed), 3, cutoff=0.5)
     hint = f"did you mean {' or '.join(nearest)}? " if nearest else ""
     listed = f"{where} lists them" if where else f"choose from {', '.join(allowed)}"
     raise ValueError(f"unknown {what} {name!r}; {hint}{listed}")

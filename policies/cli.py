@@ -149,7 +149,8 @@ def _options(command: Callable[..., int]) -> Iterator[str]:
     for name, parameter in inspect.signature(command).parameters.items():
         fields = dataclasses.fields(d) if dataclasses.is_dataclass(d := parameter.default) else ()
         for option in [field.name for field in fields] or [name]:
-            yield f"--{option.replace('_', '-')}"
+            if option != "settings":  # those are options each
+                yield f"--{option.replace('_', '-')}"
 
 
 def _task_of(options: Mapping[str, Any]) -> str | None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vtenv.grasps.clutter import CLUTTER_GAP, FINGER_REACH, MAX_CLUTTER, place_clutter
+from vtenv.grasps.depth_noise import DepthNoiseConfig
 from vtenv.grasps.grasps import (
     GRID_STEP_DEG,
     GRID_STEP_MM,
@@ -36,7 +37,6 @@ from vtenv.grasps.images import (
 from vtenv.grasps.resting import AXIS_HEIGHT, extents, resting_connectors
 from vtenv.sensing.images import CONTACT_THRESHOLD_MM
 from vtenv.tasks.insertion import scene
-from vtenv.tasks.insertion.config import DepthNoiseConfig
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS
 
 SMALL = GraspConfig(image_size=32, contact_size=64, grasps=48)

@@ -44,9 +44,9 @@ def train(
     if resume:
         config = _resumed(config, output, ["set"] * bool(assignments), settings or {})
     else:
+        check_representation(config.representation)
         from policies.learners.training_folder import TrainingFolder
 
-        check_representation(config.representation)
         TrainingFolder(output).require_new()
         chosen = _hyperparameters(assignments)
         if settings or config.task != TrainConfig().task:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import imageio_ffmpeg  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,6 +51,8 @@ def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], fps: int) -> in
 
 
 def _writer(path: Path, size: tuple[int, int], fps: int) -> Any:
+    import imageio_ffmpeg  # type: ignore[import-untyped] # a run without films does without
+
     writer = imageio_ffmpeg.write_frames(
         str(path),
         size,
