@@ -105,8 +105,16 @@ _ENCODER = tuple(
     if field.name not in ("images", "ranges", "backbone_options")
 )
 _LIVE = ("worlds", "pairs", "reuse")
-_GO_ON = ("data", "output", "resume", "devices", "accelerator", "workers")
-_GO_ON += ("evaluate_every", "checkpoint_every")
+_GO_ON = (
+    "data",
+    "output",
+    "resume",
+    "devices",
+    "accelerator",
+    "workers",
+    "evaluate_every",
+    "checkpoint_every",
+)
 """What may be given with --resume."""
 
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 class TaskConfig(Protocol):
-    """Settings that every task has."""
+    """Settings that every task has; a frozen dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
