@@ -103,9 +103,9 @@ def study(grid, tmp_path_factory) -> tuple[Path, list[Shown]]:
 def test_a_policy_that_fails_is_told_and_tried_again_when_asked(study):
     output, (first, second, third) = study
     assert (first.code, second.code, third.code) == (1, 1, 0)
-    assert "failed 1 of 2: state, dagger, seed 0: RunError" in first.err
+    assert "failed 1 of 2: state, dagger, seed 0: RunFolderError" in first.err
     for shown in (first, second):
-        assert "failed: state, dagger, seed 0: RunError" in shown.out
+        assert "failed: state, dagger, seed 0: RunFolderError" in shown.out
         assert "1 had no policy to start from" in shown.out
         assert str(output / DAGGER / "failed.json") in shown.out
         assert f"vtinsert ablate --output {output} --retry" in shown.out

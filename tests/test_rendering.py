@@ -230,7 +230,7 @@ LEARNING = """
     warnings.simplefilter("ignore")  # those of other packages' imports
     import stable_baselines3, timm
     from representation import EncodeObservation
-    import policies.learning.training
+    import policies.learners.training
 """
 SAME_PICTURE = """
     assert (env.render() == picture).all()
