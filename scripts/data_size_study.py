@@ -222,9 +222,10 @@ def _result(folder: Path, run: Run) -> Mapping[str, Any] | None:
     trained = folder / "runs" / run.name / "result.json"
     if trained.is_file():
         result = json.loads(trained.read_text())
-        found |= {name: result[name] for name in ("steps", "seconds", "loss")}
+        found |= {name: result[name] for name in ("steps", "seconds")}
+        found["loss"] = result["row"]["loss"]
         found["device"] = json.loads((trained.parent / "config.json").read_text())["devices"]
-        found |= {name: result["metrics"][name] for name in ("rendered", "rendered_per_s")}
+        found |= {name: result["measured"][name] for name in ("rendered", "rendered_per_s")}
     return found
 
 

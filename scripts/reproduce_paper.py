@@ -186,7 +186,7 @@ def _train(folder: Path, name: str, runs: Mapping[str, Run], options: Options) -
         config = replace(config, start=str(folder / "runs" / run.start / "encoder"))
     config = fit_to_split(config, data["train"])
     fabric = make_fabric(config)
-    size = config.encoder.images["depth"][1]
+    size = next(iter(config.encoder.images.values()))[1]
     result = pretrain(
         config,
         make_source(config, data["train"], fabric),

@@ -269,4 +269,5 @@ def test_the_warp_engine_plays_the_same_episodes():
     ]
     for a, b in zip(there, here, strict=True):
         assert abs(a.steps - b.steps) <= 2
-        assert a.depth == pytest.approx(b.depth, abs=1e-3)
+        deep = "insertion_depth_mm"
+        assert a.labels[deep] == pytest.approx(b.labels[deep], abs=1.0)
