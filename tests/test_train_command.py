@@ -75,7 +75,11 @@ def test_resuming_takes_no_other_options(run, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--representation", "sonar"], "unknown representation 'sonar'; did you mean"),
+        (["--representation", "sonar"], "unknown representation 'sonar'; choose from state, "),
+        (
+            ["--representation", "resnet-pase"],
+            "unknown representation 'resnet-pase'; did you mean resnet-pose",
+        ),
         (["--set", "momentum=1"], "hyperparameters='momentum' is not allowed"),
         (["--set", "momentum"], "--set momentum is not allowed; write --set learning_rate=1e-4"),
         (["--set", "learning_rate=fast"], "learning_rate='fast' is not allowed; it must be a"),

@@ -29,10 +29,14 @@ pytestmark = pytest.mark.slow  # two minutes to compile for a new device, then c
 WORLDS = 12
 
 
-@pytest.fixture(scope="module")
-def pair(warp_device):
-    """The same worlds on both engines, noise off, in the same initial states."""
+@pytest.fixture(scope="module", params=[CONNECTOR_NAMES, ("usb",)], ids=["all", "usb"])
+def pair(warp_device, request):
+    """The same worlds on both engines, noise off, in the same initial states.
+
+    Of one connector, where all worlds share what differs between connectors, too.
+    """
     settings = {"modalities": ("depth", "contact", "gel", "state"), "depth_noise_mm": 0.0}
+    settings |= {"connectors": request.param}
     simulations = (
         make_simulation(WORLDS, **settings),
         make_simulation(WORLDS, "warp", engine_settings={"device": warp_device}, **settings),

@@ -19,7 +19,8 @@ class Poses(NamedTuple):
 
     Attributes:
         variant: Index of each world's model, (N,), int64, of torch.
-        geom_size: (N, ngeom) vec3, of Warp, as all that follow.
+        geom_size: (N, ngeom) vec3, or (1, ngeom) if all worlds share it; of Warp, as all that
+            follow.
         geom_pos: (N, ngeom) vec3, [m].
         geom_mat: (N, ngeom) mat33.
         cam_pos: (N, ncam) vec3, [m].

@@ -65,7 +65,7 @@ def prepare_views(
     world = int(worlds[entry])
     geom = ids[index]
     kind = types[index]
-    size = geom_size[world, geom]
+    size = geom_size[world % geom_size.shape[0], geom]  # one row where all worlds share it
     mat = geom_mat[world, geom]
     eye_mat = camera_mat[world, first_camera + camera]
     offset = camera_pos[world, first_camera + camera] - geom_pos[world, geom]
