@@ -11,6 +11,7 @@ from representation.bundled import bundled_encoders, encoders_folder
 from representation.model_card import read_probes
 from representation.probes.measurements import (
     ACCURACY,
+    CLASS,
     ENCODER,
     ERROR,
     FUSED,
@@ -19,7 +20,6 @@ from representation.probes.measurements import (
     select,
 )
 from representation.probes.report import AuditReport
-from representation.probes.targets import CLASS
 from vtenv.json_document import read_object
 
 REPORT_FILE = "report.json"

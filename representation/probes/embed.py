@@ -97,8 +97,7 @@ def embed_rows(
     keys: Sequence[str],
     device: torch.device,
     batch_size: int = 64,
-    progress: Progress | None = None,
-    stage: str = "Embedding",
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Embedded]:
     """Embed some rows, reading them once.
 
@@ -109,8 +108,7 @@ def embed_rows(
         keys: Observations that the embedders read, such as "depth".
         device: Where the networks are.
         batch_size: Rows at once.
-        progress: Told how far it is.
-        stage: What it is told.
+        progress: Told how many rows are done, and of how many.
 
     Returns:
         The vectors by embedder.
@@ -127,6 +125,5 @@ def embed_rows(
                 shape = (len(rows), value.shape[1])
                 whole = embedded[name].setdefault(part, np.empty(shape, np.float32))
                 whole[first : first + len(value)] = value.float().cpu().numpy()
-        if progress is not None:
-            progress(stage, min(first + batch_size, len(rows)), len(rows))
+        progress(min(first + batch_size, len(rows)), len(rows))
     return embedded

@@ -10,6 +10,7 @@ from typing import Any
 from representation.probes.measurements import (
     ACCURACY,
     ALL,
+    CLASS,
     ENCODER,
     ERROR,
     FUSED,
@@ -18,7 +19,9 @@ from representation.probes.measurements import (
     measurements_from,
     only,
 )
-from representation.probes.targets import CLASS
+
+View = tuple[str, str]
+"""Region of the held-out rows, and region of those that the probes were fitted on."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class AuditReport:
     notes: tuple[str, ...]
 
     @property
-    def views(self) -> list[tuple[str, str]]:
+    def views(self) -> list[View]:
         """Pairs of a region and the rows that its probes were fitted on, the deciding one first."""
         there = {(m.region, m.fitted_on) for m in self.measurements if m.measure == ERROR}
         fits = dict.fromkeys((next(iter(self.regions)), ALL))
@@ -98,26 +101,12 @@ class AuditReport:
         return ENCODER if self.embedding_size else PIXELS
 
     def answer(
-        self, variable: str, view: tuple[str, str], subject: str = ENCODER, part: str = FUSED
+        self, variable: str, view: View, subject: str = ENCODER, part: str = FUSED
     ) -> Measurement | None:
-        """Error of a pose variable, or accuracy of "connector"; None if it was not measured.
-
-        Args:
-            variable: The pose variable, or "connector".
-            view: Region of the held-out rows, and of those that the probe was fitted on.
-            subject: What is probed.
-            part: Part of the embedding.
-        """
-        region, fitted_on = view
-        return only(
-            self.measurements,
-            measure=ACCURACY if variable == CLASS else ERROR,
-            variable=variable,
-            subject=subject,
-            part=part,
-            region=region,
-            fitted_on=fitted_on,
-        )
+        """Error of a pose variable, or accuracy of "connector"; None if it was not measured."""
+        measure = ACCURACY if variable == CLASS else ERROR
+        where = {"region": view[0], "fitted_on": view[1], "subject": subject, "part": part}
+        return only(self.measurements, measure=measure, variable=variable, **where)
 
     @property
     def gate(self) -> dict[str, Measurement | None]:

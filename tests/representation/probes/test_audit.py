@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import replace
 
@@ -19,12 +18,11 @@ from representation.probes.embed import (
     untrained,
 )
 from representation.probes.markdown import number
-from representation.probes.measurements import Measurement, distinct, select, write_csv
+from representation.probes.measurements import Measurement, distinct, select
 from representation.probes.pictures import audit_figure, confusion_figure, tsne_figure
 from representation.probes.report import AuditReport
-from representation.probes.split import ArraySplit, ProbeError, choose_rows
+from representation.probes.split import ArraySplit, ProbeError, ProbeTargets, choose_rows
 from representation.probes.tables import comparison_table, page
-from representation.probes.targets import ProbeTargets
 
 CONFIG = EncoderConfig(
     backbone="test_vit",
@@ -92,17 +90,6 @@ def test_a_report_comes_back_from_json(report) -> None:
     assert json.dumps(found.to_dict()) == text
     with pytest.raises(TypeError, match="valeu"):
         AuditReport.from_dict(report.to_dict() | {"measurements": [{"valeu": 1.0}]})
-
-
-def test_the_table_is_written_as_csv(report, tmp_path) -> None:
-    write_csv(tmp_path / "table.csv", report.measurements, Measurement)
-    with (tmp_path / "table.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == len(report.measurements)
-    for row, measured in zip(rows, report.measurements, strict=True):
-        assert float(row["value"]) == measured.value
-        assert row["variable"] == measured.variable
-        assert row["low"] == ("" if measured.low is None else repr(measured.low))
 
 
 def test_the_gate_holds_the_embedding_against_its_bounds(report, targets) -> None:
