@@ -16,12 +16,12 @@ from rich.markup import escape
 from rich.table import Table
 from torch import nn
 
-from policies.commands import CommandError
+from policies.choices import make_output
 from policies.commands.probe import ProbeOptions
+from policies.report.numbers import commit
 from representation.bundled import bundled_encoders
-from representation.data.dataset import Dataset, DatasetError
+from representation.data.dataset import Dataset
 from representation.encoder_config import EncoderConfig
-from representation.encoder_files import EncoderFileError
 from representation.pretraining.run_folder import load_objective
 from representation.probes.audit import audit
 from representation.probes.embed import Progress, untrained
@@ -42,7 +42,7 @@ from representation.timm_encoder import VisuotactileEncoder
 from vtenv import provenance
 from vtenv.atomic_write import atomic_write
 from vtenv.progress import progress_bar
-from vtenv.run_folder import RunFolderError, write_table
+from vtenv.run_folder import write_table
 
 _RANDOM = "random:"
 _DPI = 130
@@ -58,18 +58,15 @@ def probe_encoders(options: ProbeOptions) -> int:
     """Audit encoders, write a folder for each, and print what decides; the exit code.
 
     Raises:
-        CommandError: If an encoder or the data cannot be read or do not fit, or the output
+        ValueError, OSError: If an encoder or the data cannot be read or do not fit, or the output
             cannot be written.
     """
     if not options.encoder:
         known = ", ".join(bundled_encoders()) or "none yet"
-        raise CommandError(f"name one or more encoders: a folder, or a bundled one ({known})")
-    try:
-        dataset = Dataset.open(options.data)
-        train, heldout = dataset["train"], dataset["heldout"]
-        subjects = [_load(name, dataset, options) for name in options.encoder]
-    except (DatasetError, EncoderFileError, RunFolderError) as error:
-        raise CommandError(str(error)) from None
+        raise ValueError(f"name one or more encoders: a folder, or a bundled one ({known})")
+    dataset = Dataset.open(options.data)
+    train, heldout = dataset["train"], dataset["heldout"]
+    subjects = [_load(name, dataset, options) for name in options.encoder]
     targets = ProbeTargets.of(dataset)
     folders = folders_of(options.output, options.encoder)
     reports: list[AuditReport] = []
@@ -94,20 +91,19 @@ def probe_encoders(options: ProbeOptions) -> int:
                     progress=progress,
                 )
             except ValueError as error:
-                raise CommandError(f"{name} on {options.data}: {error}") from None
+                raise ValueError(f"{name} on {options.data}: {error}") from None
             reports.append(report)
-            with _writing(folder):
-                _write(report, folder, dataset)
+            make_output(folder)
+            _write(report, folder, dataset)
     console = Console(highlight=False)
     for report in reports:
         _print(console, report)
     if len(reports) > 1:
         comparison = comparison_table(reports)
         _print_table(console, comparison, "Side by side")
-        with _writing(options.output):
-            _write_text(options.output / "comparison.md", comparison.markdown() + "\n")
-            rows = [asdict(m) for report in reports for m in report.measurements]
-            write_table(options.output / "measurements.csv", rows)
+        _write_text(options.output / "comparison.md", comparison.markdown() + "\n")
+        rows = [asdict(m) for report in reports for m in report.measurements]
+        write_table(options.output / "measurements.csv", rows)
     console.print(f"Measurements and pictures: {', '.join(map(str, folders))}", soft_wrap=True)
     return 0
 
@@ -141,7 +137,7 @@ def _load(
         encoder.to(options.device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise CommandError(f"--device {options.device} cannot be used: {reason}") from None
+        raise ValueError(f"--device {options.device} cannot be used: {reason}") from None
     return encoder, None if objective is None else objective.to(options.device)
 
 
@@ -158,7 +154,7 @@ def _untrained(backbone: str, dataset: Dataset, seed: int) -> VisuotactileEncode
     try:
         return untrained(replace(config, backbone=backbone), seed)
     except ValueError as error:
-        raise CommandError(f"{_RANDOM}{backbone}: {error}") from None
+        raise ValueError(f"{_RANDOM}{backbone}: {error}") from None
 
 
 @contextmanager
@@ -177,18 +173,6 @@ def _bar() -> Iterator[Progress]:
         yield report
 
 
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Say what is wrong with a folder that cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise CommandError(
-            f"cannot write to {folder} ({error.strerror or error}); choose another with --output"
-        ) from None
-
-
 def _write(report: AuditReport, folder: Path, dataset: Dataset) -> None:
     """Write the measurements, the report with how it was made, and pictures."""
     data = {"folder": str(dataset.folder), "kind": dataset.kind, "fingerprint": dataset.fingerprint}
@@ -196,7 +180,7 @@ def _write(report: AuditReport, folder: Path, dataset: Dataset) -> None:
     made = provenance.record() | {"date": date, "data": data}
     document = json.dumps(made | {"audit": report.to_dict()}, indent=1)
     _write_text(folder / "report.json", document + "\n")
-    by = f"Made by `{made['command']}` at commit {made['commit']}.\n"
+    by = f"Made by `{made['command']}` at commit {commit(made['commit'])}.\n"
     _write_text(folder / "report.md", f"{page(report)}\n{by}")
     write_table(folder / "measurements.csv", [asdict(row) for row in report.measurements])
     write_table(folder / "tsne.csv", [asdict(point) for point in report.points])

@@ -18,7 +18,7 @@ from rich.table import Table
 from policies.ablation.folder import EPISODES_FILE, Ablation
 from policies.ablation.grid import AblationConfig, Cell
 from policies.ablation.labels import labelled
-from policies.ablation.run import GridStatus
+from policies.ablation.run import GridStatus, State
 from policies.learners.training_folder import TrainingFolder
 
 _STYLES = {"waiting": "dim", "failed": "red", "blocked": "red", "running": "cyan", "done": "green"}
@@ -39,8 +39,7 @@ class GridDisplay:
         self, ablation: Ablation, config: AblationConfig, console: Console | None = None
     ) -> None:
         self.console = console or Console(stderr=True, highlight=False)
-        self._ablation = ablation
-        self._config = config
+        self._ablation, self._seeds = ablation, config.seeds
         self._shown = labelled(config.cells)
         self._live = Live(console=self.console, auto_refresh=False, transient=True)
         self._progress = Progress(
@@ -65,18 +64,14 @@ class GridDisplay:
         """Show the status of the grid."""
         over = status.cells("done", "failed")
         count = f"{len(over)} of {len(status.states)}"
-        if self._reported is None:
-            self._reported = set(over)
         for cell in over:
-            if cell not in self._reported:
-                self._reported.add(cell)
-                name, failed = escape(self._shown[cell].name), status.errors.get(cell)
-                said = (
-                    f"[green]done[/] {count}: {name}: success {self._rate(cell):.1%}"
-                    if failed is None
-                    else f"[red]failed[/] {count}: {name}: {escape(failed)}"
-                )
-                self.console.print(said, soft_wrap=True)
+            if self._reported is not None and cell not in self._reported:
+                failed = status.errors.get(cell)
+                head = f"[green]done[/] {count}" if failed is None else f"[red]failed[/] {count}"
+                told = f"success {self._rate(cell):.1%}" if failed is None else escape(failed)
+                name = escape(self._shown[cell].name)
+                self.console.print(f"{head}: {name}: {told}", soft_wrap=True)
+        self._reported = set(over)
         if self._live.is_started:
             table, done = self._table(status)
             self._progress.update(self._bar, completed=done, description=f"{count} cells")
@@ -88,7 +83,7 @@ class GridDisplay:
         table = Table()
         table.add_column("representation", overflow="fold")
         table.add_column("algorithm")
-        for seed in range(self._config.seeds):
+        for seed in range(self._seeds):
             table.add_column(f"seed {seed}", justify="right")
         rows: dict[tuple[str, str, str], list[str]] = {}
         done = 0.0
@@ -101,7 +96,7 @@ class GridDisplay:
             table.add_row(escape(representation), method, *cells)
         return table, done
 
-    def _cell(self, cell: Cell, state: str) -> tuple[str, float]:
+    def _cell(self, cell: Cell, state: State) -> tuple[str, float]:
         """What is said of a cell, and how much of it is done, 0 to 1."""
         if state == "done":
             return f"{self._rate(cell):.0%}", 1.0
@@ -141,7 +136,6 @@ def _part(folder: Path, row: dict[str, str]) -> float:
         config, _ = TrainingFolder(folder).read()
     except ValueError:
         return 0.0  # what is wrong with it, the run itself says
-    minutes = config.max_minutes
-    budget = {"steps": config.steps, "seconds": None if minutes is None else 60 * minutes}
+    budget = {"steps": config.steps, "seconds": 60 * (config.max_minutes or 0)}
     used = [float(row[name]) / most for name, most in budget.items() if most and row.get(name)]
     return min(max(used, default=0.0), 1.0)

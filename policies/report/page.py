@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
-from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -50,7 +48,6 @@ def page(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"breakable": _breakable, "percent": percent, "spoken": spoken_list}
-    folder = report.study.folder
     encoders = [name for s in report.sections for name in s.runs if s.value(name, EMBEDDING)]
     grid = {name: value for name, value in report.study.grid.items() if name in _HOW}
     return environment.get_template("page.html.j2").render(
@@ -65,14 +62,13 @@ def page(report: Report) -> str:
         ],
         probed=tables.probe_table(report.sections, report.probes),
         unprobed=[name for name in dict.fromkeys(encoders) if name not in report.probes.found],
-        videos=choose(report.study.runs),
+        videos=choose(report.study.runs, report.study.folder),
         options=json.dumps(grid, indent=2),
         about=compose.about,
         tables=tables,
         palette=palette,
         points=_POINTS,
         dashes=_DASHES,
-        link=lambda path: quote(Path(os.path.relpath(path, folder)).as_posix()),
         # A script's text ends at the first "</", wherever it stands.
         source=lambda drawing: Markup(drawing.figure.to_json().replace("</", "<\\/")),
         css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),

@@ -12,7 +12,7 @@ from sklearn.metrics import confusion_matrix, silhouette_score
 from torch import nn
 
 from representation.encoder import Encoder
-from representation.encoder_config import EncoderConfig, senses_of
+from representation.encoder_config import senses_of
 from representation.preprocessing import Normalisation
 from representation.probes import measurements as ms
 from representation.probes import space
@@ -61,7 +61,7 @@ _DEVICE_BATCH_SIZE = 512
 
 
 def audit(
-    encoder: Encoder | None,
+    encoder: Encoder,
     train: SplitLike,
     heldout: SplitLike,
     targets: ProbeTargets,
@@ -83,9 +83,8 @@ def audit(
     `connector`, `episode` and `region`.
 
     Args:
-        encoder: The encoder, which is left as it is; None for the baselines alone. Of a
-            `VisuotactileEncoder` the part of each sense is probed too, of any other `Encoder` the
-            embedding alone.
+        encoder: The encoder, which is left as it is. Of a `VisuotactileEncoder` the part of each
+            sense is probed too, of any other `Encoder` the embedding alone.
         train: Rows to fit probes on.
         heldout: Rows of other episodes to measure them on.
         targets: What to ask of them.
@@ -105,12 +104,8 @@ def audit(
         ProbeError: If a split lacks images or labels, or has too few rows.
         ValueError: If the images do not have the encoder's sizes; says both.
     """
-    if encoder is None and not baselines:
-        raise ProbeError("there is nothing to probe: give an encoder, or baselines=True")
-    senses = _senses_in(train) if encoder is None else senses_of(encoder.keys)
-    keys = [key for of in senses.values() for key in of]
     for split, title in ((train, "training"), (heldout, "held-out")):
-        _require_columns(split, title, keys)
+        _require_columns(split, title, encoder.keys)
     if device is None:
         parameter = next(encoder.parameters(), None) if isinstance(encoder, nn.Module) else None
         device = "cpu" if parameter is None else parameter.device
@@ -119,13 +114,11 @@ def audit(
     generator = np.random.default_rng(seed)
     fitted = LabelledRows.of(train, rows, targets, generator)
     held = LabelledRows.of(heldout, max(rows // 2, 1), targets, generator)
-    size = 0 if encoder is None else encoder.embedding_size
-    study = _Study(fitted, held, targets, name, size, seed, generator)
+    study = _Study(fitted, held, targets, name, encoder.embedding_size, seed, generator)
 
-    embedders: dict[str, Embedder] = {}
+    senses = senses_of(encoder.keys)
+    embedders: dict[str, Embedder] = {ENCODER: encoder_embedder(encoder, device)}
     ranges: dict[str, Normalisation] = {**IMAGE_MODALITIES}
-    if encoder is not None:
-        embedders[ENCODER] = encoder_embedder(encoder, device)
     if isinstance(encoder, VisuotactileEncoder):
         ranges |= encoder.config.ranges
         if baselines:
@@ -138,7 +131,7 @@ def audit(
             embedders,
             of.split,
             of.numbers,
-            keys=keys,
+            keys=encoder.keys,
             device=device,
             batch_size=batch_size,
             progress=lambda done, total, stage=stage: progress(stage, done, total),
@@ -146,28 +139,25 @@ def audit(
         for of, stage in ((fitted, "Embedding, to fit"), (held, "Embedding, held out"))
     )
     study.guess()
-    points: list[Point] = []
-    shared_space = ""
     for subject in embedders:
-        vectors, others = fitted_vectors.pop(subject), held_vectors.pop(subject)
         progress(f"Linear probes of the {subject}", 0, 0)
-        study.probe_pose(subject, vectors, others)
+        study.probe_pose(subject, fitted_vectors[subject], held_vectors[subject])
         progress(f"Class probes of the {subject}", 0, 0)
-        study.probe_classes(subject, vectors, others)
-        if subject == ENCODER:
-            progress("Shared space and clusters", 0, 0)
-            shared_space, shared = study.share(vectors, others, objective)
-            study.compare_senses(shared)
-            study.measure_clusters(others, shared)
-            progress("t-SNE", 0, 0)
-            points = [*study.points(others, shared, pictures)]
+        study.probe_classes(subject, fitted_vectors[subject], held_vectors[subject])
+    own = held_vectors[ENCODER]
+    progress("Shared space and clusters", 0, 0)
+    shared_space, shared = study.share(fitted_vectors[ENCODER], own, objective)
+    study.compare_senses(shared)
+    study.measure_clusters(own, shared)
+    progress("t-SNE", 0, 0)
+    points = tuple(study.points(own, shared, pictures))
     for variable, value in targets.capture_range.items():
         if variable in targets.variables:
             study.add("", ms.CAPTURE_RANGE, value, variable=variable, unit=unit(variable))
     return AuditReport(
-        name=name if encoder is not None else "no encoder",
+        name=name,
         senses=tuple(senses),
-        embedding_size=size,
+        embedding_size=encoder.embedding_size,
         variables=study.variables.names,
         classes=study.classes,
         regions=study.regions,
@@ -179,7 +169,7 @@ def audit(
         heldout_episodes=len(np.unique(held.episode)),
         shared_space=shared_space,
         measurements=tuple(study.measurements),
-        points=tuple(points),
+        points=points,
         notes=tuple(dict.fromkeys(study.notes)),
     )
 
@@ -207,7 +197,6 @@ class _Study:
     ) -> None:
         self._fitted, self._held, self._name = fitted, held, name
         self._seed, self._generator = seed, generator
-        self._subject = ENCODER if embedding_size else ms.PIXELS
         self.measurements: list[Measurement] = []
         self.notes: list[str] = []
         self.variables = PoseVariables.of(targets.variables, fitted.pose)
@@ -289,7 +278,7 @@ class _Study:
                 note = "" if probe.converged else "at least: the fit did not converge"
                 predicted = probe(held[part])
                 self._add_accuracy(subject, part, region, predicted, note=note)
-                if part == FUSED and subject == self._subject:
+                if part == FUSED and subject == ENCODER:
                     self._add_confusion(region, predicted)
 
     def share(
@@ -430,17 +419,7 @@ class _Study:
             for (i, j), count in np.ndenumerate(counts):
                 of = {"part": FUSED, "variable": self.classes[i], "against": self.classes[j]}
                 where = {"fitted_on": fitted_on, "region": region, "unit": "rows"}
-                self.add(self._subject, ms.CONFUSION, count, **of, **where)
-
-
-def _senses_in(split: SplitLike) -> dict[str, tuple[str, ...]]:
-    """Senses of our default encoder that a split has the images of."""
-    of = EncoderConfig().senses
-    found = {sense: keys for sense, keys in of.items() if set(keys) <= set(split.columns)}
-    if not found:
-        known = ", ".join(key for keys in of.values() for key in keys)
-        raise ProbeError(f"the data has none of {known}: there is nothing to probe")
-    return found
+                self.add(ENCODER, ms.CONFUSION, count, **of, **where)
 
 
 def _require_columns(split: SplitLike, title: str, keys: Sequence[str]) -> None:

@@ -68,7 +68,7 @@ def audit_figure(report: AuditReport) -> Figure:
 def confusion_figure(report: AuditReport) -> Figure | None:
     """Confusion matrix of the class probe on the rows that decide; None if there is none."""
     rows = confusion(report)
-    found = report.answer(CLASS, report.views[0], report.subject)
+    found = report.answer(CLASS, report.views[0])
     if not rows or found is None:
         return None
     names = distinct(rows, "variable")

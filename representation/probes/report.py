@@ -14,11 +14,10 @@ from representation.probes.measurements import (
     ENCODER,
     ERROR,
     FUSED,
-    PIXELS,
     Measurement,
-    measurements_from,
     only,
 )
+from vtenv.json_document import from_document
 
 View = tuple[str, str]
 """Region of the held-out rows, and region of those that the probes were fitted on."""
@@ -50,9 +49,9 @@ class AuditReport:
     """What an encoder knows.
 
     Attributes:
-        name: The encoder, as it was asked for; "no encoder" for baselines alone.
+        name: The encoder, as it was asked for.
         senses: What it perceives with, such as "vision" and "touch".
-        embedding_size: Width of its embedding; 0 for no encoder.
+        embedding_size: Width of its embedding.
         variables: Pose variables that were probed.
         classes: Names of the classes, by number.
         regions: Regions that the data tell apart, and what people call them: that which decides
@@ -66,8 +65,8 @@ class AuditReport:
         shared_space: How vision and touch are compared: "projection heads", "ridge map of vision
             to touch", or empty where they are not.
         measurements: All numbers.
-        points: t-SNE pictures.
         notes: What was left out, and why.
+        points: t-SNE pictures.
     """
 
     name: str
@@ -84,8 +83,8 @@ class AuditReport:
     heldout_episodes: int
     shared_space: str
     measurements: tuple[Measurement, ...]
-    points: tuple[Point, ...]
     notes: tuple[str, ...]
+    points: tuple[Point, ...] = ()
 
     @property
     def views(self) -> list[View]:
@@ -94,11 +93,6 @@ class AuditReport:
         fits = dict.fromkeys((next(iter(self.regions)), ALL))
         wanted = [(region, fitted_on) for fitted_on in fits for region in self.regions]
         return [view for view in wanted if view in there]
-
-    @property
-    def subject(self) -> str:
-        """What the report is about: the encoder, or raw pixels for baselines alone."""
-        return ENCODER if self.embedding_size else PIXELS
 
     def answer(
         self, variable: str, view: View, subject: str = ENCODER, part: str = FUSED
@@ -111,8 +105,6 @@ class AuditReport:
     @property
     def gate(self) -> dict[str, Measurement | None]:
         """By bounded variable what the encoder reaches where it decides; None if not measured."""
-        if not self.embedding_size:
-            return {}
         return {variable: self.answer(variable, self.views[0]) for variable in self.bounds}
 
     @property
@@ -131,10 +123,6 @@ class AuditReport:
         """A report from what `to_dict` returned, after JSON.
 
         Raises:
-            KeyError: If a field is missing.
-            TypeError: If one is unknown.
+            ValueError: If it is none; names what is wrong.
         """
-        listed = ("senses", "variables", "classes", "notes")
-        changed: dict[str, Any] = {name: tuple(fields[name]) for name in listed}
-        changed |= {"measurements": measurements_from(fields["measurements"]), "points": ()}
-        return cls(**{**fields, **changed})
+        return from_document(cls, fields)

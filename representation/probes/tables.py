@@ -35,7 +35,6 @@ class TextTable:
 
 def page(report: AuditReport) -> str:
     """All that an audit found, as Markdown."""
-    size = f"{report.embedding_size} numbers" if report.embedding_size else "baselines alone"
     rows = ", ".join(f"{report.regions[r]} {n:,}" for r, n in report.heldout_rows.items())
     sections = {
         "Gate": [gate_table(report)],
@@ -46,9 +45,10 @@ def page(report: AuditReport) -> str:
     }
     parts = [
         f"# What {report.name} knows",
-        f"{size}; perceives with {' and '.join(report.senses)}. Probes are fitted on "
-        f"{report.train_rows[ALL]:,} training rows of {report.train_episodes:,} episodes and "
-        f"measured on held-out ones of {report.heldout_episodes:,}: {rows}. Seed {report.seed}.",
+        f"{report.embedding_size} numbers; perceives with {' and '.join(report.senses)}. "
+        f"Probes are fitted on {report.train_rows[ALL]:,} training rows of "
+        f"{report.train_episodes:,} episodes and measured on held-out ones of "
+        f"{report.heldout_episodes:,}: {rows}. Seed {report.seed}.",
     ]
     for heading, tables in sections.items():
         if shown := [each.markdown() for each in tables if each.lines]:
@@ -158,7 +158,7 @@ def comparison_table(reports: Sequence[AuditReport]) -> TextTable:
 
 def _accuracy_table(report: AuditReport) -> TextTable:
     """Accuracy of the class from every part."""
-    found = select(report.measurements, measure=ms.ACCURACY, subject=report.subject)
+    found = select(report.measurements, measure=ms.ACCURACY, subject=ENCODER)
     return _pivot(
         "Accuracy.",
         (
