@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from sklearn.metrics import ConfusionMatrixDisplay
 
 from representation.probes.markdown import percent
 from representation.probes.measurements import (
@@ -76,15 +77,12 @@ def confusion_figure(report: AuditReport) -> Figure | None:
     parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
     figure = Figure(figsize=(4.8, 4.4), layout="constrained")
     ax = figure.subplots()
-    ax.imshow(parts, cmap="Blues", vmin=0.0, vmax=1.0)
-    for (i, j), part in np.ndenumerate(parts):
-        ink = "white" if part > 0.6 else "black"
-        text = f"{percent(float(part))}\n{counts[i, j]:,.0f}"
-        ax.text(j, i, text, ha="center", va="center", fontsize=9, color=ink)
-    ax.set_xticks(range(len(names)), names)
-    ax.set_yticks(range(len(names)), names)
-    ax.set_xlabel("predicted")
-    ax.set_ylabel("actual")
+    shown = ConfusionMatrixDisplay(parts, display_labels=names)
+    shown.plot(ax=ax, cmap="Blues", colorbar=False, im_kw={"vmin": 0.0, "vmax": 1.0})
+    for text, part, count in zip(shown.text_.flat, parts.flat, counts.flat, strict=True):
+        words = f"{percent(float(part))}\n{count:,.0f}"
+        text.set(text=words, color="white" if part > 0.6 else "black")
+    ax.set(xlabel="predicted", ylabel="actual")
     ax.set_title(
         f"{report.name}: connector from {found.part}, {report.regions[found.region]}\n"
         f"accuracy {cell(found)} of {found.rows:,} rows",
