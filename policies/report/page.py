@@ -19,19 +19,6 @@ from policies.report.videos import choose
 _HERE = Path(__file__).parent
 _HOW = ("training", "training_by_algorithm", "evaluation")
 """Fields of the grid that say how every cell was made."""
-_POINTS = {
-    "circle": "M1.5 5a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0",
-    "square": "M2 2h6v6h-6z",
-    "diamond": "M5 .5L9.5 5L5 9.5L.5 5z",
-    "triangle-up": "M5 1L9.5 9h-9z",
-    "triangle-down": "M5 9L9.5 1h-9z",
-    "cross": "M3.5 .5h3v3h3v3h-3v3h-3v-3h-3v-3h3z",
-    "x": "M2.5 .5L5 3L7.5 .5L9.5 2.5L7 5L9.5 7.5L7.5 9.5L5 7L2.5 9.5L.5 7.5L3 5L.5 2.5z",
-    "star": "M5 0L6.2 3.5H10L7 5.7L8.1 9.5L5 7.2L1.9 9.5L3 5.7L0 3.5H3.8z",
-}
-"""Outlines of points within a square of 10, by Plotly's name."""
-_DASHES = {"solid": "", "dash": "5 3", "dot": "1.5 2.5", "dashdot": "6 2 1.5 2"}
-"""Patterns of SVG lines, by Plotly's name."""
 
 
 def page(report: Report) -> str:
@@ -67,8 +54,6 @@ def page(report: Report) -> str:
         about=compose.about,
         tables=tables,
         palette=palette,
-        points=_POINTS,
-        dashes=_DASHES,
         # A script's text ends at the first "</", wherever it stands.
         source=lambda drawing: Markup(drawing.figure.to_json().replace("</", "<\\/")),
         css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
