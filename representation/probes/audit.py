@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -134,7 +135,7 @@ def audit(
             keys=encoder.keys,
             device=device,
             batch_size=batch_size,
-            progress=lambda done, total, stage=stage: progress(stage, done, total),
+            progress=partial(progress, stage),
         )
         for of, stage in ((fitted, "Embedding, to fit"), (held, "Embedding, held out"))
     )
@@ -405,7 +406,7 @@ class _Study:
     def _add_accuracy(
         self, subject: str, part: str, fitted_on: str, predicted: NDArray[np.int64], note: str = ""
     ) -> None:
-        right = (self._held.classes == predicted).astype(np.float64)[:, None]
+        right = np.equal(self._held.classes, predicted).astype(np.float64)[:, None]
         columns = {"part": part, "note": note}
         self._add_means(subject, ms.ACCURACY, (CLASS,), fitted_on, right, **columns)
 
