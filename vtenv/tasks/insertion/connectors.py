@@ -204,7 +204,7 @@ class Style(NamedTuple):
     """What a connector looks like in pictures for people.
 
     Attributes:
-        body: Material of what is held, a name in `vtenv.rendering.decor.MATERIALS`.
+        body: Material of what is held, a name in `vtenv.rendering.materials.MATERIALS`.
         insert: Material of what is inserted, and of the rim of its hole.
         cable: Radius of the cable that leaves the body, in [m]; 0 for none.
     """

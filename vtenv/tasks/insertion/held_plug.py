@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vtenv.arrays import Array, constant, namespace
 from vtenv.engines.cpu import available_cores
 from vtenv.modalities import Modality
-from vtenv.rendering.decor import build_render_spec, show_connector
+from vtenv.rendering.looks import build_render_spec, show_connector
 from vtenv.sensing.images import CONTACT_THRESHOLD_MM
 from vtenv.tasks import Evaluation
 from vtenv.tasks.insertion import measures, scene
