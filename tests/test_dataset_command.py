@@ -121,6 +121,22 @@ def test_interrupted_experience_goes_on_to_the_same_files(tmp_path, capsys, monk
     assert not episodes[0] & episodes[1]
 
 
+def test_what_was_ended_before_its_picture_gets_it_from_the_same_command(tmp_path, monkeypatch):
+    folder, arguments = tmp_path / "data", ["dataset", "paper", *SMALL, "--grasps", "8"]
+    monkeypatch.setattr(sys, "argv", ["vtinsert", *arguments, "--output", str(folder)])
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "preview", lambda dataset: exec("raise KeyboardInterrupt"))
+        assert cli.main() == 130
+    written = digests(folder)
+    assert written and not (folder / "preview.png").exists()
+    other = [*sys.argv, "--seed", "1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", other)
+        assert cli.main() == 2
+    assert cli.main() == 0
+    assert (folder / "preview.png").is_file() and digests(folder) == written
+
+
 @pytest.mark.parametrize("kind", ["paper", "clutter"])
 def test_grasps_are_written_and_summarised(kind, tmp_path, capsys):
     arguments = ["dataset", kind, *SMALL, "--grasps", "24"]
