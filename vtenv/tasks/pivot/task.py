@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from vtenv.arrays import Array, namespace
 from vtenv.rendering.panel import PanelBar, PanelText
 from vtenv.tasks import Evaluation
+from vtenv.tasks.behaviours import MixedBehaviours
 from vtenv.tasks.insertion.held_plug import HeldPlugTask
 from vtenv.tasks.insertion.measures import MAX_SOCKET_FORCE
 from vtenv.tasks.pivot import measures
-from vtenv.tasks.pivot.behaviours import PivotBehaviours, PivotMixture
-from vtenv.tasks.pivot.config import GOAL, PivotConfig
+from vtenv.tasks.pivot.config import GOAL, PivotConfig, PivotMixture
 from vtenv.tasks.pivot.expert import expert_action
 from vtenv.tasks.pivot.goal import NUM_GOAL_UNIFORMS, OPTION_LIMITS, draw_goals
 from vtenv.tasks.pivot.regions import finishing, pressed
@@ -112,9 +112,9 @@ class PivotTask(HeldPlugTask):
 
     def behaviours(
         self, num_worlds: int, mixture: PivotMixture, rng: np.random.Generator
-    ) -> PivotBehaviours:
+    ) -> MixedBehaviours:
         """What worlds do that experience is collected from."""
-        return PivotBehaviours(num_worlds, mixture, rng, self._expert)
+        return MixedBehaviours(num_worlds, mixture, rng, self._expert)
 
     def panel(self, info: Mapping[str, Any]) -> PanelText:
         """Pitch and place in the hand, with marks at the goal, and force."""
