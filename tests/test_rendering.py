@@ -185,10 +185,10 @@ def test_every_world_of_a_vector_is_drawn():
 
 
 @pytest.mark.usefixtures("opengl")
-def test_size_and_samples_of_a_figure(make):
+def test_size_of_a_figure(make):
     env = make(connectors="stud")
     env.reset(seed=0)
-    renderer = PictureRenderer(env.simulation.task, size=(320, 200), samples=2)
+    renderer = PictureRenderer(env.simulation.task, size=(320, 200))
     assert renderer.render(env.simulation, 0).shape == (200, 320, 3)
     renderer.close()
     assert renderer.render(env.simulation, 0).shape == (200, 320, 3)

@@ -86,8 +86,8 @@ def add_materials(spec: mujoco.MjSpec) -> None:
 def add_lights(spec: mujoco.MjSpec) -> None:
     """Add lights to a specification, and set the quality of the picture."""
     visual = spec.visual
-    visual.quality.shadowsize = 1024
-    visual.quality.offsamples = 0
+    visual.quality.shadowsize = 4096
+    visual.quality.offsamples = 8
     visual.quality.numslices, visual.quality.numstacks = 16, 8
     visual.global_.fovy = 24.0
     visual.headlight.ambient = [0.33, 0.33, 0.34]
