@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -15,19 +15,13 @@ from mujoco.batch import Batch
 from numpy.typing import NDArray
 
 from vtenv.arrays import Array, NumpyBackend
+from vtenv.provenance import cores
 from vtenv.sensing import sensor_passes
 from vtenv.sensing.cpu import CPUSensor, Poses
 from vtenv.validation import checked_count
 from vtenv.world_model import Frame, InitialPhysics, PhysicsState, Snapshot, WorldModel
 
 _POSITION_STAGE = mujoco.mjtStage.mjSTAGE_POS
-
-
-def available_cores() -> int:
-    """Processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -71,7 +65,7 @@ class CPUEngine:
         self.num_worlds = num_worlds = checked_count("num_worlds", num_worlds)
         if num_threads is not None:
             num_threads = checked_count("num_threads", num_threads)
-        self.num_threads = min(num_threads or available_cores(), num_worlds)
+        self.num_threads = min(num_threads or cores(), num_worlds)
         self._process = os.getpid()
         self.arrays = NumpyBackend()
         self._world_model = world_model
@@ -159,12 +153,8 @@ class CPUEngine:
         for sensor in self._sensors:
             images |= sensor.draw(worlds, generators)
 
-        def measure(some: NDArray[np.int64]) -> None:
-            for sensor in self._sensors:
-                sensor.measure(some)
-
         if images:
-            self._in_threads(measure, worlds)
+            self._measure(worlds)
         self._images = images
         return images
 
@@ -294,18 +284,18 @@ class CPUEngine:
                 getattr(model, name)[:] = values[row]
         self._batch.set_models(self._own_models)
 
-    def _in_threads(
-        self, function: Callable[[NDArray[np.int64]], None], worlds: NDArray[np.int64]
-    ) -> None:
-        """Call `function` on parts of `worlds`, one part a thread, one of them the caller's."""
+    def _measure(self, worlds: NDArray[np.int64]) -> None:
+        """Fill the images of worlds, in as many threads as there are."""
+
+        def measure(some: NDArray[np.int64]) -> None:
+            for sensor in self._sensors:
+                sensor.measure(some)
+
         threads = min(self.num_threads, len(worlds))
         if threads == 1:
-            function(worlds)
+            measure(worlds)
             return
-        mine, *others = np.array_split(worlds, threads)
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.num_threads - 1, "vtinsert-sensors")
-        waiting = [self._pool.submit(function, part) for part in others]
-        function(mine)
-        for future in waiting:
-            future.result()
+            self._pool = ThreadPoolExecutor(self.num_threads, "vtinsert-sensors")
+        for _ in self._pool.map(measure, np.array_split(worlds, threads)):
+            pass  # raises what a thread raised

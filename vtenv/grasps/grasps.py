@@ -27,9 +27,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vtenv.engines.cpu import available_cores
 from vtenv.grasps.clutter import MAX_CLUTTER, place_clutter
 from vtenv.grasps.images import contact_masks, is_grasp, overhead_depth
+from vtenv.provenance import cores
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 from vtenv.validation import as_integer, checked_count, require
 
@@ -167,9 +167,7 @@ def grasp_blocks(
     num_grasps(config, split)
     require(_within(seed, 0), "seed", seed, "a whole number from 0")
     block = checked_count("block", block)
-    threads = (
-        available_cores() if num_threads is None else checked_count("num_threads", num_threads)
-    )
+    threads = cores() if num_threads is None else checked_count("num_threads", num_threads)
     return _blocks(config, split, seed, block, threads)
 
 
