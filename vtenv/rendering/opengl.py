@@ -15,6 +15,7 @@ import sys
 import threading
 import warnings
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +50,13 @@ class Canvas:
     """
 
     def __init__(self, model: mujoco.MjModel, size: tuple[int, int]) -> None:
-        self._context: Any = None
         self._model = model
         model.vis.global_.offwidth, model.vis.global_.offheight = size
         self._visuals = mujoco.MjvScene(model, maxgeom=500)
         self._options = mujoco.MjvOption()
         self._viewport = mujoco.MjrRect(0, 0, *size)
         self._gl, self._context = _open_context(model)
-        self._at_exit = _CloseAtExit(self)
+        self._closing = _closing(self, _free, self._gl, self._context)
 
     def draw(self, data: mujoco.MjData, camera: mujoco.MjvCamera) -> NDArray[np.uint8]:
         """Draw the model as `data` poses it.
@@ -75,16 +75,13 @@ class Canvas:
 
     def close(self) -> None:
         """Release the context; may be called twice."""
-        if self._context is None:
-            return
-        with self._gl.as_current():
-            self._context.free()
-        self._gl.free()
-        self._context = self._gl = None
-        self._at_exit.cancel()
+        self._closing()
 
-    def __del__(self) -> None:
-        self.close()
+
+def _free(gl: Any, context: mujoco.MjrContext) -> None:
+    with gl.as_current():
+        context.free()
+    gl.free()
 
 
 class Window:
@@ -103,29 +100,37 @@ class Window:
     """
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
-        self._threads: set[threading.Thread] | None = None
         prepare_opengl()
         if sys.platform.startswith("linux"):
             _check_window()
         viewer = importlib.import_module("mujoco.viewer")
         others = set(threading.enumerate())
         self.handle = viewer.launch_passive(model, data, show_left_ui=False, show_right_ui=False)
-        self._threads = set(threading.enumerate()) - others
+        threads = set(threading.enumerate()) - others
         _mark_process()
-        self._at_exit = _CloseAtExit(self)
+        self._closing = _closing(self, _close_window, self.handle, threads)
 
     def close(self) -> None:
         """Close the window and wait until it is gone; may be called twice."""
-        if self._threads is None:
-            return
-        self.handle.close()
-        for thread in self._threads:
-            thread.join(timeout=10.0)
-        self._threads = None
-        self._at_exit.cancel()
+        self._closing()
 
-    def __del__(self) -> None:
-        self.close()
+
+def _close_window(handle: Any, threads: set[threading.Thread]) -> None:
+    handle.close()
+    for thread in threads:
+        thread.join(timeout=10.0)
+
+
+def _closing(owner: Canvas | Window, close: Callable[..., None], *held: Any) -> Callable[[], None]:
+    """Close what a canvas or window holds: when it is asked to, is gone, or Python exits.
+
+    What outlives the driver's own clean-up brings the interpreter down. That was registered when
+    the driver was loaded, so this, registered later, comes before it.
+    """
+    closing = weakref.finalize(owner, close, *held)
+    closing.atexit = False
+    atexit.register(closing)
+    return closing
 
 
 def _check_window() -> None:
@@ -157,26 +162,6 @@ def _check_window() -> None:
 def has_display() -> bool:
     """Whether a window can be opened, as far as the environment variables tell."""
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-class _CloseAtExit:
-    """Closes a window or canvas at the interpreter's exit, unless it is gone by then.
-
-    One that outlives the driver's own clean-up brings the interpreter down.
-    """
-
-    def __init__(self, owner: Canvas | Window) -> None:
-        self._owner = weakref.ref(owner)
-        atexit.register(self._close)
-
-    def cancel(self) -> None:
-        """Leave it alone."""
-        atexit.unregister(self._close)
-
-    def _close(self) -> None:
-        owner = self._owner()
-        if owner is not None:
-            owner.close()
 
 
 def opengl_backend() -> str:
