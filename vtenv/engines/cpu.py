@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from vtenv.arrays import Array, NumpyBackend
 from vtenv.provenance import cores
 from vtenv.sensing import sensor_passes
-from vtenv.sensing.cpu import CPUSensor, Poses
+from vtenv.sensing.cameras import Poses
+from vtenv.sensing.cpu import CPUSensor
 from vtenv.validation import checked_count
 from vtenv.world_model import Frame, InitialPhysics, PhysicsState, Snapshot, WorldModel
 

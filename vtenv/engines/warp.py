@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from vtenv.engines.torch_arrays import TorchBackend
 from vtenv.modalities import Modality
 from vtenv.sensing import sensor_passes
-from vtenv.sensing.warp import Poses, WarpSensor
+from vtenv.sensing.cameras import Poses
+from vtenv.sensing.warp import WarpSensor
 from vtenv.validation import checked_count
 from vtenv.world_model import Frame, InitialPhysics, PhysicsState, Snapshot, WorldModel
 
@@ -339,7 +340,7 @@ class WarpEngine:
         self._variant = torch.zeros(n, dtype=torch.int64, device=self._torch_device)
         self._seeds = torch.zeros(n, dtype=torch.int64, device=self._torch_device)
         poses = Poses(
-            self._variant, self._m.geom_size, d.geom_xpos, d.geom_xmat, d.cam_xpos, d.cam_xmat
+            self._variant, d.geom_xpos, d.geom_xmat, d.cam_xpos, d.cam_xmat, self._m.geom_size
         )
         self._sensors: list[WarpSensor] = [
             sensor.implementation("warp")(self._world_model, camera, keys, poses, self._seeds)

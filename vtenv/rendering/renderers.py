@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from vtenv.modalities import DEPTH
 from vtenv.rendering.opengl import Canvas, Window
 from vtenv.rendering.panel import draw_panel
-from vtenv.sensing.cpu import Poses, RayCamera
+from vtenv.sensing.cameras import Poses
+from vtenv.sensing.cpu import RayCamera
 from vtenv.simulation import Simulation
 from vtenv.tasks import Task
 from vtenv.validation import require

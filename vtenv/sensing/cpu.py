@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from vtenv.sensing.cameras import Poses, Rays
 from vtenv.sensing.images import depth_images, gel_images
-from vtenv.sensing.raycast import Primitives, cast_depth
-from vtenv.world_model import Camera, WorldModel
-
-
-class Poses(NamedTuple):
-    """Where geoms and cameras are in N worlds; views of the engine's memory.
-
-    Attributes:
-        variant: Index of each world's model, (N,), int64.
-        geom_pos: (N, ngeom, 3), float64, [m].
-        geom_mat: (N, ngeom, 9), float64.
-        cam_pos: (N, ncam, 3), float64, [m].
-        cam_mat: (N, ncam, 9), float64.
-    """
-
-    variant: NDArray[np.int64]
-    geom_pos: NDArray[np.float64]
-    geom_mat: NDArray[np.float64]
-    cam_pos: NDArray[np.float64]
-    cam_mat: NDArray[np.float64]
+from vtenv.sensing.raycast import cast_depth
+from vtenv.world_model import WorldModel
 
 
 class CPUSensor(Protocol):
@@ -55,30 +36,12 @@ class CPUSensor(Protocol):
         """Fill the images of worlds; different threads do different worlds."""
 
 
-class RayCamera:
-    """Cameras of a model that cast rays at its geoms.
-
-    Args:
-        world_model: The model.
-        camera: Name of the camera in `WorldModel.cameras`.
-        poses: Where geoms and cameras are.
-    """
-
-    def __init__(self, world_model: WorldModel, camera: str, poses: Poses) -> None:
-        self.camera = world_model.cameras[camera]
-        self._poses = poses
-        self._cameras = world_model.camera_slice(camera)
-        self._seen = Primitives.from_models(world_model.models, self.camera.groups)
-        self._view = view_extents(world_model.models[0], self._cameras.start, self.camera)
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Shape of the images of all worlds."""
-        return len(self._poses.variant), len(self.camera.names), *self.camera.size
+class RayCamera(Rays):
+    """Cameras of a model that cast rays at its geoms; see `Rays`."""
 
     def cast(self, worlds: NDArray[np.int64], out: NDArray[np.float32]) -> None:
         """Fill `out` (N, C, H, W) with planar depth, [m]; infinity where nothing is hit."""
-        poses, seen = self._poses, self._seen
+        poses, seen = self.poses, self.seen
         cast_depth(
             worlds,
             poses.variant,
@@ -88,23 +51,11 @@ class RayCamera:
             seen.used,
             poses.geom_pos,
             poses.geom_mat,
-            poses.cam_pos[:, self._cameras],
-            poses.cam_mat[:, self._cameras],
-            *self._view,
+            poses.cam_pos[:, self.ids],
+            poses.cam_mat[:, self.ids],
+            *self.extents,
             out,
         )
-
-
-def view_extents(model: mujoco.MjModel, index: int, camera: Camera) -> tuple[float, float, bool]:
-    """Half the width and height that a camera sees, and whether in perspective.
-
-    In perspective they are tangents of angles, else lengths in [m].
-    """
-    rows, columns = camera.size
-    fovy = float(model.cam_fovy[index])
-    perspective = model.cam_projection[index] == mujoco.mjtProjection.mjPROJ_PERSPECTIVE
-    half = math.tan(math.radians(fovy) / 2) if perspective else fovy / 2
-    return half * columns / rows, half, bool(perspective)
 
 
 class _Images:
