@@ -6,7 +6,6 @@ import copy
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import mujoco
@@ -23,24 +22,6 @@ from vtenv.validation import checked_count
 from vtenv.world_model import Frame, InitialPhysics, PhysicsState, Snapshot, WorldModel
 
 _POSITION_STAGE = mujoco.mjtStage.mjSTAGE_POS
-
-
-@dataclass(frozen=True)
-class _Restored:
-    """What worlds read that were put into a state and have not moved since.
-
-    Accelerations, and so contact forces, are those of the step that led there: they do not
-    follow from where the worlds are.
-
-    Attributes:
-        here: Which worlds, (N,), bool.
-        readings: Readings of all sensors, (N, n).
-        stable: Whether the physics was stable, (N,), bool.
-    """
-
-    here: NDArray[np.bool_]
-    readings: NDArray[np.float64]
-    stable: NDArray[np.bool_]
 
 
 class CPUEngine:
@@ -88,7 +69,11 @@ class CPUEngine:
             batch.cam_xmat.reshape(n, -1, 9),
         )
         self._sensordata = batch.sensordata
-        self._restored: _Restored | None = None
+        # Contact forces follow from the step that led to a state, not from the state: worlds that
+        # were put into one keep reading what they read there until they move.
+        self._unmoved = np.zeros(n, bool)
+        self._kept_readings = np.zeros_like(batch.sensordata)
+        self._kept_stable = np.ones(n, bool)
         self._noise: dict[str, NDArray[np.float64]] = {}
         self._images: dict[str, NDArray[Any]] = {}
         self._qpos, self._ctrl, self._warning = batch.qpos, batch.ctrl, batch.warning
@@ -117,8 +102,7 @@ class CPUEngine:
         self._qpos[worlds], self._ctrl[worlds] = initial.qpos, initial.ctrl
         self._mocap[0][worlds], self._mocap[1][worlds] = initial.mocap_pos, initial.mocap_quat
         batch.forward(worlds)
-        if self._restored is not None:
-            self._forget(worlds)
+        self._unmoved[worlds] = False
 
     def step(self, worlds: NDArray[np.int64], controls: NDArray[np.float64]) -> None:
         """Advance worlds by one control step with these inputs of the driven actuators.
@@ -130,8 +114,7 @@ class CPUEngine:
         self._ctrl[worlds, self._driven] = controls[worlds]
         ids = None if len(worlds) == self.num_worlds else worlds
         self._batch.step(ids, nstep=self._world_model.substeps, stage=_POSITION_STAGE)
-        if self._restored is not None:
-            self._forget(worlds)
+        self._unmoved[worlds] = False
 
     def state(self) -> PhysicsState:
         """The state of all worlds; aliases the engine's memory until the next call."""
@@ -196,9 +179,8 @@ class CPUEngine:
         self._batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE)  # warnings
         self._batch.state[:] = state["integration"]
         self._batch.forward(stage=_POSITION_STAGE)
-        self._restored = _Restored(
-            np.ones(self.num_worlds, bool), state["readings"].copy(), state["stable"].copy()
-        )
+        self._unmoved[:] = True
+        self._kept_readings[:], self._kept_stable[:] = state["readings"], state["stable"]
         self._images = {}
         if state["images"]:
             for sensor in self._sensors:  # nothing is drawn for no worlds
@@ -216,12 +198,12 @@ class CPUEngine:
     def _read(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Readings of all sensors, (N, n), and who is stable, (N,)."""
         readings, stable = self._sensordata, ~self._warning[:, :, 1].any(axis=-1)
-        kept = self._restored
-        if kept is None:
+        if not self._unmoved.any():
             return readings, stable
+        unmoved = self._unmoved
         return (
-            np.where(kept.here[:, None], kept.readings, readings),
-            np.where(kept.here, kept.stable, stable),
+            np.where(unmoved[:, None], self._kept_readings, readings),
+            np.where(unmoved, self._kept_stable, stable),
         )
 
     def _set_variants(
@@ -244,13 +226,6 @@ class CPUEngine:
             self._noise.setdefault(name, np.zeros(self.num_worlds))[worlds] = values
         for sensor in self._sensors:
             sensor.reset(worlds, dict(noise))
-
-    def _forget(self, worlds: NDArray[np.int64]) -> None:
-        """Worlds that have moved read their sensors anew."""
-        assert self._restored is not None
-        self._restored.here[worlds] = False
-        if not self._restored.here.any():
-            self._restored = None
 
     def _check_process(self) -> None:
         """Refuse to wait for threads that a fork has not copied.
