@@ -89,11 +89,7 @@ class CPUEngine:
         ]
 
     def reset(self, worlds: NDArray[np.int64], initial: InitialPhysics) -> None:
-        """Put worlds into their initial states, one row each.
-
-        Raises:
-            RuntimeError: If the process was forked from the one that has the engine's threads.
-        """
+        """Put worlds into their initial states, one row each."""
         self._check_process()
         self._set_variants(worlds, initial.variant, initial.fields)
         self._set_noise(worlds, initial.noise)
@@ -105,11 +101,7 @@ class CPUEngine:
         self._unmoved[worlds] = False
 
     def step(self, worlds: NDArray[np.int64], controls: NDArray[np.float64]) -> None:
-        """Advance worlds by one control step with these inputs of the driven actuators.
-
-        Raises:
-            RuntimeError: If the process was forked from the one that has the engine's threads.
-        """
+        """Advance worlds by one control step with these inputs of the driven actuators."""
         self._check_process()
         self._ctrl[worlds, self._driven] = controls[worlds]
         ids = None if len(worlds) == self.num_worlds else worlds
