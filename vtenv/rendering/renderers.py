@@ -88,18 +88,14 @@ class DepthRenderer(Renderer):
     """
 
     def __init__(self, task: Task) -> None:
-        models = task.world_model.models
-        self._models = models
-        self._data = [mujoco.MjData(model) for model in models]
+        self._data = [mujoco.MjData(model) for model in task.world_model.models]
         self._task = task
 
     def render(self, simulation: Simulation, world: int) -> NDArray[Any]:
         """Cast the overhead camera's rays."""
         state = simulation.engine.snapshot(world)
-        model, data = self._models[state.variant], self._data[state.variant]
-        data.qpos[:] = state.qpos
-        data.mocap_pos[:], data.mocap_quat[:] = state.mocap_pos, state.mocap_quat
-        mujoco.mj_kinematics(model, data)
+        data = self._data[state.variant]
+        _pose(data, state)
         poses = Poses(
             np.array([state.variant]),
             data.geom_xpos[None],
@@ -151,10 +147,7 @@ class PosedScene:
         if state.variant != self._shown:
             self._task.show_variant(self.model, state.variant)
             self._shown = state.variant
-        self.data.qpos[:] = state.qpos
-        self.data.mocap_pos[:] = state.mocap_pos
-        self.data.mocap_quat[:] = state.mocap_quat
-        mujoco.mj_kinematics(self.model, self.data)
+        _pose(self.data, state)
         mujoco.mj_camlight(self.model, self.data)
 
     def frame(self, camera: mujoco.MjvCamera) -> None:
@@ -242,3 +235,10 @@ class WindowRenderer(Renderer):
         if self._window is not None:
             self._window.close()
             self._window = None
+
+
+def _pose(data: mujoco.MjData, state: Snapshot) -> None:
+    """Take over a world's poses, as far as geoms."""
+    data.qpos[:] = state.qpos
+    data.mocap_pos[:], data.mocap_quat[:] = state.mocap_pos, state.mocap_quat
+    mujoco.mj_kinematics(data.model, data)
