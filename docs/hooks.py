@@ -1,4 +1,4 @@
-"""Fills a page with the docstring of the class it documents, and makes pictures fit for any screen."""
+"""Fills a page with the docstring of the class that it documents; fits pictures to any screen."""
 
 import importlib
 import inspect
@@ -45,8 +45,7 @@ def _figure(image: re.Match[str]) -> str:
     source = image["source"]
     with (_FOLDER / "images" / Path(source).name).open("rb") as file:
         width, _ = struct.unpack(">II", file.read(24)[16:])
-    # They are drawn with two pixels to one of the page.
-    style = f'style="min-width: {width // 2}px; max-width: {width}px"'
+    style = f'style="min-width: {min(width * 6 // 10, 960)}px; max-width: {width}px"'
     tag = f'<img {image["before"]}src="{source}" {style}{image["after"]}>'
     return f'<a class="figure" href="{source}">{tag}</a>'
 
