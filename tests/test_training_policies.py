@@ -4,9 +4,11 @@ import contextlib
 import csv
 import json
 import os
+import shutil
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,11 +17,11 @@ from safetensors.torch import load_file
 from stable_baselines3 import PPO
 
 from policies.deployable import load_policy
-from policies.learners.callbacks import WarmUpCritic
 from policies.learners.checkpoint import load_parameters
 from policies.learners.curriculum import GROWTH, MIN_EPISODES, Curriculum
 from policies.learners.dagger import DivergenceError
 from policies.learners.record_episodes import RecordEpisodes, episode_means
+from policies.learners.reinforcement import WarmUpCritic
 from policies.learners.train_config import TrainConfig
 from policies.learners.training import train
 from policies.learners.training_folder import TrainingFolder
@@ -82,6 +84,7 @@ def test_a_run_leaves_its_policies_tables_and_curve(run):
     assert sorted(path.name for path in run.folder.iterdir()) == [
         ".lock",
         "best",
+        "checkpoints",
         "config.json",
         "curve.png",
         "evaluations.csv",
@@ -183,6 +186,44 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(algorithm, tmp_path)
         }
     weights = [load_file(r.folder / "policy" / "policy.safetensors") for r in (whole, resumed)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+def test_more_steps_end_where_a_longer_run_does(algorithm, tmp_path):
+    # A rate that falls with the budget, as PPO's preset has it, would be another.
+    short = small(algorithm, steps=128, hyperparameters={"learning_rate": 3e-4})
+    whole = train(replace(short, steps=256), tmp_path / "whole", progress=False)
+
+    ended = train(short, tmp_path / "run", progress=False, command="first")
+    assert ended.steps == 128
+    longer = replace(short, steps=256)
+    extended = train(longer, tmp_path / "run", progress=False, command="then")
+    assert extended.steps == 256 and extended.curve == whole.curve
+    for name in ("policy/policy.safetensors", "best/policy.safetensors"):
+        weights = [load_file(run.folder / name) for run in (whole, extended)]
+        assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    document = json.loads((extended.folder / "config.json").read_text())
+    assert (document["steps"], document["command"]) == (256, "first && then")
+    assert train(longer, tmp_path / "run", progress=False) == extended
+
+
+def test_a_distillation_takes_more_steps_too(tmp_path):
+    config = small("dagger", steps=256)
+    train(config, tmp_path / "run", progress=False)
+    extended = train(replace(config, steps=384), tmp_path / "run", progress=False)
+    assert [steps for steps, _ in extended.curve] == [0, 128, 256, 384]
+
+
+def test_a_budget_that_is_used_up_is_refused(run, tmp_path):
+    with pytest.raises(RunFolderError, match=r"steps=128 is not allowed.*has made 256"):
+        train(small(steps=128), run.folder, progress=False)
+    with pytest.raises(RunFolderError, match=r"max_minutes=1e-05 is not allowed.*has taken"):
+        train(small(steps=512, max_minutes=1e-5), run.folder, progress=False)
+    without = tmp_path / "run"
+    shutil.copytree(run.folder, without, ignore=shutil.ignore_patterns("checkpoints"))
+    with pytest.raises(RunFolderError, match=r"no checkpoint to go on from.*--start"):
+        train(small(steps=512), without, progress=False)
+    assert TrainingFolder(without).result() is not None
 
 
 @pytest.mark.parametrize(

@@ -62,10 +62,13 @@ class Student:
     @torch.no_grad()
     def act(self, observation: Observation) -> tuple[Tensor, Tensor]:
         """Mean actions within their bounds, (N, A), and values, (N,): float32."""
+        policy = self.policy
         with self._autocast():
-            features = self._extract(observation, self.policy.pi_features_extractor)
-            action, value = self._action(features), self._value(observation, features)
-        return action.float().clamp(-1.0, 1.0), value.float()
+            features = self._extract(observation, policy.pi_features_extractor)
+            action = self._action(features)
+            if not policy.share_features_extractor:
+                features = self._extract(observation, policy.vf_features_extractor)
+            return action.float().clamp(-1.0, 1.0), self._value(features).float()
 
     def action(self, observation: Observation) -> Tensor:
         """Mean actions, (B, A), as the network gives them, to learn from."""
@@ -77,29 +80,21 @@ class Student:
         """Values, (B,), to learn from; a features extractor that is shared learns nothing."""
         policy = self.policy
         with self._autocast():
-            if not policy.share_features_extractor:
-                return self._value(observation, None).float()
-            with torch.no_grad():
-                features = self._extract(observation, policy.pi_features_extractor)
-            return self._value(observation, features).float()
+            with torch.set_grad_enabled(not policy.share_features_extractor):
+                features = self._extract(observation, policy.vf_features_extractor)
+            return self._value(features).float()
 
     def _extract(self, observation: Observation, extractor: nn.Module) -> Tensor:
-        policy = self.policy
-        inputs = preprocess_obs(
-            observation, policy.observation_space, normalize_images=policy.normalize_images
-        )
-        features: Tensor = extractor(inputs)
+        space, normalize = self.policy.observation_space, self.policy.normalize_images
+        features: Tensor = extractor(preprocess_obs(observation, space, normalize))
         return features
 
     def _action(self, features: Tensor) -> Tensor:
         mean: Tensor = self.policy.action_net(self.policy.mlp_extractor.forward_actor(features))
         return mean
 
-    def _value(self, observation: Observation, shared: Tensor | None) -> Tensor:
-        policy = self.policy
-        if shared is None or not policy.share_features_extractor:
-            shared = self._extract(observation, policy.vf_features_extractor)
-        value: Tensor = policy.value_net(policy.mlp_extractor.forward_critic(shared))
+    def _value(self, features: Tensor) -> Tensor:
+        value: Tensor = self.policy.value_net(self.policy.mlp_extractor.forward_critic(features))
         return value[:, 0]
 
     def _autocast(self) -> torch.autocast:
