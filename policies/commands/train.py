@@ -51,9 +51,9 @@ def train(
         TrainingFolder(output).require_new()
         chosen = _hyperparameters(assignments)
         if settings or config.task != TrainConfig().task:
-            from policies.worlds import make_task
+            from vtenv.registry import make_task
 
-            make_task(config.task, settings or {})
+            make_task(config.task, **(settings or {}))
         config = replace(config, settings=settings or {}, hyperparameters=chosen)
 
     from policies.learners.training import train as learn

@@ -10,7 +10,7 @@ from policies.actor import actor_of
 from policies.deployable import DeployablePolicy
 from policies.evaluation.conditions import condition
 from policies.evaluation.episodes import episode_seeds, play
-from policies.evaluation.players import learned
+from policies.evaluation.players import player_of
 from policies.learners.train_config import TrainConfig
 from policies.representations import Representation
 
@@ -51,7 +51,7 @@ class Rating:
         """
         config = self._config
         acting = DeployablePolicy(actor_of(policy), self._representation, config.settings)
-        player = learned(acting.to(config.torch_device))
+        player = player_of(acting.to(config.torch_device))
         assert config.evaluation_episodes is not None
         task = player.played(condition("training"))
         seeds = episode_seeds(task, config.evaluation_episodes, SELECTION_SEED)

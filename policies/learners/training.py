@@ -16,7 +16,7 @@ from policies.deployable import DeployablePolicy, load_policy, save_policy
 from policies.evaluation.conditions import condition
 from policies.evaluation.episodes import EpisodeRecord
 from policies.evaluation.evaluate import evaluate
-from policies.evaluation.players import learned
+from policies.evaluation.players import player_of
 from policies.evaluation.statistics import wilson
 from policies.features import calibrate
 from policies.films.side_by_side import film_pairs
@@ -341,7 +341,7 @@ class _Training:
         try:
             videos.mkdir(exist_ok=True)
             film_pairs(
-                learned(policy),
+                player_of(policy),
                 condition("training"),
                 records,
                 videos / "best.mp4",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from representation.data.dataset import Dataset
-from vtenv.collection.experience import make_task
+from vtenv.registry import make_task
 
 POSE, CLASS, EPISODE, REGION = "pose", "connector", "episode", "region"
 """Columns of a data set that probes read: labels, class, episode and region of each row."""

@@ -10,7 +10,7 @@ from representation import EncoderConfig, VisuotactileEncoder
 from representation.objectives.pose import POSE_LABELS
 from representation.probes.split import ArraySplit
 from representation.probes.targets import ProbeTargets
-from vtenv.collection.experience import make_task
+from vtenv.registry import make_task
 
 SIZE = 32
 TASK = make_task("VTInsert-v0")
