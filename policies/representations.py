@@ -92,19 +92,19 @@ class Representation:
                 f"{self.name!r} asks for {self.modalities}; leave it out"
             )
         wanted: dict[str, Any] = {"modalities": self.modalities}
-        if self.encoder is not None:
-            available = make_task(self.task).modalities
-            for key, (_, rows, columns) in self.encoder.image_shapes.items():
-                argument = available[key].size_setting
-                assert argument is not None
-                size = rows if rows == columns else (rows, columns)
-                if settings.get(argument) not in (None, size):
-                    raise ValueError(
-                        f"{argument}={settings[argument]} does not fit the representation "
-                        f"{self.name!r}, whose encoder takes {rows} x {columns} pixels; leave "
-                        f"{argument} out, or take an encoder for that size"
-                    )
-                wanted[argument] = size
+        shapes = {} if self.encoder is None else self.encoder.image_shapes
+        available = make_task(self.task).modalities
+        for key, (_, rows, columns) in shapes.items():
+            argument = available[key].size_setting
+            assert argument is not None
+            size = rows if rows == columns else (rows, columns)
+            if settings.get(argument) not in (None, size):
+                raise ValueError(
+                    f"{argument}={settings[argument]} does not fit the representation "
+                    f"{self.name!r}, whose encoder takes {rows} x {columns} pixels; leave "
+                    f"{argument} out, or take an encoder for that size"
+                )
+            wanted[argument] = size
         return {**settings, **wanted}
 
     def observation_space(self, **settings: Any) -> spaces.Space[Any]:
@@ -168,14 +168,11 @@ class Representation:
         return envs if self.pixels else SelectObservation(envs, self.modalities)
 
     def perceive(self, observation: Mapping[str, Any]) -> Any:
-        """What a policy sees of raw observations, such as a robot's.
+        """What a policy sees of raw observations, such as a robot's; as `make`'s environments do.
 
         Args:
             observation: Arrays, or tensors on one device, (N, ...), by the
                 environment's keys; at least those of `modalities`.
-
-        Returns:
-            As `make`'s environments observe it, (N, D), or for images a dictionary.
         """
         if self.encoder is not None:
             return self._transform(observation, (len(observation[self.modalities[0]]),))

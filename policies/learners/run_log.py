@@ -1,12 +1,14 @@
-"""How training goes: tables in the run's folder, curves in TensorBoard, a bar on stderr."""
+"""How training goes: tables and a curve in the run's folder, TensorBoard, a bar on stderr."""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
+from vtenv.atomic_write import atomic_write
 from vtenv.progress import progress_bar
 from vtenv.run_folder import RunFolder
 
@@ -85,6 +87,29 @@ class RunLog:
         self._files.write_table("evaluations", self.evaluations)
         self._plot("evaluation", row)
         self._describe()
+
+    def draw(self, path: Path, title: str) -> None:
+        """Draw success over steps, while learning and on fixed seeds, as a PNG."""
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            warnings.warn("Matplotlib is not installed: curve.png is not drawn", stacklevel=2)
+            return
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.subplots()
+        learning = [row for row in self.metrics if "success" in row]
+        for rows, label, style in (
+            (learning, "episodes of training", {"color": "0.7", "linewidth": 1.0}),
+            (self.evaluations, "fixed seeds, mean actions", {"color": "tab:blue", "marker": "o"}),
+        ):
+            steps, success = ([row[name] for row in rows] for name in ("steps", "success"))
+            axes.plot(steps, success, label=label, **style)
+        axes.set(xlabel="control steps", ylabel="success", ylim=(-0.02, 1.02), title=title)
+        axes.xaxis.set_major_formatter(lambda steps, _: f"{steps:,.0f}")
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right")
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary, dpi=120)
 
     def _plot(self, group: str, row: Row) -> None:
         if self._writer is None:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -30,7 +30,6 @@ from policies.learners.checkpoint import (
     save_model,
 )
 from policies.learners.curriculum import Curriculum
-from policies.learners.curve import draw_curve
 from policies.learners.dagger import Dagger, DivergenceError
 from policies.learners.dagger_config import DaggerConfig
 from policies.learners.rating import RESULT_SEED, Rating
@@ -308,14 +307,19 @@ class _Training:
         save_model(files.model, self.model)
         policy = load_policy(files.best, representation=self.representation)
         assert config.evaluation_episodes is not None
-        on = {"engine": config.engine, "device": config.device, "num_threads": config.num_threads}
         records = evaluate(
-            policy, "training", config.evaluation_episodes, RESULT_SEED, **cast(Any, on)
+            policy,
+            "training",
+            config.evaluation_episodes,
+            RESULT_SEED,
+            engine=config.engine,
+            device=config.device,
+            num_threads=config.num_threads,
         )
         seconds = self._elapsed()
         successes = sum(record.success for record in records)
         title = f"{ALGORITHMS[config.algorithm].title} on {config.representation}"
-        draw_curve(files.curve, log.metrics, log.evaluations, title)
+        log.draw(files.curve, title)
         reached = next((row for row in log.evaluations if row["success"] >= 0.9), None)
         result = {
             "success": successes / len(records),
