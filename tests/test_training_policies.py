@@ -22,6 +22,7 @@ from policies.learners.curriculum import GROWTH, MIN_EPISODES, Curriculum
 from policies.learners.dagger import DivergenceError
 from policies.learners.record_episodes import RecordEpisodes, episode_means
 from policies.learners.reinforcement import WarmUpCritic
+from policies.learners.run_log import RunLog
 from policies.learners.train_config import TrainConfig
 from policies.learners.training import train
 from policies.learners.training_folder import TrainingFolder
@@ -126,6 +127,16 @@ def test_the_tables_tell_success_reward_terms_length_and_speed(run):
     assert result["success"] == run.success and result["episodes"] == 2
     low, high = result["success_interval"]
     assert low <= run.success <= high
+
+
+def test_the_bar_says_nothing_of_success_on_a_narrowed_curriculum(tmp_path, capsys):
+    with RunLog(TrainingFolder(tmp_path), 100, shown=True) as log:
+        log.train({"steps": 10, "seconds": 1.0, "success": 1.0, "curriculum": 0.1})
+        log.evaluate({"steps": 10, "seconds": 2.0, "success": 0.25})
+        log.show(10, None)
+    said = capsys.readouterr().err
+    assert "Training, success 25% when evaluated, curriculum at 10%" in said
+    assert "100%" not in said
 
 
 def test_tensorboard_has_the_same(run):

@@ -33,15 +33,8 @@ class Rating:
 
     def __init__(self, config: TrainConfig, representation: Representation) -> None:
         self._config, self._representation = config, representation
-        self._envs = representation.make(
-            min(config.evaluation_episodes or 1, _MOST_WORLDS[config.engine]),
-            engine=config.engine,
-            device=config.device,
-            num_threads=config.num_threads,
-            observations="numpy" if config.engine == "cpu" else "torch",
-            autoreset_mode="NextStep",
-            **config.settings,
-        )
+        number = min(config.evaluation_episodes or 1, _MOST_WORLDS[config.engine])
+        self._envs = representation.make(number, autoreset_mode="NextStep", **config.worlds)
 
     def rate(self, policy: BasePolicy) -> dict[str, float]:
         """Play the episodes that select the best policy, with a policy's mean actions.

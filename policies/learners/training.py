@@ -154,16 +154,7 @@ class _Training:
         self.config, self.representation, self.files = config, representation, files
         self.interruption = interruption
         assert config.num_envs and config.steps and config.curriculum
-        self.envs = RecordEpisodes(
-            representation.make(
-                config.num_envs,
-                engine=config.engine,
-                device=config.device,
-                num_threads=config.num_threads,
-                observations="numpy" if config.engine == "cpu" else "torch",
-                **config.settings,
-            )
-        )
+        self.envs = RecordEpisodes(representation.make(config.num_envs, **config.worlds))
         self.rating = Rating(config, representation)
         venv = VTInsertVecEnv(self.envs)
         self.model = _model(config, representation, venv)
