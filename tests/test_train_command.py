@@ -7,23 +7,16 @@ import threading
 import time
 
 import pytest
-import torch
 
 from policies import cli
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = [
     *["--connectors", "usb", "--clearance-mm", "0.8", "--num-envs", "16"],
     *["--evaluation-episodes", "2", "--filmed", "0", "--num-threads", "1"],
     *["--set", "n_steps=4", "batch_size=32", "--set", "policy_kwargs.net_arch=[32]"],
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,8 @@ from representation.timm_encoder import VisuotactileEncoder
 from vtenv.json_document import from_document
 from vtenv.run_folder import RunFolderError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 USB = {"connectors": ["usb"], "clearance_mm": 0.8}
 NETWORK = {"policy_kwargs": {"net_arch": [32]}}
 SMALL = {
@@ -43,15 +45,6 @@ SMALL = {
     },
     "dagger": {"learning_starts": 64, "batch_size": 32, "updates_per_round": 2, **NETWORK},
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """The networks are small, and other tests run beside."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def small(algorithm="ppo", **fields):

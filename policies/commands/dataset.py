@@ -242,7 +242,7 @@ def _write_experience(options: ExperienceOptions, settings: Mapping[str, Any]) -
     for name in ("frames", "worlds"):
         given = getattr(options, name)
         require(given is None or given >= 1, name, given, "at least 1")
-    task = make_task(options.task, **settings | {"modalities": options.modalities})
+    task = make_task(options.task, **{**settings, "modalities": options.modalities})
     defaults = {field.name: field.default for field in dataclasses.fields(type(task.config))}
     environment = settings_to_json({**defaults, **settings, "modalities": options.modalities})
     mixture = _mixture(task, options.mixture)
