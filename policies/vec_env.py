@@ -14,6 +14,7 @@ from torch import Tensor
 
 from policies.worlds import simulation_of
 from vtenv.arrays import constant, namespace
+from vtenv.rollout import final_observation
 
 
 class VTInsertVecEnv(VecEnv):
@@ -91,7 +92,7 @@ class VTInsertVecEnv(VecEnv):
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if done.any():
             worlds = np.flatnonzero(done)
-            last, told = self._ended(worlds, info["final_obs"], info["final_info"])
+            last, told = self._ended(worlds, info)
             for row, world in enumerate(worlds):
                 infos[world] = {name: values[row] for name, values in told.items()}
                 infos[world]["terminal_observation"] = (
@@ -147,18 +148,14 @@ class VTInsertVecEnv(VecEnv):
         return next((envs for envs in self._layers() if hasattr(envs, name)), self.envs)
 
     def _ended(
-        self, worlds: NDArray[np.int64], final_obs: Any, final_info: Mapping[str, Any]
+        self, worlds: NDArray[np.int64], info: Mapping[str, Any]
     ) -> tuple[Any, dict[str, list[Any]]]:
         """Last observations and infos of the worlds whose episode has ended, a row of each."""
-        like = final_info["is_success"]
+        final = {k: v for k, v in info["final_info"].items() if not k.startswith("_")}
+        like = final["is_success"]
         rows = constant(worlds, like, namespace(like).int64)
-        told = {name: v[rows] for name, v in final_info.items() if not name.startswith("_")}
-        if isinstance(final_obs, np.ndarray):
-            last = list(final_obs[worlds])
-        else:
-            group = final_obs if isinstance(final_obs, dict) else {"": final_obs}
-            picked = {key: value[rows] for key, value in group.items()}
-            last, told = self._fetch(picked.get("", picked), told)
+        told = {name: values[rows] for name, values in final.items()}
+        last, told = self._fetch(final_observation(info, rows), told)
         decoded = simulation_of(self.envs).decode(told)
         return last, {name: values.tolist() for name, values in decoded.items()}
 

@@ -26,7 +26,7 @@ from policies.learners.demonstrations import DemonstrationBuffer
 from policies.learners.reinforcement import GoOn, Pause
 from policies.learners.student import Student
 from policies.worlds import expert, simulation_of
-from vtenv.rollout import Transition, rollout
+from vtenv.rollout import Transition, final_observation, rollout
 
 STD_RANGE = (0.05, 0.3)
 """Least and greatest standard deviation that the policy is left with, for PPO to explore by."""
@@ -245,9 +245,9 @@ class Dagger:
         cut, worlds = taken["truncated"].nonzero().cpu().T
         for step in cut.unique().tolist():
             # Time was up: what would have followed is the critic's to say.
-            these = worlds[cut == step]
-            last = student.observed(_select(steps[step].next_info["final_obs"], these))
-            reward[step, these.numpy()] += self.config.gamma * student.act(last)[1].cpu().numpy()
+            these = worlds[cut == step].numpy()
+            last = student.observed(final_observation(steps[step].next_info, these))
+            reward[step, these] += self.config.gamma * student.act(last)[1].cpu().numpy()
         config, nothing = self.config, spaces.Box(0.0, 0.0, (0,))
         buffer = RolloutBuffer(
             *(len(reward), nothing, nothing, "cpu", config.gae_lambda, config.gamma),
@@ -290,18 +290,6 @@ class Dagger:
         """Random numbers of rows, a minibatch of them."""
         count = (self.config.batch_size,)
         return torch.randint(below, count, generator=self._generator, device=self.device)
-
-
-def _select(observation: Any, worlds: Tensor) -> Any:
-    """What was last seen in some worlds, from a `final_obs` of either kind."""
-    if isinstance(observation, Mapping):
-        return {key: value[worlds] for key, value in observation.items()}
-    if isinstance(observation, Tensor):
-        return observation[worlds]
-    rows = [observation[world] for world in worlds.tolist()]
-    if isinstance(rows[0], Mapping):
-        return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-    return np.stack(rows)
 
 
 def _check_worlds(envs: VectorEnv[Any, Any, Any], policy: ActorCriticPolicy) -> None:
