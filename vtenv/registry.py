@@ -8,17 +8,21 @@ import gymnasium
 from gymnasium.envs.registration import load_env_creator
 
 from vtenv import env
+from vtenv.import_string import import_string
 from vtenv.tasks import Task
 
 
 def env_type(env_id: str) -> Any:
-    """The class of vector environments behind an id.
+    """The class of vector environments behind an id; "MODULE:ID" imports the module first.
 
     Raises:
         ValueError: If there is no such id, or it is no task's; names the nearest.
     """
+    module, _, name = env_id.rpartition(":")
+    if module:
+        import_string(module, "module of tasks")
     try:
-        creator: Any = gymnasium.spec(env_id).vector_entry_point
+        creator: Any = gymnasium.spec(name).vector_entry_point
     except gymnasium.error.Error as error:
         raise ValueError(f"unknown task {env_id!r}: {error}") from None
     if isinstance(creator, str):

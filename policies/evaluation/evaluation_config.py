@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from policies.choices import require
 from policies.evaluation.conditions import SUITES, condition
 
 SEED = 1_000_000
@@ -49,10 +48,12 @@ class EvaluationConfig:
     0 for no video."""
 
     def __post_init__(self) -> None:
-        least = {"episodes": 1, "seed": 0, "num_envs": 1, "num_threads": 1, "filmed": 0}
-        for name, bound in least.items():
+        for name, least in (
+            *(("episodes", 1), ("seed", 0), ("num_envs", 1), ("num_threads", 1), ("filmed", 0)),
+        ):
             value = getattr(self, name)
-            require(value is None or value >= bound, name, value, f"at least {bound}")
+            if value is not None and value < least:
+                raise ValueError(f"{name}={value} is not allowed; it must be at least {least}")
         if self.conditions and self.suite != "default":
             raise ValueError("conditions and suite exclude each other; leave one out")
         if self.device is not None and self.engine == "cpu":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pkgutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from policies.evaluation.episodes import Act
 from policies.worlds import DEFAULT_TASK, expert, make_worlds
 from representation.runtime import torch_threads
 from vtenv.arrays import Array
+from vtenv.import_string import import_string
 from vtenv.registry import make_task
 from vtenv.simulation import Simulation
 from vtenv.tasks import Task
@@ -183,9 +183,7 @@ def _function(source: str) -> Callable[[Any], Array]:
     """What is called NAME in a module, of "MODULE:NAME"."""
     sys.path.insert(0, "")
     try:
-        function = pkgutil.resolve_name(source)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"cannot load the policy {source!r}: {error}") from error
+        function = import_string(source, "policy")
     finally:
         sys.path.remove("")
     if not callable(function):
