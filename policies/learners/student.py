@@ -76,7 +76,7 @@ class Student:
         with self._autocast():
             if policy.share_features_extractor:
                 with torch.no_grad():
-                    features = policy.extract_features(observation)
+                    features: Any = policy.extract_features(observation)
                 value = policy.value_net(policy.mlp_extractor.forward_critic(features))
             else:
                 value = policy.predict_values(observation)
