@@ -123,7 +123,7 @@ def test_what_is_not_allowed_is_said_in_one_line(arguments, expected, capsys):
     [
         (["train", "--representatoin", "state"], "did you mean --representation"),
         (["demo", "--clearence-mm", "1"], "did you mean --clearance-mm"),
-        (["train", "--task", "VTInsrt-v0", "--reward", "sparse"], "did you mean VTInsert-v0"),
+        (["train", "--task", "VTInsrt-v0", "--reward", "sparse"], "Did you mean: `VTInsert`"),
         (["train", "--representation", "resnet-poes"], "did you mean resnet-pose"),
         (["evaluate", "resnet-dynamic"], "did you mean resnet-dynamics"),
         (

@@ -11,8 +11,9 @@ import pytest
 
 from policies import cli
 from policies.commands import dataset as command
-from policies.worlds import DEFAULT_TASK, make_task
+from policies.worlds import DEFAULT_TASK
 from representation.data.dataset import Dataset, DatasetWriter
+from vtenv.registry import make_task
 from vtenv.tasks.insertion.regions import near_contact
 
 SMALL = ["--image-size", "16", "--contact-size", "16"]
@@ -258,7 +259,7 @@ def test_a_mount_point_is_filled_in_place_and_a_full_one_is_left_empty(volume, c
 @pytest.mark.parametrize("worlds", [None, 1, 4096])
 def test_every_world_plays_whole_episodes_in_every_part(frames, size, worlds):
     options = command.ExperienceOptions(frames=frames, worlds=worlds)
-    task = make_task(DEFAULT_TASK, {"image_size": size, "contact_size": size})
+    task = make_task(DEFAULT_TASK, image_size=size, contact_size=size)
     plan = command._Plan.of(options, task)
     total = plan.parts * plan.worlds * plan.steps
     assert frames <= total <= frames + plan.parts * plan.worlds

@@ -12,16 +12,17 @@ from policies.commands.demo import DEFAULT_POLICY
 from policies.deployable import save_policy
 from policies.evaluation.episodes import play
 from policies.evaluation.evaluate import evaluate
-from policies.evaluation.players import PLAYERS, load_player
+from policies.evaluation.players import load_player
 from policies.features import policy_kwargs
 from policies.films import film
 from policies.films.video import write_video
 from policies.representations import make_representation
-from policies.worlds import DEFAULT_TASK, make_task
+from policies.worlds import DEFAULT_TASK
+from vtenv.registry import make_task
 from vtenv.rendering.panel import PANEL_SIZE
 from vtenv.tasks.insertion.env import VTInsertVectorEnv
 
-EXPERT = PLAYERS["expert"](DEFAULT_TASK)
+EXPERT = load_player("expert")
 
 
 def frames(number, size=(16, 32)):
@@ -83,7 +84,7 @@ def test_a_learned_policy_can_be_shown(tmp_path, capsys, monkeypatch):
     representation = make_representation("proprio")
     policy = ActorCriticPolicy(
         representation.observation_space(),
-        make_task(DEFAULT_TASK, {}).action_space,
+        make_task(DEFAULT_TASK).action_space,
         lambda _: 1e-3,
         **policy_kwargs(representation),
     )

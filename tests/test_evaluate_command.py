@@ -15,7 +15,8 @@ from policies.evaluation.conditions import CONDITIONS, SUITES
 from policies.features import policy_kwargs
 from policies.films import film
 from policies.representations import make_representation
-from policies.worlds import DEFAULT_TASK, make_task
+from policies.worlds import DEFAULT_TASK
+from vtenv.registry import make_task
 from vtenv.rendering.panel import PANEL_SIZE
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 
@@ -29,7 +30,7 @@ def save(folder, name="state", **settings):
     torch.manual_seed(0)
     policy = ActorCriticPolicy(
         representation.observation_space(),
-        make_task(DEFAULT_TASK, {}).action_space,
+        make_task(DEFAULT_TASK).action_space,
         lambda _: 1e-3,
         **policy_kwargs(representation),
     )
@@ -43,7 +44,7 @@ def run(*arguments, output=None):
 
 
 def causes():
-    task = make_task(DEFAULT_TASK, {})
+    task = make_task(DEFAULT_TASK)
     nowhere = dict.fromkeys(("insertion_depth_mm", "lateral_mm", "contact_force_n"), np.zeros(1))
     return {*filter(None, task.failures), *task.timeouts(nowhere)}
 

@@ -95,11 +95,11 @@ def benchmark(
 
     from rich.console import Console
 
-    from policies.worlds import make_task
     from vtenv import provenance
     from vtenv.atomic_write import atomic_write
+    from vtenv.registry import make_task
 
-    make_task(task, settings or {})
+    make_task(task, **(settings or {}))
     report: dict[str, Any] = {
         "command": shlex.join(["vtinsert", *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -245,11 +245,11 @@ def _load_encoders(names: Sequence[str], setup: Setup) -> Mapping[str, Any]:
     """Encoders for the environment's images, by the last part of their names."""
     import timm
 
-    from policies.worlds import make_task
     from representation.encoder_config import EncoderConfig
     from representation.timm_encoder import VisuotactileEncoder
+    from vtenv.registry import make_task
 
-    task = make_task(setup.task, setup.settings)
+    task = make_task(setup.task, **setup.settings)
     shapes = {
         modality.key: (modality.shape[0], *task.image_size(modality))
         for modality in task.config.modalities

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from policies.commands import CommandError
 from policies.films.preview import preview
-from policies.worlds import DEFAULT_TASK, make_task, settings_to_json
+from policies.worlds import DEFAULT_TASK, settings_to_json
 from representation.data.dataset import Dataset, DatasetError, DatasetWriter
 from vtenv import provenance
 from vtenv.atomic_write import atomic_write
@@ -31,6 +31,7 @@ from vtenv.grasps.grasps import SPLITS, GraspConfig, grasp_blocks, num_grasps
 from vtenv.json_document import from_document
 from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.progress import progress_bar
+from vtenv.registry import make_task
 from vtenv.tasks import Task
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 from vtenv.validation import require
@@ -253,7 +254,7 @@ def _write_experience(options: ExperienceOptions, settings: Mapping[str, Any]) -
     for name in ("frames", "worlds"):
         given = getattr(options, name)
         require(given is None or given >= 1, name, given, "at least 1")
-    task = make_task(options.task, {**settings, "modalities": options.modalities})
+    task = make_task(options.task, **{**settings, "modalities": options.modalities})
     defaults = {field.name: field.default for field in dataclasses.fields(type(task.config))}
     environment = settings_to_json({**defaults, **settings, "modalities": options.modalities})
     mixture = _mixture(task, options.mixture)

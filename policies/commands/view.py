@@ -84,10 +84,11 @@ def view(
     """
     from policies.films import film
     from policies.films.window import Window
-    from policies.worlds import make_task, make_world, variant_names
+    from policies.worlds import make_world, variant_names
+    from vtenv.registry import make_task
 
     chosen = {"modalities": film.MODALITIES, **(settings or {})}
-    made = make_task(task, chosen)
+    made = make_task(task, **chosen)
     window = Window(made, "VTInsert")
     for keys, meaning in _BINDINGS:
         print(f"{keys:>12}  {meaning}")

@@ -135,6 +135,17 @@ class TrainConfig:
         return self.device or ("cuda:0" if self.engine == "warp" else "cpu")
 
     @property
+    def worlds(self) -> dict[str, Any]:
+        """Keyword arguments of `Representation.make`, for training and for evaluating alike."""
+        return {
+            "engine": self.engine,
+            "device": self.device,
+            "num_threads": self.num_threads,
+            "observations": "numpy" if self.engine == "cpu" else "torch",
+            **self.settings,
+        }
+
+    @property
     def reinforcement(self) -> bool:
         """Whether the policy learns from rewards rather than from the expert."""
         return self.algorithm != DISTILLATION

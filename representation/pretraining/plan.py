@@ -12,9 +12,10 @@ from representation.pretraining.config import PretrainConfig
 from representation.pretraining.fit import fit_to_split, with_names, with_sizes
 from representation.pretraining.live_config import LiveConfig
 from representation.pretraining.run_folder import PretrainFolder, TrainingData
-from vtenv.collection.experience import column_codes, make_task
+from vtenv.collection.experience import column_codes
 from vtenv.json_document import from_document
 from vtenv.modalities import IMAGE_MODALITIES
+from vtenv.registry import make_task
 
 
 @dataclass(frozen=True)
