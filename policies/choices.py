@@ -5,6 +5,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
+
+import tyro
+
+
+def default(text: str) -> Any:
+    """What the help says of an option that is not set: what that stands for.
+
+    Args:
+        text: In words, such as "one a core".
+
+    Returns:
+        Metadata for `typing.Annotated`.
+    """
+    return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
 
 
 def check_name(name: str, allowed: Collection[str], what: str, where: str = "") -> None:
@@ -47,3 +62,18 @@ def require(condition: bool, name: str, given: object, allowed: str) -> None:
         from vtenv.validation import require as refuse
 
         refuse(False, name, given, allowed)
+
+
+def require_at_least(options: object, **least: int) -> None:
+    """Refuse options below a bound; those that are None are not set.
+
+    Args:
+        options: They are its attributes.
+        least: Least values, by name.
+
+    Raises:
+        ValueError: If one is below; names it and its bound.
+    """
+    for name, bound in least.items():
+        value = getattr(options, name)
+        require(value is None or value >= bound, name, value, f"at least {bound}")

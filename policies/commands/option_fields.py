@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
@@ -48,7 +47,6 @@ def option_fields(
             hint = f"(default: {default})"
         arg = tyro.conf.arg(
             help=" ".join(helps[name].split()),
-            metavar=_metavar(kind),
             help_behavior_hint=hint,
             aliases=_ALIASES.get(name),
         )
@@ -60,16 +58,3 @@ def given(options: Any) -> dict[str, Any]:
     """The options that are not their defaults."""
     values = {f.name: (getattr(options, f.name), f.default) for f in dataclasses.fields(options)}
     return {name: value for name, (value, default) in values.items() if value != default}
-
-
-def _metavar(kind: Any) -> str | None:
-    """How a value that may be None is shown: as one that may not."""
-    if typing.get_origin(kind) is Annotated:
-        kind = typing.get_args(kind)[0]
-    if typing.get_origin(kind) not in (types.UnionType, typing.Union):
-        return None
-    (other,) = (option for option in typing.get_args(kind) if option is not type(None))
-    choices = typing.get_args(other)
-    if typing.get_origin(other) is tuple:
-        return " ".join(f"[{choice}]" for choice in typing.get_args(choices[0]))
-    return f"{{{','.join(map(str, choices))}}}" if choices else str(other.__name__).upper()
