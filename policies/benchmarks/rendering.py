@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,6 +16,8 @@ from policies.benchmarks.timing import PHYSICS, RESETS, REST, SENSING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_IDLE_LOAD = 0.5
+"""Load average above which somebody else is using the machine."""
 _PARTS = {PHYSICS: "#1f4e9c", SENSING: "#1d7a3a", RESETS: "#8c2a8c", REST: "#c4540a"}
 """Parts of a step, and their colours."""
 _COLOURS = ("#000000", "#1f4e9c", "#1d7a3a", "#6aa84f", "#0b7f8f", "#c4540a", "#8c2a8c", "#b8860b")
@@ -25,8 +29,8 @@ def _curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, An
     for row in rows:
         case, part = row["case"], row["part"]
         if part == case:
-            curves.setdefault(f"environment, {case} only" if "sensor" in case else case, [])
-            curves[f"environment, {case} only" if "sensor" in case else case].append(row)
+            name = f"environment, {case} only" if "sensor" in case else case
+            curves.setdefault(name, []).append(row)
         elif case == NUMPY or ("sensor" in case and part == SENSING):
             curves.setdefault(part if case == NUMPY else case, []).append(row)
     return curves
@@ -36,11 +40,12 @@ def _where(row: Mapping[str, Any]) -> str:
     """The column that a row stands in."""
     if row["threads"] is None:
         return f"{row['worlds']:,} worlds"
-    return "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
+    return _threads(row["threads"])
 
 
-def print_table(console: Console, report: Mapping[str, Any]) -> None:
+def print_table(report: Mapping[str, Any]) -> None:
     """Print rates: a row for what ran, a column for each number of worlds or threads."""
+    console = Console(highlight=False)
     rows, settings = report["measurements"], report["settings"]
     columns = list(dict.fromkeys(map(_where, rows)))
     on = report["device"]["name"] if report["device"] else report["hardware"]["cpu"]
@@ -79,6 +84,51 @@ def print_table(console: Console, report: Mapping[str, Any]) -> None:
         )
     for worlds_, error in report["errors"].items():
         console.print(f"[yellow]{int(worlds_):,} worlds: {error}", soft_wrap=True)
+    _warn_if_busy(console, report["load_before"])
+
+
+def print_encoders(report: Mapping[str, Any]) -> None:
+    """Print the time of encodings: a table for each encoder and size."""
+    hardware, settings = report["hardware"], report["settings"]
+    console = Console(highlight=False)
+    groups = groupby(report["encoders"], lambda timing: (timing["encoder"], timing["image_size"]))
+    for (name, size), group in groups:
+        timings = list(group)
+        table = Table(
+            "runtime",
+            title=f"{Path(name).name}, {size} px, {timings[0]['mib']:.1f} MiB: encoding on "
+            f"{_threads(settings['threads'])}, and a step of {settings['worlds']} worlds after it",
+        )
+        for column in ("batch", "ms a batch", "ms each", "ms a step", "batch / step"):
+            table.add_column(column, justify="right")
+        for timing in timings:
+            table.add_row(
+                timing["runtime"],
+                str(timing["batch"]),
+                f"{timing['batch_ms']:.2f}",
+                f"{timing['observation_ms']:.2f}",
+                f"{timing['environment_step_ms']:.2f}",
+                f"{timing['over_environment_step']:.2f}",
+                style="bold" if timing["batch"] == settings["worlds"] else None,
+            )
+        console.print(table)
+    console.print(
+        f"{hardware['cpu']}, {hardware['cores']} cores; medians over at most "
+        f"{settings['repetitions']} repetitions."
+    )
+    _warn_if_busy(console, report["load_before"])
+
+
+def _warn_if_busy(console: Console, load: float | None) -> None:
+    if load is not None and load > _IDLE_LOAD:
+        console.print(
+            f"[yellow]The machine was busy before this (load {load:.1f}): "
+            "rates are too low, above all on several threads."
+        )
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def _share(row: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ are told by CUDA events between the queued work, which do not make anything wait
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -53,14 +54,14 @@ class Clock:
         """Seconds between two moments, after `wait`."""
         return float(end - start if self._cuda is None else start.elapsed_time(end) * 1e-3)
 
-    def memory_used(self) -> int | None:
-        """Bytes that are taken on the device, by whomever; None on a CPU."""
+    def memory_used(self) -> float:
+        """Bytes that are taken on the device, by whomever; not a number on a CPU."""
         if self._cuda is None:
-            return None
+            return math.nan
         self.wait()
         self._cuda.empty_cache()
         free, total = self._cuda.mem_get_info(self._device)
-        return int(total - free)
+        return float(total - free)
 
 
 class EngineProbe:
