@@ -39,8 +39,10 @@ class LiveConfig:
     reuse: float = 2.0
     """How often a moment is drawn, on average, before it is written over, where rendering has no
     end."""
+    task: str = "VTInsert-v0"
+    """What is rendered: an id of Gymnasium's registry."""
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """Keyword arguments of `VTInsert-v0`, but for `modalities`."""
+    """Keyword arguments of the task's environment, but for `modalities`."""
 
     def __post_init__(self) -> None:
         require(self.engine in ENGINE_NAMES, "engine", self.engine, " or ".join(ENGINE_NAMES))
@@ -70,6 +72,6 @@ class LiveConfig:
         _, worlds = self.plan
         count = "without end" if self.pairs is None else f"{self.pairs:,} pairs"
         settings = "".join(f", {name}={value}" for name, value in self.settings.items())
-        return f"VTInsert-v0 rendered for training, {count}: {self.engine}, {worlds:,} worlds" + (
+        return f"{self.task} rendered for training, {count}: {self.engine}, {worlds:,} worlds" + (
             settings
         )
