@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from vtenv.provenance import Requirement
-
-Status = Literal["ok", "missing", "broken"]
 
 _COLOURS = {"ok": "green", "missing": "yellow", "broken": "red"}
 _TIMEOUT = 180
@@ -34,19 +30,26 @@ _EXTRAS = {
 }
 """What each extra is for."""
 
+_EGL = (
+    "apt-get install libegl1 libopengl0 libgl1-mesa-dri; with NVIDIA's driver, which brings its "
+    "own EGL, the first two; in a container also NVIDIA_DRIVER_CAPABILITIES=all"
+)
+_GLFW = (
+    "run on a desktop, or put xvfb-run in front of the command; only `vtinsert view` and "
+    "render_mode='human' need a display"
+)
 _BACK_ENDS = {
-    "linux": {
-        "egl": "apt-get install libegl1 libopengl0 libgl1-mesa-dri; with NVIDIA's driver, which "
-        "brings its own EGL, the first two; in a container also "
-        "NVIDIA_DRIVER_CAPABILITIES=all",
-        "osmesa": "apt-get install libosmesa6; not needed where egl works",
-        "glfw": "run on a desktop, or put xvfb-run in front of the command; only `vtinsert view` "
-        "and render_mode='human' need a display",
-    },
     "darwin": {"cgl": "log in at the screen", "glfw": "log in at the screen"},
     "win32": {"wgl": "install the graphics driver of the card's maker"},
-}
-"""By platform, the rendering back ends (values of MUJOCO_GL) and how to get each."""
+}.get(
+    sys.platform,
+    {
+        "egl": _EGL,
+        "osmesa": "apt-get install libosmesa6; not needed where egl works",
+        "glfw": _GLFW,
+    },
+)
+"""The platform's rendering back ends (values of MUJOCO_GL) and how to get each."""
 
 _INSTALL = "uv sync, or pip install -e ."
 _REINSTALL = "reinstall with `uv sync --reinstall`; if that is no help, report what it says"
@@ -94,19 +97,23 @@ print("an encoder loaded after a picture was drawn")
 """
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What a check found.
+_MODES = {
+    "rgb_array": (_TRY_RENDER_MODE, "get one of the back ends above; everything else runs without"),
+    "sensors": (_TRY_RENDER_MODE, "see what the engine above says; this needs no OpenGL"),
+    "rgb_array, encoder": (
+        _TRY_ENCODER_AFTER_PICTURE,
+        "where rgb_array works: load the encoder before the first picture, and report what this "
+        "says",
+    ),
+}
+"""Render modes, code that tries each, and what to do if it fails."""
 
-    Attributes:
-        name: What was looked at.
-        status: Whether it works.
-        detail: What was found, in a few words.
-        remedy: What to do about it if it does not work.
-    """
+
+class Finding(NamedTuple):
+    """What a check found, in a few words, and what to do about it if it does not work."""
 
     name: str
-    status: Status
+    status: Literal["ok", "missing", "broken"]
     detail: str
     remedy: str = ""
 
@@ -158,44 +165,23 @@ def _print(console: Console, sections: Mapping[str, Sequence[Finding]]) -> None:
 
 def _try_for_real() -> list[Finding]:
     """Findings on the engine, then on the rendering back ends and modes."""
-    back_ends = _BACK_ENDS.get(sys.platform, _BACK_ENDS["linux"])
     with ThreadPoolExecutor(2) as pool:
-        tries = [
-            pool.submit(_try, "cpu", _TRY_ENGINE, _REINSTALL),
-            *(
-                pool.submit(_try, name, _TRY_BACK_END, remedy, back_end=name)
-                for name, remedy in back_ends.items()
-            ),
-            pool.submit(
-                _try,
-                "rgb_array",
-                _TRY_RENDER_MODE,
-                "get one of the back ends above; everything else runs without",
-            ),
-            pool.submit(
-                _try,
-                "sensors",
-                _TRY_RENDER_MODE,
-                "see what the engine above says; this needs no OpenGL",
-            ),
-            pool.submit(
-                _try,
-                "rgb_array, encoder",
-                _TRY_ENCODER_AFTER_PICTURE,
-                "where rgb_array works: load the encoder before the first picture, and report "
-                "what this says",
-            ),
-        ]
+        tries = [pool.submit(_try, "cpu", _TRY_ENGINE, _REINSTALL)]
+        for name, remedy in _BACK_ENDS.items():
+            tries.append(pool.submit(_try, name, _TRY_BACK_END, remedy, back_end=name))
+        for name, (code, remedy) in _MODES.items():
+            tries.append(pool.submit(_try, name, code, remedy))
         return [attempt.result() for attempt in tries]
 
 
 def _try(name: str, code: str, remedy: str, back_end: str | None = None) -> Finding:
     """Run Python code in a process of its own, which is told the name; it prints what it found."""
     environment = dict(os.environ)
-    if back_end is not None:
-        if back_end == "glfw" and sys.platform == "linux" and not _has_display():
+    if back_end == "glfw" and sys.platform == "linux":
+        if not {"DISPLAY", "WAYLAND_DISPLAY"} & environment.keys():
             return Finding(name, "missing", "there is no display", remedy)
-        environment |= {"MUJOCO_GL": back_end}
+    if back_end is not None:
+        environment["MUJOCO_GL"] = back_end
         environment.pop("PYOPENGL_PLATFORM", None)
     try:
         result = subprocess.run(
@@ -215,18 +201,12 @@ def _try(name: str, code: str, remedy: str, back_end: str | None = None) -> Find
     return Finding(name, "missing" if optional else "broken", _last_error(result.stderr), remedy)
 
 
-def _has_display() -> bool:
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
 def _last_error(stderr: str) -> str:
     """The message of the error that ended a process: what its traceback ends with."""
     if "'NoneType' object has no attribute" in stderr:
         return "its library was not found"  # how PyOpenGL puts it
-    for line in reversed(stderr.splitlines()):
-        if re.match(r"[\w.]+(Error|Exception|Warning)?: |\S", line):
-            return line.strip()
-    return "failed without a message"
+    unindented = [line for line in stderr.splitlines() if line[:1].strip()]
+    return unindented[-1].strip() if unindented else "failed without a message"
 
 
 def _check_machine() -> list[Finding]:
