@@ -82,6 +82,7 @@ def test_every_command_has_its_summary_and_its_help(name, capsys):
         assert exit_.value.code == 0
         shown = capsys.readouterr().out
         assert all(option in shown for option in options)
+        assert not re.search(r"\{None\}|default: (None)?\)", shown)
 
 
 @pytest.mark.parametrize(

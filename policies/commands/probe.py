@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
+from policies.choices import default
 from policies.commands import CommandError
 
 
@@ -23,8 +25,8 @@ class ProbeOptions:
     """Most training rows; of the held-out ones, half as many."""
     baselines: bool = True
     """Whether to probe raw pixels and an untrained encoder too."""
-    batch_size: int | None = None
-    """Rows that are embedded at once; by default 64 on a CPU, 512 elsewhere."""
+    batch_size: Annotated[int | None, default("64 on a CPU, 512 elsewhere")] = None
+    """Rows that are embedded at once."""
     device: str = "cpu"
     """Where to run networks, such as "cuda:0"."""
     seed: int = 0

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
+from policies.choices import default
 from policies.commands import CommandError
 
 
-def report(study: tyro.conf.Positional[Path], *, probes: tuple[Path, ...] = ()) -> int:
+def report(
+    study: tyro.conf.Positional[Path],
+    *,
+    probes: Annotated[tuple[Path, ...], default("those in the ablation's folder `probes`")] = (),
+) -> int:
     """Write an ablation's tables, curves and videos as one page.
 
     Writes `report.html`, a page that needs nothing beside it, `report.md`, its tables, and
@@ -18,8 +24,7 @@ def report(study: tyro.conf.Positional[Path], *, probes: tuple[Path, ...] = ()) 
 
     Args:
         study: Folder of an ablation that `vtinsert ablate` made.
-        probes: Reports of `vtinsert probe` on its encoders, or their folders; those in the
-            ablation's own folder `probes` are found.
+        probes: Reports of `vtinsert probe` on its encoders, or their folders.
     """
     if not study.is_dir():
         raise CommandError(f"{study} is not a folder; give that of an ablation")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -30,9 +31,8 @@ def write_video(path: Path, frames: Iterable[NDArray[np.uint8]]) -> int:
         OSError: If the file cannot be written.
     """
     count = 0
-    with (
-        atomic_write(path) as temporary,
-        imageio.v2.get_writer(
+    with atomic_write(path) as temporary:
+        writer = imageio.v2.get_writer(
             temporary,
             fps=FPS,
             codec="libx264",
@@ -41,11 +41,11 @@ def write_video(path: Path, frames: Iterable[NDArray[np.uint8]]) -> int:
             macro_block_size=2,
             # The index at the front, so that a browser plays it while it loads.
             output_params=["-crf", "18", "-preset", "fast", "-movflags", "+faststart"],
-        ) as writer,
-    ):
-        for frame in frames:
-            writer.append_data(frame)
-            count += 1
+        )
+        with contextlib.closing(writer):  # a context of its own leaves it open after an error
+            for frame in frames:
+                writer.append_data(frame)
+                count += 1
         if not count:
             raise ValueError(f"no frames for {path}")
     return count
