@@ -78,6 +78,8 @@ class RunOptions:
 
 
 _DEFAULTS = {
+    "max_steps": "(default: none)",
+    "max_minutes": "(default: none)",
     "worlds": "(default: 64, or 4096 with warp)",
     "pairs": "(default: without end)",
     "start": "(default: none)",
@@ -189,6 +191,7 @@ def _judge(run: RunOptions, values: Mapping[str, Any]) -> None:
 
 def _pretrain(run: RunOptions, base: PretrainConfig, values: Mapping[str, Any]) -> int:
     # Slow to import.
+    from policies.worlds import make_task
     from representation.backbone import PretrainedWeightsError
     from representation.pretraining.plan import new_plan, resumed_plan
     from representation.pretraining.training import TrainingError
@@ -199,10 +202,12 @@ def _pretrain(run: RunOptions, base: PretrainConfig, values: Mapping[str, Any]) 
             plan = resumed_plan(run.output, run.data)
         else:
             rendered = {name: values[name] for name in (*_LIVE, "settings") if name in values}
+            live = LiveConfig(run.live or "cpu", run.live_device, **rendered)
+            make_task(live.task, live.settings)  # judges them
             plan = new_plan(
                 run.output,
                 _changed(base, run, values),
-                run.data or LiveConfig(run.live or "cpu", run.live_device, **rendered),
+                run.data or live,
                 heldout=run.heldout,
                 sizes={"image_size": run.image_size, "contact_size": run.contact_size},
             )
