@@ -9,6 +9,8 @@ from typing import Any
 
 import tyro
 
+from representation.require import require
+
 
 def default(text: str) -> Any:
     """What the help says of an option that is not set: what that stands for.
@@ -54,14 +56,6 @@ def make_output(folder: Path) -> None:
         raise OSError(
             f"cannot use {folder} as a folder ({error.strerror}); choose another with --output"
         ) from error
-
-
-def require(condition: bool, name: str, given: object, allowed: str) -> None:
-    """As `vtenv.validation.require`, which is imported only where it has something to say."""
-    if not condition:
-        from vtenv.validation import require as refuse
-
-        refuse(False, name, given, allowed)
 
 
 def require_at_least(options: object, **least: int) -> None:

@@ -163,6 +163,8 @@ def test_the_help_beside_a_task_lists_its_settings(capsys):
         ["evaluate", "--help"],
         ["dataset", "experience", "--help"],
         ["doctor", "--help"],
+        ["pretrain", "--help"],
+        ["pretrain"],
         ["demo", "--help"],
         ["view", "--help"],
         ["benchmark", "--help"],

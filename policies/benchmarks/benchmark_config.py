@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from policies.choices import default, require, require_at_least
+from policies.choices import default, require_at_least
+from representation.require import require
 
 _WORLDS = {"cpu": (16,), "warp": (64, 256, 1024, 4096, 16384)}
 """Worlds that are stepped together, unless given."""

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from policies.choices import default, require, require_at_least
+from policies.choices import default, require_at_least
+from representation.require import require
 
 WORLDS = {"cpu": 64, "warp": 1024}
 """Worlds that are stepped together, unless given."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from policies.bundled import check_policy
-from policies.choices import default, make_output, require
+from policies.choices import default, make_output
+from representation.require import require
 
 if TYPE_CHECKING:
     from policies.evaluation.conditions import Condition

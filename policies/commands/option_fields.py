@@ -14,7 +14,7 @@ _ALIASES = {"learning_rate": ("--lr",)}
 
 
 def option_fields(
-    defaults: Any,
+    config: Any,
     names: Iterable[str],
     of_none: Mapping[str, str],
     texts: Mapping[str, str] | None = None,
@@ -22,8 +22,8 @@ def option_fields(
     """Some fields of a dataclass as fields of a dataclass of options.
 
     Args:
-        defaults: An instance of the dataclass; an option has its field's name, type, docstring,
-            and value here as its default.
+        config: The dataclass, or an instance of it; an option has its field's name, type,
+            docstring, and value here as its default.
         names: Which of its fields.
         of_none: What is said of an option whose default is None, by name.
         texts: Defaults of options that are given as text, whatever the type of the field.
@@ -31,13 +31,13 @@ def option_fields(
     Returns:
         Fields as `dataclasses.make_dataclass` takes them.
     """
-    cls = type(defaults)
+    cls = config if isinstance(config, type) else type(config)
     parsed = docstring_parser.parse_from_object(cls)
     helps = {entry.arg_name: entry.description or "" for entry in parsed.params}
     hints = typing.get_type_hints(cls, include_extras=True)
     fields = []
     for name in names:
-        kind, default = hints[name], getattr(defaults, name)
+        kind, default = hints[name], getattr(config, name)
         if texts and name in texts:
             kind, default = str, texts[name]
         hint = None

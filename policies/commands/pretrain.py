@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from policies.choices import default, require, require_at_least
+from policies.choices import default, require_at_least
 from policies.commands.option_fields import given, option_fields
 from representation.encoder_config import SENSES, EncoderConfig
 from representation.pretraining.config import BUDGETS, PretrainConfig
 from representation.pretraining.live_config import LiveConfig
-from vtenv.run_folder import RunFolderError
+from representation.require import require
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -115,8 +115,6 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
     Raises:
         ValueError: If there is no such preset.
     """
-    from representation.pretraining.presets import preset
-
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for option in ("--preset", "--backbone", "--objective"):
         early.add_argument(option)
@@ -124,19 +122,27 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
         known, _ = early.parse_known_args(list(arguments))
     except argparse.ArgumentError:  # an option without a value: told below
         known = early.parse_args([])
-    base = preset(known.preset) if known.preset else PretrainConfig()
-    if known.backbone not in (None, base.encoder.backbone):
+    base = None
+    if known.preset:
+        from representation.pretraining.presets import preset
+
+        base = preset(known.preset)
+    if base and known.backbone not in (None, base.encoder.backbone):
         # What was chosen for another network does not fit this one.
         encoder = dataclasses.replace(
             base.encoder, backbone_options={}, pooling="average", embedding_dim=None
         )
         base = dataclasses.replace(base, encoder=encoder)
-    augment = base.augment if isinstance(base.augment, str) else ",".join(base.augment)
-    texts = {"objective": base.objective_text, "augment": augment}
+    # Classes know their fields' defaults without loading the simulator, as their instances do.
+    shown, encoder = (base, base.encoder) if base else (PretrainConfig, EncoderConfig)
+    texts = {
+        "objective": base.objective_text if base else PretrainConfig.objective,
+        "augment": ",".join([shown.augment] if isinstance(shown.augment, str) else shown.augment),
+    }
     fields = [
-        *option_fields(base, _CONFIG, _DEFAULTS, texts),
-        *option_fields(base.encoder, _ENCODER, _DEFAULTS),
-        *option_fields(LiveConfig(), _LIVE, _DEFAULTS),
+        *option_fields(shown, _CONFIG, _DEFAULTS, texts),
+        *option_fields(encoder, _ENCODER, _DEFAULTS),
+        *option_fields(LiveConfig, _LIVE, _DEFAULTS),
     ]
     kind = dataclasses.make_dataclass("Options", fields, bases=(RunOptions,), frozen=True)
 
@@ -153,7 +159,7 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
         if known.objective is not None:  # also where it is the default
             values["objective"] = options.objective
         _judge(options, values)
-        return _pretrain(options, base, values)
+        return _pretrain(options, base or PretrainConfig(), values)
 
     pretrain.__annotations__["options"] = kind
     return pretrain
@@ -195,6 +201,7 @@ def _pretrain(run: RunOptions, base: PretrainConfig, values: Mapping[str, Any]) 
     from representation.backbone import PretrainedWeightsError
     from representation.pretraining.plan import new_plan, resumed_plan
     from representation.pretraining.training import TrainingError
+    from vtenv.run_folder import RunFolderError
 
     resume = shlex.join(["vtinsert", "pretrain", "--resume", "--output", str(run.output)])
     try:

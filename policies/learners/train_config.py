@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Self
 
 import tyro
 
-from policies.choices import require
 from policies.representation_names import END_TO_END
+from representation.require import require
 
 AlgorithmName = Literal["ppo", "sac", "tqc", "recurrent-ppo", "dagger"]
 DISTILLATION = "dagger"

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vtenv.engines import ENGINE_NAMES
-from vtenv.validation import require
+from representation.require import require
 
 SHORTEST_STREAM = 128
 """Steps that every world plays at least: more than the longest episode."""
@@ -45,7 +44,7 @@ class LiveConfig:
     """Keyword arguments of the task's environment, but for `modalities`."""
 
     def __post_init__(self) -> None:
-        require(self.engine in ENGINE_NAMES, "engine", self.engine, " or ".join(ENGINE_NAMES))
+        require(self.engine in _WORLDS, "engine", self.engine, " or ".join(_WORLDS))
         require(self.worlds is None or self.worlds >= 1, "worlds", self.worlds, "at least 1")
         require(
             self.pairs is None or self.pairs >= SHORTEST_STREAM,
