@@ -134,9 +134,10 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
         )
         base = dataclasses.replace(base, encoder=encoder)
     # Classes know their fields' defaults without loading the simulator, as their instances do.
-    shown, encoder = (base, base.encoder) if base else (PretrainConfig, EncoderConfig)
+    shown = base or PretrainConfig
+    encoder = base.encoder if base else EncoderConfig
     texts = {
-        "objective": base.objective_text if base else PretrainConfig.objective,
+        "objective": base.objective_text if base else str(PretrainConfig.objective),
         "augment": ",".join([shown.augment] if isinstance(shown.augment, str) else shown.augment),
     }
     fields = [

@@ -79,8 +79,8 @@ def film_pairs(
     envs = player.make(condition, 2)
     if not same_engine:
         candidates = itertools.chain(*choose_pairs(records, _CANDIDATES * number))
-        records = play(envs, player.act, sorted({record.seed for record in candidates}))
-        records = sorted(records, key=lambda record: record.episode)
+        again = play(envs, player.act, sorted({record.seed for record in candidates}))
+        records = sorted(again, key=lambda record: record.episode)
     pairs = choose_pairs(records, number)
     envs.reset(seed=0)
     camera = film.Camera(envs, stacked=True, samples=_SAMPLES)
