@@ -135,14 +135,14 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
         base = dataclasses.replace(base, encoder=encoder)
     # Classes know their fields' defaults without loading the simulator, as their instances do.
     shown = base or PretrainConfig
-    encoder = base.encoder if base else EncoderConfig
+    shown_encoder = base.encoder if base else EncoderConfig
     texts = {
         "objective": base.objective_text if base else str(PretrainConfig.objective),
         "augment": ",".join([shown.augment] if isinstance(shown.augment, str) else shown.augment),
     }
     fields = [
         *option_fields(shown, _CONFIG, _DEFAULTS, texts),
-        *option_fields(encoder, _ENCODER, _DEFAULTS),
+        *option_fields(shown_encoder, _ENCODER, _DEFAULTS),
         *option_fields(LiveConfig, _LIVE, _DEFAULTS),
     ]
     kind = dataclasses.make_dataclass("Options", fields, bases=(RunOptions,), frozen=True)

@@ -19,7 +19,7 @@ from rich.table import Table
 from policies.commands.dataset import WORLDS, Clutter, ExperienceOptions, Paper
 from policies.films.preview import preview
 from policies.worlds import make_task, settings_to_json
-from representation.data.dataset import Dataset, DatasetWriter
+from representation.data.dataset import Dataset, DatasetError, DatasetWriter
 from vtenv import provenance
 from vtenv.atomic_write import atomic_write
 from vtenv.collection.experience import Experience, column_codes, heldout_episodes, record
@@ -30,6 +30,8 @@ from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.progress import progress_bar
 from vtenv.tasks import Task
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+
+PREVIEW_FILE = "preview.png"
 
 _PART_BYTES = 400 * 2**20
 """Memory that a part of experience may take: what an interruption loses at most, and a shard."""
@@ -55,9 +57,11 @@ def write(options: Paper | ExperienceOptions, settings: Mapping[str, Any]) -> Pa
         ValueError: If something is not allowed.
         OSError: If the folder cannot be written; says what to do.
     """
-    picture = options.output / "preview.png"
+    picture = options.output / PREVIEW_FILE
     try:
-        if isinstance(options, ExperienceOptions):
+        if _lacks_only_the_picture(options.output):
+            pass
+        elif isinstance(options, ExperienceOptions):
             _write_experience(options, settings)
         else:
             _write_grasps(options)
@@ -69,6 +73,16 @@ def write(options: Paper | ExperienceOptions, settings: Mapping[str, Any]) -> Pa
             "same command again, or choose another folder with --output"
         ) from None
     return picture
+
+
+def _lacks_only_the_picture(folder: Path) -> bool:
+    """Whether this very command was ended between the data set and its picture."""
+    if (folder / PREVIEW_FILE).exists():
+        return False
+    try:
+        return Dataset.open(folder).made.get("command") == _made()["command"]
+    except DatasetError:
+        return False
 
 
 def show(folder: Path, *, verify: bool = False) -> None:
