@@ -16,7 +16,9 @@ from policies.commands import CommandError
 class ProbeOptions:
     """Options of `vtinsert probe`."""
 
-    encoder: tyro.conf.Positional[tuple[str, ...]]
+    encoder: tyro.conf.Positional[
+        Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="(one or more)")]
+    ]
     """Encoders: names of bundled ones, folders, ids on the Hugging Face Hub, or "random:BACKBONE"
     for one of that timm backbone that was never trained. Several are shown side by side."""
     data: Path = Path("outputs/experience")
