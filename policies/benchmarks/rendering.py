@@ -151,15 +151,17 @@ def speed_figure(report: Mapping[str, Any]) -> Figure:
     labels = [f"{tick:,}" for tick in ticks]
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     rates, shares = figure.subplots(1, 2, width_ratios=(3, 2))
-    for name, curve in _curves(rows).items():
+    curves = _curves(rows)
+    colours = {name: f"C{number % 10}" for number, name in enumerate(curves)}
+    for name, curve in curves.items():
         if name == RESETS:
             continue
         x, rate, low, high = (
             [row[column] for row in curve]
             for column in (axis, "steps_per_second", "lowest", "highest")
         )
-        (line,) = rates.plot(x, rate, "o-", markersize=4, label=name)
-        rates.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+        rates.plot(x, rate, "o-", color=colours[name], markersize=4, label=name)
+        rates.fill_between(x, low, high, color=colours[name], alpha=0.15, linewidth=0)
     rates.set(xscale="log", yscale="log", xlabel=axis, ylabel="control steps a second")
     rates.set_xticks(ticks, labels)
     rates.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -172,7 +174,7 @@ def speed_figure(report: Mapping[str, Any]) -> Figure:
     for part in _PARTS:
         of_it = {r[axis]: r["share"] for r in rows if (r["case"], r["part"]) == (NUMPY, part)}
         heights = np.array([100 * of_it.get(tick, 0.0) for tick in ticks])
-        shares.bar(labels, heights, bottom=bottom, label=part)
+        shares.bar(labels, heights, bottom=bottom, color=colours[part], label=part)
         bottom += heights
     shares.set(xlabel=axis, ylabel="% of a step of the environment")
     shares.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
