@@ -159,7 +159,7 @@ def _chosen_task(options: Mapping[str, Any]) -> str | None:
 def _named_task(given: Sequence[str]) -> str | None:
     """What follows --task."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--task")
+    parser.add_argument("--task", nargs="?")
     task: str | None = parser.parse_known_args(given)[0].task
     return task
 

@@ -88,16 +88,14 @@ _DEFAULTS = {
     "embedding_dim": "(default: the backbone's)",
 }
 """What is said of an option whose default is None."""
-_CONFIG = tuple(
-    field.name
-    for field in dataclasses.fields(PretrainConfig)
-    if field.name not in ("encoder", "objective_options", "augment_options")
-)
-_ENCODER = tuple(
-    field.name
-    for field in dataclasses.fields(EncoderConfig)
-    if field.name not in ("images", "ranges", "backbone_options")
-)
+
+
+def _names(config: Any, *but: str) -> tuple[str, ...]:
+    return tuple(one.name for one in dataclasses.fields(config) if one.name not in but)
+
+
+_CONFIG = _names(PretrainConfig, "encoder", "objective_options", "augment_options")
+_ENCODER = _names(EncoderConfig, "images", "ranges", "backbone_options")
 _LIVE = ("task", "worlds", "pairs", "reuse")
 _GO_ON = (
     *("data", "output", "resume", "devices", "accelerator", "workers"),
@@ -115,13 +113,10 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
     Raises:
         ValueError: If there is no such preset.
     """
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for option in ("--preset", "--backbone", "--objective"):
-        early.add_argument(option)
-    try:
-        known, _ = early.parse_known_args(list(arguments))
-    except argparse.ArgumentError:  # an option without a value: told below
-        known = early.parse_args([])
+        early.add_argument(option, nargs="?")  # that a value is missing is told below
+    known, _ = early.parse_known_args(list(arguments))
     base = None
     if known.preset:
         from representation.pretraining.presets import preset
