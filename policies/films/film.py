@@ -70,15 +70,14 @@ class Camera:
             world: Which one.
 
         Returns:
-            An RGB image with even sides, (H, W, 3).
+            An RGB image, (H, W, 3).
         """
         picture: Image = self._panel.render(self._simulation, world)
         if self._third_person is not None:
             third_person = self._third_person.render(self._simulation, world)
             _caption(third_person, caption, colour)
             picture = np.asarray(self._join([third_person, picture]), np.uint8)
-        height, width = picture.shape[:2]
-        return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        return picture
 
     def close(self) -> None:
         """Release what draws; may be called twice."""
