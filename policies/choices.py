@@ -13,14 +13,7 @@ from representation.require import require
 
 
 def default(text: str) -> Any:
-    """What the help says of an option that is not set: what that stands for.
-
-    Args:
-        text: In words, such as "one a core".
-
-    Returns:
-        Metadata for `typing.Annotated`.
-    """
+    """Metadata for `Annotated`: what an option that is left out stands for, as the help says it."""
     return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
 
 
@@ -59,11 +52,7 @@ def make_output(folder: Path) -> None:
 
 
 def require_at_least(options: object, **least: int) -> None:
-    """Refuse options below a bound; those that are None are not set.
-
-    Args:
-        options: They are its attributes.
-        least: Least values, by name.
+    """Refuse attributes below a bound; those that are None are not set.
 
     Raises:
         ValueError: If one is below; names it and its bound.

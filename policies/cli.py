@@ -50,15 +50,7 @@ _DESCRIPTION = (
 
 
 def load_command(name: str, arguments: Sequence[str] = ()) -> Callable[..., int]:
-    """Import the function behind a command.
-
-    Args:
-        name: One of `COMMANDS`.
-        arguments: What it will be given.
-
-    Returns:
-        The function; it returns the exit code.
-    """
+    """Import the function behind one of `COMMANDS`, for these arguments."""
     module = importlib.import_module(f"policies.commands.{name}")
     if hasattr(module, "configured"):
         # Its options' defaults follow from other options, such as the name of a preset.
@@ -69,10 +61,7 @@ def load_command(name: str, arguments: Sequence[str] = ()) -> Callable[..., int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `vtinsert`.
-
-    Args:
-        arguments: The command line after the program's name; None for the process's own.
+    """Run `vtinsert`, with the process's own arguments unless others are given.
 
     Returns:
         The exit code: 0 for success, 2 for an error that the user can put right, 130 when

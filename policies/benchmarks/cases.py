@@ -34,7 +34,7 @@ def environment_cases(
     Args:
         config: What is measured.
         number: Worlds that are stepped together.
-        encoders: Encoders by name; where there are tensors, a case each.
+        encoders: By name; on a device, a case each.
 
     Yields:
         The cases, and the device's memory that the environment takes a world, in [KiB]; not a

@@ -41,13 +41,6 @@ print(time.perf_counter() - begun)
 def measure_environment(config: BenchmarkConfig, *, compile_time: bool) -> dict[str, Any]:
     """Measure each number of worlds; one that fails does not lose the others.
 
-    Args:
-        config: What to measure.
-        compile_time: Whether to time how long the Warp engine compiles.
-
-    Returns:
-        Rows of measurements, and what they were made with.
-
     Raises:
         ValueError: If nothing could be measured.
     """
@@ -137,11 +130,6 @@ def first_steps(
     """Time making worlds and their first step with the Warp engine, without importing packages.
 
     In processes of their own: the first has everything to compile, the second finds it in a cache.
-
-    Args:
-        task: The task, an id of Gymnasium's registry.
-        device: Where.
-        worlds: Worlds that take it.
 
     Yields:
         "compiled_s", then "cached_s", and the time in [s].

@@ -65,12 +65,7 @@ class Clock:
 
 
 class EngineProbe:
-    """Stands in front of an engine and times its calls by part of a step.
-
-    Args:
-        engine: The engine that does the work.
-        clock: Times it.
-    """
+    """Stands in front of an engine and times its calls by part of a step."""
 
     def __init__(self, engine: Any, clock: Clock) -> None:
         self._engine, self._clock = engine, clock
@@ -103,25 +98,20 @@ class EngineProbe:
 
 @dataclass
 class Case:
-    """What is timed.
-
-    Attributes:
-        name: What runs.
-        step: Takes a step.
-        worlds: Worlds that a step advances.
-        threads: Threads that it runs on; None on a GPU.
-        probe: Tells parts of the step; None for none.
-        seconds: Seconds of a step, by repetition.
-        parts: Seconds of a step by part, by repetition.
-    """
+    """What is timed."""
 
     name: str
     step: Callable[[], object]
     worlds: int
+    """Worlds that a step advances."""
     threads: int | None = None
+    """None on a GPU."""
     probe: EngineProbe | None = None
+    """Tells parts of the step."""
     seconds: list[float] = field(default_factory=list)
+    """Of a step, by repetition."""
     parts: list[dict[str, float]] = field(default_factory=list)
+    """Seconds of a step by part, by repetition."""
 
     def measurements(self) -> list[dict[str, Any]]:
         """Rows of the table of measurements: the case, then its parts, medians over repetitions."""
@@ -158,8 +148,8 @@ def time_cases(
         cases: What to time; filled.
         clock: That of the device where they run.
         steps: Most steps of a repetition; fewer where there is no time for so many.
-        repetitions: Repetitions.
-        advance: Called after every repetition of a case.
+        repetitions: Turns.
+        advance: Called after each of a case.
     """
     for _ in range(repetitions):
         for case in cases:

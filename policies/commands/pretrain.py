@@ -105,14 +105,7 @@ _GO_ON = (
 
 
 def configured(arguments: Sequence[str]) -> Callable[..., int]:
-    """The command for these arguments: the defaults of its options are the preset's.
-
-    Args:
-        arguments: What follows `vtinsert pretrain`.
-
-    Raises:
-        ValueError: If there is no such preset.
-    """
+    """The command for these arguments: the defaults of its options are the preset's."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for option in ("--preset", "--backbone", "--objective"):
         early.add_argument(option, nargs="?")  # that a value is missing is told below
@@ -162,12 +155,7 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
 
 
 def _judge(run: RunOptions, values: Mapping[str, Any]) -> None:
-    """Refuse options that exclude each other, and the lack of what is needed.
-
-    Args:
-        run: The options.
-        values: Those that were given, by name, and settings of the task.
-    """
+    """Refuse options that exclude each other, and the lack of what is needed."""
     rendering = [name for name in ("live_device", *_LIVE) if name in values]
     if run.resume:
         named = [name for name in values if name not in (*_GO_ON, "settings")]

@@ -44,14 +44,7 @@ _ROWS_AT_ONCE = 1024
 
 
 def write(options: Paper | ExperienceOptions, settings: Mapping[str, Any]) -> Path:
-    """Write a data set, and a picture of samples into its folder.
-
-    Args:
-        options: What to write.
-        settings: Settings of the environment of experience.
-
-    Returns:
-        The picture's path.
+    """Write a data set, and a picture of samples into its folder, whose path is returned.
 
     Raises:
         ValueError: If something is not allowed.
@@ -86,11 +79,7 @@ def _lacks_only_the_picture(folder: Path) -> bool:
 
 
 def show(folder: Path, *, verify: bool = False) -> None:
-    """Print what each split of a data set holds, a column a split.
-
-    Args:
-        folder: The data set's folder.
-        verify: Whether to compare its files with their checksums first.
+    """Print what each split of a data set holds, whose files may be verified first.
 
     Raises:
         DatasetError: If it is no data set, or a file is not what was written.
@@ -157,17 +146,13 @@ def _write_grasps(options: Paper) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """How experience is cut into parts that are made independently.
-
-    Attributes:
-        worlds: Worlds that are stepped together.
-        parts: Parts.
-        steps: Steps of every world in a part.
-    """
+    """How experience is cut into parts that are made independently."""
 
     worlds: int
+    """Worlds that are stepped together."""
     parts: int
     steps: int
+    """Steps of every world in a part."""
 
     @classmethod
     def of(cls, options: ExperienceOptions, task: Task) -> _Plan:

@@ -62,12 +62,7 @@ class Camera:
             self.missing = str(error)
 
     def shoot(self, caption: str, colour: Colour = TEXT, world: int = 0) -> Image:
-        """Draw a world as it is now.
-
-        Args:
-            caption: Text for a corner of the third-person view.
-            colour: Its colour, RGB.
-            world: Which one.
+        """Draw a world as it is now, with a caption in a corner of the third-person view.
 
         Returns:
             An RGB image, (H, W, 3).
@@ -94,9 +89,9 @@ def film_episodes(
     others stands still.
 
     Args:
-        envs: The environments, on the CPU engine, with `AutoresetMode.NEXT_STEP`.
-        camera: What draws them.
-        act: Who acts.
+        envs: On the CPU engine, with `AutoresetMode.NEXT_STEP`.
+        camera: Draws them.
+        act: Acts.
         seeds: Seeds of the episodes of the first worlds; the others are not shown.
 
     Yields:

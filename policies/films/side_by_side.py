@@ -30,7 +30,7 @@ def choose_pairs(records: Sequence[EpisodeRecord], number: int) -> list[Pair]:
     another of its like, so that no half of a picture is empty.
 
     Args:
-        records: Records of episodes, in the order of their seeds.
+        records: In the order of their seeds.
         number: Most successes, and most failures, of each connector.
     """
     pairs: list[Pair] = []
