@@ -9,7 +9,6 @@ from typing import Annotated
 import tyro
 
 from policies.choices import default
-from policies.commands import CommandError
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class ProbeOptions:
     """Folder for the report; with several encoders, one for each in it."""
 
 
-def probe(options: tyro.conf.OmitArgPrefixes[ProbeOptions]) -> int:
+def probe(options: ProbeOptions) -> int:
     """Audit what encoders know: pose, connector, and what the senses share.
 
     Fits linear probes on the training split of a data set and measures them on its held-out
@@ -46,15 +45,11 @@ def probe(options: tyro.conf.OmitArgPrefixes[ProbeOptions]) -> int:
 
     Args:
         options: What to probe, and on what.
-
-    Raises:
-        CommandError: If an option is out of its range, or as `probe_encoders`.
     """
     for name, least in (("rows", 20), ("batch_size", 1), ("seed", 0)):
         value = getattr(options, name)
         if value is not None and value < least:
-            option = name.replace("_", "-")
-            raise CommandError(f"--{option} {value} is not allowed; it must be at least {least}")
+            raise ValueError(f"{name}={value} is not allowed; it must be at least {least}")
     from policies.probing import probe_encoders  # imports torch, which help can do without
 
     return probe_encoders(options)

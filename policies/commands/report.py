@@ -8,7 +8,6 @@ from typing import Annotated
 import tyro
 
 from policies.choices import default
-from policies.commands import CommandError
 
 
 def report(
@@ -27,7 +26,7 @@ def report(
         probes: Reports of `vtinsert probe` on its encoders, or their folders.
     """
     if not study.is_dir():
-        raise CommandError(f"{study} is not a folder; give that of an ablation")
+        raise ValueError(f"{study} is not a folder; give that of an ablation")
     # Slow to import.
     from rich.console import Console
 
@@ -47,7 +46,7 @@ def report(
         with atomic_write(study / "report.png") as path:
             overview(content.sections, list(content.study.representations)).savefig(path, dpi=130)
     except OSError as error:
-        raise CommandError(f"cannot write to {study}: {error.strerror or error}") from None
+        raise OSError(f"cannot write to {study}: {error.strerror or error}") from None
     console = Console(highlight=False)
     console.print(content.lead)
     print_sections(console, content.sections)

@@ -19,8 +19,6 @@ Pair = tuple[EpisodeRecord, ...]
 
 _CANDIDATES = 4
 """Episodes played again for each one that is filmed, where another engine evaluated."""
-_SAMPLES = 2
-"""Smoothness of the third-person view: half of the demo's, for half of its time."""
 
 
 def choose_pairs(records: Sequence[EpisodeRecord], number: int) -> list[Pair]:
@@ -83,7 +81,7 @@ def film_pairs(
         records = sorted(again, key=lambda record: record.episode)
     pairs = choose_pairs(records, number)
     envs.reset(seed=0)
-    camera = film.Camera(envs, stacked=True, samples=_SAMPLES)
+    camera = film.Camera(envs, stacked=True)
     total = sum(film.num_frames(max(record.steps for record in pair)) for pair in pairs)
 
     def frames() -> Iterator[film.Image]:
