@@ -66,7 +66,9 @@ class Camera:
         """
         picture: Image = self._panel.render(self._simulation, world)
         if self._third_person is not None:
-            third_person = self._third_person.render(self._simulation, world)
+            # OpenCV writes into contiguous arrays alone; OpenGL's pictures are flipped views.
+            drawn = self._third_person.render(self._simulation, world)
+            third_person = np.ascontiguousarray(drawn)
             _caption(third_person, caption, colour)
             picture = np.asarray(self._join([third_person, picture]), np.uint8)
         return picture
