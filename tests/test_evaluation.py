@@ -256,18 +256,21 @@ def test_a_summary_is_that_of_its_episodes():
     assert "jammed 2, missed 1" in page
 
 
+def seeds_of(records, number):
+    return [tuple(r.seed - 100 for r in pair) for pair in choose_pairs(records, number)]
+
+
 def test_successes_are_paired_with_failures_of_the_same_connector():
-    records = [
-        record(0, "aux"),
-        record(1, "usb"),
-        record(2, "usb", False, "jammed"),
-        record(3, "usb", False, "missed"),
-    ]
-    pairs = [
-        (p.success and p.success.seed, p.failure and p.failure.seed)
-        for p in choose_pairs(records, 2)
-    ]
-    assert pairs == [(100, None), (101, 102), (None, 103)]
+    aux = record(0, "aux")
+    usb = [record(1, "usb"), record(2, "usb", False, "jammed"), record(3, "usb", False, "missed")]
+    assert seeds_of([aux, *usb], 2) == [(1, 2), (0, 3)]
+    assert seeds_of([aux, *usb], 1) == [(1, 2), (0, 3)]  # 3 fills the half beside 0
+
+
+def test_no_half_of_a_picture_is_empty_but_beside_a_single_episode():
+    won = [record(number, connector) for number, connector in enumerate(("aux", "pin", "usb"))]
+    assert seeds_of(won, 1) == [(0, 1), (2, 0)]
+    assert seeds_of(won[:1], 1) == [(0,)]
 
 
 @pytest.mark.slow

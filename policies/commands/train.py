@@ -16,7 +16,7 @@ from policies.representation_names import check_representation
 
 
 def train(
-    config: tyro.conf.OmitArgPrefixes[TrainConfig] = TrainConfig(),  # noqa: B008 (it is frozen)
+    config: TrainConfig = TrainConfig(),  # noqa: B008 (it is frozen)
     *,
     output: Path = Path("outputs/train"),
     resume: tyro.conf.FlagCreatePairsOff[bool] = False,

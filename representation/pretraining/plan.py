@@ -81,7 +81,7 @@ def new_plan(
     elif isinstance(data, LiveConfig):
         config = dataclasses.replace(config, encoder=with_sizes(config.encoder, **sizes))
         live = dataclasses.replace(data, settings={**data.settings, **_sizes(config)})
-        task = make_task("VTInsert-v0", **live.settings)
+        task = make_task(live.task, **live.settings)
         config = with_names(config, task.pose_labels, column_codes(task))
     if held is not None:
         fit_to_split(config, held["heldout"], **_sizes(config))
