@@ -253,7 +253,9 @@ def _dress_plug(looks: _Looks, connector: Connector, scale: float) -> None:
         looks.solid("plug", style.body, cylinder(start, start + 0.0016, 1.9 * style.cable), 0.0006)
 
 
-def outline(primitives: Sequence[Primitive], angles: ArrayLike, margin: float) -> Points:
+def outline(
+    primitives: Sequence[Primitive], angles: ArrayLike, margin: float
+) -> NDArray[np.float64]:
     """Distance from the axis to the convex outline of primitives seen along x, grown by a margin.
 
     Args:
