@@ -288,8 +288,10 @@ class Custom:
     def insert(self, travel: float, scale: float) -> tuple[Any, ...]:
         return self.inserted
 
-    def hole(self, depth: float, clearance: float, lead_in: float, scale: float) -> list[Any]:
-        room = clearance + self.room
+    def hole(
+        self, depth: float, clearance: tuple[float, float], lead_in: float, scale: float
+    ) -> list[Any]:
+        room = min(clearance) + self.room
         return [*rectangular_hole(0.004 + room, 0.002 + room, depth, lead_in), *self.walls]
 
 

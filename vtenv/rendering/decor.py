@@ -77,10 +77,11 @@ def build_render_spec(config: scene.SceneConfig, connectors: Sequence[Connector]
         A specification whose model has the joints and the mocap body of `scene.build_spec`'s.
     """
     spec = scene.build_spec(config, connectors[0])
-    clearance, lead_in = config.clearance_mm * 1e-3, config.lead_in_mm * 1e-3
+    given = scene.metres(config.clearance_mm), scene.metres(config.lead_in_mm)
     scale = config.connector_scale
     sets = {"": list(hand_parts(spec))}
     for connector in connectors:
+        clearance, lead_in = min(connector.clearance(given[0])), connector.lead_in(given[1])
         sets[connector.name] = [
             *plug_parts(connector, scale),
             *socket_parts(spec, connector, clearance, lead_in, scale),

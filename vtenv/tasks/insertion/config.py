@@ -14,7 +14,7 @@ from vtenv.modalities import IMAGE_MODALITIES, Modality, choose_modalities
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, Connector, get_connectors
 from vtenv.tasks.insertion.modalities import PROPRIO, STATE
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
-from vtenv.tasks.insertion.scene import GRIP_FORCE
+from vtenv.tasks.insertion.scene import GRIP_FORCE, IMPEDANCE
 from vtenv.validation import Range, as_number, checked_range, require
 
 REWARDS = ("dense", "sparse")
@@ -110,10 +110,14 @@ class HeldPlugConfig:
     """Rows and columns of the overhead depth image, 8 to 512; one number for both."""
     contact_size: tuple[int, int] = 64  # type: ignore[assignment]
     """Rows and columns of each finger's gel and contact images, 8 to 512; one number for both."""
-    clearance_mm: float = 0.4
-    """Room between plug and socket on each side, 0.1 to 2."""
-    lead_in_mm: float = 1.0
-    """Width of the chamfer around the socket's mouth, 0 to 2."""
+    clearance_mm: float | None = 0.4
+    """Room between plug and socket on each side, 0.03 to 2; None for each connector's own fit.
+    At 0.2 and less a `contact_impedance` near 1 is what keeps walls where they are."""
+    lead_in_mm: float | None = 1.0
+    """Width of the chamfer around the socket's mouth, 0 to 2; None for each connector's own."""
+    contact_impedance: Range = IMPEDANCE
+    """Impedance of contacts between plug and socket as they touch and once they overlap by 0.5 mm,
+    0.9 to 0.9999: how little they give. MuJoCo's `solimp`, `d0` and `d_width`."""
     connector_scale: float = 1.0
     """Size of what is inserted, and of its hole, across the axis; 0.8 to 1.2 of the standard's.
     Lengths, the held body, the clearance and the lead-in stay."""
@@ -139,14 +143,19 @@ class HeldPlugConfig:
             put(self, name, _size(name, getattr(self, name)))
         for name, (low, high, unit) in _NUMBERS.items():
             given = getattr(self, name)
+            if given is None and name in OWN_FIT:
+                continue
             number = as_number(given)
             require(
                 number is not None and low <= number <= high,
                 name,
                 given,
-                f"{unit} from {low:g} to {high:g}",
+                f"{unit} from {low:g} to {high:g}"
+                + (", or None for each connector's own" if name in OWN_FIT else ""),
             )
             put(self, name, number)
+        impedance = checked_range("contact_impedance", self.contact_impedance, _IMPEDANCES)
+        put(self, "contact_impedance", impedance)
         require(
             callable(self.reward) or (isinstance(self.reward, str) and self.reward in REWARDS),
             "reward",
@@ -175,7 +184,8 @@ class HeldPlugConfig:
 
         Args:
             name: The environment's id, for errors.
-            settings: Fields of this class by name; None is as good as leaving one out.
+            settings: Fields of this class by name; None is as good as leaving one out, but for
+                `OWN_FIT`, of which it means something.
 
         Raises:
             TypeError: If an argument is unknown; lists those there are.
@@ -188,7 +198,7 @@ class HeldPlugConfig:
                 f"{name} got an unexpected keyword argument {unknown[0]!r}; it takes "
                 f"{', '.join(allowed)}"
             )
-        given = {key: value for key, value in settings.items() if value is not None}
+        given = {k: value for k, value in settings.items() if value is not None or k in OWN_FIT}
         config = cls(**given)
         cameras = {modality.camera for modality in config.modalities}
         for key, camera in SENSOR_SETTINGS.items():
@@ -211,8 +221,12 @@ SENSOR_SETTINGS = {
 }
 """Settings of sensors, and the camera of each."""
 
+OWN_FIT = ("clearance_mm", "lead_in_mm")
+"""Settings that are each connector's own where they are None."""
+
+_IMPEDANCES = (0.9, 0.9999)
 _NUMBERS = {
-    "clearance_mm": (0.1, 2.0, "a number of millimetres"),
+    "clearance_mm": (0.03, 2.0, "a number of millimetres"),
     "lead_in_mm": (0.0, 2.0, "a number of millimetres"),
     "connector_scale": (0.8, 1.2, "a number"),
     "depth_noise_mm": (0.0, 50.0, "a number of millimetres"),

@@ -105,6 +105,7 @@ class HeldPlugTask:
             config.connector_scale,
             config.image_size,
             config.contact_size,
+            config.contact_impedance,
         )
         noise = {
             "noise_distance": scene.CAMERA_HEIGHT,
@@ -174,7 +175,6 @@ class HeldPlugTask:
         config, levels = self.config, self._clearances
         initial = initial_state(uniforms[:, :NUM_UNIFORMS], config, BANK_SIZE, options)
         variant = initial.connector * len(levels)
-        clearance = np.full(len(uniforms), levels[0] * 1e-3)
         noise_mm = np.full(len(uniforms), config.depth_noise_mm)
         drawn: Domain | None = None
         own_fields: dict[str, NDArray[np.float64]] = {}
@@ -182,7 +182,7 @@ class HeldPlugTask:
             first = NUM_UNIFORMS
             drawn = draw_domain(uniforms[:, first : first + NUM_DOMAIN_UNIFORMS], config)
             variant = variant + drawn.clearance_level
-            clearance, noise_mm = drawn.clearance, drawn.depth_noise_mm
+            noise_mm = drawn.depth_noise_mm
             own_fields = self._domain_fields.rows(variant, drawn)
         placed = place(initial, self._bank, drawn)
         physics = InitialPhysics(
@@ -194,7 +194,8 @@ class HeldPlugTask:
             fields=own_fields,
             noise={"depth_noise_mm": noise_mm},
         )
-        return Episodes(physics, {"clearance": clearance}, {} if drawn is None else asdict(drawn))
+        parameters = {"clearance": self._widest_clearances[variant]}
+        return Episodes(physics, parameters, {} if drawn is None else asdict(drawn))
 
     def next_controls(self, controls: Array, joints: Array, actions: Array) -> Array:
         """Move the hand's target by an action; keep it on its leash and in the workspace."""
@@ -264,8 +265,18 @@ class HeldPlugTask:
         show_connector(model, self.connector_names[variant // len(self._clearances)])
 
     @functools.cached_property
-    def _clearances(self) -> tuple[float, ...]:
+    def _clearances(self) -> tuple[float | None, ...]:
         return clearances(self.config)
+
+    @functools.cached_property
+    def _widest_clearances(self) -> NDArray[np.float64]:
+        """Room between plug and socket on its widest side, of each variant, [m]."""
+        rooms = [
+            max(connector.clearance(scene.metres(clearance)))
+            for connector in self.config.connectors
+            for clearance in self._clearances
+        ]
+        return np.array(rooms)
 
     @functools.cached_property
     def _bank(self) -> GraspBank:

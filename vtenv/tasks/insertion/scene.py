@@ -13,7 +13,7 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import mujoco
@@ -64,11 +64,14 @@ _PLUG, _PAD = 1, 2
 # cameras. 3: collisions only.
 DECOR_GROUP, SCENE_GROUP, PLUG_GROUP, COLLIDER_GROUP = range(4)
 
+IMPEDANCE = (0.97, 0.99)
+"""Impedance of contacts between plug and socket, and of plug and table: MuJoCo's `d0` and
+`d_width`."""
 _RIGID = {
     "friction": [CONNECTOR_FRICTION, 0.005, 0.0001],
     "solref": [0.004, 1.0],
     # Stiffer than MuJoCo's default, which lets a light plug sink 0.9 mm into a wall at 15 N.
-    "solimp": [0.97, 0.99, 0.0005, 0.5, 2.0],
+    "solimp": [*IMPEDANCE, 0.0005, 0.5, 2.0],
 }
 _GEL = {
     "friction": [PAD_FRICTION, 0.02, 0.0001],
@@ -114,18 +117,21 @@ class SceneConfig:
     Pixels are square, and the longer side of an image spans the whole of what its sensor sees.
 
     Attributes:
-        clearance_mm: Room between plug and socket on each side.
-        lead_in_mm: Width of the chamfer around the socket's mouth.
+        clearance_mm: Room between plug and socket on each side; None for each connector's own.
+        lead_in_mm: Width of the chamfer around the socket's mouth, likewise.
         connector_scale: Size of what is inserted, as in `Connector.shape`.
         image_size: Rows and columns of the overhead depth image.
         contact_size: Rows and columns of each finger's gel and contact images.
+        impedance: Impedance of contacts between plug and socket as they touch, and once they
+            overlap by 0.5 mm: MuJoCo's `d0` and `d_width`.
     """
 
-    clearance_mm: float = 0.4
-    lead_in_mm: float = 1.0
+    clearance_mm: float | None = 0.4
+    lead_in_mm: float | None = 1.0
     connector_scale: float = 1.0
     image_size: tuple[int, int] = (64, 64)
     contact_size: tuple[int, int] = (64, 64)
+    impedance: tuple[float, float] = IMPEDANCE
 
 
 @functools.lru_cache(maxsize=64)
@@ -161,7 +167,6 @@ def build_spec(
     config: SceneConfig,
     connector: Connector,
     in_play: Sequence[Connector] = (),
-    clearance_mm: float | None = None,
 ) -> mujoco.MjSpec:
     """Describe the scene with one connector.
 
@@ -170,13 +175,13 @@ def build_spec(
         connector: The connector.
         in_play: Connectors whose scenes compile to models of the same sizes and layout; none for
             this connector alone.
-        clearance_mm: Clearance in the place of the configuration's.
 
     Returns:
         The specification, ready to compile or to decorate.
     """
-    clearance_mm = config.clearance_mm if clearance_mm is None else clearance_mm
-    shape = connector.shape(clearance_mm * 1e-3, config.lead_in_mm * 1e-3, config.connector_scale)
+    shape = connector.shape(
+        metres(config.clearance_mm), metres(config.lead_in_mm), config.connector_scale
+    )
     layout = slots(tuple(in_play) or (connector,))
     spec = mujoco.MjSpec()
     spec.modelname = f"vtinsert_{connector.name}"
@@ -199,15 +204,18 @@ def build_spec(
         group=SCENE_GROUP,
         **_RIGID,
     )
-    _add_socket(spec, connector, shape, layout)
+    fill = functools.partial(_fill_slots, config, connector, shape, layout)
+    fill(_add_socket(spec))
     _add_hand(spec, config)
-    _add_plug(spec, connector, shape, layout)
+    fill(_add_plug(spec, connector))
     _add_contact_sensors(spec)
     return spec
 
 
 def build_models(
-    config: SceneConfig, connectors: Sequence[Connector], clearances_mm: Sequence[float] = ()
+    config: SceneConfig,
+    connectors: Sequence[Connector],
+    clearances_mm: Sequence[float | None] = (),
 ) -> list[mujoco.MjModel]:
     """Compile one model for each connector, or one for each of its clearances.
 
@@ -225,7 +233,8 @@ def build_models(
     models = []
     for connector in connectors:
         for clearance_mm in clearances_mm or (config.clearance_mm,):
-            spec = build_spec(config, connector, connectors, clearance_mm)
+            fitted = replace(config, clearance_mm=clearance_mm)
+            spec = build_spec(fitted, connector, connectors)
             spec.modelname = "vtinsert"  # of one length, too: models are written over another
             model = spec.compile()
             check_fit(model, connector)
@@ -261,14 +270,21 @@ def check_fit(model: mujoco.MjModel, connector: Connector) -> None:
                 )
 
 
+def metres(millimetres: float | None) -> float | None:
+    """A length in [m], of one in [mm]; None, which stands for a connector's own, as it is."""
+    return None if millimetres is None else millimetres * 1e-3
+
+
 def _fill_slots(
-    body: mujoco.MjsBody,
-    owner: str,
+    config: SceneConfig,
     connector: Connector,
     shape: Shape,
     layout: tuple[Slots, ...],
+    body: mujoco.MjsBody,
 ) -> None:
     """Give `body` the geoms of all of its slots, empty ones where `shape` has no primitive."""
+    owner = body.name
+    contact = {**_RIGID, "solimp": [*config.impedance, *_RIGID["solimp"][2:]]}
     for slot in (s for s in layout if s.owner == owner):
         primitives = [part for part in getattr(shape, slot.role) if part.kind == slot.kind]
         if len(primitives) > slot.number:
@@ -293,13 +309,11 @@ def _fill_slots(
                 conaffinity=collides if owner == "socket" else 0,
                 group=PLUG_GROUP if slot.role in _VISIBLE else COLLIDER_GROUP,
                 rgba=[0.5, 0.5, 0.5, 1.0 if used else 0.0],
-                **_RIGID,
+                **contact,
             )
 
 
-def _add_socket(
-    spec: mujoco.MjSpec, connector: Connector, shape: Shape, layout: tuple[Slots, ...]
-) -> None:
+def _add_socket(spec: mujoco.MjSpec) -> mujoco.MjsBody:
     """The socket on its pedestal, a mocap body posed at each reset."""
     socket = spec.worldbody.add_body(name="socket", mocap=True, pos=[0.04, 0, HAND_HEIGHT])
     half_x, _, half_z = HOUSING_HALF_SIZE
@@ -323,7 +337,7 @@ def _add_socket(
         conaffinity=0,
         group=SCENE_GROUP,
     )
-    _fill_slots(socket, "socket", connector, shape, layout)
+    return socket
 
 
 def _add_hand(spec: mujoco.MjSpec, config: SceneConfig) -> None:
@@ -419,15 +433,13 @@ def _add_finger(hand: mujoco.MjsBody, side: str, sign: float, config: SceneConfi
     camera.proj = mujoco.mjtProjection.mjPROJ_ORTHOGRAPHIC
 
 
-def _add_plug(
-    spec: mujoco.MjSpec, connector: Connector, shape: Shape, layout: tuple[Slots, ...]
-) -> None:
+def _add_plug(spec: mujoco.MjSpec, connector: Connector) -> mujoco.MjsBody:
     """The plug, free to move: only friction holds it in the hand."""
     plug = spec.worldbody.add_body(name="plug", pos=[SHOULDER_IN_HAND, 0, HAND_HEIGHT])
     plug.add_freejoint(name="plug")
     _set_inertia(plug, *plug_mass_properties(connector))
-    _fill_slots(plug, "plug", connector, shape, layout)
     plug.add_site(name="tip", pos=[connector.travel, 0, 0], group=COLLIDER_GROUP)
+    return plug
 
 
 def _add_contact_sensors(spec: mujoco.MjSpec) -> None:

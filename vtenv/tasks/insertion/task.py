@@ -12,7 +12,7 @@ import numpy as np
 from vtenv.arrays import Array, namespace
 from vtenv.rendering.panel import PanelBar, PanelText
 from vtenv.tasks import Evaluation
-from vtenv.tasks.insertion import measures, probe_targets
+from vtenv.tasks.insertion import measures, probe_targets, scene
 from vtenv.tasks.insertion.behaviours import BehaviourMixture, Behaviours
 from vtenv.tasks.insertion.config import InsertionConfig
 from vtenv.tasks.insertion.expert import expert_action
@@ -42,13 +42,16 @@ class InsertionTask(HeldPlugTask):
         """Where the plugs are, and whether they are in."""
         state, clearance = self.view(physics), parameters["clearance"]
         geometry = self.geometry(state)
+        given = scene.metres(self.config.lead_in_mm)
+        lead_ins = tuple(connector.lead_in(given) for connector in self.config.connectors)
+        lead_in = self.of_connectors(lead_ins, state)
         success = measures.is_success(state, geometry, clearance)
         code = measures.failure(state, geometry)
         xp = namespace(code)
         return Evaluation(
             state=state,
             measures=geometry,
-            potentials=measures.potentials(geometry, clearance, self.config.lead_in_mm * 1e-3),
+            potentials=measures.potentials(geometry, clearance, lead_in),
             success=success,
             failure=xp.where(success, xp.zeros_like(code), code),
             info={
