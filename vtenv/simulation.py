@@ -15,6 +15,7 @@ from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
 from vtenv.arrays import Array, namespace
+from vtenv.delay import DelayLine
 from vtenv.engines import make_engine
 from vtenv.next_episodes import NextEpisodes, draw_episodes
 from vtenv.sensing.cameras import CameraView, camera_views
@@ -48,6 +49,7 @@ class StepOutcome:
         vectors: The observations that are vectors, by modality.
         controls: Inputs of the driven actuators, (N, n).
         joints: Positions of their joints, (N, n).
+        elapsed: Control steps since the reset, (N,), int64.
     """
 
     now: Evaluation
@@ -57,6 +59,7 @@ class StepOutcome:
     vectors: dict[str, Array]
     controls: Array
     joints: Array
+    elapsed: Array
 
 
 @dataclass(frozen=True)
@@ -108,10 +111,15 @@ class Simulation:
         self._upload_parameters()
         self._next = NextEpisodes(num_worlds) if self.engine.device_is_ahead else None
         self.last_observation: dict[str, Array] = {}
+        self._late_actions = DelayLine(task.config.action_delay)
+        self._late_observations = DelayLine(task.config.observation_delay)
+        self._started = np.ones(num_worlds, bool)
+        """Worlds that were not observed since their reset."""
         self._xp = namespace(self.engine.state().variant)
         self._controls = self._arrays.capture(self._next_controls)
         self._after_reset = self._arrays.capture(self._outcome_of_reset)
         self._after_step = self._arrays.capture(self._outcome_of_step)
+        self._forces = self._arrays.capture(self._pushing_forces)
         self._outcome = self._outcome_at_rest()
 
     @property
@@ -174,10 +182,13 @@ class Simulation:
         for world, generator in zip(worlds, generators or (), strict=False):
             self._generators[world] = generator
         self._start(worlds, fixed)
-        before = self._outcome
+        before, mask = self._outcome, self._mask(worlds)
         self._outcome = self._after_reset(
-            before.success, before.failure, before.terms, self._parameters, self._mask(worlds)
+            before.success, before.failure, before.terms, before.elapsed, self._parameters, mask
         )
+        self._started[worlds] = True
+        if self._late_actions.steps:
+            self._late_actions.fill({"action": self._no_action}, mask)
 
     def draw_ahead(self) -> None:
         """Draw how the worlds' next episodes start, where the device works meanwhile.
@@ -201,17 +212,24 @@ class Simulation:
         """
         actions = checked_actions(actions, (self.num_worlds, *self.task.action_space.shape))
         actions = self._finite(worlds, actions)
-        before = self._outcome
-        controls, finite = self._controls(before.controls, before.joints, actions)
+        before, mask = self._outcome, self._mask(worlds)
+        applied = actions
+        if self._late_actions.steps:
+            applied = self._late_actions.put({"action": actions}, mask)["action"]
+        controls, finite = self._controls(before.controls, before.joints, applied)
         if worlds.size:
-            self.engine.step(worlds, controls)
+            forces = None
+            if self.task.world_model.pushed is not None:
+                forces = self._forces(before.now, before.elapsed, self._parameters)
+            self.engine.step(worlds, controls, forces)
         self._outcome, reward, terminated = self._after_step(
             before.now.potentials,
             before.success,
             before.failure,
             before.terms,
+            before.elapsed,
             self._parameters,
-            self._mask(worlds),
+            mask,
         )
         arriving = self._arrays.to_host({"terminated": terminated, "finite": finite})
 
@@ -225,12 +243,21 @@ class Simulation:
 
     def observe(self, worlds: NDArray[np.int64]) -> dict[str, Array]:
         """Observations of all worlds, new arrays; images of other worlds are the last ones."""
-        return self._observed(self.engine.sense(worlds, self._generators))
+        observation = self._observed(self.engine.sense(worlds, self._generators))
+        late = self._late_observations
+        if late.steps:
+            late.put(observation, self._mask(worlds))
+            late.fill(observation, self._mask(worlds[self._started[worlds]]))
+            observation = self._arrays.copy(late.told)
+        self._started[worlds] = False
+        self.last_observation = observation
+        return observation
 
     def _observed(self, images: dict[str, Array]) -> dict[str, Array]:
+        """What is observed without a delay."""
+        images = self.task.disturbed(images, self._outcome.elapsed, self._parameters)
         known = {**self._outcome.vectors, **images}
-        self.last_observation = {m.key: known[m.key] for m in self.task.config.modalities}
-        return self.last_observation
+        return {m.key: known[m.key] for m in self.task.config.modalities}
 
     def info(self) -> dict[str, Array]:
         """What an environment's `info` tells, as new arrays over all worlds.
@@ -301,8 +328,10 @@ class Simulation:
         generators = self.generators  # puts back what was drawn ahead
         outcome = self._outcome
         kept, terms = self.fetch(
-            {"success": outcome.success, "failure": outcome.failure}, outcome.terms
+            {"success": outcome.success, "failure": outcome.failure, "elapsed": outcome.elapsed},
+            outcome.terms,
         )
+        late = self._late_actions.get_state(), self._late_observations.get_state()
         return copy.deepcopy(
             {
                 "engine": self.engine.get_state(),
@@ -311,6 +340,8 @@ class Simulation:
                 "outcome": kept,
                 "terms": terms,
                 "observed": bool(self.last_observation),
+                "started": self._started,
+                "late": [list(self.fetch(*line)) for line in late],
             }
         )
 
@@ -343,12 +374,19 @@ class Simulation:
             put(state["outcome"]["success"]),
             put(state["outcome"]["failure"]),
             {name: put(term) for name, term in state["terms"].items()},
+            put(state["outcome"]["elapsed"]),
             self._parameters,
             put(np.zeros(self.num_worlds, bool)),
         )
+        self._started = state["started"]
+        for line, kept in zip(
+            (self._late_actions, self._late_observations), state["late"], strict=True
+        ):
+            line.set_state([{name: put(value) for name, value in one.items()} for one in kept])
         self.last_observation = {}
         if state["observed"]:
-            self._observed(images)
+            late = self._late_observations
+            self.last_observation = late.told if late.steps else self._observed(images)
 
     def close(self) -> None:
         """Release the engine; may be called twice."""
@@ -424,11 +462,18 @@ class Simulation:
         still = xp.where(finite[:, None], actions, xp.zeros_like(actions))
         return self.task.next_controls(controls, joints, still), finite
 
+    def _pushing_forces(
+        self, now: Evaluation, elapsed: Array, parameters: dict[str, Array]
+    ) -> Array:
+        """Force and torque on the body that the task pushes."""
+        return self.task.forces(now, elapsed, parameters)
+
     def _outcome_of_reset(
         self,
         success: Array,
         failure: Array,
         terms: dict[str, Array],
+        elapsed: Array,
         parameters: dict[str, Array],
         reset: Array | None,
     ) -> StepOutcome:
@@ -445,6 +490,7 @@ class Simulation:
             self.task.vectors(now, parameters),
             physics.controls[driven],
             physics.joints[driven],
+            merge(elapsed, nothing(elapsed), reset),
         )
 
     def _outcome_of_step(
@@ -453,6 +499,7 @@ class Simulation:
         success: Array,
         failure: Array,
         terms: dict[str, Array],
+        elapsed: Array,
         parameters: dict[str, Array],
         moved: Array | None,
     ) -> tuple[StepOutcome, Array, Array]:
@@ -475,6 +522,7 @@ class Simulation:
             self.task.vectors(now, parameters),
             physics.controls[driven],
             physics.joints[driven],
+            merge(elapsed, elapsed + 1, moved),
         )
         return outcome, reward, terminated
 
@@ -497,11 +545,14 @@ class Simulation:
         state = self.engine.state()
         xp, numbers = self._xp, state.controls[self.task.world_model.driven][:, 0]
         self._float = numbers.dtype
+        actions = np.zeros((self.num_worlds, *self.task.action_space.shape))
+        self._no_action = self._arrays.asarray(actions)
         nothing = xp.zeros_like(numbers)
         names = ("success",) if self.task.config.reward == "sparse" else self.task.reward_terms
         flags, codes = xp.zeros_like(state.stable), xp.zeros_like(state.variant)
+        steps = self._arrays.asarray(np.zeros(self.num_worlds, np.int64))
         return self._outcome_of_reset(
-            flags, codes, dict.fromkeys(names, nothing), self._parameters, None
+            flags, codes, dict.fromkeys(names, nothing), steps, self._parameters, None
         )
 
     def _mask(self, worlds: NDArray[np.int64]) -> Array | None:

@@ -15,7 +15,7 @@ from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, Connector, get_con
 from vtenv.tasks.insertion.modalities import PROPRIO, STATE
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 from vtenv.tasks.insertion.scene import GRIP_FORCE, IMPEDANCE
-from vtenv.validation import Range, as_number, checked_range, require
+from vtenv.validation import Range, as_integer, as_number, checked_range, require
 
 REWARDS = ("dense", "sparse")
 """Reward functions by name; a callable is one's own."""
@@ -128,6 +128,11 @@ class HeldPlugConfig:
     """Probability that a pixel on a depth edge is lost and reads 0, 0 to 1."""
     depth_quantization_mm: float = 0.0
     """Step to which depth is rounded, 0 to 50; 0 for none."""
+    action_delay: int = 0
+    """Control steps from an action to what it does, 0 to 3."""
+    observation_delay: int = 0
+    """Control steps from what is sensed to its observation, 0 to 3; `info` and `state` of the
+    simulation are not late."""
     reward: Reward = "dense"
     """`dense`, `sparse`, or a function of the dense reward's terms."""
     initial_state: InitialStateRanges = None  # type: ignore[assignment] # made below
@@ -154,6 +159,16 @@ class HeldPlugConfig:
                 + (", or None for each connector's own" if name in OWN_FIT else ""),
             )
             put(self, name, number)
+        for name in ("action_delay", "observation_delay"):
+            steps = as_integer(getattr(self, name))
+            low, high = _DELAYS
+            require(
+                steps is not None and low <= steps <= high,
+                name,
+                getattr(self, name),
+                f"a whole number of control steps from {low} to {high}",
+            )
+            put(self, name, steps)
         impedance = checked_range("contact_impedance", self.contact_impedance, _IMPEDANCES)
         put(self, "contact_impedance", impedance)
         require(
@@ -224,6 +239,7 @@ SENSOR_SETTINGS = {
 OWN_FIT = ("clearance_mm", "lead_in_mm")
 """Settings that are each connector's own where they are None."""
 
+_DELAYS = (0, 3)
 _IMPEDANCES = (0.9, 0.9999)
 _NUMBERS = {
     "clearance_mm": (0.03, 2.0, "a number of millimetres"),

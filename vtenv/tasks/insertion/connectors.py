@@ -376,7 +376,11 @@ class Connector:
         numbers = [as_number(number) for number in (*clearance, fit.lead_in)]
         low, high = FIT_LIMITS
         valid = len(clearance) == 2 and None not in numbers
-        if not valid or not all(low <= n <= high for n in numbers[:2]) or not 0 <= numbers[2] <= high:
+        if (
+            not valid
+            or not all(low <= n <= high for n in numbers[:2])
+            or not 0 <= numbers[2] <= high
+        ):
             self._refuse(
                 f"fit={fit!r} is not allowed; its clearance must be two numbers from {low} to "
                 f"{high} m, and its lead-in one from 0 to {high} m"

@@ -125,6 +125,7 @@ class HeldPlugTask:
             actuators={"hand": scene.HAND_JOINTS},
             driven="hand",
             bodies=("hand", "plug", "socket"),
+            pushed=None,
             sensors={"socket_force": ("socket_force",), "gel_contacts": sides},
             rest_readings={"gel_contacts": 1.0},
             own_fields=() if config.domain_randomization is None else DOMAIN_FIELDS,
@@ -200,6 +201,16 @@ class HeldPlugTask:
     def next_controls(self, controls: Array, joints: Array, actions: Array) -> Array:
         """Move the hand's target by an action; keep it on its leash and in the workspace."""
         return next_target(controls, joints, actions)
+
+    def forces(self, now: Evaluation, elapsed: Array, parameters: dict[str, Array]) -> Array:
+        """None: nothing pulls."""
+        return namespace(elapsed).zeros((len(elapsed), 6))
+
+    def disturbed(
+        self, images: dict[str, Array], elapsed: Array, parameters: dict[str, Array]
+    ) -> dict[str, Array]:
+        """Images as they are."""
+        return images
 
     def view(self, physics: PhysicsState) -> WorldState:
         """The state of the worlds, with the scene's own names."""
