@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 from vtenv.arrays import Array, constant, namespace
 from vtenv.tasks import Evaluation
 from vtenv.tasks.insertion.actions import ACTION_SCALE
-from vtenv.tasks.insertion.expert import expert_action
 from vtenv.tasks.insertion.measures import Geometry
 from vtenv.tasks.insertion.state import WorldState
 from vtenv.validation import as_number, require
@@ -86,12 +86,18 @@ class Behaviours:
         num_worlds: Worlds.
         mixture: How often each behaviour is drawn.
         rng: Source of all randomness; each step takes as many numbers, whatever happens.
+        expert: The expert's actions, (N, 5), where the plug is as told.
     """
 
     def __init__(
-        self, num_worlds: int, mixture: BehaviourMixture, rng: np.random.Generator
+        self,
+        num_worlds: int,
+        mixture: BehaviourMixture,
+        rng: np.random.Generator,
+        expert: Callable[[WorldState, Geometry], Array],
     ) -> None:
         self._rng = rng
+        self._expert = expert
         self._bounds = np.cumsum(mixture.probabilities)[:-1]
         self.kind = np.zeros(num_worlds, np.int64)
         self._bias = np.zeros((num_worlds, 4))
@@ -123,7 +129,7 @@ class Behaviours:
         bias = constant(self._bias * is_kind["biased"], state.hand)
         shake = constant(noise * self._strength * is_kind["noisy"], state.hand)
         walk = constant(self._velocity * self._strength * _PACE, state.hand)
-        action = expert_action(state, _believed(geom, bias)) + shake
+        action = self._expert(state, _believed(geom, bias)) + shake
         hover = _towards(state, geom, constant(self._goal, state.hand))
         hovers, walks = (constant(is_kind[name], state.hand, xp.bool) for name in ("hover", "walk"))
         action = xp.where(hovers, hover, xp.where(walks, walk, action))

@@ -11,6 +11,7 @@ import numpy as np
 
 from vtenv.arrays import Array
 from vtenv.modalities import IMAGE_MODALITIES, Modality, choose_modalities
+from vtenv.tasks.insertion.actions import HAND_FORCE
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, Connector, get_connectors
 from vtenv.tasks.insertion.modalities import PROPRIO, STATE
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
@@ -118,6 +119,11 @@ class HeldPlugConfig:
     contact_impedance: Range = IMPEDANCE
     """Impedance of contacts between plug and socket as they touch and once they overlap by 0.5 mm,
     0.9 to 0.9999: how little they give. MuJoCo's `solimp`, `d0` and `d_width`."""
+    insertion_resistance: float = 0.0
+    """Force of the springs in the sockets, in parts of each connector's own, `Mating.force`: 0 for
+    none, to 2."""
+    hand_force_n: float = HAND_FORCE
+    """Greatest force of the hand along each axis, 1 to 40 N: how far its target may lead it."""
     connector_scale: float = 1.0
     """Size of what is inserted, and of its hole, across the axis; 0.8 to 1.2 of the standard's.
     Lengths, the held body, the clearance and the lead-in stay."""
@@ -244,6 +250,8 @@ _IMPEDANCES = (0.9, 0.9999)
 _NUMBERS = {
     "clearance_mm": (0.03, 2.0, "a number of millimetres"),
     "lead_in_mm": (0.0, 2.0, "a number of millimetres"),
+    "insertion_resistance": (0.0, 2.0, "a number"),
+    "hand_force_n": (1.0, 40.0, "a number of newtons"),
     "connector_scale": (0.8, 1.2, "a number"),
     "depth_noise_mm": (0.0, 50.0, "a number of millimetres"),
     "depth_dropout": (0.0, 1.0, "a probability"),

@@ -245,7 +245,31 @@ class Fit:
     source: str = ""
 
 
+@dataclass(frozen=True)
+class Mating:
+    """How a connector's socket resists: a pair of springs that press on what is inserted.
+
+    They press along the narrower side of what is inserted, from both sides alike, and friction
+    on them is what an insertion works against; spreading them at the tip takes more than sliding.
+
+    Attributes:
+        force: Force that slides what is inserted along the springs, in [N].
+        depth: Where they are behind the mouth, in [m].
+        deflection: How far what is inserted spreads each of them, in [m].
+        source: Where the numbers come from.
+    """
+
+    force: float
+    depth: float
+    deflection: float
+    source: str = ""
+
+
 _LOOSE = Fit()
+
+
+SPRING_RADIUS = 0.002
+"""Radius of the springs' rounded tips, in [m]."""
 
 
 class Shape(NamedTuple):
@@ -255,6 +279,7 @@ class Shape(NamedTuple):
     body: tuple[Primitive, ...]
     insert: tuple[Primitive, ...]
     walls: tuple[Primitive, ...]
+    springs: tuple[Primitive, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -277,6 +302,8 @@ class Connector:
         style: What it looks like.
         fit: Its socket's own fit, of which the environment's `clearance_mm` and `lead_in_mm` take
             the place unless they are None.
+        mating: How its socket resists, where the environment's `insertion_resistance` is not 0;
+            None for not at all.
 
     Raises:
         ConnectorError: If it cannot be held, reached or inserted; says what is wrong and why.
@@ -293,6 +320,7 @@ class Connector:
     source: str = ""
     style: Style = _PLAIN
     fit: Fit = _LOOSE
+    mating: Mating | None = None
 
     def __post_init__(self) -> None:
         valid = isinstance(self.name, str) and re.fullmatch(r"[A-Za-z][\w.-]*", self.name)
@@ -351,6 +379,7 @@ class Connector:
         if np.ptp(bounds(self.grip)[:, 1]) < width - 2 * _TOLERANCE:
             self._refuse(f"grip is narrower than the body, {width} m, that the fingers close on")
         self._check_fit()
+        self._check_mating()
         shape = self.shape()
         self._check_primitives("insert", shape.insert)
         self._check_primitives("walls", shape.walls)
@@ -384,6 +413,23 @@ class Connector:
             self._refuse(
                 f"fit={fit!r} is not allowed; its clearance must be two numbers from {low} to "
                 f"{high} m, and its lead-in one from 0 to {high} m"
+            )
+
+    def _check_mating(self) -> None:
+        mating = self.mating
+        if mating is None:
+            return
+        numbers = [as_number(n) for n in (mating.force, mating.depth, mating.deflection)]
+        if None in numbers or min(numbers) <= 0 or mating.depth >= self.travel:
+            self._refuse(
+                f"mating={mating!r} is not allowed; its force, depth and deflection must be "
+                f"positive numbers, in [N] and [m], and its depth less than travel={self.travel} m"
+            )
+        half = float(np.abs(bounds(self.insert())[1, 1:]).min())
+        if mating.deflection >= half:
+            self._refuse(
+                f"mating={mating!r} is not allowed; its deflection must be less than {half:.6g} m, "
+                "half of what is inserted"
             )
 
     def _check_primitives(self, role: str, primitives: Sequence[Primitive]) -> None:
@@ -432,6 +478,27 @@ class Connector:
         walls = self.profile.hole(depth, self.clearance(clearance), self.lead_in(lead_in), scale)
         return Shape(self.grip, self.body, self.insert(scale), tuple(walls))
 
+    def springs(self, scale: float = 1.0) -> tuple[Primitive, ...]:
+        """The springs of its socket, none where it does not resist."""
+        if self.mating is None:
+            return ()
+        half = np.abs(bounds(self.insert(scale))[1])
+        across = 2 if half[1] > half[2] else 1  # z where it is wider than high
+        along = 3 - across
+        place = half[across] - self.mating.deflection + SPRING_RADIUS
+        # Clear of the rounded corners, which would press on them besides the face.
+        length = max(half[along] - 2 * half[across], SPRING_RADIUS / 4)
+        springs = []
+        for side in (place, -place):
+            pos = [self.mating.depth, 0.0, 0.0]
+            pos[across] = side
+            size = (SPRING_RADIUS, float(length))
+            quat = (ALONG_Y,) if along == 1 else ()
+            springs.append(
+                Primitive("capsule", size, (pos[0], float(pos[1]), float(pos[2])), *quat)
+            )
+        return tuple(springs)
+
     def sizes(self, scale: float = 1.0) -> tuple[float, float, float, float]:
         """Width and height of what is inserted and of what is held, as `SIZE_NAMES`, in [m]."""
         width, height = np.ptp(bounds(self.insert(scale))[:, 1:], axis=0).tolist()
@@ -456,6 +523,7 @@ class Connector:
             "body": [primitive._asdict() for primitive in self.body],
             "grip": [primitive._asdict() for primitive in self.grip],
             "style": self.style._asdict(),
+            "mating": None if self.mating is None else dataclasses.asdict(self.mating),
             "fit": dataclasses.asdict(self.fit) | {"clearance": list(self.fit.clearance)},
         }
 
@@ -477,6 +545,8 @@ class Connector:
             given["style"] = Style(**given.get("style", {}))
             fit = dict(given.get("fit", {}))
             given["fit"] = Fit(**fit | {"clearance": tuple(fit.get("clearance", _LOOSE.clearance))})
+            if given.get("mating") is not None:
+                given["mating"] = Mating(**given["mating"])
             profile = dict(given["profile"])
             given["profile"] = PROFILES[profile.pop("kind")](**profile)
             return cls(**given)
@@ -561,6 +631,13 @@ CONNECTORS = {
                 "Bushing 3.6 mm across for a plug of 3.5 mm: typical of panel jacks. "
                 "Its rounded edge, 0.3 mm: typical.",
             ),
+            mating=Mating(
+                10.0,
+                0.0040,
+                0.0003,
+                "Insertion and withdrawal from 3 to 30 N: typical of panel jacks' datasheets. The "
+                "place of the contact and its deflection: ours.",
+            ),
             **_round_body(0.018, 0.0045),
         ),
         Connector(
@@ -580,6 +657,13 @@ CONNECTORS = {
                 "Openings 0.84 mm across, widened to 1.4 mm at the face, for posts of 0.64 mm: "
                 "typical of 2.54 mm socket strips.",
             ),
+            mating=Mating(
+                5.0,
+                0.0025,
+                0.00015,
+                "About 1.3 N a contact, of four: typical of 2.54 mm socket strips. The place of "
+                "the contacts and their deflection: ours.",
+            ),
         ),
         Connector(
             name="usb",
@@ -596,6 +680,13 @@ CONNECTORS = {
                 "Receptacle's opening 12.50 x 5.12 mm, for a shell of 12.0 x 4.5 mm: USB 2.0 "
                 "specification, figure 6-7. Its flared edge, 0.5 mm: typical.",
             ),
+            mating=Mating(
+                10.0,
+                0.0050,
+                0.0003,
+                "Insertion at most 35 N and extraction at least 10 N: USB 2.0 specification, table "
+                "6-7; the place of the springs and their deflection: ours.",
+            ),
         ),
         Connector(
             name="stud",
@@ -610,6 +701,7 @@ CONNECTORS = {
                 0.0005,
                 "Hole 6.4 mm across for M6: ISO 273, fine series. Chamfer 0.5 mm: ours.",
             ),
+            mating=Mating(3.0, 0.0040, 0.0003, "Drag of the thread in its hole, 3 N: ours."),
             **_round_body(0.020, 0.0040),
         ),
     )

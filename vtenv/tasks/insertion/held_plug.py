@@ -106,6 +106,7 @@ class HeldPlugTask:
             config.image_size,
             config.contact_size,
             config.contact_impedance,
+            config.insertion_resistance,
         )
         noise = {
             "noise_distance": scene.CAMERA_HEIGHT,
@@ -200,7 +201,7 @@ class HeldPlugTask:
 
     def next_controls(self, controls: Array, joints: Array, actions: Array) -> Array:
         """Move the hand's target by an action; keep it on its leash and in the workspace."""
-        return next_target(controls, joints, actions)
+        return next_target(controls, joints, actions, self.config.hand_force_n)
 
     def forces(self, now: Evaluation, elapsed: Array, parameters: dict[str, Array]) -> Array:
         """None: nothing pulls."""

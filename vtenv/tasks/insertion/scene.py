@@ -19,6 +19,7 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
+from vtenv.tasks.insertion.actions import HAND_STIFFNESS
 from vtenv.tasks.insertion.connectors import (
     FINGER_OPEN,
     SHOULDER_IN_HAND,
@@ -80,6 +81,9 @@ _GEL = {
     "condim": 4,
     "priority": 1,
 }
+SPRING_FRICTION = 0.3
+"""Sliding friction of plugs on the springs of sockets: typical of plated contacts."""
+_SPRING = {**_RIGID, "friction": [SPRING_FRICTION, 0.005, 0.0001], "priority": 1}
 GEOM_TYPES = {
     "box": mujoco.mjtGeom.mjGEOM_BOX,
     "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
@@ -102,9 +106,15 @@ _EMPTY = {
     "socket": ((1e-4, 1e-4, 1e-4), (2 * HOUSING_HALF_SIZE[0] - 0.001, 0.0, 0.0)),
 }
 """Size and place of unused slots: tiny, and deep inside their owner, where nothing touches them."""
-_OWNERS = {"grip": "plug", "body": "plug", "insert": "plug", "walls": "socket"}
+_OWNERS = {
+    "grip": "plug",
+    "body": "plug",
+    "insert": "plug",
+    "walls": "socket",
+    "springs": "socket",
+}
 """Roles in model order, and the bodies that they belong to."""
-_COLLIDING, _VISIBLE = ("grip", "insert", "walls"), ("body", "insert")
+_COLLIDING, _VISIBLE = ("grip", "insert", "walls", "springs"), ("body", "insert")
 """Roles that touch other bodies, and those that the sensors see."""
 _WIDEST_FITS = ((0.0001, 0.002), (0.002, 0.002), (0.0001, 0.0), (0.002, 0.0))
 """Clearances and lead-ins, in [m], at the limits: some hole there has the most primitives."""
@@ -124,6 +134,7 @@ class SceneConfig:
         contact_size: Rows and columns of each finger's gel and contact images.
         impedance: Impedance of contacts between plug and socket as they touch, and once they
             overlap by 0.5 mm: MuJoCo's `d0` and `d_width`.
+        resistance: Force of the sockets' springs, in parts of `Mating.force`; 0 for none.
     """
 
     clearance_mm: float | None = 0.4
@@ -132,10 +143,11 @@ class SceneConfig:
     image_size: tuple[int, int] = (64, 64)
     contact_size: tuple[int, int] = (64, 64)
     impedance: tuple[float, float] = IMPEDANCE
+    resistance: float = 0.0
 
 
 @functools.lru_cache(maxsize=64)
-def slots(connectors: tuple[Connector, ...]) -> tuple[Slots, ...]:
+def slots(connectors: tuple[Connector, ...], with_springs: bool = False) -> tuple[Slots, ...]:
     """Geoms that a world needs to hold any of some connectors, in model order.
 
     Worlds with different connectors share one memory layout and step in one batch: for each role
@@ -145,6 +157,8 @@ def slots(connectors: tuple[Connector, ...]) -> tuple[Slots, ...]:
     for connector in connectors:
         for fit in _WIDEST_FITS:
             shape = connector.shape(*fit)
+            if with_springs:
+                shape = shape._replace(springs=connector.springs())
             for role in _OWNERS:
                 most |= Counter((role, part.kind) for part in getattr(shape, role))
     return tuple(
@@ -182,7 +196,9 @@ def build_spec(
     shape = connector.shape(
         metres(config.clearance_mm), metres(config.lead_in_mm), config.connector_scale
     )
-    layout = slots(tuple(in_play) or (connector,))
+    if config.resistance:
+        shape = shape._replace(springs=connector.springs(config.connector_scale))
+    layout = slots(tuple(in_play) or (connector,), config.resistance > 0)
     spec = mujoco.MjSpec()
     spec.modelname = f"vtinsert_{connector.name}"
     spec.compiler.degree = False
@@ -238,6 +254,8 @@ def build_models(
             spec.modelname = "vtinsert"  # of one length, too: models are written over another
             model = spec.compile()
             check_fit(model, connector)
+            if config.resistance and connector.mating is not None:
+                _load_springs(model, connector, config.resistance * connector.mating.force)
             models.append(model)
     return models
 
@@ -261,7 +279,8 @@ def check_fit(model: mujoco.MjModel, connector: Connector) -> None:
         mujoco.mj_kinematics(model, data)
         mujoco.mj_collision(model, data)
         for geoms in data.contact.geom:
-            if sorted(model.geom_bodyid[geoms]) == sorted((plug, socket)):
+            rigid = (model.geom_priority[geoms] == 0).all()
+            if rigid and sorted(model.geom_bodyid[geoms]) == sorted((plug, socket)):
                 names = " meets ".join(model.geom(geom).name for geom in geoms)
                 raise ConnectorError(
                     f"connector {connector.name!r} does not fit its own hole: {names} with the "
@@ -275,6 +294,34 @@ def metres(millimetres: float | None) -> float | None:
     return None if millimetres is None else millimetres * 1e-3
 
 
+def _load_springs(model: mujoco.MjModel, connector: Connector, force: float) -> None:
+    """Make springs as stiff as slides what is inserted along them with a force, in [N].
+
+    Two equal contacts that squeeze a body between them press with
+    `n m r / (d (1 - d) timeconst^2)`, where n is the contacts a side, m the body's mass, r the
+    overlap and d the impedance: MuJoCo's soft contact, of which the inertia drops out.
+    """
+    mating = connector.mating
+    assert mating is not None
+    springs = [g for g in range(model.ngeom) if model.geom(g).name.startswith("springs_")]
+    data = mujoco.MjData(model)
+    data.mocap_pos[0] = (0.3, 0.0, 0.0)  # away from the hand
+    data.qpos[PLUG_POS] = data.mocap_pos[0]
+    mujoco.mj_kinematics(model, data)
+    mujoco.mj_collision(model, data)
+    on_springs = np.isin(data.contact.geom, springs).any(axis=-1)
+    a_side = on_springs.sum() / 2
+    inertia = a_side / model.body_invweight0[model.body("plug").id, 0]
+    pressure = force / (2 * SPRING_FRICTION)
+    needed = inertia * mating.deflection / pressure  # d (1 - d) timeconst^2
+    impedance, timeconst = 0.95, math.sqrt(needed / (0.95 * 0.05))
+    if timeconst < 2 * TIMESTEP:  # which MuJoCo does not go below
+        timeconst = 2 * TIMESTEP
+        impedance = (1 + math.sqrt(1 - 4 * needed / timeconst**2)) / 2
+    model.geom_solref[springs] = timeconst, 1.0
+    model.geom_solimp[springs, :2] = impedance
+
+
 def _fill_slots(
     config: SceneConfig,
     connector: Connector,
@@ -284,7 +331,7 @@ def _fill_slots(
 ) -> None:
     """Give `body` the geoms of all of its slots, empty ones where `shape` has no primitive."""
     owner = body.name
-    contact = {**_RIGID, "solimp": [*config.impedance, *_RIGID["solimp"][2:]]}
+    rigid = {**_RIGID, "solimp": [*config.impedance, *_RIGID["solimp"][2:]]}
     for slot in (s for s in layout if s.owner == owner):
         primitives = [part for part in getattr(shape, slot.role) if part.kind == slot.kind]
         if len(primitives) > slot.number:
@@ -309,7 +356,7 @@ def _fill_slots(
                 conaffinity=collides if owner == "socket" else 0,
                 group=PLUG_GROUP if slot.role in _VISIBLE else COLLIDER_GROUP,
                 rgba=[0.5, 0.5, 0.5, 1.0 if used else 0.0],
-                **contact,
+                **(_SPRING if slot.role == "springs" else rigid),
             )
 
 
@@ -380,7 +427,7 @@ def _add_hand(spec: mujoco.MjSpec, config: SceneConfig) -> None:
         actuator = spec.add_actuator(
             name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT, ctrllimited=0
         )
-        actuator.set_to_position(kp=2000.0 if slide else 20.0, dampratio=1.0)
+        actuator.set_to_position(kp=HAND_STIFFNESS if slide else 20.0, dampratio=1.0)
     for name in FINGER_JOINTS:
         spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT).set_to_motor()
 
