@@ -11,8 +11,10 @@ import numpy as np
 
 from vtenv.arrays import Array
 from vtenv.modalities import IMAGE_MODALITIES, Modality, choose_modalities
+from vtenv.sensing.faults import SensorFaultsConfig
 from vtenv.tasks.insertion.actions import HAND_FORCE
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, Connector, get_connectors
+from vtenv.tasks.insertion.disturbances import DisturbanceConfig
 from vtenv.tasks.insertion.modalities import PROPRIO, STATE
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 from vtenv.tasks.insertion.scene import GRIP_FORCE, IMPEDANCE
@@ -145,6 +147,10 @@ class HeldPlugConfig:
     """Ranges of the initial state, or a mapping; None for the default ranges."""
     domain_randomization: DomainRandomizationConfig | None = None
     """Ranges of domain randomisation, or a mapping; None for none."""
+    disturbances: DisturbanceConfig | None = None
+    """Ranges of grip, cable and tilt, or a mapping; None for none."""
+    sensor_faults: SensorFaultsConfig | None = None
+    """Faults of the sensors, or a mapping; None for none."""
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -186,13 +192,9 @@ class HeldPlugConfig:
         kind = self.initial_state_type
         ranges = kind() if self.initial_state is None else self.initial_state
         put(self, "initial_state", made("initial_state", ranges, kind))
-        if self.domain_randomization is not None:
-            domain = self.domain_randomization
-            put(
-                self,
-                "domain_randomization",
-                made("domain_randomization", domain, DomainRandomizationConfig),
-            )
+        for name, part in _OPTIONAL.items():
+            if getattr(self, name) is not None:
+                put(self, name, made(name, getattr(self, name), part))
 
     @classmethod
     def available_modalities(cls) -> Mapping[str, Modality]:
@@ -241,6 +243,12 @@ SENSOR_SETTINGS = {
     "contact_size": "gel",
 }
 """Settings of sensors, and the camera of each."""
+
+_OPTIONAL: dict[str, type[Any]] = {
+    "domain_randomization": DomainRandomizationConfig,
+    "disturbances": DisturbanceConfig,
+    "sensor_faults": SensorFaultsConfig,
+}
 
 OWN_FIT = ("clearance_mm", "lead_in_mm")
 """Settings that are each connector's own where they are None."""
