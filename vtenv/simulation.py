@@ -36,6 +36,9 @@ def observation_space(task: Task) -> spaces.Dict:
 Options = Mapping[str, object] | Sequence[Mapping[str, object] | None] | None
 """What a reset fixes, in all worlds alike or in each of them."""
 
+Intervention = Callable[[dict[str, Array], NDArray[np.bool_]], dict[str, Array]]
+"""Changes observations of all worlds, told which have just started an episode, (N,)."""
+
 
 @dataclass(frozen=True)
 class StepOutcome:
@@ -92,6 +95,8 @@ class Simulation:
     Attributes:
         task: As given. May be replaced by one with the same world model, for the episodes that
             start from then on.
+        intervention: Changes what is observed, for whoever asks what a policy makes use of: called
+            with observations and with which worlds have just started, (N,); None for nobody.
     """
 
     def __init__(
@@ -111,6 +116,7 @@ class Simulation:
         self._upload_parameters()
         self._next = NextEpisodes(num_worlds) if self.engine.device_is_ahead else None
         self.last_observation: dict[str, Array] = {}
+        self.intervention: Intervention | None = None
         self._late_actions = DelayLine(task.config.action_delay)
         self._late_observations = DelayLine(task.config.observation_delay)
         self._started = np.ones(num_worlds, bool)
@@ -136,6 +142,11 @@ class Simulation:
     def measures(self) -> Any:
         """What the task computes from the state."""
         return self._outcome.now.measures
+
+    @property
+    def elapsed(self) -> Array:
+        """Control steps since each world's reset, (N,), int64."""
+        return self._outcome.elapsed
 
     @property
     def domain(self) -> dict[str, NDArray[Any]]:
@@ -249,6 +260,8 @@ class Simulation:
             late.put(observation, self._mask(worlds))
             late.fill(observation, self._mask(worlds[self._started[worlds]]))
             observation = self._arrays.copy(late.told)
+        if self.intervention is not None:
+            observation = self.intervention(observation, self._started.copy())
         self._started[worlds] = False
         self.last_observation = observation
         return observation

@@ -18,6 +18,7 @@ from vtenv.tasks.insertion.disturbances import DisturbanceConfig
 from vtenv.tasks.insertion.modalities import PROPRIO, STATE
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 from vtenv.tasks.insertion.scene import GRIP_FORCE, IMPEDANCE
+from vtenv.tasks.insertion.tracks import track_settings
 from vtenv.validation import Range, as_integer, as_number, checked_range, require
 
 REWARDS = ("dense", "sparse")
@@ -269,7 +270,29 @@ _NUMBERS = {
 
 @dataclass(frozen=True)
 class InsertionConfig(HeldPlugConfig):
-    """The settings of `VTInsert-v0`."""
+    """The settings of `VTInsert-v0`.
+
+    `track`, one of `vtenv.tasks.insertion.tracks.TRACKS`, is allowed among an environment's keyword
+    arguments besides: it fills in settings that are not given.
+    """
+
+    @classmethod
+    def from_settings(cls, name: str, settings: Mapping[str, Any]) -> Self:
+        """As `HeldPlugConfig.from_settings`, with the settings of a `track`."""
+        given = dict(settings)
+        track = given.pop("track", None)
+        if track is None:
+            return super().from_settings(name, given)
+        named = {k: v for k, v in given.items() if v is not None or k in OWN_FIT}
+        filled = track_settings(track)
+        keys = choose_modalities(
+            named.get("modalities", cls.modalities), cls.available_modalities()
+        )
+        cameras = {modality.camera for modality in keys}
+        # A track's sensors are for whoever has them.
+        unused = {key for key, camera in SENSOR_SETTINGS.items() if camera not in cameras}
+        filled = {key: value for key, value in filled.items() if key not in unused}
+        return super().from_settings(name, {**filled, **named})
 
 
 def made(name: str, given: object, kind: type[T]) -> T:
