@@ -45,7 +45,7 @@ def test_a_track_leaves_out_sensors_that_nobody_looks_through():
 
 
 def test_a_track_that_there_is_not():
-    with pytest.raises(ValueError, match="track='hard'.*nominal, precision, contact"):
+    with pytest.raises(ValueError, match=r"track='hard'.*nominal, precision, contact"):
         settings_of(track="hard")
 
 
