@@ -14,13 +14,14 @@ from gymnasium import spaces
 from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
-from vtenv.arrays import Array, namespace
+from vtenv.arrays import Array, leaves, namespace, rebuild
 from vtenv.delay import DelayLine
 from vtenv.engines import make_engine
 from vtenv.next_episodes import NextEpisodes, draw_episodes
 from vtenv.sensing.cameras import CameraView, camera_views
 from vtenv.tasks import Evaluation, Task
 from vtenv.validation import checked_actions
+from vtenv.world_model import PhysicsState
 
 
 def observation_space(task: Task) -> spaces.Dict:
@@ -41,28 +42,39 @@ Intervention = Callable[[dict[str, Array], NDArray[np.bool_]], dict[str, Array]]
 
 
 @dataclass(frozen=True)
-class StepOutcome:
-    """What the last step of N worlds came to, and what follows from where it led.
+class Ended:
+    """How the last step of N worlds ended, and when.
 
     Attributes:
-        now: What the task makes of the worlds.
-        success: Whether the last step ended in success, (N,), bool.
+        elapsed: Control steps since the reset, (N,), int64.
+        success: Whether in success, (N,), bool.
         failure: Code into `Task.failures` of what it ended in, (N,), integer.
         terms: Weighted terms of its reward, by name, (N,) each.
-        vectors: The observations that are vectors, by modality.
-        controls: Inputs of the driven actuators, (N, n).
-        joints: Positions of their joints, (N, n).
-        elapsed: Control steps since the reset, (N,), int64.
     """
 
-    now: Evaluation
+    elapsed: Array
     success: Array
     failure: Array
     terms: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the last step of N worlds came to, and what follows from where it led.
+
+    Attributes:
+        ended: How it ended.
+        now: What the task makes of the worlds.
+        vectors: The observations that are vectors, by modality.
+        controls: Inputs of the driven actuators, (N, n).
+        joints: Positions of their joints, (N, n).
+    """
+
+    ended: Ended
+    now: Evaluation
     vectors: dict[str, Array]
     controls: Array
     joints: Array
-    elapsed: Array
 
 
 @dataclass(frozen=True)
@@ -95,8 +107,8 @@ class Simulation:
     Attributes:
         task: As given. May be replaced by one with the same world model, for the episodes that
             start from then on.
-        intervention: Changes what is observed, for whoever asks what a policy makes use of: called
-            with observations and with which worlds have just started, (N,); None for nobody.
+        intervention: Changes what is observed, for whoever asks what a policy makes use of; None
+            for nobody.
     """
 
     def __init__(
@@ -123,10 +135,10 @@ class Simulation:
         """Worlds that were not observed since their reset."""
         self._xp = namespace(self.engine.state().variant)
         self._controls = self._arrays.capture(self._next_controls)
-        self._after_reset = self._arrays.capture(self._outcome_of_reset)
-        self._after_step = self._arrays.capture(self._outcome_of_step)
+        self._after_reset = self._arrays.capture(self._reset_outcome)
+        self._after_step = self._arrays.capture(self._step_outcome)
         self._forces = self._arrays.capture(self._pushing_forces)
-        self._outcome = self._outcome_at_rest()
+        self._outcome = self._rest_outcome()
 
     @property
     def evaluation(self) -> Evaluation:
@@ -146,7 +158,7 @@ class Simulation:
     @property
     def elapsed(self) -> Array:
         """Control steps since each world's reset, (N,), int64."""
-        return self._outcome.elapsed
+        return self._outcome.ended.elapsed
 
     @property
     def domain(self) -> dict[str, NDArray[Any]]:
@@ -193,10 +205,8 @@ class Simulation:
         for world, generator in zip(worlds, generators or (), strict=False):
             self._generators[world] = generator
         self._start(worlds, fixed)
-        before, mask = self._outcome, self._mask(worlds)
-        self._outcome = self._after_reset(
-            before.success, before.failure, before.terms, before.elapsed, self._parameters, mask
-        )
+        mask = self._mask(worlds)
+        self._outcome = self._after_reset(self._outcome.ended, self._parameters, mask)
         self._started[worlds] = True
         if self._late_actions.steps:
             self._late_actions.fill({"action": self._no_action}, mask)
@@ -231,16 +241,10 @@ class Simulation:
         if worlds.size:
             forces = None
             if self.task.world_model.pushed is not None:
-                forces = self._forces(before.now, before.elapsed, self._parameters)
+                forces = self._forces(before.now, before.ended.elapsed, self._parameters)
             self.engine.step(worlds, controls, forces)
         self._outcome, reward, terminated = self._after_step(
-            before.now.potentials,
-            before.success,
-            before.failure,
-            before.terms,
-            before.elapsed,
-            self._parameters,
-            mask,
+            before.now.potentials, before.ended, self._parameters, mask
         )
         arriving = self._arrays.to_host({"terminated": terminated, "finite": finite})
 
@@ -268,7 +272,7 @@ class Simulation:
 
     def _observed(self, images: dict[str, Array]) -> dict[str, Array]:
         """What is observed without a delay."""
-        images = self.task.disturbed(images, self._outcome.elapsed, self._parameters)
+        images = self.task.disturbed(images, self.elapsed, self._parameters)
         known = {**self._outcome.vectors, **images}
         return {m.key: known[m.key] for m in self.task.config.modalities}
 
@@ -277,9 +281,9 @@ class Simulation:
 
         Keys of `Task.code_names` are codes, int64.
         """
-        outcome = self._outcome
-        info = {"is_success": outcome.success, **outcome.now.info, "failure": outcome.failure}
-        info |= {f"reward_{name}": term for name, term in outcome.terms.items()}
+        ended = self._outcome.ended
+        info = {"is_success": ended.success, **self._outcome.now.info, "failure": ended.failure}
+        info |= {f"reward_{name}": term for name, term in ended.terms.items()}
         return self._arrays.copy(info)
 
     def decode(self, info: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -339,10 +343,10 @@ class Simulation:
             the simulation; can be pickled.
         """
         generators = self.generators  # puts back what was drawn ahead
-        outcome = self._outcome
+        ended = self._outcome.ended
         kept, terms = self.fetch(
-            {"success": outcome.success, "failure": outcome.failure, "elapsed": outcome.elapsed},
-            outcome.terms,
+            {"elapsed": ended.elapsed, "success": ended.success, "failure": ended.failure},
+            ended.terms,
         )
         late = self._late_actions.get_state(), self._late_observations.get_state()
         return copy.deepcopy(
@@ -383,18 +387,13 @@ class Simulation:
         self._present = state["present"]
         self._upload_parameters()
         put = self._arrays.asarray
-        self._outcome = self._after_reset(
-            put(state["outcome"]["success"]),
-            put(state["outcome"]["failure"]),
-            {name: put(term) for name, term in state["terms"].items()},
-            put(state["outcome"]["elapsed"]),
-            self._parameters,
-            put(np.zeros(self.num_worlds, bool)),
-        )
+        terms = {name: put(term) for name, term in state["terms"].items()}
+        ended = Ended(**{name: put(codes) for name, codes in state["outcome"].items()}, terms=terms)
+        nobody = put(np.zeros(self.num_worlds, bool))
+        self._outcome = self._after_reset(ended, self._parameters, nobody)
         self._started = state["started"]
-        for line, kept in zip(
-            (self._late_actions, self._late_observations), state["late"], strict=True
-        ):
+        lines = self._late_actions, self._late_observations
+        for line, kept in zip(lines, state["late"], strict=True):
             line.set_state([{name: put(value) for name, value in one.items()} for one in kept])
         self.last_observation = {}
         if state["observed"]:
@@ -481,63 +480,45 @@ class Simulation:
         """Force and torque on the body that the task pushes."""
         return self.task.forces(now, elapsed, parameters)
 
-    def _outcome_of_reset(
-        self,
-        success: Array,
-        failure: Array,
-        terms: dict[str, Array],
-        elapsed: Array,
-        parameters: dict[str, Array],
-        reset: Array | None,
-    ) -> StepOutcome:
+    def _reset_outcome(
+        self, before: Ended, parameters: dict[str, Array], reset: Array | None
+    ) -> Outcome:
         """The worlds after those of a mask, None for all, were reset."""
+        nothing = rebuild(before, map(self._xp.zeros_like, leaves(before)))
         physics = self.engine.state()
         now = self.task.evaluate(physics, parameters)
-        merge, nothing = self._merge, self._xp.zeros_like
-        driven = self.task.world_model.driven
-        return StepOutcome(
-            now,
-            merge(success, nothing(success), reset),
-            merge(failure, nothing(failure), reset),
-            {name: merge(term, nothing(term), reset) for name, term in terms.items()},
-            self.task.vectors(now, parameters),
-            physics.controls[driven],
-            physics.joints[driven],
-            merge(elapsed, nothing(elapsed), reset),
-        )
+        return self._outcome_of(self._merge(before, nothing, reset), now, physics, parameters)
 
-    def _outcome_of_step(
+    def _step_outcome(
         self,
         potentials: dict[str, Array],
-        success: Array,
-        failure: Array,
-        terms: dict[str, Array],
-        elapsed: Array,
+        before: Ended,
         parameters: dict[str, Array],
         moved: Array | None,
-    ) -> tuple[StepOutcome, Array, Array]:
+    ) -> tuple[Outcome, Array, Array]:
         """The worlds after those of a mask, None for all, moved; rewards, and who is done."""
-        xp, merge = self._xp, self._merge
+        xp = self._xp
         physics = self.engine.state()
         now = self.task.evaluate(physics, parameters)
-        driven = self.task.world_model.driven
-        failed = now.failure > 0
-        earned, reward = self._reward(potentials, now)
-        terminated = now.success | failed
+        terms, reward = self._reward(potentials, now)
+        terminated = now.success | (now.failure > 0)
         if moved is not None:
             reward = xp.where(moved, reward, xp.zeros_like(reward))
             terminated = terminated & moved
-        outcome = StepOutcome(
-            now,
-            merge(success, now.success, moved),
-            merge(failure, now.failure, moved),
-            {name: merge(terms[name], earned[name], moved) for name in earned},
-            self.task.vectors(now, parameters),
-            physics.controls[driven],
-            physics.joints[driven],
-            merge(elapsed, elapsed + 1, moved),
-        )
-        return outcome, reward, terminated
+        after = Ended(before.elapsed + 1, now.success, now.failure, terms)
+        ended = self._merge(before, after, moved)
+        return self._outcome_of(ended, now, physics, parameters), reward, terminated
+
+    def _outcome_of(
+        self,
+        ended: Ended,
+        now: Evaluation,
+        physics: PhysicsState,
+        parameters: dict[str, Array],
+    ) -> Outcome:
+        driven = self.task.world_model.driven
+        vectors = self.task.vectors(now, parameters)
+        return Outcome(ended, now, vectors, physics.controls[driven], physics.joints[driven])
 
     def _reward(
         self, potentials: dict[str, Array], now: Evaluation
@@ -553,20 +534,21 @@ class Simulation:
         # Added term by term: NumPy's own sum may round differently for other numbers of worlds.
         return terms, functools.reduce(self._xp.add, terms.values())
 
-    def _outcome_at_rest(self) -> StepOutcome:
+    def _rest_outcome(self) -> Outcome:
         """The worlds before their first reset."""
         state = self.engine.state()
         xp, numbers = self._xp, state.controls[self.task.world_model.driven][:, 0]
         self._float = numbers.dtype
+        names = ("success",) if self.task.config.reward == "sparse" else self.task.reward_terms
         actions = np.zeros((self.num_worlds, *self.task.action_space.shape))
         self._no_action = self._arrays.asarray(actions)
-        nothing = xp.zeros_like(numbers)
-        names = ("success",) if self.task.config.reward == "sparse" else self.task.reward_terms
-        flags, codes = xp.zeros_like(state.stable), xp.zeros_like(state.variant)
-        steps = self._arrays.asarray(np.zeros(self.num_worlds, np.int64))
-        return self._outcome_of_reset(
-            flags, codes, dict.fromkeys(names, nothing), steps, self._parameters, None
+        ended = Ended(
+            self._arrays.asarray(np.zeros(self.num_worlds, np.int64)),
+            xp.zeros_like(state.stable),
+            xp.zeros_like(state.variant),
+            dict.fromkeys(names, xp.zeros_like(numbers)),
         )
+        return self._reset_outcome(ended, self._parameters, None)
 
     def _mask(self, worlds: NDArray[np.int64]) -> Array | None:
         """Flags of the worlds, (N,); None for all."""
@@ -576,9 +558,17 @@ class Simulation:
         mask[worlds] = True
         return self._arrays.asarray(mask)
 
-    def _merge(self, old: Array, new: Array, worlds: Array | None) -> Array:
-        """New values of the worlds of a mask, and old values of the others."""
-        return new if worlds is None else self._xp.where(worlds, new, old)
+    def _merge(self, old: Ended, new: Ended, worlds: Array | None) -> Ended:
+        """What is new of the worlds of a mask, None for all, and old of the others."""
+        if worlds is None:
+            return new
+        where = functools.partial(self._xp.where, worlds)
+        return Ended(
+            where(new.elapsed, old.elapsed),
+            where(new.success, old.success),
+            where(new.failure, old.failure),
+            {name: where(new.terms[name], old.terms[name]) for name in new.terms},
+        )
 
 
 def _refuse(worlds: NDArray[np.int64], actions: Array, finite: NDArray[np.bool_]) -> None:

@@ -13,9 +13,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from vtenv.arrays import Array, constant, namespace
-from vtenv.engines.cpu import available_cores
 from vtenv.modalities import Modality
-from vtenv.rendering.decor import build_render_spec, show_connector
+from vtenv.provenance import cores
+from vtenv.rendering.looks import build_render_spec, show_connector
 from vtenv.sensing.faults import faulty_contact, faulty_depth
 from vtenv.sensing.images import CONTACT_THRESHOLD_MM
 from vtenv.tasks import Evaluation
@@ -335,7 +335,7 @@ class HeldPlugTask:
 
     @functools.cached_property
     def _banks(self) -> tuple[GraspBank, ...]:
-        return load_banks(self.config, available_cores())
+        return load_banks(self.config, cores())
 
     @functools.cached_property
     def _domain_fields(self) -> DomainFields:

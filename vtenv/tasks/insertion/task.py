@@ -14,7 +14,7 @@ from vtenv.arrays import Array, namespace
 from vtenv.rendering.panel import PanelBar, PanelText
 from vtenv.tasks import Evaluation
 from vtenv.tasks.insertion import measures, probe_targets, scene
-from vtenv.tasks.insertion.behaviours import BehaviourMixture, Behaviours
+from vtenv.tasks.insertion.behaviours import BehaviourMixture, InsertionBehaviours
 from vtenv.tasks.insertion.config import InsertionConfig
 from vtenv.tasks.insertion.expert import MAX_LATERAL, expert_action
 from vtenv.tasks.insertion.held_plug import HeldPlugTask
@@ -99,9 +99,9 @@ class InsertionTask(HeldPlugTask):
 
     def behaviours(
         self, num_worlds: int, mixture: BehaviourMixture, rng: np.random.Generator
-    ) -> Behaviours:
+    ) -> InsertionBehaviours:
         """What worlds do that experience is collected from."""
-        return Behaviours(num_worlds, mixture, rng, self._expert)
+        return InsertionBehaviours(num_worlds, mixture, rng, self._expert)
 
     def _expert(self, state: WorldState, geometry: Geometry) -> Array:
         """The expert's actions, (N, 5), where the plug is at `geometry`."""
