@@ -34,8 +34,8 @@ class VTInsertEnv(TaskEnv):
 
     The action space is a `Box(-1, 1, (5,), float32)`: the change of the hand's target. The
     target stays within 6 mm and 0.15 rad of the hand, which bounds its force to 12 N (farther with
-    a greater `hand_force_n`), and within the gantry's workspace. Actions beyond the bounds are clipped; an action that is not
-    finite raises a `ValueError`.
+    a greater `hand_force_n`), and within the gantry's workspace. Actions beyond the bounds are
+    clipped; an action that is not finite raises a `ValueError`.
 
     | Num | Action                                    | Control Min | Control Max | At 1 (unit)  |
     |-----|-------------------------------------------|-------------|-------------|--------------|
