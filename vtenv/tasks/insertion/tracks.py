@@ -57,6 +57,8 @@ TRACKS: Mapping[str, Track] = MappingProxyType(
                     "in_hand_z_mm": [-6.0, 6.0],
                     "in_hand_pitch_deg": [-15.0, 15.0],
                 },
+                # A firm grip lets a search drag the plug over the face until it falls in.
+                "disturbances": {"grip_force_n": [5.0, 8.0]},
             },
         ),
         "contact": Track(
