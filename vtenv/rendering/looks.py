@@ -272,7 +272,8 @@ def outline(
 
 def _dress_socket(looks: _Looks, connector: Connector, config: scene.SceneConfig) -> None:
     """The housing around a hole of the insert's outline: the far half, cut, and a glass half."""
-    clearance, lead_in = config.clearance_mm * 1e-3, config.lead_in_mm * 1e-3
+    clearance = min(connector.clearance(scene.metres(config.clearance_mm)))
+    lead_in = connector.lead_in(scene.metres(config.lead_in_mm))
     insert = connector.insert(config.connector_scale)
     depth = connector.travel + BACK_GAP
     chamfer = min(CHAMFER_SLOPE * lead_in, depth / 2)
