@@ -18,12 +18,13 @@ DEPTH = 0.45
 def frames(connector: str) -> np.ndarray:
     """The third-person view beside the sensor panel, (H, W, 3), uint8, RGB."""
     pictures = []
-    for mode in ("rgb_array", "sensors"):
+    for picture in ("scene", "sensors"):
         env = gymnasium.make(
             "VTInsert-v0",
             connectors=(connector,),
             modalities=("depth", "contact", "gel"),
-            render_mode=mode,
+            render_mode="rgb_array",
+            picture=picture,
         )
         env.reset(seed=SEED)
         simulation = env.unwrapped.simulation  # type: ignore[attr-defined]

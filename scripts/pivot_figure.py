@@ -18,7 +18,7 @@ SIZE = (288, 216)
 """Width and height of a picture, in pixels."""
 
 
-def episode(connector: str, mode: str) -> Iterator[TaskVectorEnv]:
+def episode(connector: str, picture: str) -> Iterator[TaskVectorEnv]:
     """The expert's episode, step by step."""
     envs = gymnasium.make_vec(
         "VTPivot-v0",
@@ -27,7 +27,8 @@ def episode(connector: str, mode: str) -> Iterator[TaskVectorEnv]:
         connectors=(connector,),
         modalities=("depth", "contact"),
         autoreset_mode="Disabled",
-        render_mode=mode,
+        render_mode="rgb_array",
+        picture=picture,
     )
     assert isinstance(envs, TaskVectorEnv)
     envs.reset(seed=SEED)
@@ -45,9 +46,7 @@ def pictures(connector: str) -> np.ndarray:
     steps = sum(1 for _ in episode(connector, "sensors")) - 1
     wanted = {round(part * steps) for part in MOMENTS}
     views = [
-        envs.render()[0]
-        for step, envs in enumerate(episode(connector, "rgb_array"))
-        if step in wanted
+        envs.render()[0] for step, envs in enumerate(episode(connector, "scene")) if step in wanted
     ]
     views += [
         envs.render()[0] for step, envs in enumerate(episode(connector, "sensors")) if step == steps

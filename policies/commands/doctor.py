@@ -72,13 +72,13 @@ if not renderer.render().any():
 from OpenGL import GL
 print(GL.glGetString(GL.GL_RENDERER).decode())
 """
-_TRY_RENDER_MODE = """
+_TRY_PICTURE = """
 import sys, gymnasium, vtenv
 from vtenv.rendering.opengl import opengl_backend
-env = gymnasium.make("VTInsert-v0", render_mode=sys.argv[1])
+env = gymnasium.make("VTInsert-v0", render_mode="rgb_array", picture=sys.argv[1])
 env.reset(seed=0)
 height, width = env.render().shape[:2]
-through = f" through {opengl_backend()}" if sys.argv[1] == "rgb_array" else ""
+through = f" through {opengl_backend()}" if sys.argv[1] == "scene" else ""
 print(f"{width} x {height}{through}")
 """
 _TRY_ENCODER_AFTER_PICTURE = """
@@ -163,10 +163,14 @@ def _try_for_real() -> tuple[Finding, list[Finding]]:
             for name, remedy in back_ends.items()
         ]
         tries += [
-            pool.submit(_try, mode, _TRY_RENDER_MODE, mode, remedy=remedy)
-            for mode, remedy in (
-                ("rgb_array", "get one of the back ends above; everything else runs without"),
-                ("sensors", "see what the engine above says; this needs no OpenGL"),
+            pool.submit(_try, name, _TRY_PICTURE, picture, remedy=remedy)
+            for name, picture, remedy in (
+                (
+                    "rgb_array",
+                    "scene",
+                    "get one of the back ends above; everything else runs without",
+                ),
+                ("sensors", "sensors", "see what the engine above says; this needs no OpenGL"),
             )
         ]
         tries.append(

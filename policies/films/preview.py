@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from representation.data.dataset import Dataset, Split
 from vtenv.modalities import IMAGE_MODALITIES
+from vtenv.rendering.text import write_text
 
 Image = NDArray[np.uint8]
 
 _SAMPLES = 3
 """Rows shown of each connector."""
 _TILE, _GAP, _CAPTION = 128, 6, 22
-_BACKGROUND, _TEXT = (23, 25, 29), (234, 236, 240)
-_TEXT_SIZE, _WEIGHT = 14, 500
+_BACKGROUND = (23, 25, 29)
+_TEXT_SIZE = 14
 
 
 def preview(dataset: Dataset, split: str = "train") -> Image:
@@ -87,7 +88,5 @@ def _sample(shown: dict[str, NDArray[Any]], row: int, caption: str) -> Image:
         image[_GAP + _CAPTION : -_GAP, left : left + _TILE] = cv2.resize(
             tile, (_TILE, _TILE), interpolation=how
         )
-    font = cv2.FontFace("sans")
-    place = (_GAP, _GAP + _CAPTION - 7)
-    cv2.putText(image, caption, place, _TEXT, font, _TEXT_SIZE, _WEIGHT)
+    write_text(image, caption, (_GAP, _GAP + _CAPTION - 7), _TEXT_SIZE)
     return image

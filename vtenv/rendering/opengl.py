@@ -27,7 +27,9 @@ from numpy.typing import NDArray
 _LIGHT_SPREAD = 0.02
 """Radius of the light's disc over its distance; the shadows' softness."""
 
-_WITHOUT_OPENGL = 'render_mode="sensors" and render_mode="depth_array" work without OpenGL.'
+_WITHOUT_OPENGL = (
+    'picture="sensors" and picture="depth", and render_mode="depth_array", work without OpenGL.'
+)
 _HOW_TO_GET = {
     "egl": "On Debian and Ubuntu: apt-get install libegl1 libopengl0 libgl1-mesa-dri.",
     "osmesa": "On Debian and Ubuntu: apt-get install libosmesa6. Or set MUJOCO_GL=egl.",

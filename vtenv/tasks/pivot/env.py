@@ -148,7 +148,9 @@ class VTPivotEnv(TaskEnv):
     | `reward` | **str or callable** | `"dense"` | `dense`, `sparse`, or a function of the terms |
     | `initial_state` | **PivotInitialStateRanges** | `None` | Ranges; None for those above |
     | `domain_randomization` | **DomainRandomizationConfig** | `None` | Ranges; None for none |
-    | `render_mode` | **str** | `None` | `rgb_array`, `human`, `depth_array`, `sensors` |
+    | `render_mode` | **str** | `None` | `rgb_array`, `human`, `depth_array` |
+    | `width` | **int** | `640` | Of pictures of the scene, in pixels |
+    | `height` | **int** | `480` | Likewise |
     | `engine` | **str** | `"cpu"` | `cpu`, or `warp`: one GPU, for many worlds |
     | `device` | **str** | `None` | Device of the Warp engine; None for `cuda:0` |
 
