@@ -23,6 +23,7 @@ from policies.commands import CommandError
 from policies.films.preview import preview
 from policies.worlds import DEFAULT_TASK, make_task, settings_to_json
 from representation.data.dataset import Dataset, DatasetWriter
+from representation.data.export import export
 from vtenv import provenance
 from vtenv.atomic_write import atomic_write
 from vtenv.collection.experience import Experience, column_codes, heldout_episodes, record
@@ -115,7 +116,29 @@ class Check:
     """Folder of the data set."""
 
 
-SUBCOMMANDS = {"paper": Paper, "experience": ExperienceOptions, "clutter": Clutter, "check": Check}
+@dataclass(frozen=True)
+class Export:
+    """Write a data set of experience in another library's format, with that library."""
+
+    folder: tyro.conf.Positional[Path]
+    """Folder of the data set."""
+    format: Literal["lerobot", "minari"] = "lerobot"
+    """A LeRobotDataset, or a data set of Minari; the library must be installed."""
+    output: Path = Path("outputs/export")
+    """Folder to write: the LeRobotDataset's root, or MINARI_DATASETS_PATH; must not exist."""
+    name: str = "vtinsert/experience-v0"
+    """Its id in that library."""
+    split: str = "train"
+    """Which part of the data set."""
+
+
+SUBCOMMANDS = {
+    "paper": Paper,
+    "experience": ExperienceOptions,
+    "clutter": Clutter,
+    "check": Check,
+    "export": Export,
+}
 """Options of each subcommand."""
 
 What = (
@@ -123,6 +146,7 @@ What = (
     | Annotated[ExperienceOptions, tyro.conf.subcommand("experience")]
     | Annotated[Clutter, tyro.conf.subcommand("clutter")]
     | Annotated[Check, tyro.conf.subcommand("check")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
 )
 
 
@@ -143,6 +167,12 @@ def dataset(
         opened.verify()
         _print(opened)
         print(f"Every file of {what.folder} is what was written.")
+        return 0
+    if isinstance(what, Export):
+        with _output(what.output):
+            opened = Dataset.open(what.folder)
+            count = export(opened, what.split, what.format, what.output, what.name)
+        print(f"{count:,} episodes of {what.folder} are {what.name} in {what.output}")
         return 0
     require(what.seed >= 0, "seed", what.seed, "0 or more")
     require(what.threads is None or what.threads >= 1, "threads", what.threads, "at least 1")
