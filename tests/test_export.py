@@ -84,7 +84,6 @@ def test_lerobot_reads_it(made, tmp_path):
     frame, ours = read[3], expected[0]
     assert np.array_equal(frame["action"], ours["action"][3])
     assert np.array_equal(frame["observation.state"], ours["proprio"][3])
-    assert np.array_equal(frame["raw.depth"], ours["depth"][3])
     assert frame["observation.images.contact_left"].shape == (3, 16, 16)
     assert np.array_equal(frame["observation.images.contact_left"][0], ours["contact"][3, 0])
     assert frame["task"].startswith("Insert")

@@ -87,13 +87,11 @@ def _to_lerobot(dataset: Dataset, split: str, root: Path, repo_id: str) -> int:
     count = 0
     for episode in episodes(dataset, split):
         pictures = camera_pictures(episode, modalities)
-        kept = [modality.key for modality in modalities if modality.key != STATE]
         if target is None:
             features = {
                 "action": _feature(episode["action"]),
                 **{f"observation.images.{name}": _image(p) for name, p in pictures.items()},
                 **({"observation.state": _feature(episode[STATE])} if STATE in episode else {}),
-                **{f"raw.{key}": _feature(episode[key]) for key in kept},
                 "next.reward": {"dtype": "float32", "shape": (1,), "names": None},
                 "next.done": {"dtype": "bool", "shape": (1,), "names": None},
                 "next.success": {"dtype": "bool", "shape": (1,), "names": None},
@@ -107,7 +105,6 @@ def _to_lerobot(dataset: Dataset, split: str, root: Path, repo_id: str) -> int:
                 "action": episode["action"][step],
                 **{f"observation.images.{name}": p[step] for name, p in pictures.items()},
                 **({"observation.state": episode[STATE][step]} if STATE in episode else {}),
-                **{f"raw.{key}": episode[key][step] for key in kept},
                 "next.reward": episode["reward"][step : step + 1],
                 "next.done": done[step : step + 1],
                 "next.success": episode["success"][step : step + 1],
