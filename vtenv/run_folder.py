@@ -99,6 +99,7 @@ class RunFolder:
         Raises:
             RunFolderError: If another process is.
         """
+        is_new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / LOCK_FILE)
         try:
@@ -114,8 +115,9 @@ class RunFolder:
             if not self.begun:
                 # A run that did not begin leaves nothing.
                 (self.path / LOCK_FILE).unlink(missing_ok=True)
-                with contextlib.suppress(OSError):
-                    self.path.rmdir()
+                if is_new:
+                    with contextlib.suppress(OSError):  # somebody else's files
+                        self.path.rmdir()
 
     def write_config(self, document: Mapping[str, Any]) -> None:
         """Write what the run is made from; what JSON can hold."""
