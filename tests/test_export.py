@@ -50,6 +50,7 @@ def test_what_has_no_outcomes_or_is_in_the_way_is_refused(made, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:minari")  # it asks for authors and addresses
 def test_minari_reads_it_and_makes_the_environment(made, tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", "")
     minari = pytest.importorskip("minari")

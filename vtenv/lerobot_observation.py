@@ -12,6 +12,7 @@ from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 from vtenv.modalities import Modality
+from vtenv.tasks import Task
 
 STATE = "proprio"
 """The modality that LeRobot takes for the robot's state, `agent_pos`."""
@@ -46,7 +47,7 @@ def camera_pictures(
     for modality in modalities:
         if not modality.is_image:
             continue
-        low, high = modality.encoded_range
+        low, high = modality.encoded_range or (modality.low, modality.high)
         level = np.clip((observation[modality.key] - low) / (high - low), 0, 1)
         grey = np.rint(255 * level).astype(np.uint8)
         for channel, name in enumerate(camera_names(modality)):
@@ -74,17 +75,19 @@ class LeRobotObservation(
     def __init__(self, env: gymnasium.Env[dict[str, Any], Any]) -> None:
         RecordConstructorArgs.__init__(self)
         gymnasium.ObservationWrapper.__init__(self, env)
-        self._modalities: Sequence[Modality] = env.unwrapped.config.modalities  # type: ignore[attr-defined]
+        task: Task = env.unwrapped.simulation.task  # type: ignore[attr-defined]
+        self._modalities = task.config.modalities
         given = env.observation_space
         if not isinstance(given, spaces.Dict) or STATE not in given.spaces:
             raise ValueError(
                 f"LeRobot needs the robot's state, but the environment observes {given}; make it "
                 f'with modalities=("depth", "contact", "{STATE}")'
             )
-        blank = {key: np.zeros(box.shape, box.dtype) for key, box in given.spaces.items()}  # type: ignore[arg-type]
-        pixels = {
-            name: spaces.Box(0, 255, picture.shape, np.uint8)
-            for name, picture in camera_pictures(blank, self._modalities).items()
+        pixels: dict[str, spaces.Space[Any]] = {
+            name: spaces.Box(0, 255, (*task.image_size(modality), 3), np.uint8)
+            for modality in self._modalities
+            if modality.is_image
+            for name in camera_names(modality)
         }
         self.observation_space = spaces.Dict(
             {"pixels": spaces.Dict(pixels), "agent_pos": given[STATE]}
