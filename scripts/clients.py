@@ -106,9 +106,11 @@ def main() -> int:
     """Run the clients that are named, or all."""
     known = clients(PAGE.read_text(encoding="utf-8"))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", choices=[*known, []], help="clients; all by default")
+    parser.add_argument("names", nargs="*", help=f"all by default: {', '.join(known)}")
     parser.add_argument("--python", type=Path, help="an interpreter that has the clients already")
     options = parser.parse_args()
+    if unknown := set(options.names) - set(known):
+        parser.error(f"there is no client {min(unknown)}; choose from {', '.join(known)}")
     print("| client | version | lines | result |\n|---|---|---:|---|", flush=True)
     failed = False
     for name in options.names or known:
