@@ -22,12 +22,13 @@ IMAGES = (slice(0, 283), slice(0, 520))
 def row(connector: str) -> np.ndarray:
     """The third-person view beside what the sensors see, (H, W, 3), uint8, RGB."""
     pictures = []
-    for mode in ("rgb_array", "sensors"):
+    for picture in ("scene", "sensors"):
         env = gymnasium.make(
             "VTInsert-v0",
             connectors=(connector,),
             modalities=("depth", "contact", "gel"),
-            render_mode=mode,
+            render_mode="rgb_array",
+            picture=picture,
         )
         env.reset(seed=SEED)
         simulation = env.unwrapped.simulation  # type: ignore[attr-defined]

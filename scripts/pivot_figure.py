@@ -20,7 +20,7 @@ MASKS = (slice(44, 232), slice(285, 627))
 """The part of the sensor panel that has the contact masks: its text stays legible."""
 
 
-def episode(connector: str, mode: str) -> Iterator[TaskVectorEnv]:
+def episode(connector: str, picture: str) -> Iterator[TaskVectorEnv]:
     """The expert's episode, step by step."""
     envs = gymnasium.make_vec(
         "VTPivot-v0",
@@ -29,7 +29,8 @@ def episode(connector: str, mode: str) -> Iterator[TaskVectorEnv]:
         connectors=(connector,),
         modalities=("depth", "contact"),
         autoreset_mode="Disabled",
-        render_mode=mode,
+        render_mode="rgb_array",
+        picture=picture,
     )
     assert isinstance(envs, TaskVectorEnv)
     envs.reset(seed=SEED)
@@ -48,7 +49,7 @@ def pictures(connector: str) -> np.ndarray:
     wanted = {round(part * steps) for part in MOMENTS}
     views = [
         cv2.resize(envs.render()[0], SIZE, interpolation=cv2.INTER_AREA)
-        for step, envs in enumerate(episode(connector, "rgb_array"))
+        for step, envs in enumerate(episode(connector, "scene"))
         if step in wanted
     ]
     *_, last = (envs.render()[0] for envs in episode(connector, "sensors"))

@@ -136,7 +136,7 @@ def test_record_video(tmp_path):
     from gymnasium.wrappers import RecordVideo
 
     env = RecordVideo(
-        gymnasium.make("VTInsert-v0", render_mode="sensors"),
+        gymnasium.make("VTInsert-v0", render_mode="rgb_array", picture="sensors"),
         str(tmp_path / "videos"),
         disable_logger=True,
     )
@@ -386,7 +386,8 @@ def test_reset_options_may_be_numpys(kind):
 def test_signature_lists_every_setting_with_its_default():
     shown = inspect.signature(VTInsertEnv).parameters
     fields = {field.name: field.default for field in dataclasses.fields(InsertionConfig)}
-    own = {"render_mode": None, "picture": "scene", "engine": "cpu", "device": None}
+    own = {"render_mode": None, "picture": "scene", "width": 640, "height": 480}
+    own |= {"engine": "cpu", "device": None}
     assert {name: parameter.default for name, parameter in shown.items()} == own | fields
     assert set(fields) < set(inspect.signature(VTInsertVectorEnv).parameters)
 
@@ -397,6 +398,9 @@ def test_signature_lists_every_setting_with_its_default():
         ("initial_state", InitialStateRanges(hand_y_mm=(0.0, 0.0))),
         ("domain_randomization", DomainRandomizationConfig.only(plug_mass_g=(11, 12))),
         ("image_size", (48, 32)),
+        ("image_size", (np.int64(48), 32)),
+        ("clearance_mm", np.float32(0.5)),
+        ("connectors", np.array(["aux", "usb"])),
         ("connectors", ("aux", "usb")),
         ("connectors", (CONNECTORS["usb"], replace(CONNECTORS["pin"], name="heavy", mass=0.03))),
     ],
@@ -523,6 +527,8 @@ def test_page_agrees_with_rewards_ranges_and_arguments():
         *(field.name for field in dataclasses.fields(InsertionConfig)),
         "render_mode",
         "picture",
+        "width",
+        "height",
         "engine",
         "device",
     ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from representation.objectives import pose
-from vtenv.collection.experience import Experience, heldout_episodes, record
+from vtenv.collection.experience import OUTCOMES, Experience, heldout_episodes, record
 from vtenv.tasks.insertion.behaviours import BehaviourMixture, InsertionBehaviours
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 from vtenv.tasks.insertion.expert import expert_action
@@ -41,6 +41,10 @@ def test_a_step_yields_a_row_of_every_world(stream):
         "contact": (np.uint8, (2, 16, 16)),
         "proprio": (np.float32, (12,)),
         "action": (np.float32, (5,)),
+        "reward": (np.float32, ()),
+        "terminated": (np.bool_, ()),
+        "truncated": (np.bool_, ()),
+        "success": (np.bool_, ()),
         "connector": (np.int64, ()),
         "episode": (np.int64, ()),
         "pose": (np.float32, (7,)),
@@ -102,6 +106,22 @@ def test_episodes_are_whole_and_in_order(played):
     assert jumps[changes].mean() > 3 * jumps[inner].mean()
     lengths = np.diff([0, *(changes + 1), len(episode)])
     assert lengths.max() <= 101
+
+
+def test_an_episode_ends_with_the_outcome_of_its_last_action(played):
+    episode = played["episode"]
+    last = np.append(np.diff(episode) != 0, True)
+    before_last = np.append(last[1:], False) & ~last
+    ended = played["terminated"] | played["truncated"]
+    assert np.array_equal(ended, before_last)
+    assert not (played["terminated"] & played["truncated"]).any()
+    for name in OUTCOMES:
+        assert not played[name][last].any()
+    success = played["success"]
+    assert success.any() and (success <= played["terminated"]).all()
+    assert played["reward"][success].min() > 4
+    # A step that only passes costs its time, and what the plug's way changes the potentials.
+    assert np.abs(played["reward"][~ended]).max() < 3
 
 
 def test_an_action_moves_the_target_of_the_next_row(played):
@@ -193,12 +213,20 @@ def test_a_walk_is_smooth_and_noise_is_not():
 def test_rows_of_failed_physics_are_left_out():
     def row(step):
         episode = np.array([0, -1 if step == 2 else 1])
-        return {"episode": episode, "action": np.ones((2, 5)), "pose": np.full((2, 1), step)}
+        nothing = dict.fromkeys(OUTCOMES, np.zeros(2, bool))
+        return {
+            "episode": episode,
+            "action": np.ones((2, 5)),
+            "pose": np.full((2, 1), step),
+            **nothing,
+        }
 
     rows = record(map(row, itertools.count()), 4)
     assert rows["episode"].tolist() == [0, 0, 0, 0, 1, 1, 1]
     assert rows["pose"][:, 0].tolist() == [0, 1, 2, 3, 0, 1, 3]
     assert rows["action"].any(axis=-1).tolist() == [True] * 3 + [False, True, False, False]
+    # What was broken off ends there.
+    assert np.flatnonzero(rows["truncated"]).tolist() == [2, 4]
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.01, 0.1, 0.5])

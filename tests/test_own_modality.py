@@ -55,7 +55,8 @@ def env():
         "VTInsert-v0",
         modalities=("gel", SLOPE, "proprio"),
         contact_size=(24, 40),
-        render_mode="sensors",
+        render_mode="rgb_array",
+        picture="sensors",
     )
     yield made
     made.close()

@@ -89,9 +89,9 @@ def run(code, **environment):
 
 # --- choosing a mode ----------------------------------------------------------------------------
 def test_unknown_mode_lists_those_there_are():
-    with pytest.raises(ValueError, match=r"'rgb'.*rgb_array, human, depth_array, sensors"):
+    with pytest.raises(ValueError, match=r"'rgb'.*rgb_array, human, depth_array, or None"):
         make_renderer("rgb", task_of())
-    with pytest.raises(ValueError, match="sensors"):
+    with pytest.raises(ValueError, match="depth_array"):
         VTInsertEnv(render_mode="nonsense")
 
 
@@ -361,9 +361,15 @@ def test_sensors_and_depth_load_no_opengl():
         """
         import sys
         from vtenv.tasks.insertion.env import VTInsertEnv
-        for mode in ("sensors", "depth_array", "rgb_array", "human"):
-            env = VTInsertEnv(render_mode=mode)
-            if mode in ("sensors", "depth_array"):
+        for mode, picture in (
+            ("rgb_array", "sensors"),
+            ("rgb_array", "depth"),
+            ("depth_array", "scene"),
+            ("rgb_array", "scene"),
+            ("human", "scene"),
+        ):
+            env = VTInsertEnv(render_mode=mode, picture=picture)
+            if mode == "depth_array" or picture != "scene":
                 env.reset(seed=0)
                 env.render()
             env.close()
@@ -474,7 +480,7 @@ def test_depth_of_a_vectors_worlds():
 # --- sensors ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("connector", CONNECTOR_NAMES)
 def test_panel_shows_the_last_observation_and_info(make, connector):
-    env = make(connectors=connector, modalities=SENSES, render_mode="sensors")
+    env = make(connectors=connector, modalities=SENSES, render_mode="rgb_array", picture="sensors")
     observation, info = env.reset(seed=4)
     first = env.render()
     assert first.shape == (IMAGE_SIZE[1], IMAGE_SIZE[0], 3)
@@ -492,7 +498,7 @@ def test_panels_are_the_same_in_every_process():
     code = """
         import hashlib
         from vtenv.tasks.insertion.env import VTInsertEnv
-        env = VTInsertEnv(render_mode="sensors")
+        env = VTInsertEnv(render_mode="rgb_array", picture="sensors")
         env.reset(seed=7)
         print(hashlib.sha256(env.render().tobytes()).hexdigest())
         env.close()
@@ -503,17 +509,17 @@ def test_panels_are_the_same_in_every_process():
 
 
 def test_panels_of_a_vectors_worlds():
-    envs = VTInsertVectorEnv(num_envs=2, render_mode="sensors")
+    envs = VTInsertVectorEnv(num_envs=2, render_mode="rgb_array", picture="sensors")
     envs.reset(seed=0)
     panels = envs.render()
     envs.close()
-    single = VTInsertEnv(render_mode="sensors")
+    single = VTInsertEnv(render_mode="rgb_array", picture="sensors")
     single.reset(seed=1)
     np.testing.assert_array_equal(panels[1], single.render())
     single.close()
 
 
-@pytest.mark.parametrize("mode", ["rgb_array", "depth_array", "sensors"])
+@pytest.mark.parametrize("mode", ["rgb_array", "depth_array"])
 def test_gymnasium_takes_every_mode(mode, request):
     if mode == "rgb_array":
         request.getfixturevalue("opengl")
@@ -548,6 +554,22 @@ def test_pictures_without_opengl_can_be_filmed(picture, tmp_path):
     recorder.close()
     for folder in ("gymnasium", "sb3"):
         assert len(list((tmp_path / folder).glob("*.mp4"))) == 1
+
+
+@pytest.mark.usefixtures("opengl")
+def test_pictures_of_the_scene_have_the_size_asked_for():
+    env = VTInsertEnv(render_mode="rgb_array", width=np.int64(120), height=90)
+    env.reset(seed=0)
+    assert env.render().shape == (90, 120, 3)
+    env.close()
+
+
+@pytest.mark.parametrize("settings", [{"picture": "sensors"}, {"render_mode": "depth_array"}])
+def test_other_pictures_have_no_other_size(settings):
+    with pytest.raises(ValueError, match="width and height go with pictures of the scene"):
+        VTInsertEnv(**{"render_mode": "rgb_array", "width": 64} | settings)
+    with pytest.raises(ValueError, match="width=0 is not allowed"):
+        VTInsertEnv(width=0)
 
 
 def test_pictures_of_other_modes_are_refused():

@@ -120,7 +120,9 @@ def test_a_state_shares_nothing_with_the_environment():
 
 def test_a_state_holds_what_came_before_it():
     """The end of an episode, and what the last step told."""
-    env = VTInsertEnv(modalities=("state",), connectors="usb", render_mode="sensors")
+    env = VTInsertEnv(
+        modalities=("state",), connectors="usb", render_mode="rgb_array", picture="sensors"
+    )
     env.reset(seed=0)
     terminated = False
     while not terminated:

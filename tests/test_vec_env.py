@@ -148,8 +148,8 @@ def test_wrappers_of_stable_baselines():
 
 
 def test_attributes_and_methods_are_the_vector_environments():
-    venv = make(render_mode="sensors")
-    assert venv.render_mode == "sensors" and venv.num_envs == 3
+    venv = make(render_mode="rgb_array", picture="sensors")
+    assert venv.render_mode == "rgb_array" and venv.num_envs == 3
     assert venv.get_attr("max_episode_steps") == [100] * 3
     assert venv.get_attr("num_envs", indices=[0, 2]) == [3, 3]
     venv.set_attr("max_episode_steps", 2)

@@ -248,7 +248,7 @@ def test_vector_wrappers_of_gymnasium():
 
 
 def test_render_sensors_of_every_world():
-    vector = make_vec(3, render_mode="sensors")
+    vector = make_vec(3, render_mode="rgb_array", picture="sensors")
     vector.reset(seed=0)
     frames = vector.render()
     assert len(frames) == 3
@@ -367,7 +367,9 @@ def test_other_options_are_refused(options, text):
 
 
 def test_attributes_of_worlds():
-    vector = make_vec(3, modalities=("state",), render_mode="sensors", max_episode_steps=7)
+    vector = make_vec(
+        3, modalities=("state",), render_mode="rgb_array", picture="sensors", max_episode_steps=7
+    )
     vector.reset(seed=1)
     assert len(vector.call("render")) == 3
     assert vector.get_attr("np_random_seed") == (1, 2, 3)
@@ -437,6 +439,32 @@ def test_infos_are_numbers_that_gymnasiums_wrappers_convert(observations):
     *_, info = envs.step(torch.zeros(2, 5))
     assert all(isinstance(value, torch.Tensor) for value in info.values())
     assert [names["failure"][code] for code in info["failure"]] == ["", ""]
+    envs.close()
+
+
+@pytest.mark.parametrize("mode", ["vector_entry_point", "sync"])
+def test_what_is_told_of_ended_episodes_is_converted(mode):
+    """It comes in arrays of objects, a dict or None for each world."""
+    torch = pytest.importorskip("torch")
+    from gymnasium.wrappers.vector import NumpyToTorch
+
+    same_step = AutoresetMode.SAME_STEP
+    how = {"autoreset_mode": same_step}
+    if mode == "sync":
+        how = {"vector_kwargs": how}
+    envs = NumpyToTorch(
+        gymnasium.make_vec(
+            "VTInsert-v0", 2, vectorization_mode=mode, modalities=("proprio",), **how
+        )
+    )
+    envs.reset(seed=0)
+    ended = False
+    while not ended:  # a fall at the latest
+        *_, info = envs.step(torch.full((2, 5), 1.0))
+        ended = "final_obs" in info
+    finals = [final for final in info["final_obs"] if final is not None]
+    assert len(finals) == info["_final_obs"].sum() >= 1
+    assert all(isinstance(final["proprio"], torch.Tensor) for final in finals)
     envs.close()
 
 

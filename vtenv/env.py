@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
+from enum import Enum
 from typing import Any, ClassVar
 
 import gymnasium
@@ -16,7 +17,7 @@ from gymnasium.utils import EzPickle
 from gymnasium.wrappers.array_conversion import array_conversion
 from numpy.typing import NDArray
 
-from vtenv.rendering.renderers import RENDER_FPS, RENDER_MODES, make_renderer
+from vtenv.rendering.renderers import IMAGE_SIZE, RENDER_FPS, RENDER_MODES, make_renderer
 from vtenv.simulation import Simulation, observation_space
 from vtenv.tasks import Task, TaskConfig
 from vtenv.validation import as_integer, checked_actions, require
@@ -44,12 +45,26 @@ def _keep_text(value: str, xp: Any, device: Any = None) -> str:
     return value
 
 
+@array_conversion.register(np.ndarray)
+def _convert_array(value: NDArray[Any], xp: Any, device: Any = None) -> Any:
+    """Arrays of objects, such as `final_obs`, element by element; others as Gymnasium does."""
+    if value.dtype != object:
+        return array_conversion.dispatch(Iterable)(value, xp, device)
+    converted = np.empty_like(value)
+    for index, element in np.ndenumerate(value):
+        known = element is not None
+        converted[index] = array_conversion(element, xp, device) if known else None
+    return converted
+
+
 class TaskEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], EzPickle):
     """One world of a task; subclasses say which.
 
     Args:
         render_mode: One of `vtenv.rendering.renderers.RENDER_MODES`, or None.
         picture: What "rgb_array" shows, one of `vtenv.rendering.renderers.PICTURES`.
+        width: Of pictures of the scene, in pixels.
+        height: Likewise.
         engine: The physics engine, one of `vtenv.engines.ENGINE_NAMES`.
         device: Device of the Warp engine; None for "cuda:0".
         settings: Fields of the task's configuration.
@@ -73,6 +88,8 @@ class TaskEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], EzPic
         *,
         render_mode: str | None = None,
         picture: str = "scene",
+        width: int = IMAGE_SIZE[0],
+        height: int = IMAGE_SIZE[1],
         engine: str = "cpu",
         device: str | None = None,
         **settings: Any,
@@ -81,6 +98,8 @@ class TaskEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], EzPic
             self,
             render_mode=render_mode,
             picture=picture,
+            width=width,
+            height=height,
             engine=engine,
             device=device,
             **settings,
@@ -90,7 +109,7 @@ class TaskEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]], EzPic
         self._obstacle: Obstacle | None = NEVER_RESET
         self._spec: EnvSpec | None = None
         self.render_mode = render_mode
-        self._renderer = make_renderer(render_mode, task, picture)
+        self._renderer = make_renderer(render_mode, task, picture, (width, height))
         threads = {"num_threads": 1} if engine == "cpu" else {}
         self._simulation = Simulation(task, 1, engine, device=device, **threads)
         self.observation_space = sole(observation_space(task), self.sole_observation)
@@ -326,6 +345,10 @@ def plain_spec(spec: EnvSpec | None) -> EnvSpec | None:
 def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_plain(item) for item in value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
     if not hasattr(value, "to_dict"):
         return value
     try:

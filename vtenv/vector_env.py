@@ -29,7 +29,7 @@ from vtenv.env import (
     show_settings,
     sole,
 )
-from vtenv.rendering.renderers import RENDER_MODES, make_renderer
+from vtenv.rendering.renderers import IMAGE_SIZE, RENDER_MODES, make_renderer
 from vtenv.simulation import Options, Simulation, observation_space
 from vtenv.tasks import TaskConfig
 from vtenv.validation import as_integer, checked_count, require
@@ -78,6 +78,8 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         observations: "numpy", or "torch" for tensors on the engine's device.
         render_mode: As `TaskEnv`.
         picture: As `TaskEnv`.
+        width: As `TaskEnv`.
+        height: As `TaskEnv`.
         settings: Fields of the task's configuration.
     """
 
@@ -106,6 +108,8 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         observations: str = "numpy",
         render_mode: str | None = None,
         picture: str = "scene",
+        width: int = IMAGE_SIZE[0],
+        height: int = IMAGE_SIZE[1],
         **settings: Any,
     ) -> None:
         EzPickle.__init__(
@@ -119,6 +123,8 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
             observations=observations,
             render_mode=render_mode,
             picture=picture,
+            width=width,
+            height=height,
             **settings,
         )
         require(
@@ -134,7 +140,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         self.render_mode = render_mode
         self.num_envs = num_envs = checked_count("num_envs", num_envs)
         self.max_episode_steps = _checked_limit(max_episode_steps, task.env_id)
-        self._renderer = make_renderer(render_mode, task, picture)
+        self._renderer = make_renderer(render_mode, task, picture, (width, height))
         self._simulation = Simulation(
             task, num_envs, engine, num_threads=num_threads, device=device
         )

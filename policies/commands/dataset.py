@@ -94,7 +94,29 @@ class Check:
     """Folder of the data set."""
 
 
-SUBCOMMANDS = {"paper": Paper, "experience": ExperienceOptions, "clutter": Clutter, "check": Check}
+@dataclass(frozen=True)
+class Export:
+    """Write a data set of experience in another library's format, with that library."""
+
+    folder: tyro.conf.Positional[Path]
+    """Folder of the data set."""
+    format: Literal["lerobot", "minari"] = "lerobot"
+    """A LeRobotDataset, or a data set of Minari; the library must be installed."""
+    output: Path = Path("outputs/export")
+    """Folder to write: the LeRobotDataset's root, or MINARI_DATASETS_PATH; must not exist."""
+    name: str = "vtinsert/experience-v0"
+    """Its id in that library."""
+    split: str = "train"
+    """Which part of the data set."""
+
+
+SUBCOMMANDS = {
+    "paper": Paper,
+    "experience": ExperienceOptions,
+    "clutter": Clutter,
+    "check": Check,
+    "export": Export,
+}
 """Options of each subcommand."""
 
 What = (
@@ -102,6 +124,7 @@ What = (
     | Annotated[ExperienceOptions, tyro.conf.subcommand("experience")]
     | Annotated[Clutter, tyro.conf.subcommand("clutter")]
     | Annotated[Check, tyro.conf.subcommand("check")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
 )
 
 
@@ -114,11 +137,15 @@ def dataset(what: What, settings: tyro.conf.Suppress[dict[str, Any] | None] = No
         what: What to do.
         settings: Settings of the environment of experience.
     """
-    from policies.commands.write_dataset import show, write  # slow to import
+    from policies.commands.write_dataset import show, write, write_export  # slow to import
 
     if isinstance(what, Check):
         show(what.folder, verify=True)
         print(f"Every file of {what.folder} is what was written.")
+        return 0
+    if isinstance(what, Export):
+        count = write_export(what)
+        print(f"{count:,} episodes of {what.folder} are {what.name} in {what.output}")
         return 0
     picture = write(what, settings or {})
     show(what.output)

@@ -75,13 +75,14 @@ if not renderer.render().any():
 from OpenGL import GL
 print(GL.glGetString(GL.GL_RENDERER).decode())
 """
-_TRY_RENDER_MODE = """
+_TRY_PICTURE = """
 import sys, gymnasium, vtenv
 from vtenv.rendering.opengl import opengl_backend
-env = gymnasium.make("VTInsert-v0", render_mode=sys.argv[1])
+picture = "sensors" if sys.argv[1] == "sensors" else "scene"
+env = gymnasium.make("VTInsert-v0", render_mode="rgb_array", picture=picture)
 env.reset(seed=0)
 height, width = env.render().shape[:2]
-through = f" through {opengl_backend()}" if sys.argv[1] == "rgb_array" else ""
+through = f" through {opengl_backend()}" if picture == "scene" else ""
 print(f"{width} x {height}{through}")
 """
 _TRY_ENCODER_AFTER_PICTURE = """
@@ -98,8 +99,8 @@ print("an encoder loaded after a picture was drawn")
 
 
 _MODES = {
-    "rgb_array": (_TRY_RENDER_MODE, "get one of the back ends above; everything else runs without"),
-    "sensors": (_TRY_RENDER_MODE, "see what the engine above says; this needs no OpenGL"),
+    "rgb_array": (_TRY_PICTURE, "get one of the back ends above; everything else runs without"),
+    "sensors": (_TRY_PICTURE, "see what the engine above says; this needs no OpenGL"),
     "rgb_array, encoder": (
         _TRY_ENCODER_AFTER_PICTURE,
         "where rgb_array works: load the encoder before the first picture, and report what this "

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from policies.commands.dataset import WORLDS, Clutter, ExperienceOptions, Paper
+from policies.commands.dataset import WORLDS, Clutter, ExperienceOptions, Export, Paper
 from policies.films.preview import preview
 from policies.worlds import settings_to_json
 from representation.data.dataset import Dataset, DatasetError, DatasetWriter
@@ -52,7 +52,7 @@ def write(options: Paper | ExperienceOptions, settings: Mapping[str, Any]) -> Pa
         OSError: If the folder cannot be written; says what to do.
     """
     picture = options.output / PREVIEW_FILE
-    try:
+    with _explained(options.output):
         if _lacks_only_the_picture(options.output):
             pass
         elif isinstance(options, ExperienceOptions):
@@ -61,12 +61,33 @@ def write(options: Paper | ExperienceOptions, settings: Mapping[str, Any]) -> Pa
             _write_grasps(options)
         with atomic_write(picture) as temporary:
             imageio.v3.imwrite(temporary, preview(Dataset.open(options.output)))
+    return picture
+
+
+def write_export(options: Export) -> int:
+    """Write a data set of experience in another library's format; returns its episodes.
+
+    Raises:
+        ValueError: If something is not allowed.
+        OSError: If the folder cannot be written; says what to do.
+    """
+    from representation.data.export import export
+
+    with _explained(options.output):
+        opened = Dataset.open(options.folder)
+        return export(opened, options.split, options.format, options.output, options.name)
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Say what to do where a folder cannot be written."""
+    try:
+        yield
     except OSError as error:
         raise OSError(
-            f"cannot write {options.output}: {error.strerror or error}; make room and give the "
-            "same command again, or choose another folder with --output"
+            f"cannot write {folder}: {error.strerror or error}; make room and give the same "
+            "command again, or choose another folder with --output"
         ) from None
-    return picture
 
 
 def _lacks_only_the_picture(folder: Path) -> bool:

@@ -15,21 +15,21 @@ from policies.evaluation.episodes import Act
 from policies.worlds import FAILURE, decode, simulation_of, variant_key, variant_label
 from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.rendering.renderers import PanelRenderer, PictureRenderer
+from vtenv.rendering.text import LIGHT, Color, text_width, write_text
 from vtenv.rollout import rollout
 
 Image = NDArray[np.uint8]
-Colour = tuple[int, int, int]
 
 MODALITIES = tuple(IMAGE_MODALITIES)
 """What an environment must sense for the panel to show every sense."""
 HOLD_FIRST, HOLD_LAST = 12, 38
 """Frames for which an episode's first state is shown before it moves, and its last after."""
 
-_FONT, _TEXT_SIZE, _WEIGHT = cv2.FontFace("sans"), 19, 500
+_TEXT_SIZE = 19
 _MARGIN, _PADDING = 14, 9
 _HEADER = 44
 """Height of the strip that a title stands in."""
-TEXT, GOOD, BAD = (234, 236, 240), (120, 220, 150), (255, 140, 130)
+TEXT, GOOD, BAD = LIGHT, (120, 220, 150), (255, 140, 130)
 """Colours of what is neither, of a success and of a failure."""
 _BACKGROUND = (23, 25, 29)
 
@@ -58,7 +58,7 @@ class Camera:
         except DependencyNotInstalled as error:
             self.missing = str(error)
 
-    def shoot(self, caption: str, colour: Colour = TEXT, world: int = 0) -> Image:
+    def shoot(self, caption: str, colour: Color = TEXT, world: int = 0) -> Image:
         """Draw a world as it is now, with a caption in a corner of the third-person view.
 
         Returns:
@@ -142,10 +142,11 @@ def num_frames(steps: int) -> int:
     return HOLD_FIRST + steps + HOLD_LAST
 
 
-def titled(picture: Image, title: str, colour: Colour) -> Image:
+def titled(picture: Image, title: str, colour: Color) -> Image:
     """A picture below a strip with its title."""
-    strip = np.full((_HEADER, picture.shape[1], 3), _BACKGROUND, np.uint8)
-    _write(strip, title, colour, (_MARGIN, _HEADER - _MARGIN - 1))
+    strip = blank((_HEADER, picture.shape[1]))
+    baseline = (_MARGIN, _HEADER - _MARGIN - 1)
+    write_text(strip, title, baseline, _TEXT_SIZE, colour)
     return np.vstack([strip, picture])
 
 
@@ -156,15 +157,12 @@ def contact_sheet(rows: list[list[Image]]) -> Image:
     return np.asarray(cv2.resize(sheet, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _caption(image: Image, text: str, colour: Colour) -> None:
+def _caption(image: Image, text: str, colour: Color) -> None:
     """Write a line of text on a dark plate in the lower left corner."""
     bottom = image.shape[0] - _MARGIN
-    width = cv2.getTextSize((image.shape[1], 0), text, (0, 0), _FONT, _TEXT_SIZE, _WEIGHT)[2]
+    width = text_width(text, _TEXT_SIZE)
     plate = (_MARGIN + width + 2 * _PADDING, bottom)
     top = bottom - _TEXT_SIZE - 2 * _PADDING
     cv2.rectangle(image, (_MARGIN, top), plate, _BACKGROUND, cv2.FILLED)
-    _write(image, text, colour, (_MARGIN + _PADDING, bottom - _PADDING - 3))
-
-
-def _write(image: Image, text: str, colour: Colour, baseline: tuple[int, int]) -> None:
-    cv2.putText(image, text, baseline, colour, _FONT, _TEXT_SIZE, _WEIGHT)
+    baseline = (_MARGIN + _PADDING, bottom - _PADDING - 3)
+    write_text(image, text, baseline, _TEXT_SIZE, colour)

@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from representation.data.dataset import Dataset, Split
 from vtenv.modalities import IMAGE_MODALITIES
+from vtenv.rendering.text import write_text
 
 Image = NDArray[np.uint8]
 
 _SAMPLES = 3
 """Rows shown of each connector."""
 _TILE, _GAP, _CAPTION = 128, 6, 24
-_BACKGROUND, _TEXT = (23, 25, 29), (234, 236, 240)
-_TEXT_SIZE, _WEIGHT = 14, 500
+_BACKGROUND = (23, 25, 29)
+_TEXT_SIZE = 14
 
 
 def preview(dataset: Dataset, split: str = "train") -> Image:
@@ -75,8 +76,7 @@ def _sample(shown: dict[str, NDArray[Any]], row: int, caption: str) -> Image:
     ]
     tiles_beside = np.hstack(tiles)
     strip = np.full((_CAPTION, tiles_beside.shape[1], 3), _BACKGROUND, np.uint8)
-    place = (_GAP, _CAPTION - 5)
-    cv2.putText(strip, caption, place, _TEXT, cv2.FontFace("sans"), _TEXT_SIZE, _WEIGHT)
+    write_text(strip, caption, (_GAP, _CAPTION - 5), _TEXT_SIZE)
     return np.vstack([strip, tiles_beside])
 
 

@@ -16,12 +16,15 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+import vtenv
 from representation.runtime import EncoderSource, FrozenEncoder
 from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.validation import require
 
 EMBEDDING = "embedding"
 """Key of the embedding in an encoded observation."""
+DEFAULT_ENCODER = "resnet-dynamics"
+"""The bundled encoder of `VTInsertEmbedding-v0`."""
 OUTPUTS = ("same", "numpy", "torch")
 """What encoded observations are made of."""
 
@@ -92,7 +95,7 @@ class ObservationEncoder:
         """Axes of stacked frames: none, or (k,)."""
         self.arguments = {
             "encoder": str(encoder) if isinstance(encoder, str | Path) else frozen.module,
-            "keep": self.keep,
+            "keep": list(self.keep),  # as JSON gives it back
             "flat": flat,
             "device": None if device is None else str(device),
             "runtime": runtime,
@@ -334,6 +337,35 @@ class VectorEncodeObservation(VectorWrapper[Any, Any, Any, Any, Any], RecordCons
         if self.transform.flat:
             return scattered(some)
         return {key: scattered(rows) for key, rows in some.items()}
+
+
+def make_embedding_env(
+    encoder: EncoderSource = DEFAULT_ENCODER, **settings: Any
+) -> EncodeObservation:
+    """`VTInsertEmbedding-v0`.
+
+    Args:
+        encoder: As `ObservationEncoder`.
+        settings: Keyword arguments of `VTInsert-v0`.
+    """
+    world = gymnasium.make(vtenv.ENV_ID, **settings).unwrapped
+    return EncodeObservation(world, encoder, flat=True)
+
+
+def make_embedding_vector_env(
+    num_envs: int = 1, encoder: EncoderSource = DEFAULT_ENCODER, **settings: Any
+) -> VectorEncodeObservation:
+    """N worlds of `VTInsertEmbedding-v0` in one process.
+
+    Args:
+        num_envs: Worlds.
+        encoder: As `ObservationEncoder`.
+        settings: Keyword arguments of `VTInsert-v0`'s vector environment.
+    """
+    worlds = gymnasium.make_vec(
+        vtenv.ENV_ID, num_envs, vectorization_mode="vector_entry_point", **settings
+    )
+    return VectorEncodeObservation(worlds, encoder, flat=True)
 
 
 def _checked_keep(keep: Sequence[str], space: spaces.Dict) -> tuple[str, ...]:

@@ -413,3 +413,20 @@ def test_other_mistakes_say_what_is_allowed(encoder):
         EncodeObservation(make_env(), encoder, output="jax")
     with pytest.raises(ValueError, match="'nothing-like-it' is not a bundled encoder"):
         EncodeObservation(make_env(), "nothing-like-it")
+
+
+@pytest.mark.parametrize("mode", ["vector_entry_point", "sync"])
+def test_the_embedding_is_an_id_of_its_own(mode):
+    """One box of the embedding and the proprioception, the same in a vector."""
+    env = gymnasium.make("representation:VTInsertEmbedding-v0", connectors="usb")
+    assert env.observation_space.shape == (256 + 12,) and env.spec.max_episode_steps == 100
+    envs = gymnasium.make_vec("VTInsertEmbedding-v0", 2, vectorization_mode=mode, connectors="usb")
+    assert envs.single_observation_space == env.observation_space
+    one, _ = env.reset(seed=1)
+    both, _ = envs.reset(seed=0)
+    np.testing.assert_allclose(both[1], one, atol=1e-5)
+    again = gymnasium.make(EnvSpec.from_json(env.spec.to_json()))
+    np.testing.assert_allclose(again.reset(seed=1)[0], one, atol=1e-5)
+    again.close()
+    env.close()
+    envs.close()

@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 
 from vtenv.arrays import Array, constant, namespace, to_host
 from vtenv.modalities import Modality
-from vtenv.rollout import rollout
+from vtenv.rollout import Transition, rollout
 from vtenv.tasks import Evaluation, Task
 from vtenv.vector_env import TaskVectorEnv
+
+OUTCOMES = ("reward", "terminated", "truncated", "success")
+"""Columns that tell what came of an action."""
 
 
 def column_codes(task: Task) -> dict[str, tuple[str, ...]]:
@@ -104,6 +107,8 @@ class Experience:
             - the observation, as `modalities` says;
             - `action` (N, 5) float32: what is done at this observation; zeros at an episode's
               last;
+            - `reward` (N,) float32, `terminated`, `truncated` and `success` (N,) bool: what came of
+              it; zeros at an episode's last;
             - `connector` (N,) int64; `episode` (N,) int64, numbered in the order they start, or
               -1 for the rare row in which the physics failed;
             - `pose` (N, P) float32, the columns `Task.pose_labels`;
@@ -136,7 +141,7 @@ class Experience:
 
         finished = np.zeros(self.num_envs, bool)
         for step in rollout(self._envs, act, seed=seeds):
-            yield row
+            yield row | _outcome(step, row["action"])
             starting = finished
             finished = to_host(step.terminated) | to_host(step.truncated)
 
@@ -154,8 +159,9 @@ def record(rows: Iterable[dict[str, Array]], steps: int) -> dict[str, NDArray[An
 
     Returns:
         NumPy arrays by column, one row for each world and step; rows of an episode stand
-        together, in order, and its last has no action. Rows in which the physics failed are left
-        out.
+        together, in order, and its last has no action and no outcome: the step before it is
+        `truncated` unless it is `terminated`, also where the steps taken ended the episode. Rows
+        in which the physics failed are left out.
     """
     kept: dict[str, NDArray[Any]] = {}
     for step, row in enumerate(itertools.islice(rows, steps)):
@@ -167,7 +173,10 @@ def record(rows: Iterable[dict[str, Array]], steps: int) -> dict[str, NDArray[An
     episode = kept["episode"]
     last = np.ones(episode.shape, bool)
     last[:, :-1] = episode[:, 1:] != episode[:, :-1]
-    kept["action"][last] = 0.0
+    for name in ("action", *OUTCOMES):
+        kept[name][last] = 0
+    before_last = ~last[:, :-1] & last[:, 1:]
+    kept["truncated"][:, :-1] |= before_last & ~kept["terminated"][:, :-1]
     there = (episode >= 0).reshape(-1)
     flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in kept.items()}
     return flat if there.all() else {name: value[there] for name, value in flat.items()}
@@ -218,6 +227,17 @@ def _row(
         "episode": constant(episode, like, xp.int64),
         "pose": column(task.poses(now)),
         **{name: column(values) for name, values in task.labels(now).items()},
+    }
+
+
+def _outcome(step: Transition, like: Array) -> dict[str, Array]:
+    """What came of a step: the columns `OUTCOMES`, as arrays of the kind that observations are."""
+    xp = namespace(like)
+    told = (step.reward, step.terminated, step.truncated, step.next_info["is_success"])
+    kinds = (xp.float32, xp.bool, xp.bool, xp.bool)
+    return {
+        name: xp.astype(_like(values, like), kind)
+        for name, values, kind in zip(OUTCOMES, told, kinds, strict=True)
     }
 
 

@@ -24,7 +24,9 @@ import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
-_WITHOUT_OPENGL = 'render_mode="sensors" and render_mode="depth_array" work without OpenGL.'
+_WITHOUT_OPENGL = (
+    'picture="sensors" and picture="depth", and render_mode="depth_array", work without OpenGL.'
+)
 _HOW_TO_GET = {
     "egl": "On Debian and Ubuntu: apt-get install libegl1 libopengl0 libgl1-mesa-dri.",
     "osmesa": "On Debian and Ubuntu: apt-get install libosmesa6. Or set MUJOCO_GL=egl.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,19 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtenv.modalities import Modality
+from vtenv.rendering.text import LIGHT, Color, text_width, write_text
 from vtenv.sensing.pictures import ScalarPicture
 
 PANEL_SIZE = (640, 480)
 """Width and height of the panel, in pixels."""
 
-Color = tuple[int, int, int]
 Image = NDArray[np.uint8]
 
 _BACKGROUND: Color = (23, 25, 29)
 _TRACK: Color = (44, 48, 55)
 _LINE: Color = (74, 80, 90)
 _MUTED: Color = (152, 159, 170)
-_TEXT: Color = (234, 236, 240)
 _BLUE: Color = (92, 168, 250)
 _GREEN: Color = (72, 187, 120)
 _RED: Color = (240, 96, 88)
@@ -48,7 +46,6 @@ _LARGEST_TERM = 5.0
 
 _BAR_WIDTH = 282
 """Width of the bars of the task's numbers, in pixels."""
-_MINUS = "\u2212"
 
 
 class _Box(NamedTuple):
@@ -145,7 +142,7 @@ def draw_panel(
 
 # --- header -----------------------------------------------------------------------------------
 def _draw_header(image: Image, info: Mapping[str, Any], words: PanelText) -> None:
-    _write(image, words.title, (_MARGIN, 31), 18, weight=600)
+    write_text(image, words.title, (_MARGIN, 31), 18, bold=True)
     failure = str(info.get("failure", ""))
     if info.get("is_success", False):
         text, color = words.success, _GREEN
@@ -154,8 +151,8 @@ def _draw_header(image: Image, info: Mapping[str, Any], words: PanelText) -> Non
     else:
         text, color = "in progress", _MUTED
     right = PANEL_SIZE[0] - _MARGIN
-    _write(image, text, (right, 30), 14, color, weight=600, align="right")
-    left = right - _width(text, 14, 600) - 12
+    write_text(image, text, (right, 30), 14, color, bold=True, align="right")
+    left = right - text_width(text, 14, bold=True) - 12
     cv2.circle(image, (left, 25), 5, color, -1, cv2.LINE_AA)
 
 
@@ -220,7 +217,7 @@ def _layout(
 
 
 def _draw_figure(image: Image, figure: _Figure, x: int, y: int, tile: int) -> None:
-    _write(image, figure.title, (x, y + 11), 13, _MUTED)
+    write_text(image, figure.title, (x, y + 11), 13, _MUTED)
     top = y + _TITLE
     for pixels, caption in zip(figure.images, figure.captions, strict=True):
         # Every sensor pixel is seen as a square.
@@ -228,14 +225,14 @@ def _draw_figure(image: Image, figure: _Figure, x: int, y: int, tile: int) -> No
             pixels, (tile, tile), interpolation=cv2.INTER_NEAREST
         )
         cv2.rectangle(image, (x - 1, top - 1), (x + tile, top + tile), _LINE, 1)
-        _write(image, caption, (x + 6, top + tile - 7), 12, _TEXT, outlined=True)
+        write_text(image, caption, (x + 6, top + tile - 7), 12, outlined=True)
         x += tile + _GAP
     if figure.scale is not None:
         first, last = figure.scale.limits
         ramp = np.linspace(last, first, tile)[:, None]
         image[top : top + tile, x : x + 7] = replace(figure.scale, missing=None)(ramp)
-        _write(image, f"{last:.3g}", (x + 11, top + 9), 11, _MUTED)
-        _write(image, f"{first:.3g}", (x + 11, top + tile), 11, _MUTED)
+        write_text(image, f"{last:.3g}", (x + 11, top + 9), 11, _MUTED)
+        write_text(image, f"{first:.3g}", (x + 11, top + tile), 11, _MUTED)
 
 
 def _draw_vectors(image: Image, vectors: Mapping[str, NDArray[np.float64]], box: _Box) -> None:
@@ -248,8 +245,8 @@ def _draw_vectors(image: Image, vectors: Mapping[str, NDArray[np.float64]], box:
         values = np.nan_to_num(values)
         largest = float(np.abs(values).max())
         limit = next((size for size in _VECTOR_SCALES if largest <= size), _VECTOR_SCALES[-1])
-        _write(image, name.capitalize(), (box.left, y + 11), 13, _MUTED)
-        _write(image, f"\u00b1{limit}", (box.right, y + 11), 11, _MUTED, align="right")
+        write_text(image, name.capitalize(), (box.left, y + 11), 13, _MUTED)
+        write_text(image, f"\u00b1{limit}", (box.right, y + 11), 11, _MUTED, align="right")
         top, bottom = y + _TITLE, y + room
         middle, reach = (top + bottom) // 2, (bottom - top) // 2
         space = 2 if (box.right - box.left) / len(values) > 6 else 1
@@ -263,22 +260,21 @@ def _draw_vectors(image: Image, vectors: Mapping[str, NDArray[np.float64]], box:
 # --- numbers ----------------------------------------------------------------------------------
 def _draw_task(image: Image, info: Mapping[str, Any], words: PanelText, x: int, y: int) -> None:
     """The task's numbers, each with a bar."""
-    _write(image, "Task", (x, y + 11), 13, _MUTED)
+    write_text(image, "Task", (x, y + 11), 13, _MUTED)
     y += _TITLE + 4
     right = x + _BAR_WIDTH
     for bar in words.bars:
         color = _AMBER
         if bar.is_goal:
             color = _GREEN if info.get("is_success", False) else _BLUE
-        _write(image, bar.label, (x, y + 12), 13)
-        text = bar.text.replace("-", _MINUS)
-        _write(image, text, (right, y + 12), 13, weight=600, align="right")
+        write_text(image, bar.label, (x, y + 12), 13)
+        write_text(image, bar.text, (right, y + 12), 13, bold=True, align="right")
         image[y + 20 : y + 25, x:right] = _TRACK
         end = x + round(_part(bar.part, 1.0) * _BAR_WIDTH)
         image[y + 20 : y + 25, x:end] = color
         if bar.mark is not None:
             mark = x + round(bar.mark * _BAR_WIDTH)
-            image[y + 17 : y + 28, mark : mark + 2] = _TEXT
+            image[y + 17 : y + 28, mark : mark + 2] = LIGHT
         y += 38
 
 
@@ -291,11 +287,11 @@ def _draw_reward(image: Image, info: Mapping[str, Any], x: int, right: int, y: i
     }
     if not terms:
         return
-    _write(image, "Reward of this step", (x, y + 11), 13, _MUTED)
+    write_text(image, "Reward of this step", (x, y + 11), 13, _MUTED)
     y += _TITLE + 2
     middle, reach = x + 156, 72
     for name, value in terms.items():
-        _write(image, name, (x, y + 12), 13)
+        write_text(image, name, (x, y + 12), 13)
         image[y + 5 : y + 11, middle - reach : middle + reach + 1] = _TRACK
         length = round(reach * math.sqrt(_part(abs(value), _LARGEST_TERM)))
         if value > 0:
@@ -304,11 +300,11 @@ def _draw_reward(image: Image, info: Mapping[str, Any], x: int, right: int, y: i
             image[y + 5 : y + 11, middle - length : middle + 1] = _RED
         image[y + 3 : y + 13, middle] = _MUTED
         text = _signed(value)
-        color = _MUTED if text == "0" else _TEXT
-        _write(image, text, (right, y + 12), 13, color, align="right")
+        color = _MUTED if text == "0" else LIGHT
+        write_text(image, text, (right, y + 12), 13, color, align="right")
         y += _ROW
-    _write(image, "sum", (x, y + 14), 13, weight=600)
-    _write(image, _signed(sum(terms.values())), (right, y + 14), 13, weight=600, align="right")
+    write_text(image, "sum", (x, y + 14), 13, bold=True)
+    write_text(image, _signed(sum(terms.values())), (right, y + 14), 13, bold=True, align="right")
 
 
 def _part(value: float, full: float) -> float:
@@ -317,38 +313,4 @@ def _part(value: float, full: float) -> float:
 
 
 def _signed(value: float) -> str:
-    return "0" if abs(value) < 0.0005 else f"{value:+.3f}".replace("-", _MINUS)
-
-
-# --- text -------------------------------------------------------------------------------------
-@functools.cache
-def _font() -> cv2.FontFace:
-    return cv2.FontFace("sans")
-
-
-def _width(text: str, size: int, weight: int) -> int:
-    _, _, width, _ = cv2.getTextSize(PANEL_SIZE, text, (0, 0), _font(), size, weight)
-    return int(width)
-
-
-def _write(
-    image: Image,
-    text: str,
-    at: tuple[int, int],
-    size: int,
-    color: Color = _TEXT,
-    *,
-    weight: int = 400,
-    align: str = "left",
-    outlined: bool = False,
-) -> None:
-    """Write a line of text; `at` is the left, or right, end of its baseline."""
-    if not text:
-        return
-    x, y = at
-    if align == "right":
-        x -= _width(text, size, weight)
-    if outlined:
-        for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-            cv2.putText(image, text, (x + dx, y + dy), (0, 0, 0), _font(), size, weight)
-    cv2.putText(image, text, (x, y), color, _font(), size, weight)
+    return "0" if abs(value) < 0.0005 else f"{value:+.3f}"

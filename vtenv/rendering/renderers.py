@@ -1,7 +1,7 @@
 """Pictures of the environment, for people.
 
-`rgb_array` and `human` draw with OpenGL, which is loaded when the first picture is asked for;
-`depth_array` and `sensors` need none.
+The scene, in `rgb_array` and `human`, is drawn with OpenGL, which is loaded when the first picture
+is asked for; `depth_array`, and the other pictures of `rgb_array`, need none.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from vtenv.sensing.cameras import Poses
 from vtenv.sensing.cpu import RayCamera
 from vtenv.simulation import Simulation
 from vtenv.tasks import Task
-from vtenv.validation import require
+from vtenv.validation import checked_count, require
 from vtenv.world_model import Snapshot
 
-RENDER_MODES = ("rgb_array", "human", "depth_array", "sensors")
+RENDER_MODES = ("rgb_array", "human", "depth_array")
 """The closed set of render modes."""
 PICTURES = ("scene", "sensors", "depth")
 """What `rgb_array` may show: the scene, what the policy senses, or the overhead camera's depth."""
@@ -51,33 +51,46 @@ class Renderer:
         """Release windows and memory, if it holds any; may be called twice."""
 
 
-def make_renderer(render_mode: str | None, task: Task, picture: str = "scene") -> Renderer | None:
+def make_renderer(
+    render_mode: str | None,
+    task: Task,
+    picture: str = "scene",
+    size: tuple[int, int] = IMAGE_SIZE,
+) -> Renderer | None:
     """Make the renderer of a mode; loads no OpenGL.
 
     Args:
         render_mode: One of `RENDER_MODES`, or None for no renderer.
         task: The task whose worlds to draw.
         picture: One of `PICTURES`, for "rgb_array".
+        size: Width and height of pictures of the scene, in pixels.
 
     Raises:
-        ValueError: If there is no such mode or picture; lists those there are.
+        ValueError: If there is no such mode or picture, or it has no such size; says what there
+            is.
     """
+    size = (checked_count("width", size[0]), checked_count("height", size[1]))
     require(picture in PICTURES, "picture", picture, f"one of {', '.join(PICTURES)}")
     if picture != "scene" and render_mode not in (None, "rgb_array"):
         raise ValueError(
             f'picture={picture!r} goes with render_mode="rgb_array", not {render_mode!r}'
         )
+    if size != IMAGE_SIZE and (picture != "scene" or render_mode not in (None, "rgb_array")):
+        raise ValueError(
+            f'width and height go with pictures of the scene in render_mode="rgb_array", not with '
+            f"render_mode={render_mode!r}, picture={picture!r}; leave them out"
+        )
     if render_mode is None:
         return None
     modes = f"one of {', '.join(RENDER_MODES)}, or None"
     require(render_mode in RENDER_MODES, "render_mode", render_mode, modes)
-    if "sensors" in (render_mode, picture):
+    if picture == "sensors":
         return PanelRenderer()
     if render_mode == "depth_array":
         return DepthRenderer(task)
     if render_mode == "human":
         return WindowRenderer(task)
-    return PictureRenderer(task) if picture == "scene" else DepthPictureRenderer(task)
+    return PictureRenderer(task, size=size) if picture == "scene" else DepthPictureRenderer(task)
 
 
 class DepthRenderer(Renderer):

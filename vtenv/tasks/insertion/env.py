@@ -203,8 +203,10 @@ class VTInsertEnv(TaskEnv):
     | `domain_randomization` | **DomainRandomizationConfig** | `None` | Ranges; None for none |
     | `disturbances` | **DisturbanceConfig** | `None` | Grip, cable, tilt; None for none |
     | `sensor_faults` | **SensorFaultsConfig** | `None` | Faults of depth and touch |
-    | `render_mode` | **str** | `None` | `rgb_array`, `human`, `depth_array`, `sensors` |
+    | `render_mode` | **str** | `None` | `rgb_array`, `human`, `depth_array` |
     | `picture` | **str** | `"scene"` | What `rgb_array` shows: `scene`, `sensors`, `depth` |
+    | `width` | **int** | `640` | Of pictures of the scene, in pixels |
+    | `height` | **int** | `480` | Likewise |
     | `engine` | **str** | `"cpu"` | `cpu`, or `warp`: one GPU, for many worlds |
     | `device` | **str** | `None` | Device of the Warp engine; None for `cuda:0` |
 

@@ -1,0 +1,91 @@
+"""VTInsert as an environment of LeRobot: `lerobot-eval --env.type=vtinsert`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+from lerobot.configs import FeatureType, PolicyFeature
+from lerobot.envs.configs import EnvConfig
+from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
+
+import vtenv
+from vtenv.lerobot_observation import LeRobotObservation
+
+_GYM_ID = "vtinsert/VTInsert-v0"
+
+if _GYM_ID not in gymnasium.registry:
+    _ours = gymnasium.spec(vtenv.ENV_ID)
+    gymnasium.register(
+        _GYM_ID,
+        entry_point=_ours.entry_point,
+        max_episode_steps=_ours.max_episode_steps,
+        additional_wrappers=(LeRobotObservation.wrapper_spec(),),
+    )
+
+
+@EnvConfig.register_subclass("vtinsert")
+@dataclass
+class VTInsertEnvConfig(EnvConfig):
+    """Settings of `VTInsert-v0`, as options of LeRobot's commands.
+
+    Attributes:
+        task: Not used: there is one.
+        fps: Control steps a second.
+        connectors: Connectors to draw from.
+        image_size: Rows and columns of the depth image.
+        contact_size: Rows and columns of each finger's contact mask.
+        clearance_mm: Room on each side of the plug.
+        depth_noise_mm: Deviation of depth at 0.35 m.
+        episode_length: Control steps after which an episode is truncated.
+        picture: What films show: "sensors", or "scene", which needs OpenGL.
+        features: What policies see and do; follows from the settings.
+        features_map: The same, by LeRobot's names.
+    """
+
+    task: str | None = "VTInsert-v0"
+    fps: int = 50
+    connectors: list[str] = field(default_factory=lambda: list(vtenv.CONNECTOR_NAMES))
+    image_size: int = 64
+    contact_size: int = 64
+    clearance_mm: float = 0.4
+    depth_noise_mm: float = 1.0
+    episode_length: int = 100
+    picture: str = "sensors"
+    features: dict[str, PolicyFeature] = field(default_factory=dict)
+    features_map: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        env = gymnasium.make(_GYM_ID, **self.gym_kwargs)
+        pixels = env.observation_space["pixels"]
+        state = env.observation_space["agent_pos"].shape
+        action = env.action_space.shape
+        env.close()
+        self.features = {
+            ACTION: PolicyFeature(FeatureType.ACTION, action),
+            "agent_pos": PolicyFeature(FeatureType.STATE, state),
+        }
+        self.features_map = {ACTION: ACTION, "agent_pos": OBS_STATE}
+        for name, box in pixels.spaces.items():
+            self.features[f"pixels/{name}"] = PolicyFeature(FeatureType.VISUAL, box.shape)
+            self.features_map[f"pixels/{name}"] = f"{OBS_IMAGES}.{name}"
+
+    @property
+    def gym_id(self) -> str:
+        """The environment's id in Gymnasium's registry."""
+        return _GYM_ID
+
+    @property
+    def gym_kwargs(self) -> dict[str, Any]:
+        """Keyword arguments of `gymnasium.make`."""
+        return {
+            "connectors": list(self.connectors),
+            "image_size": self.image_size,
+            "contact_size": self.contact_size,
+            "clearance_mm": self.clearance_mm,
+            "depth_noise_mm": self.depth_noise_mm,
+            "max_episode_steps": self.episode_length,
+            "render_mode": "rgb_array",
+            "picture": self.picture,
+        }
