@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from gymnasium import spaces
+from representation.require import require
 
-from vtenv.modalities import IMAGE_MODALITIES, Modality
-from vtenv.validation import as_number, require
+if TYPE_CHECKING:
+    from gymnasium import spaces
+
+    from vtenv.modalities import Modality
 
 SENSES: dict[str, tuple[str, ...]] = {"vision": ("depth",), "touch": ("contact", "gel")}
 """Names for sets of observation keys. An image of one's own is a sense of its own, named by its
@@ -58,6 +60,8 @@ class ImageRange:
     """Whether 0 stands for no measurement, which becomes 1."""
 
     def __post_init__(self) -> None:
+        from vtenv.validation import as_number
+
         given = self.encoded_range
         numbers = [as_number(value) for value in given] if isinstance(given, Iterable) else []
         match numbers:
@@ -73,6 +77,8 @@ class ImageRange:
     @classmethod
     def of(cls, key: str, given: ImageRange | Modality | Mapping[str, Any]) -> ImageRange:
         """From a modality's record, or from the fields as a mapping."""
+        from vtenv.modalities import Modality
+
         if isinstance(given, Modality):
             if given.encoded_range is None:
                 raise ValueError(f"the modality {key!r} has no encoded_range: it is not encoded")
@@ -175,23 +181,25 @@ class EncoderConfig:
     def for_space(
         cls,
         space: spaces.Dict,
-        modalities: Mapping[str, Modality] = IMAGE_MODALITIES,
+        modalities: Mapping[str, Modality] | None = None,
         **settings: Any,
     ) -> Self:
         """A configuration for the images of an environment.
 
         Args:
             space: Observation space of one world.
-            modalities: Records of its modalities by key; those that are not in the space, are no
-                images, or have no `encoded_range` are left out.
+            modalities: Records of its modalities by key, or None for `IMAGE_MODALITIES`; those that
+                are not in the space, are no images, or have no `encoded_range` are left out.
             settings: Other fields.
 
         Raises:
             ValueError: If the space has none of the images.
         """
+        from vtenv.modalities import IMAGE_MODALITIES
+
         chosen = {
             key: record
-            for key, record in modalities.items()
+            for key, record in (modalities or IMAGE_MODALITIES).items()
             if key in space.spaces and record.is_image and record.encoded_range is not None
         }
         images = {key: space[key].shape for key in chosen}
@@ -231,6 +239,8 @@ class EncoderConfig:
 
 
 def _checked_images(given: object) -> dict[str, Shape]:
+    from vtenv.modalities import IMAGE_MODALITIES
+
     allowed = (
         "a mapping of one or more observation keys, without dots, to (channels, rows, columns): at "
         "least one channel, and rows and columns from 8 to 1024"
@@ -257,6 +267,8 @@ def _checked_images(given: object) -> dict[str, Shape]:
 
 
 def _checked_ranges(given: object, images: Mapping[str, Shape]) -> dict[str, ImageRange]:
+    from vtenv.modalities import IMAGE_MODALITIES
+
     known = dict.fromkeys((*images, *IMAGE_MODALITIES))
     require(
         isinstance(given, Mapping) and set(given) <= set(known),

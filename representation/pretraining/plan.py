@@ -12,9 +12,10 @@ from representation.pretraining.config import PretrainConfig
 from representation.pretraining.fit import fit_to_split, with_names, with_sizes
 from representation.pretraining.live_config import LiveConfig
 from representation.pretraining.run_folder import PretrainFolder, TrainingData
-from vtenv.collection.experience import column_codes, make_task
+from vtenv.collection.experience import column_codes
 from vtenv.json_document import from_document
 from vtenv.modalities import IMAGE_MODALITIES
+from vtenv.registry import make_task
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def new_plan(
     elif isinstance(data, LiveConfig):
         config = dataclasses.replace(config, encoder=with_sizes(config.encoder, **sizes))
         live = dataclasses.replace(data, settings={**data.settings, **_sizes(config)})
-        task = make_task("VTInsert-v0", **live.settings)
+        task = make_task(live.task, **live.settings)
         config = with_names(config, task.pose_labels, column_codes(task))
     if held is not None:
         fit_to_split(config, held["heldout"], **_sizes(config))

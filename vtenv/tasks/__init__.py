@@ -1,8 +1,8 @@
 """The tasks, one folder each, and the protocol that they implement.
 
-An environment id is a task: `make_task("VTInsert-v0", clearance_mm=0.3)`. Outside its folder a task
-is one entry of Gymnasium's registry, whose entry points are `vtenv.env.TaskEnv` and
-`vtenv.vector_env.TaskVectorEnv` (or subclasses of them) with the task's class.
+An environment id is a task: `vtenv.registry.make_task("VTInsert-v0", clearance_mm=0.3)`. Outside
+its folder a task is one entry of Gymnasium's registry, whose entry points are `vtenv.env.TaskEnv`
+and `vtenv.vector_env.TaskVectorEnv` (or subclasses of them) with the task's class.
 """
 
 from __future__ import annotations
