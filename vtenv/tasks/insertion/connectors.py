@@ -403,14 +403,12 @@ class Connector:
     def _check_fit(self) -> None:
         fit = self.fit
         clearance = tuple(fit.clearance) if isinstance(fit.clearance, Iterable) else ()
-        numbers = [as_number(number) for number in (*clearance, fit.lead_in)]
+        given = [as_number(number) for number in (*clearance, fit.lead_in)]
+        numbers = [number for number in given if number is not None]
         low, high = FIT_LIMITS
-        valid = len(clearance) == 2 and None not in numbers
-        if (
-            not valid
-            or not all(low <= n <= high for n in numbers[:2])
-            or not 0 <= numbers[2] <= high
-        ):
+        least = (low, low, 0.0)
+        valid = len(clearance) == 2 and len(numbers) == 3
+        if not valid or not all(m <= n <= high for m, n in zip(least, numbers, strict=True)):
             self._refuse(
                 f"fit={fit!r} is not allowed; its clearance must be two numbers from {low} to "
                 f"{high} m, and its lead-in one from 0 to {high} m"
@@ -420,8 +418,9 @@ class Connector:
         mating = self.mating
         if mating is None:
             return
-        numbers = [as_number(n) for n in (mating.force, mating.depth, mating.deflection)]
-        if None in numbers or min(numbers) <= 0 or mating.depth >= self.travel:
+        given = [as_number(n) for n in (mating.force, mating.depth, mating.deflection)]
+        positive = [number for number in given if number is not None and number > 0]
+        if len(positive) < len(given) or mating.depth >= self.travel:
             self._refuse(
                 f"mating={mating!r} is not allowed; its force, depth and deflection must be "
                 f"positive numbers, in [N] and [m], and its depth less than travel={self.travel} m"
