@@ -144,7 +144,7 @@ def num_frames(steps: int) -> int:
 
 def titled(picture: Image, title: str, colour: Color) -> Image:
     """A picture below a strip with its title."""
-    strip = blank((_HEADER, picture.shape[1]))
+    strip = np.full((_HEADER, picture.shape[1], 3), _BACKGROUND, np.uint8)
     baseline = (_MARGIN, _HEADER - _MARGIN - 1)
     write_text(strip, title, baseline, _TEXT_SIZE, colour)
     return np.vstack([strip, picture])
