@@ -68,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupted: by Ctrl-C, SIGTERM or SIGHUP.
     """
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if "" not in sys.path:
+        sys.path.append("")  # for MODULE:NAME in the current folder; what is installed comes first
     try:
         if given[0] in COMMANDS:
             return _run(given[0], given[1:])
