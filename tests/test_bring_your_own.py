@@ -160,7 +160,7 @@ def test_a_name_of_nothing_says_what_to_give():
         gymnasium.make("VTInsert-v0", reward="nowhere:x")
     with pytest.raises(ValueError, match=r"cannot load the connector 'math:usb'"):
         gymnasium.make("VTInsert-v0", connectors=("math:usb",))
-    with pytest.raises(ValueError, match=r"unknown connector 'math:pi'.*MODULE:NAME"):
+    with pytest.raises(ValueError, match=r"math:pi is a float; it must be a Connector"):
         gymnasium.make("VTInsert-v0", connectors=("math:pi",))
     with pytest.raises(ValueError, match=r"reward=3.14.*MODULE:NAME"):
         gymnasium.make("VTInsert-v0", reward="math:pi")

@@ -592,8 +592,8 @@ def get_connectors(
             chosen.append(_BY_NAME[item])
         else:
             raise ConnectorError(
-                f"unknown connector {item!r}; choose of {', '.join(CONNECTORS)}, or give a "
-                "Connector of your own, itself or as MODULE:NAME"
+                f"unknown connector {item!r}; choose of {', '.join(CONNECTORS)}, or make a "
+                "Connector of your own, given as it is or as MODULE:NAME"
             )
     names = [connector.name for connector in chosen]
     if not names or len(set(names)) < len(names):
