@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -244,7 +245,7 @@ def _locate(source: str | Path) -> Path:
         raise PolicyError(str(error)) from None
     if source in bundled("policies"):
         return bundled_folder("policies") / str(source)
-    folder = Path(source).expanduser()
+    folder = Path(os.path.expanduser(source))
     if not (folder / CONFIG_FILE).is_file():
         inside = [path.parent.name for path in sorted(folder.glob(f"*/{CONFIG_FILE}"))]
         raise PolicyError(

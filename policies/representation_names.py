@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from policies.bundled import bundled
@@ -38,7 +39,7 @@ def check_representation(name: str) -> None:
         ValueError: If it is none; names the nearest, and what there is.
     """
     encoder, _ = split_part(name)
-    if encoder and (Path(encoder).expanduser().is_dir() or encoder.count("/") == 1):
+    if encoder and (Path(os.path.expanduser(encoder)).is_dir() or encoder.count("/") == 1):
         return
     if ":" in encoder:
         from vtenv.import_string import is_import_string  # imports Gymnasium
