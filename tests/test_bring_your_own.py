@@ -15,7 +15,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import vector as wrappers
 
 from policies import cli
+from policies.evaluation.conditions import condition
 from policies.options_file import with_files
+from policies.representations import make_representation
 from policies.worlds import make_task, parse_settings
 from vtenv.import_string import is_import_string
 
@@ -137,6 +139,14 @@ def test_the_task_has_its_noise_and_its_weights(folder):
     assert 0.0 < lost < 0.05
     assert env.unwrapped.simulation.task.reward_weights["force"] == -0.1
     env.close()
+
+
+def test_a_condition_and_an_encoder_have_names(folder):
+    assert condition("mine:STEEP") == _mine().STEEP
+    with pytest.raises(ValueError, match="mine:BARREL is a Connector; it must be a Condition"):
+        condition("mine:BARREL")
+    one, other = (make_representation("mine:Small") for _ in range(2))
+    assert one.embedding_dim == 64 and one.digest == other.digest
 
 
 def test_the_library_learns(folder):
