@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -33,7 +34,7 @@ def check_policy(source: str) -> None:
     Raises:
         ValueError: If it is neither; names the nearest, and what there is.
     """
-    if Path(source).expanduser().is_dir():
+    if Path(os.path.expanduser(source)).is_dir():
         return
     try:
         check_name(source, bundled("policies"), "policy")

@@ -23,6 +23,8 @@ from typing import Any
 
 import tyro
 
+from policies.options_file import with_files
+
 COMMANDS = {
     "demo": "Watch a learned policy insert all four connectors: a table and a video.",
     "view": "Drive the hand from the keyboard and see what the sensors see.",
@@ -68,7 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupted: by Ctrl-C, SIGTERM or SIGHUP.
     """
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if "" not in sys.path:
+        sys.path.append("")  # for MODULE:NAME in the current folder; what is installed comes first
     try:
+        given = [given[0], *with_files(given[1:])]
         if given[0] in COMMANDS:
             return _run(given[0], given[1:])
         if given[0] == "--version":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from policies.worlds import settings_to_json
 from representation.tensor_file import write_tensors
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.atomic_write import atomic_write
+from vtenv.import_string import is_import_string
 from vtenv.json_document import from_document, read_json
 from vtenv.registry import make_task
 
@@ -243,7 +245,7 @@ def _locate(source: str | Path) -> Path:
         raise PolicyError(str(error)) from None
     if source in bundled("policies"):
         return bundled_folder("policies") / str(source)
-    folder = Path(source).expanduser()
+    folder = Path(os.path.expanduser(source))
     if not (folder / CONFIG_FILE).is_file():
         inside = [path.parent.name for path in sorted(folder.glob(f"*/{CONFIG_FILE}"))]
         raise PolicyError(
@@ -310,6 +312,8 @@ def _save_encoder(representation: Representation, folder: Path) -> None:
 def _is_known(name: str) -> bool:
     """Whether a representation's encoder can be had by its name on any machine.
 
+    One of one's own, MODULE:NAME, is where its module is.
     Not an untrained one: another release of PyTorch may draw other weights from the same seed.
     """
-    return name.partition(":")[0] in (IMAGENET, *bundled("encoders"))
+    known = (IMAGENET, *bundled("encoders"))
+    return is_import_string(name) or name.partition(":")[0] in known

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -126,7 +127,7 @@ def _load(
     if name.startswith(_RANDOM):
         encoder = _untrained(name.removeprefix(_RANDOM), dataset, options.seed)
     else:
-        source = Path(name).expanduser()
+        source = Path(os.path.expanduser(name))
         run = source if _is_run(source) else source.parent
         if name not in bundled_encoders() and _is_run(run) and source in (run, run / "encoder"):
             encoder = VisuotactileEncoder.from_pretrained(run / "encoder")

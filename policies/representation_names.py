@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from policies.bundled import bundled
@@ -32,12 +33,19 @@ def check_representation(name: str) -> None:
     Args:
         name: As `make_representation` takes it.
 
+    What is `MODULE:NAME` is judged when it is loaded.
+
     Raises:
         ValueError: If it is none; names the nearest, and what there is.
     """
     encoder, _ = split_part(name)
-    if encoder and (Path(encoder).expanduser().is_dir() or encoder.count("/") == 1):
+    if encoder and (Path(os.path.expanduser(encoder)).is_dir() or encoder.count("/") == 1):
         return
+    if ":" in encoder:
+        from vtenv.import_string import is_import_string  # imports Gymnasium
+
+        if is_import_string(encoder):
+            return
     known = (UNTRAINED, IMAGENET, *bundled("encoders"))
     if encoder in known:
         return
@@ -45,6 +53,6 @@ def check_representation(name: str) -> None:
         check_name(name, (*SINGLE_KEYS, END_TO_END, *known), "representation")
     except ValueError as error:
         raise ValueError(
-            f"{error}; or name a folder, or an id on the Hugging Face Hub. An encoder may be "
-            f"followed by {' or '.join(f':{part}' for part in PARTS)}"
+            f"{error}; or name a folder, an id on the Hugging Face Hub, or MODULE:NAME. An encoder "
+            f"may be followed by {' or '.join(f':{part}' for part in PARTS)}"
         ) from None

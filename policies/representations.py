@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
+from torch import nn
 
 from policies.representation_names import (
     DEFAULT_ENCODER,
@@ -27,10 +28,12 @@ from policies.select_observation import SelectObservation, joined, joined_space
 from policies.worlds import DEFAULT_TASK, make_worlds
 from representation.backbone import PretrainedWeightsError
 from representation.bundled import encoders_folder
+from representation.encoder import require_encoder
 from representation.encoder_config import EncoderConfig
 from representation.encoder_files import CONFIG_FILE, read_config
 from representation.timm_encoder import VisuotactileEncoder
 from representation.wrappers.encode import ObservationEncoder, VectorEncodeObservation
+from vtenv.import_string import import_string, is_import_string
 from vtenv.registry import make_task
 from vtenv.simulation import observation_space
 
@@ -238,9 +241,11 @@ def encoder_digest(encoder: VisuotactileEncoder) -> str:
     """What tells an encoder from any other: a SHA-256 of its configuration and weights, in hex."""
     defaults = asdict(EncoderConfig())
     # Only what differs from the defaults, so that a field that is new changes no digest.
-    config = {n: value for n, value in asdict(encoder.config).items() if value != defaults[n]}
+    given = asdict(encoder.config) if isinstance(encoder, VisuotactileEncoder) else {}
+    config = {n: value for n, value in given.items() if value != defaults[n]}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-    for name, value in sorted(encoder.state_dict().items()):
+    weights = encoder.state_dict() if isinstance(encoder, nn.Module) else {}
+    for name, value in sorted(weights.items()):
         array = value.detach().cpu().contiguous().numpy()
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(array.tobytes())
@@ -258,6 +263,11 @@ def _load(source: str) -> VisuotactileEncoder:
     # Building a network draws weights: that must not change what comes after it.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
+        if is_import_string(source):
+            found = import_string(source, "encoder")
+            own: Any = found() if isinstance(found, type) else found
+            require_encoder(own)
+            return own.eval().requires_grad_(False) if isinstance(own, nn.Module) else own
         if source == UNTRAINED:
             config = read_config(encoders_folder() / DEFAULT_ENCODER / CONFIG_FILE)
             return VisuotactileEncoder(EncoderConfig(**config)).eval().requires_grad_(False)

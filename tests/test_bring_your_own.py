@@ -15,6 +15,10 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import vector as wrappers
 
 from policies import cli
+from policies.evaluation.conditions import condition
+from policies.options_file import with_files
+from policies.representations import make_representation
+from policies.worlds import make_task, parse_settings
 from vtenv.import_string import is_import_string
 
 PAGE = (Path(__file__).parents[1] / "docs" / "bring-your-own.md").read_text(encoding="utf-8")
@@ -137,6 +141,14 @@ def test_the_task_has_its_noise_and_its_weights(folder):
     env.close()
 
 
+def test_a_condition_and_an_encoder_have_names(folder):
+    assert condition("mine:STEEP") == _mine().STEEP
+    with pytest.raises(ValueError, match="mine:BARREL is a Connector; it must be a Condition"):
+        condition("mine:BARREL")
+    one, other = (make_representation("mine:Small") for _ in range(2))
+    assert one.embedding_dim == 64 and one.digest == other.digest
+
+
 def test_the_library_learns(folder):
     model = _mine().learn(64)
     assert model.num_timesteps == 64
@@ -154,13 +166,32 @@ def test_a_command_of_it_runs(folder, experience, tmp_path, line):
     assert cli.main([command, *arguments, *small, *output]) == 0
 
 
+def test_options_can_stand_in_a_file(tmp_path, capsys):
+    page = (Path(__file__).parents[1] / "docs" / "commands.md").read_text(encoding="utf-8")
+    file = tmp_path / "tight.yml"
+    file.write_text(re.findall(r"```yaml\n(.*?)```", page, re.S)[0], encoding="utf-8")
+    words = with_files(["train", f"@{file}", "--seed", "1"])
+    assert words[:3] == ["train", "--representation", "resnet-dynamics"]
+    assert words[3:8] == ["--connectors", "usb", "aux", "--clearance-mm", "0.3"]
+    assert words[-2:] == ["--seed", "1"]
+    settings = parse_settings("VTInsert-v0", words[3:-2])
+    made = make_task("VTInsert-v0", settings).config
+    assert made.clearance_mm == 0.3 and made.initial_state.socket_y_mm == (-5, 5)
+    assert made.domain_randomization.pad_friction == (1, 2)
+    file.write_text("- 3", encoding="utf-8")
+    assert cli.main(["train", f"@{file}"]) == 2
+    assert "not a mapping of options" in capsys.readouterr().err
+    assert cli.main(["train", "@nowhere.yml"]) == 2
+    assert "cannot read nowhere.yml" in capsys.readouterr().err
+
+
 def test_a_name_of_nothing_says_what_to_give():
     assert not is_import_string("usb") and not is_import_string("mine:") and is_import_string("a:b")
     with pytest.raises(ValueError, match=r"cannot load the reward 'nowhere:x'.*MODULE:NAME"):
         gymnasium.make("VTInsert-v0", reward="nowhere:x")
     with pytest.raises(ValueError, match=r"cannot load the connector 'math:usb'"):
         gymnasium.make("VTInsert-v0", connectors=("math:usb",))
-    with pytest.raises(ValueError, match=r"unknown connector 'math:pi'.*MODULE:NAME"):
+    with pytest.raises(ValueError, match=r"math:pi is a float; it must be a Connector"):
         gymnasium.make("VTInsert-v0", connectors=("math:pi",))
     with pytest.raises(ValueError, match=r"reward=3.14.*MODULE:NAME"):
         gymnasium.make("VTInsert-v0", reward="math:pi")

@@ -236,3 +236,9 @@ def test_other_ways_to_restart_episodes():
 
 def test_a_representation_without_an_encoder_has_no_digest():
     assert Representation("state", ("state",)).digest == ""
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/encoder", "~nosuchuser"])
+def test_the_home_of_nobody_is_no_encoder(name):
+    with pytest.raises(ValueError):
+        make_representation(name)

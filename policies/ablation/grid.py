@@ -49,7 +49,8 @@ class Cell:
     @property
     def folder(self) -> Path:
         """Its folder, from that of the ablation."""
-        method = self.algorithm if self.start == "scratch" else f"{self.algorithm}-{self.start}"
+        algorithm = _folder_name(self.algorithm)
+        method = algorithm if self.start == "scratch" else f"{algorithm}-{self.start}"
         return Path("runs") / _folder_name(self.representation) / method / f"seed-{self.seed}"
 
     @property
@@ -219,9 +220,9 @@ class AblationConfig:
         return config
 
 
-def _folder_name(representation: str) -> str:
-    """A representation's name as a folder's: letters, digits, dots, hyphens and underscores."""
-    return re.sub(r"[^\w.-]+", "-", representation).strip("-.") or "representation"
+def _folder_name(name: str) -> str:
+    """A name as a folder's: letters, digits, dots, hyphens and underscores."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "representation"
 
 
 def _require_same(what: str, before: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

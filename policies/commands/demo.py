@@ -68,6 +68,8 @@ def demo(
     from vtenv.progress import progress_bar
 
     chosen = settings or {}
+    if any(":" in name for name in connectors):  # of one's own: the environment has to be told
+        chosen, connectors = {**chosen, "connectors": list(connectors)}, ()
     described = ", ".join(f"{name} {value}" for name, value in chosen.items())
     condition = Condition("demo", described or "the default settings", chosen)
     player = load_player(policy, task)

@@ -27,6 +27,8 @@ _EXTRAS = {
     "ray": "ablation grids and data generation on a cluster",
     "report": "an ablation's page",
     "warp": "thousands of worlds on one GPU",
+    "video": "gymnasium.wrappers.RecordVideo",
+    "zoo": "our hyperparameters in rl-zoo",
 }
 """What each extra is for."""
 

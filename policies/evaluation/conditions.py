@@ -81,11 +81,15 @@ SUITES = {
 
 
 def condition(name: str) -> Condition:
-    """A condition by its name.
+    """A condition by its name, or anybody's by `MODULE:NAME`.
 
     Raises:
         ValueError: If there is none of that name; names the nearest, and all there are.
     """
+    if ":" in name:
+        from vtenv.import_string import import_string, instance_of  # imports Gymnasium
+
+        return instance_of(Condition)(name, import_string(name, "condition"))
     check_name(name, CONDITIONS, "condition")
     return CONDITIONS[name]
 

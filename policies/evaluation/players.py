@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,11 +180,7 @@ class _RandomActions:
 
 def _function(source: str) -> Callable[[Any], Array]:
     """What is called NAME in a module, of "MODULE:NAME"."""
-    sys.path.insert(0, "")
-    try:
-        function = import_string(source, "policy")
-    finally:
-        sys.path.remove("")
+    function = import_string(source, "policy")
     if not callable(function):
         raise ValueError(f"{source!r} is a {type(function).__name__}, which cannot be called")
     found: Callable[[Any], Array] = function

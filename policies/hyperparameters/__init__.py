@@ -19,6 +19,8 @@ FOLDER = Path(__file__).parent
 VARIANTS = ("warp", "pixels", "start")
 """Entries beside the first, in the order in which they override it and each other."""
 
+_OWN: dict[str, Any] = {"n_timesteps": 1_000_000, "n_envs": 16}
+"""What is chosen for an algorithm of one's own, beside its own defaults."""
 _ENTRY = "VTInsert-v0"
 """Name of the first entry: rl-zoo looks for the environment's."""
 _RL_ZOO_ALONE = ("policy", "env_wrapper", "env_kwargs", "normalize")
@@ -27,6 +29,8 @@ _RL_ZOO_ALONE = ("policy", "env_wrapper", "env_kwargs", "normalize")
 
 def preset(algorithm: str, variants: Mapping[str, bool]) -> dict[str, Any]:
     """`n_timesteps`, `n_envs` and hyperparameters of an algorithm, and which `VARIANTS` it is."""
+    if ":" in algorithm:  # MODULE:NAME
+        return dict(_OWN)
     text = (FOLDER / f"{algorithm.replace('-', '_')}.yml").read_text(encoding="utf-8")
     entries: dict[str, dict[str, Any]] = yaml.safe_load(text)
     chosen = entries[_ENTRY]

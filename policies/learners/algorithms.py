@@ -19,6 +19,7 @@ from policies.learners.dagger_config import DaggerConfig
 from policies.learners.train_config import DISTILLATION
 from policies.representations import Representation
 from policies.vec_env import VTInsertVecEnv
+from vtenv.import_string import OpenTable, subclass_of
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,30 @@ class Algorithm:
         return found
 
 
-ALGORITHMS = {
-    "ppo": Algorithm("PPO", ("ppo", "dagger")),
-    "sac": Algorithm("SAC", ("sac",)),
-    "tqc": Algorithm("TQC", ("tqc",), "sb3_contrib"),
-    "recurrent-ppo": Algorithm(
-        "RecurrentPPO", ("recurrent-ppo",), "sb3_contrib", "MlpLstmPolicy", "MultiInputLstmPolicy"
-    ),
-    "dagger": Algorithm("DAgger", ("dagger", "ppo")),
-}
-"""Every algorithm, by name."""
+def _own(name: str, found: Any) -> Algorithm:
+    package, _, title = name.partition(":")
+    subclass_of(BaseAlgorithm)(name, found)
+    return Algorithm(title, (name,), package)
+
+
+ALGORITHMS = OpenTable(
+    {
+        "ppo": Algorithm("PPO", ("ppo", "dagger")),
+        "sac": Algorithm("SAC", ("sac",)),
+        "tqc": Algorithm("TQC", ("tqc",), "sb3_contrib"),
+        "recurrent-ppo": Algorithm(
+            "RecurrentPPO",
+            ("recurrent-ppo",),
+            "sb3_contrib",
+            "MlpLstmPolicy",
+            "MultiInputLstmPolicy",
+        ),
+        "dagger": Algorithm("DAgger", ("dagger", "ppo")),
+    },
+    "algorithm",
+    _own,
+)
+"""Every algorithm, by name; anybody's by `MODULE:NAME`."""
 
 _DECIDED = {
     *("self", "policy", "env", "policy_kwargs", "tensorboard_log", "verbose", "seed", "device"),

@@ -57,8 +57,9 @@ class TrainConfig:
     representation: str = "state"
     """What the policy sees: state, proprio, end-to-end, random, imagenet; or an encoder: a bundled
     name, a folder or an id on the Hub, with :vision or :touch for a part of it."""
-    algorithm: AlgorithmName = "ppo"
-    """How it learns; dagger is distillation from the scripted expert."""
+    algorithm: AlgorithmName | str = "ppo"
+    """How it learns; dagger is distillation from the scripted expert. Or MODULE:NAME, a class of
+    Stable-Baselines3's kind."""
     steps: Annotated[int | None, _of_preset("n_timesteps")] = None
     """The budget in control steps, all worlds together."""
     max_minutes: Annotated[float | None, default("no limit")] = None
@@ -97,9 +98,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         algorithms = AlgorithmName.__args__  # type: ignore[attr-defined]
-        for name, allowed in (("algorithm", algorithms), ("engine", ("cpu", "warp"))):
-            value = getattr(self, name)
-            require(value in allowed, name, value, f"one of {', '.join(allowed)}")
+        known = self.algorithm in algorithms or ":" in self.algorithm
+        listed = f"one of {', '.join(algorithms)}, or MODULE:NAME"
+        require(known, "algorithm", self.algorithm, listed)
+        require(self.engine in ("cpu", "warp"), "engine", self.engine, "one of cpu, warp")
         for name in (
             *("steps", "max_minutes", "num_envs", "num_threads"),
             *("evaluate_every", "evaluation_episodes", "checkpoint_every"),

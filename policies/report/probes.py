@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,7 @@ def _card(representation: str) -> Probed | None:
     """What is measured of an encoder beside its weights; None if nothing is."""
     bundled = representation in bundled_encoders()
     within = encoders_folder() if bundled else Path()
-    rows = read_probes(within / Path(representation).expanduser())
+    rows = read_probes(within / Path(os.path.expanduser(representation)))
     bounds = {row.variable: row.bound for row in rows if row.bound is not None}
     return _known(rows, bounds, f"the card of {representation}")
 

@@ -18,17 +18,22 @@ from representation.objectives.pose import PoseRegression
 from representation.objectives.soft_contrastive import SoftContrastive
 from representation.options import make_with_options, require_chosen
 from representation.timm_encoder import VisuotactileEncoder
+from vtenv.import_string import OpenTable, subclass_of
 
-OBJECTIVES: dict[str, type[Objective]] = {
-    "classification": Classification,
-    "infonce": InfoNCE,
-    "moco": MoCo,
-    "masked": MaskedReconstruction,
-    "soft_contrastive": SoftContrastive,
-    "dynamics": Dynamics,
-    "pose": PoseRegression,
-}
-"""Every objective by its name."""
+OBJECTIVES: OpenTable[type[Objective]] = OpenTable(
+    {
+        "classification": Classification,
+        "infonce": InfoNCE,
+        "moco": MoCo,
+        "masked": MaskedReconstruction,
+        "soft_contrastive": SoftContrastive,
+        "dynamics": Dynamics,
+        "pose": PoseRegression,
+    },
+    "objective",
+    subclass_of(Objective),
+)
+"""Every objective by its name; anybody's by `MODULE:NAME`."""
 
 
 def require_objectives(names: Iterable[str]) -> None:
@@ -40,7 +45,7 @@ def require_objectives(names: Iterable[str]) -> None:
     if unknown := [name for name in names if name not in OBJECTIVES]:
         raise ValueError(
             f"objective={unknown[0][:80]!r} is not allowed; objective must be one or more of "
-            f"{', '.join(OBJECTIVES)}"
+            f"{', '.join(OBJECTIVES)}, or one of your own as MODULE:NAME"
         )
 
 
@@ -63,8 +68,10 @@ class WeightedSum(Objective):
                 "give a weight for each objective, and at least one"
             )
         require_positive(**weights)
-        self.objectives = nn.ModuleDict(objectives)
-        self.weights = {name: float(weights[name]) for name in objectives}
+        # A module's name may have no dot, as that of an objective of one's own has.
+        short = {name: name.replace(".", "-") for name in objectives}
+        self.objectives = nn.ModuleDict({short[name]: each for name, each in objectives.items()})
+        self.weights = {short[name]: float(weights[name]) for name in objectives}
         parts = objectives.values()
         self.keys = tuple(dict.fromkeys(key for part in parts for key in part.keys))
         self.reads_next = any(part.reads_next for part in parts)
@@ -94,7 +101,7 @@ def build_objective(
     """An objective by name, or a sum of several.
 
     Args:
-        names: A name of `OBJECTIVES`; or weights by name, for their sum.
+        names: A name of `OBJECTIVES`, or `MODULE:NAME`; or weights by name, for their sum.
         encoder: The encoder it will train, for its sizes.
         options: Keyword arguments of the objectives by name.
 

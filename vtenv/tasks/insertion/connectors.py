@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vtenv.import_string import import_string, is_import_string
+from vtenv.import_string import OpenTable, instance_of
 from vtenv.tasks.insertion.primitives import (
     ALONG_Y,
     HOUSING_HALF_SIZE,
@@ -587,16 +587,12 @@ def get_connectors(
             chosen.append(item)
         elif isinstance(item, Mapping):
             chosen.append(Connector.from_mapping(item))
-        elif isinstance(item, str) and item in CONNECTORS:
-            chosen.append(CONNECTORS[item])
-        elif is_import_string(item) and isinstance(
-            own := import_string(item, "connector"), Connector
-        ):
-            chosen.append(own)
+        elif isinstance(item, str) and item in _BY_NAME:
+            chosen.append(_BY_NAME[item])
         else:
             raise ConnectorError(
-                f"unknown connector {item!r}; choose of {', '.join(CONNECTORS)}, or give a "
-                "Connector of your own, itself or as MODULE:NAME"
+                f"unknown connector {item!r}; choose of {', '.join(CONNECTORS)}, or make a "
+                "Connector of your own, given as it is or as MODULE:NAME"
             )
     names = [connector.name for connector in chosen]
     if not names or len(set(names)) < len(names):
@@ -714,3 +710,5 @@ CONNECTORS = {
 
 CONNECTOR_NAMES = tuple(CONNECTORS)
 """Their names."""
+
+_BY_NAME = OpenTable(CONNECTORS, "connector", instance_of(Connector))
