@@ -18,7 +18,7 @@ from torch import nn
 
 from policies.commands import CommandError
 from policies.commands.probe import ProbeOptions
-from representation.bundled import bundled_encoders
+from representation.bundled import bundled
 from representation.data.dataset import Dataset, DatasetError
 from representation.encoder_config import EncoderConfig
 from representation.encoder_files import EncoderFileError
@@ -74,7 +74,7 @@ def probe_encoders(options: ProbeOptions) -> int:
             cannot be written.
     """
     if not options.encoder:
-        known = ", ".join(bundled_encoders()) or "none yet"
+        known = ", ".join(bundled("encoders")) or "none yet"
         raise CommandError(f"name one or more encoders: a folder, or a bundled one ({known})")
     try:
         dataset = Dataset.open(options.data)
@@ -137,7 +137,7 @@ def _load(
     else:
         source = Path(name).expanduser()
         run = source if _is_run(source) else source.parent
-        if name not in bundled_encoders() and _is_run(run) and source in (run, run / "encoder"):
+        if name not in bundled("encoders") and _is_run(run) and source in (run, run / "encoder"):
             encoder = VisuotactileEncoder.from_pretrained(run / "encoder")
             objective = load_objective(run, encoder)
         else:

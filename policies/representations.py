@@ -26,7 +26,7 @@ from policies.representation_names import (
 from policies.select_observation import SelectObservation, joined, joined_space
 from policies.worlds import DEFAULT_TASK, make_task, make_worlds
 from representation.backbone import PretrainedWeightsError
-from representation.bundled import encoders_folder
+from representation.bundled import bundled_folder
 from representation.encoder_config import EncoderConfig
 from representation.encoder_files import CONFIG_FILE, read_config
 from representation.timm_encoder import VisuotactileEncoder
@@ -272,8 +272,8 @@ def _load(source: str) -> VisuotactileEncoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         if source == UNTRAINED:
-            config = read_config(encoders_folder() / DEFAULT_ENCODER / CONFIG_FILE)
-            return VisuotactileEncoder(EncoderConfig(**config)).eval().requires_grad_(False)
+            config = read_config(bundled_folder("encoders") / DEFAULT_ENCODER / CONFIG_FILE)
+            return VisuotactileEncoder(config).eval().requires_grad_(False)
         if source == IMAGENET:
             try:
                 encoder = VisuotactileEncoder(_IMAGENET_NETWORK, pretrained=True)

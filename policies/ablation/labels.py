@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from policies.ablation.grid import Cell
 from policies.representation_names import END_TO_END, IMAGENET, SINGLE_KEYS, UNTRAINED, split_part
-from representation.bundled import bundled_encoders
+from representation.bundled import bundled
 
 _NO_NAMES = ("/", "..", "~")
 """Parts of a path that say nothing of what lies there."""
@@ -32,7 +32,7 @@ def labels(representations: Iterable[str]) -> dict[str, str]:
     # Parts of one encoder share its label, so those that must differ are encoders.
     encoders = dict.fromkeys(encoder for encoder, _ in split.values())
     folders = {encoder: _path(encoder) for encoder in encoders if _is_folder(encoder)}
-    own = {*SINGLE_KEYS, END_TO_END, UNTRAINED, IMAGENET, *bundled_encoders()}
+    own = {*SINGLE_KEYS, END_TO_END, UNTRAINED, IMAGENET, *bundled("encoders")}
     own |= encoders.keys() - folders.keys()
     kept = dict.fromkeys(folders, 1)
     while True:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from policies import representation_names as named
-from representation.bundled import bundled_encoders, encoders_folder
+from representation.bundled import bundled, bundled_folder
 from representation.model_card import read_probes
 from representation.probes.measurements import (
     ACCURACY,
@@ -151,8 +151,8 @@ def _probed(report: AuditReport, subject: str, part: str, source: str) -> Probed
 def _card(representation: str) -> Probed | None:
     """What is measured of an encoder beside its weights; None if nothing is."""
     folder = (
-        encoders_folder() / representation
-        if representation in bundled_encoders()
+        bundled_folder("encoders") / representation
+        if representation in bundled("encoders")
         else Path(representation).expanduser()
     )
     rows = read_probes(folder)
