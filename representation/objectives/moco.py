@@ -20,6 +20,7 @@ from representation.objectives.objective import (
     require_senses,
 )
 from representation.objectives.projection import ProjectionHeads
+from vtenv.validation import require
 
 if TYPE_CHECKING:  # it imports timm, which takes seconds
     from representation.timm_encoder import VisuotactileEncoder
@@ -70,7 +71,7 @@ def queue_info_nce(
     temperature: float,
     first: int = 0,
 ) -> Tensor:
-    """InfoNCE with the keys of a batch and of a queue as negatives.
+    """As `info_nce`, with the keys of a queue as negatives too.
 
     Args:
         queries: Unit vectors, (N, D).
@@ -79,9 +80,6 @@ def queue_info_nce(
         filled: Rows of the queue that count, (K,), bool.
         temperature: T.
         first: Row of the first query's key.
-
-    Returns:
-        The loss, a scalar.
     """
     earlier = (queries @ queue.T).masked_fill(~filled, -float("inf"))
     logits = torch.cat([queries @ keys.T, earlier], dim=1) / temperature
@@ -129,8 +127,7 @@ class MoCo(Objective):
         require_positive(
             projection_dim=projection_dim, temperature=temperature, queue_size=queue_size
         )
-        if not 0.0 <= momentum < 1.0:
-            raise ValueError(f"momentum={momentum!r} is not allowed; it must be in [0, 1)")
+        require(0.0 <= momentum < 1.0, "momentum", momentum, "in [0, 1)")
         self.temperature = temperature
         self.momentum = momentum
         self.projections = ProjectionHeads(encoder.feature_sizes, projection_dim)
