@@ -297,7 +297,7 @@ def _measure_encoders(
         "seed": seed,
         "encoders": list(names),
     }
-    return {"settings": settings, "encoders": [timing.summary() for timing in timings]}
+    return {"settings": settings, "encoders": timings}
 
 
 def _print_encoders(report: dict[str, Any]) -> None:
