@@ -197,9 +197,10 @@ def _as_tensor(image: Any) -> Tensor:
             return image.to(torch.uint8)
         return image.float() if image.is_floating_point() else image
     # By NumPy, whose conversions work in a forked process too.
-    kind = image.dtype.kind
-    dtype = {"b": np.dtype(np.uint8), "f": np.dtype(np.float32)}.get(kind, image.dtype)
-    return torch.from_numpy(np.require(image, dtype, ["C", "W"]))
+    array = np.asarray(image)
+    if array.dtype.kind in "bf":
+        array = array.astype(np.uint8 if array.dtype.kind == "b" else np.float32, copy=False)
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
 def _call(encoder: Encoder, method: str, *arguments: object) -> None:

@@ -127,16 +127,13 @@ class VisuotactileEncoder(
         Returns:
             What `fuse` takes: features (B, D_k), or with cross-attention tokens (B, N_k, width).
         """
+        flat = self.config.pooling == "flatten"
+        spatial = flat or self.fusion is not None
         encoded = {}
         for key, image in images.items():
             backbone = self._backbone(key)
-            if self.fusion is not None:
-                value = backbone.tokens(image)
-            elif self.config.pooling == "flatten":
-                value = backbone.tokens(image).flatten(1)
-            else:
-                value = backbone(image)
-            encoded[key] = self.projections[key](value)
+            value = backbone.tokens(image) if spatial else backbone(image)
+            encoded[key] = self.projections[key](value.flatten(1) if flat else value)
         return encoded
 
     def by_sense(self, encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -112,7 +112,7 @@ def build_objective(
         kind, given = OBJECTIVES[name], options.get(name, {})
         _, *allowed = inspect.signature(kind).parameters
         require_known(given, allowed, f"objective {name!r}")
-        built[name] = kind(encoder, **given)  # type: ignore[call-arg]  # each has options of its own
+        built[name] = kind(encoder, **given)
     if encoder.fusion is not None and not any(part.trains_fusion for part in built.values()):
         fitting = [name for name, kind in OBJECTIVES.items() if kind.trains_fusion]
         raise ValueError(

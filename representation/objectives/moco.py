@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from itertools import permutations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -151,10 +151,10 @@ class MoCo(Objective):
             keys = self.momentum_projections(self.momentum_encoder.features(batch))
             keys = {sense: gather(value) for sense, value in keys.items()}
         first = process_rank() * len(next(iter(queries.values())))
-        queues = {sense: self._queue(sense) for sense in queries}
+        queues = cast(Mapping[str, KeyQueue], self.queues)
         # The queues are overwritten below, before gradients are taken through the product.
         earlier = {sense: queue.keys.clone() for sense, queue in queues.items()}
-        filled = queues[next(iter(queues))].filled
+        filled = queues[next(iter(queries))].filled
         losses = [
             queue_info_nce(queries[query], keys[key], earlier[key], filled, self.temperature, first)
             for query, key in permutations(queries, 2)
@@ -174,8 +174,3 @@ class MoCo(Objective):
         ):
             for slow, fast in zip(copied.parameters(), module.parameters(), strict=True):
                 slow.lerp_(fast, 1.0 - self.momentum)
-
-    def _queue(self, sense: str) -> KeyQueue:
-        queue = self.queues[sense]
-        assert isinstance(queue, KeyQueue)
-        return queue

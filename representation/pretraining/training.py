@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.loggers import TensorBoardLogger
+from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from lightning.fabric.strategies.ddp import DDPStrategy
 from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]
 from torch import Tensor, nn
@@ -214,7 +214,7 @@ def pretrain(
         with _fast_math(fabric.device):
             trainer = _Trainer(config, source, heldout, fabric, run, interruption)
             if fabric.is_global_zero and not run.begun:
-                run.begin(config, data or TrainingData(), made or {}, trainer.devices)
+                run.begin(config, data or TrainingData(), made or {}, _devices(fabric))
             trainer.train(evaluate_every, checkpoint_every, progress)
         # In full precision, which is that of whoever uses the encoder.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
@@ -300,15 +300,10 @@ class _Trainer:
             fused=cuda,
         )
         # Evaluation runs the learner itself, which stays as it is.
-        network = torch.compile(self.learner) if config.compile else self.learner
+        network = cast(nn.Module, torch.compile(self.learner)) if config.compile else self.learner
         self.network, self.stepper = fabric.setup(network, self.optimizer)
         self.augment = Augment(config.augment, config.augment_options)
         self.generator = torch.Generator(fabric.device)
-        self.devices = {
-            "device": torch.cuda.get_device_name(fabric.device) if cuda else fabric.device.type,
-            "processes": fabric.world_size,
-            "precision": str(fabric.strategy.precision.precision),
-        }
         self.at = _Progress()
         self.best: dict[str, Tensor] | None = None
         """The selected epoch's weights; None where the last one is selected."""
@@ -571,6 +566,16 @@ class _Trainer:
         shown = {n: v for n, v in row.items() if n not in (*_NOT_ON_THE_CARD, *measured)}
         learner = self.learner
         self.run.write_weights(learner.encoder, learner.objective, shown | dict(measured))
+
+
+def _devices(fabric: Fabric) -> dict[str, Any]:
+    """Devices and precision in use, for whoever makes the run again."""
+    cuda = fabric.device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(fabric.device) if cuda else fabric.device.type,
+        "processes": fabric.world_size,
+        "precision": str(fabric.strategy.precision.precision),
+    }
 
 
 @contextlib.contextmanager

@@ -103,14 +103,11 @@ class ObservationEncoder:
         self.space = _flat_space(parts) if flat else spaces.Dict(parts)
 
     def __call__(self, observation: Mapping[str, Any], batch: tuple[int, ...] = ()) -> Any:
-        """Encode.
+        """The encoded observation.
 
         Args:
             observation: Arrays or tensors by key, each with the axes `batch` in front.
             batch: () for one observation, (N,) for N of them.
-
-        Returns:
-            The encoded observation, with the same axes in front.
         """
         images = {
             key: observation[key].reshape(-1, *observation[key].shape[-3:])
@@ -174,13 +171,10 @@ class EncodeObservation(
 
     Args:
         env: An environment with the images that the encoder reads, such as `VTInsert-v0`.
-        encoder: As `ObservationEncoder`.
+        encoder: As `ObservationEncoder`, errors included.
         output: As `ObservationEncoder`.
         options: See `EncodeOptions`. One thread by default: environments like this one run side by
             side in worker processes.
-
-    Raises:
-        ValueError: As `ObservationEncoder`.
 
     Example:
         >>> import gymnasium, vtenv
@@ -217,14 +211,7 @@ class EncodeObservation(
         self.observation_space = self.transform.space
 
     def observation(self, observation: Mapping[str, Any]) -> Any:
-        """Encode an observation.
-
-        Args:
-            observation: An observation of the wrapped environment.
-
-        Returns:
-            `{"embedding": (D,) float32, ...}`, or one vector if `flat`.
-        """
+        """`{"embedding": (D,) float32, ...}`, or one vector if `flat`."""
         return self.transform(observation)
 
 
@@ -241,12 +228,9 @@ class VectorEncodeObservation(VectorWrapper[Any, Any, Any, Any, Any], RecordCons
 
     Args:
         env: A vector environment.
-        encoder: As `ObservationEncoder`.
+        encoder: As `ObservationEncoder`, errors included.
         output: As `ObservationEncoder`.
         options: See `EncodeOptions`.
-
-    Raises:
-        ValueError: As `ObservationEncoder`.
 
     Example:
         >>> import gymnasium, vtenv
