@@ -75,7 +75,7 @@ class PretrainConfig:
     channels_last: bool | None = None
     """Memory format of convolutions; None for channels last on CUDA."""
     compile: bool = False
-    """Whether `torch.compile` compiles the encoder, which takes a minute at the start."""
+    """Whether `torch.compile` compiles encoder and objective, which takes a minute at the start."""
     seed: int = 0
     """Of initial weights, order, augmentation and masking."""
 
