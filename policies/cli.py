@@ -187,12 +187,16 @@ def _version() -> str:
 
 @contextlib.contextmanager
 def _signals_as_interruption() -> Iterator[None]:
-    """Let what schedulers and containers send end a command as Ctrl-C does."""
+    """Let what schedulers and containers send end a command as Ctrl-C does.
+
+    What is ignored stays so: `nohup` lets a command outlive its terminal.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, signal.default_int_handler) for number in heard}
     try:
         yield
     finally:

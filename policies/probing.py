@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +16,19 @@ from rich.markup import escape
 from rich.table import Table
 from torch import nn
 
-from policies.commands import CommandError
+from policies.choices import make_output
 from policies.commands.probe import ProbeOptions
+from policies.report.numbers import commit
 from representation.bundled import bundled
-from representation.data.dataset import Dataset, DatasetError
+from representation.data.dataset import Dataset
 from representation.encoder_config import EncoderConfig
-from representation.encoder_files import EncoderFileError
 from representation.pretraining.run_folder import load_objective
 from representation.probes.audit import audit
 from representation.probes.embed import Progress, untrained
-from representation.probes.measurements import (
-    FUSED,
-    PIXELS,
-    UNTRAINED,
-    Measurement,
-    write_csv,
-)
+from representation.probes.measurements import FUSED, PIXELS, UNTRAINED
 from representation.probes.pictures import audit_figure, confusion_figure, tsne_figure
-from representation.probes.report import AuditReport, Point
+from representation.probes.report import AuditReport
+from representation.probes.split import ProbeTargets
 from representation.probes.tables import (
     GUESSING,
     TextTable,
@@ -43,12 +38,11 @@ from representation.probes.tables import (
     page,
     recall_table,
 )
-from representation.probes.targets import ProbeTargets
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv import provenance
 from vtenv.atomic_write import atomic_write
 from vtenv.progress import progress_bar
-from vtenv.run_folder import RunFolderError
+from vtenv.run_folder import write_table
 
 _RANDOM = "random:"
 _DPI = 130
@@ -61,33 +55,25 @@ _SHORT = {
 
 
 def probe_encoders(options: ProbeOptions) -> int:
-    """Audit encoders, write a folder for each, and print what decides.
-
-    Args:
-        options: The command's.
-
-    Returns:
-        The exit code.
+    """Audit encoders, write a folder for each, and print what decides; the exit code.
 
     Raises:
-        CommandError: If an encoder or the data cannot be read or do not fit, or the output
+        ValueError, OSError: If an encoder or the data cannot be read or do not fit, or the output
             cannot be written.
     """
     if not options.encoder:
         known = ", ".join(bundled("encoders")) or "none yet"
-        raise CommandError(f"name one or more encoders: a folder, or a bundled one ({known})")
-    try:
-        dataset = Dataset.open(options.data)
-        train, heldout = dataset["train"], dataset["heldout"]
-        subjects = [_load(name, dataset, options) for name in options.encoder]
-    except (DatasetError, EncoderFileError, RunFolderError) as error:
-        raise CommandError(str(error)) from None
+        raise ValueError(f"name one or more encoders: a folder, or a bundled one ({known})")
+    dataset = Dataset.open(options.data)
+    train, heldout = dataset["train"], dataset["heldout"]
+    subjects = [_load(name, dataset, options) for name in options.encoder]
     targets = ProbeTargets.of(dataset)
     folders = folders_of(options.output, options.encoder)
     reports: list[AuditReport] = []
     with _bar() as progress:
-        for name, subject, folder in zip(options.encoder, subjects, folders, strict=True):
-            encoder, objective = subject
+        for name, (encoder, objective), folder in zip(
+            options.encoder, subjects, folders, strict=True
+        ):
             try:
                 report = audit(
                     encoder,
@@ -105,14 +91,19 @@ def probe_encoders(options: ProbeOptions) -> int:
                     progress=progress,
                 )
             except ValueError as error:
-                raise CommandError(f"{name} on {options.data}: {error}") from None
+                raise ValueError(f"{name} on {options.data}: {error}") from None
             reports.append(report)
+            make_output(folder)
             _write(report, folder, dataset)
     console = Console(highlight=False)
     for report in reports:
         _print(console, report)
     if len(reports) > 1:
-        _compare(console, reports, options.output)
+        comparison = comparison_table(reports)
+        _print_table(console, comparison, "Side by side")
+        _write_text(options.output / "comparison.md", comparison.markdown() + "\n")
+        rows = [asdict(m) for report in reports for m in report.measurements]
+        write_table(options.output / "measurements.csv", rows)
     console.print(f"Measurements and pictures: {', '.join(map(str, folders))}", soft_wrap=True)
     return 0
 
@@ -146,7 +137,7 @@ def _load(
         encoder.to(options.device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise CommandError(f"--device {options.device} cannot be used: {reason}") from None
+        raise ValueError(f"--device {options.device} cannot be used: {reason}") from None
     return encoder, None if objective is None else objective.to(options.device)
 
 
@@ -163,7 +154,7 @@ def _untrained(backbone: str, dataset: Dataset, seed: int) -> VisuotactileEncode
     try:
         return untrained(replace(config, backbone=backbone), seed)
     except ValueError as error:
-        raise CommandError(f"{_RANDOM}{backbone}: {error}") from None
+        raise ValueError(f"{_RANDOM}{backbone}: {error}") from None
 
 
 @contextmanager
@@ -182,84 +173,54 @@ def _bar() -> Iterator[Progress]:
         yield report
 
 
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Say what is wrong with a folder that cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise CommandError(
-            f"cannot write to {folder} ({error.strerror or error}); choose another with --output"
-        ) from None
-
-
 def _write(report: AuditReport, folder: Path, dataset: Dataset) -> None:
-    """The measurements, the report with how it was made, and pictures."""
-    made = provenance.record() | {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "data": {
-            "folder": str(dataset.folder),
-            "kind": dataset.kind,
-            "fingerprint": dataset.fingerprint,
-        },
-    }
-    texts = {
-        "report.json": json.dumps(made | {"audit": report.to_dict()}, indent=1) + "\n",
-        "report.md": f"{page(report)}\nMade by `{made['command']}` at commit {made['commit']}.\n",
-    }
-    figures = {
-        "audit.png": audit_figure(report),
-        "confusion.png": confusion_figure(report),
-        "tsne.png": tsne_figure(report),
-    }
-    with _writing(folder):
-        for name, text in texts.items():
+    """Write the measurements, the report with how it was made, and pictures."""
+    data = {"folder": str(dataset.folder), "kind": dataset.kind, "fingerprint": dataset.fingerprint}
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    made = provenance.record() | {"date": date, "data": data}
+    document = json.dumps(made | {"audit": report.to_dict()}, indent=1)
+    _write_text(folder / "report.json", document + "\n")
+    by = f"Made by `{made['command']}` at commit {commit(made['commit'])}.\n"
+    _write_text(folder / "report.md", f"{page(report)}\n{by}")
+    write_table(folder / "measurements.csv", [asdict(row) for row in report.measurements])
+    write_table(folder / "tsne.csv", [asdict(point) for point in report.points])
+    for name, draw in (
+        ("audit.png", audit_figure),
+        ("confusion.png", confusion_figure),
+        ("tsne.png", tsne_figure),
+    ):
+        if (figure := draw(report)) is not None:
             with atomic_write(folder / name) as path:
-                path.write_text(text, encoding="utf-8")
-        with atomic_write(folder / "measurements.csv") as path:
-            write_csv(path, report.measurements, Measurement)
-        with atomic_write(folder / "tsne.csv") as path:
-            write_csv(path, report.points, Point)
-        for name, figure in figures.items():
-            if figure is not None:
-                with atomic_write(folder / name) as path:
-                    figure.savefig(path, dpi=_DPI)
+                figure.savefig(path, dpi=_DPI)
 
 
-def _compare(console: Console, reports: Sequence[AuditReport], output: Path) -> None:
-    """Several encoders side by side: one table of all measurements, and what decides of it."""
-    comparison = comparison_table(reports)
-    console.print(_shown(comparison, "Side by side"))
-    with _writing(output):
-        with atomic_write(output / "comparison.md") as path:
-            path.write_text(comparison.markdown() + "\n", encoding="utf-8")
-        with atomic_write(output / "measurements.csv") as path:
-            write_csv(path, [m for report in reports for m in report.measurements], Measurement)
+def _write_text(path: Path, text: str) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _print(console: Console, report: AuditReport) -> None:
     audited = audit_table(report, report.views[0], interval=False)
-    console.print(_shown(audited, f"What {report.name} knows"))
-    if report.gate:
-        console.print(_shown(gate_table(report), "Gate"))
-    if (recall := recall_table(report)) is not None:
-        console.print(_shown(recall, "Across the senses"))
+    _print_table(console, audited, f"What {report.name} knows")
+    _print_table(console, gate_table(report), "Gate")
+    _print_table(console, recall_table(report, chance=False), "Across the senses")
     decided = report.gate.get("connector")
     accuracy = [f"Accuracy {decided.note}."] if decided and decided.note else []
     for note in (*accuracy, *report.notes):
         console.print(f"[yellow]{escape(note)}", soft_wrap=True)
 
 
-def _shown(table: TextTable, title: str) -> Table:
-    """A table for the terminal."""
+def _print_table(console: Console, table: TextTable, title: str) -> None:
+    """Print a table, if anything is in it."""
+    if not table.lines:
+        return
     shown = Table(title=escape(title), caption=escape(table.about))
     for i, heading in enumerate(table.heading):
         words = escape(_SHORT.get(heading, heading).replace(" ", "\n"))
         shown.add_column(words, justify="right" if i else "left", no_wrap=not i)
     for line in table.lines:
         shown.add_row(*(_styled(cell) for cell in line))
-    return shown
+    console.print(shown)
 
 
 def _styled(cell: str) -> str:

@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from representation.augmentations import AUGMENTATIONS, Augment
-from vtenv.grasps.grasps import GraspConfig
 from vtenv.grasps.images import CAMERA_TO_TABLE, contact_masks, overhead_depth
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 
@@ -47,8 +46,7 @@ def shown(key: str) -> torch.Tensor:
     if key == "contact":
         image = contact_masks(connector, pose, SIZE)[:, :1]
     else:
-        noise, seeds = GraspConfig().depth_noise, np.zeros(1, np.uint64)
-        image = overhead_depth(connector[:, None], pose[:, None], SIZE, noise, seeds)
+        image = overhead_depth(connector[:, None], pose[:, None], SIZE)
     return torch.from_numpy(image).repeat_interleave(DRAWS, dim=0)
 
 

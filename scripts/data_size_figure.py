@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from representation.probes.measurements import (
     ALL,
+    CLASS,
     ENCODER,
     FUSED,
     Measurement,
@@ -17,7 +18,6 @@ from representation.probes.measurements import (
     only,
 )
 from representation.probes.tables import cell
-from representation.probes.targets import CLASS
 from representation.probes.variables import title
 
 _COLOURS = ("#1f4e9c", "#c4540a", "#1d7a3a", "#8c2a8c")

@@ -13,10 +13,14 @@ PATH = Path(__file__).parents[1] / "docs" / "images" / "overview.png"
 SEED = 4
 DEPTH = 0.45
 """Part of the travel at which the picture is taken."""
+SCENE, SCENE_TOP = (500, 375), 70
+"""Width and height of the third-person view, and where it is cut off at the top, in pixels."""
+IMAGES = (slice(0, 283), slice(0, 520))
+"""The part of the sensor panel that has the title and the images: its text stays legible."""
 
 
-def frames(connector: str) -> np.ndarray:
-    """The third-person view beside the sensor panel, (H, W, 3), uint8, RGB."""
+def row(connector: str) -> np.ndarray:
+    """The third-person view beside what the sensors see, (H, W, 3), uint8, RGB."""
     pictures = []
     for mode in ("rgb_array", "sensors"):
         env = gymnasium.make(
@@ -31,7 +35,10 @@ def frames(connector: str) -> np.ndarray:
             env.step(simulation.expert_action()[0].astype(np.float32))
         pictures.append(env.render())
         env.close()
-    return np.hstack(pictures)
+    scene, panel = pictures
+    panel = panel[IMAGES]
+    scene = cv2.resize(scene, SCENE, interpolation=cv2.INTER_AREA)
+    return np.hstack([scene[SCENE_TOP : SCENE_TOP + len(panel)], panel])
 
 
 def _is_half_way(measures: Geometry) -> bool:
@@ -40,9 +47,7 @@ def _is_half_way(measures: Geometry) -> bool:
 
 def main() -> None:
     """Write the figure."""
-    every = [frames(name) for name in vtenv.CONNECTOR_NAMES]
-    figure = np.vstack([np.hstack(every[:2]), np.hstack(every[2:])])
-    figure = cv2.resize(figure, None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA)
+    figure = np.vstack([row(name) for name in vtenv.CONNECTOR_NAMES])
     cv2.imwrite(str(PATH), figure[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
     print(PATH)
 

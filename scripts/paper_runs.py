@@ -18,9 +18,7 @@ from representation.objectives.classification import Classification
 from representation.objectives.objective import Objective
 from representation.pretraining.config import PretrainConfig
 from representation.pretraining.presets import preset
-from representation.probes.classes import cluster_agreement
-from representation.probes.retrieval import recall_at
-from representation.probes.shared_space import projection_heads
+from representation.probes.space import cluster_agreement, projection_heads, recall_at
 from representation.timm_encoder import VisuotactileEncoder
 
 OCCLUSION_SEED = 7

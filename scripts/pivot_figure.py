@@ -14,8 +14,10 @@ PATH = Path(__file__).parents[1] / "docs" / "images" / "pivot.png"
 SEED = 3
 MOMENTS = (0.0, 0.3, 0.55, 0.8, 1.0)
 """Parts of the episode at which pictures are taken."""
-SIZE = (288, 216)
+SIZE = (256, 192)
 """Width and height of a picture, in pixels."""
+MASKS = (slice(44, 232), slice(285, 627))
+"""The part of the sensor panel that has the contact masks: its text stays legible."""
 
 
 def episode(connector: str, mode: str) -> Iterator[TaskVectorEnv]:
@@ -41,18 +43,19 @@ def episode(connector: str, mode: str) -> Iterator[TaskVectorEnv]:
 
 
 def pictures(connector: str) -> np.ndarray:
-    """The moments of an episode side by side, and the sensor panel at its end, uint8, RGB."""
+    """The moments of an episode side by side, and the contact masks at its end, uint8, RGB."""
     steps = sum(1 for _ in episode(connector, "sensors")) - 1
     wanted = {round(part * steps) for part in MOMENTS}
     views = [
-        envs.render()[0]
+        cv2.resize(envs.render()[0], SIZE, interpolation=cv2.INTER_AREA)
         for step, envs in enumerate(episode(connector, "rgb_array"))
         if step in wanted
     ]
-    views += [
-        envs.render()[0] for step, envs in enumerate(episode(connector, "sensors")) if step == steps
-    ]
-    return np.hstack([cv2.resize(view, SIZE, interpolation=cv2.INTER_AREA) for view in views])
+    *_, last = (envs.render()[0] for envs in episode(connector, "sensors"))
+    masks = last[MASKS]
+    scale = SIZE[1] / len(masks)
+    views.append(cv2.resize(masks, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+    return np.hstack(views)
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from representation.objectives.classification import Classification
 from representation.pretraining.fit import fit_to_split
 from representation.pretraining.run_folder import TrainingData, load_objective
 from representation.pretraining.training import make_fabric, make_source, pretrain
-from representation.probes.tsne import tsne
+from representation.probes.space import tsne
 from representation.timm_encoder import VisuotactileEncoder
 from scripts import paper_figures
 from scripts.one_device import available_devices, run_on, share_out

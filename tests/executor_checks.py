@@ -5,22 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
-from policies.ablation.executors import Job, Jobs
-
-
-def wait_for(jobs: Jobs, count: int) -> dict[str, str]:
-    """The failures of the next jobs that end, by name."""
-    ended: dict[str, str] = {}
-    while len(ended) < count:
-        ended |= jobs.wait(1.0)
-    return ended
-
-
-def log_of(job: Job) -> str:
-    return job.log.read_text()
-
+from policies.ablation.executors import Executor
 
 REPORT = "import os; print(os.getpid(), os.environ['OMP_NUM_THREADS'], {})"
 MARKS = """\
@@ -38,44 +26,41 @@ except KeyboardInterrupt:
 
 
 def wait_until(mark: Path, text: str) -> None:
-    """Wait until a job has left its mark."""
+    """Wait until a process has left its mark."""
     while not mark.exists() or mark.read_text() != text:
         time.sleep(0.01)
 
 
-def job(folder: Path, name: str, code: str) -> Job:
-    return Job(name, (sys.executable, "-c", code), folder / name / "log.txt")
+def start(executor: Executor, log: Path, code: str) -> Future[str]:
+    """Run Python."""
+    return executor.submit((sys.executable, "-c", code), log)
 
 
-def check_executor(jobs: Jobs, folder: Path) -> None:
-    """Try jobs of two workers with a thread each; leaves it without jobs."""
+def check_executor(executor: Executor, folder: Path) -> None:
+    """Try an executor of two workers with a thread each; leaves it with nothing that runs."""
+    assert executor.workers == 2
     code = "from policies.ablation.executors import interrupt_with_parent as watch; watch()"
-    jobs.start(job(folder, "watching", code))
-    assert wait_for(jobs, 1) == {"watching": ""}
-    reports = [job(folder, f"report-{i}", REPORT.format(i)) for i in range(2)]
-    for one in reports:
-        jobs.start(one)
-    assert jobs.free == 0
-    assert wait_for(jobs, 2) == {"report-0": "", "report-1": ""}
-    assert jobs.free == 2
-    told = [log_of(one).split() for one in reports]
+    assert start(executor, folder / "watching.txt", code).result() == ""
+    logs = [folder / f"report-{i}" / "log.txt" for i in range(2)]
+    for done in [start(executor, log, REPORT.format(i)) for i, log in enumerate(logs)]:
+        assert done.result() == ""
+    told = [log.read_text().split() for log in logs]
     assert [words[1:] for words in told] == [["1", "0"], ["1", "1"]]
     # Each in a process of its own, and none in this one.
     assert len({os.getpid(), *(int(words[0]) for words in told)}) == 3
 
-    jobs.start(job(folder, "raises", "int('x')"))
-    jobs.start(job(folder, "dies", "import os; os._exit(3)"))
-    failures = wait_for(jobs, 2)
-    assert failures["raises"] and failures["dies"]
-    assert "ValueError: invalid literal" in (folder / "raises" / "log.txt").read_text()
+    raised = start(executor, folder / "raises.txt", "int('x')")
+    died = start(executor, folder / "dies.txt", "import os; os._exit(3)")
+    assert died.result() == "its process ended with exit code 3" and raised.result()
+    assert "ValueError: invalid literal" in (folder / "raises.txt").read_text()
 
     code = "import os; os.system('echo from below; echo error >&2')"
-    jobs.start(job(folder, "native", code))
-    wait_for(jobs, 1)
-    assert set((folder / "native" / "log.txt").read_text().split()) == {"from", "below", "error"}
+    start(executor, folder / "native.txt", code).result()
+    assert set((folder / "native.txt").read_text().split()) == {"from", "below", "error"}
 
     mark = folder / "mark"
-    jobs.start(job(folder, "marked", MARKS.format(str(mark))))
+    marked = start(executor, folder / "marked.txt", MARKS.format(str(mark)))
     wait_until(mark, "started")
-    jobs.interrupt()
+    executor.interrupt()
+    marked.exception()  # waits for it, however the executor tells of an interruption
     assert mark.read_text() == "interrupted"

@@ -171,7 +171,6 @@ def probe_report(name: str, error: float) -> str:
         heldout_episodes=10,
         shared_space="",
         measurements=tuple(rows),
-        points=(),
         notes=(),
     )
     return json.dumps({"command": "vtinsert probe", "audit": report.to_dict()})

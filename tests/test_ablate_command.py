@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from policies import cli
 from policies.ablation.display import last_row
-from policies.ablation.executors import Jobs, ray_executor
+from policies.ablation.executors import ray_executor
 from policies.ablation.folder import Ablation
 from policies.ablation.grid import AblationConfig
 
@@ -169,9 +169,8 @@ def test_ray_gives_the_same_policies(study, grid, tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     local, _ = study
     output = tmp_path / "study"
-    with ray_executor(workers=2, threads=1) as start:
-        with Jobs(start, 2) as jobs:
-            check_executor(jobs, tmp_path)
+    with ray_executor(workers=2, threads=1) as executor:
+        check_executor(executor, tmp_path)
         # A Ray that is there is used, and left running.
         alone = ("--algorithms", "dagger", "--starts", "scratch")
         shown = ablate(output, "--grid", str(grid), *alone, "--executor", "ray")
@@ -231,8 +230,8 @@ def test_an_interruption_loses_nothing_and_says_how_to_go_on(tmp_path):
         (("--representations", "state", "--steps", "-5"), "steps=-5"),
         (("--representations", "state", "--clearance-mm", "9"), "0.1 to 2"),
         (("--representations", "state", "--condition", "moon"), "'moon'"),
-        (("--representations", "state", "--workers", "0"), "--workers 0"),
-        (("--representations", "state", "--filmed", "-1"), "--filmed -1"),
+        (("--representations", "state", "--workers", "0"), "workers=0"),
+        (("--representations", "state", "--filmed", "-1"), "filmed=-1"),
         (
             ("--representations", "state", "--algorithms", "sac", "dagger", "--starts", "warm"),
             "sac cannot go on from a policy of dagger",

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import json
+from concurrent.futures import Future
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.ablation.command import show_results
-from policies.ablation.executors import Job
+from policies.ablation.executors import Executor
 from policies.ablation.folder import EPISODES_FILE, FAILED_FILE, Ablation
 from policies.ablation.grid import PRESETS, AblationConfig, Cell
 from policies.ablation.run import GridStatus, run_grid
@@ -290,11 +292,11 @@ def test_what_has_nothing_to_start_from_is_blocked_and_no_more(tmp_path):
 
 
 class InOrder:
-    """An executor of cells that need no training: what a cell leaves is there at once.
+    """What runs cells that need no training: what a cell leaves is there at once.
 
     Args:
-        failing: Jobs that die, and how.
-        interrupt_at: The job in which Ctrl-C is pressed, counted from 1.
+        failing: Cells that die, by name, and how.
+        interrupt_at: The cell in which Ctrl-C is pressed, counted from 1.
         elsewhere: Whether cells are done on a node that does not share the folder.
     """
 
@@ -304,43 +306,33 @@ class InOrder:
         self.elsewhere = elsewhere
         self.started: list[str] = []
         self.interrupted = False
-        self._job: Job | None = None
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    @property
-    def free(self) -> int:
-        return int(self._job is None)
-
-    def start(self, job: Job) -> None:
-        self.started.append(job.name)
-        self._job = job
-
-    def wait(self, timeout: float) -> dict[str, str]:
+    def submit(self, command, log) -> Future[str]:
+        ablation = Ablation(command[-2])
+        about = json.loads(command[-1])
+        cell = Cell(**{name: about[name] for name in asdict(STATE)})
+        self.started.append(cell.name)
         if len(self.started) == self.interrupt_at:
             raise KeyboardInterrupt
-        job, self._job = self._job, None
-        ablation = Ablation(job.command[-2])
-        (cell,) = [cell for cell in ablation.read_grid().cells if cell.name == job.name]
-        if job.name in self.failing:
-            return {job.name: self.failing[job.name]}
-        if not self.elsewhere:
+        done: Future[str] = Future()
+        done.set_result(self.failing.get(cell.name, ""))
+        if not self.elsewhere and cell.name not in self.failing:
             finish(ablation, cell)
-        return {job.name: ""}
+        return done
 
     def interrupt(self) -> None:
         self.interrupted = True
 
+    @property
+    def executor(self) -> Executor:
+        return Executor(1, self.submit, self.interrupt)
 
-def run(ablation: Ablation, config: AblationConfig, executor: InOrder) -> GridStatus:
+
+def run(ablation: Ablation, config: AblationConfig, cells: InOrder) -> GridStatus:
     if not ablation.begun:
         ablation.write_grid(config, {})
     status = GridStatus.of(ablation, config)
-    run_grid(ablation, status, executor, threads=1)
+    run_grid(ablation, status, cells.executor, threads=1)
     return status
 
 

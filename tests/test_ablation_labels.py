@@ -80,15 +80,18 @@ def test_names_that_are_short_are_not_explained(tmp_path) -> None:
     assert "short names" not in markdown(compose(ablation.path))
 
 
-def test_the_table_of_cells_shows_labels(tmp_path: Path) -> None:
+def test_progress_shows_labels(tmp_path: Path) -> None:
     config = AblationConfig(("state", POSE), seeds=1)
     ablation = write_study(tmp_path / "s", config, missing=config.cells)
     console = Console(width=100, force_terminal=True, record=True)
     with GridDisplay(ablation, config, console) as display:
-        display.update(GridStatus.of(ablation, config))
+        status = GridStatus.of(ablation, config)
+        status.states[config.cells[1]] = "running"
+        display.update(status)
         for cell in config.cells:
             ablation.write_failure(cell, "ValueError: no")
         display.update(GridStatus.of(ablation, config))
     shown = console.export_text()
+    assert "0 of 2 cells" in shown and "pose, dagger, seed 0: begins" in shown
     assert "pose, dagger, seed 0: ValueError: no" in shown
     assert POSE not in shown

@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 import subprocess
 import sys
 import time
@@ -121,6 +122,22 @@ def test_interrupted_experience_goes_on_to_the_same_files(tmp_path, capsys, monk
     assert not episodes[0] & episodes[1]
 
 
+def test_what_was_ended_before_its_picture_gets_it_from_the_same_command(tmp_path, monkeypatch):
+    folder, arguments = tmp_path / "data", ["dataset", "paper", *SMALL, "--grasps", "8"]
+    monkeypatch.setattr(sys, "argv", ["vtinsert", *arguments, "--output", str(folder)])
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "preview", lambda dataset: exec("raise KeyboardInterrupt"))
+        assert cli.main() == 130
+    written = digests(folder)
+    assert written and not (folder / "preview.png").exists()
+    other = [*sys.argv, "--seed", "1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", other)
+        assert cli.main() == 2
+    assert cli.main() == 0
+    assert (folder / "preview.png").is_file() and digests(folder) == written
+
+
 @pytest.mark.parametrize("kind", ["paper", "clutter"])
 def test_grasps_are_written_and_summarised(kind, tmp_path, capsys):
     arguments = ["dataset", kind, *SMALL, "--grasps", "24"]
@@ -213,6 +230,27 @@ def test_a_folder_in_the_way_and_a_full_disk(kind, tmp_path, capsys, monkeypatch
     assert cli.main([*arguments, str(tmp_path / "data"), *size]) == 2
     assert "No space left on device" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full"]
+
+
+@pytest.fixture
+def volume(tmp_path):
+    """A small file system of its own, as a container's volume; skips where none can be mounted."""
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # shards are mapped
+
+
+def test_a_mount_point_is_filled_in_place_and_a_full_one_is_left_empty(volume, capsys):
+    arguments = ["dataset", "paper", "--output", str(volume), "--threads", "1"]
+    assert cli.main([*arguments, "--grasps", "64"]) == 2
+    assert f"cannot write {volume}: No space left on device" in capsys.readouterr().err
+    assert not list(volume.iterdir())
+    assert cli.main([*arguments, *SMALL, "--grasps", "8"]) == 0
+    Dataset.open(volume).verify()
 
 
 @pytest.mark.parametrize("frames", [1, 100, 5_000, 200_000, 20_000_000])

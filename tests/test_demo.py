@@ -110,7 +110,7 @@ def test_who_is_shown_by_default_is_there():
 def test_a_film_shows_every_step_of_every_world():
     envs = VTInsertVectorEnv(3, modalities=film.MODALITIES, max_episode_steps=5)
     envs.reset(seed=0)
-    camera = film.Camera(envs, stacked=True, samples=1)
+    camera = film.Camera(envs, stacked=True)
     shots = list(film.film_episodes(envs, camera, EXPERT.act, [3, 4]))
     assert len(shots) == film.num_frames(5)
     assert len({picture.shape for pictures in shots for picture in pictures}) == 1

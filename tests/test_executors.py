@@ -4,52 +4,44 @@ import subprocess
 import sys
 
 import pytest
-from executor_checks import MARKS, check_executor, job, log_of, wait_for, wait_until
+from executor_checks import MARKS, check_executor, start, wait_until
 
-from policies.ablation.executors import Jobs, local_executor
+from policies.ablation.executors import local_executor
 
 FOREVER = "import time\nwhile True: time.sleep(0.01)"
 
 
 def test_local_executor(tmp_path):
-    with local_executor(threads=1) as start, Jobs(start, 2) as jobs:
-        check_executor(jobs, tmp_path)
-        assert jobs.free == 2
-        jobs.start(job(tmp_path, "forever", FOREVER))
-    # Leaving it ended the job, or this would not return.
+    with local_executor(2, threads=1) as executor:
+        check_executor(executor, tmp_path)
 
 
-def test_local_executor_says_how_a_process_ended(tmp_path):
-    with local_executor(threads=1) as start, Jobs(start, 2) as jobs:
-        jobs.start(job(tmp_path, "code", "import os; os._exit(3)"))
-        jobs.start(job(tmp_path, "killed", "import os; os.kill(os.getpid(), 9)"))
-        failures = wait_for(jobs, 2)
-    assert failures["code"] == "its process ended with exit code 3"
-    assert "SIGKILL" in failures["killed"]
-    assert "memory" in failures["killed"]
+def test_what_still_runs_is_killed(tmp_path):
+    with local_executor(1, threads=1) as executor:
+        forever = start(executor, tmp_path / "log.txt", f"print('up', flush=True)\n{FOREVER}")
+        wait_until(tmp_path / "log.txt", "up\n")
+    # Leaving it ended the process, or this would not return.
+    assert "SIGKILL" in forever.result() and "memory" in forever.result()
 
 
-def test_jobs_are_spread_evenly_over_the_devices(tmp_path):
-    code = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'))"
-    jobs = [job(tmp_path, f"job-{i}", code) for i in range(5)]
-    with local_executor(1, ("2", "GPU-7")) as start, Jobs(start, 3) as running:
-        for one in jobs[:3]:
-            running.start(one)
-        wait_for(running, 3)
-        assert [log_of(one).strip() for one in jobs[:3]] == ["2", "GPU-7", "2"]
+def test_processes_are_spread_evenly_over_the_devices(tmp_path):
+    code = "import os, time; print(os.environ.get('CUDA_VISIBLE_DEVICES')); time.sleep(1)"
+    logs = [tmp_path / f"{i}.txt" for i in range(3)]
+    with local_executor(3, 1, ("2", "GPU-7")) as executor:
+        for done in [start(executor, log, code) for log in logs]:
+            assert done.result() == ""
+    assert sorted(log.read_text().strip() for log in logs) == ["2", "2", "GPU-7"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes cannot be told to end there")
-def test_jobs_end_with_a_parent_that_was_killed(tmp_path):
+def test_processes_end_with_a_parent_that_was_killed(tmp_path):
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from policies.ablation.executors import Job, Jobs, local_executor\n"
-        "if __name__ == '__main__':\n"
-        "    with local_executor(1) as start, Jobs(start, 1) as jobs:\n"
-        "        command = (sys.executable, '-c', sys.argv[1])\n"
-        "        jobs.start(Job('job', command, Path(sys.argv[2])))\n"
-        "        time.sleep(1000)"
+        "from policies.ablation.executors import local_executor\n"
+        "with local_executor(1, 1) as executor:\n"
+        "    executor.submit((sys.executable, '-c', sys.argv[1]), Path(sys.argv[2]))\n"
+        "    time.sleep(1000)"
     )
     mark = tmp_path / "mark"
     command = [sys.executable, "-c", code, MARKS.format(str(mark)), str(tmp_path / "log.txt")]

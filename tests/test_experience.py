@@ -7,7 +7,7 @@ import pytest
 
 from representation.objectives import pose
 from vtenv.collection.experience import Experience, heldout_episodes, record
-from vtenv.tasks.insertion.behaviours import BEHAVIOURS, BehaviourMixture, Behaviours
+from vtenv.tasks.insertion.behaviours import BehaviourMixture, InsertionBehaviours
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 from vtenv.tasks.insertion.measures import MAX_SOCKET_FORCE
 from vtenv.tasks.insertion.pose_labels import POSE_LABELS
@@ -30,7 +30,7 @@ def played(stream):
 
 
 def only(name):
-    return BehaviourMixture(**dict.fromkeys(BEHAVIOURS, 0.0) | {name: 1.0})
+    return BehaviourMixture(**dict.fromkeys(BehaviourMixture().names, 0.0) | {name: 1.0})
 
 
 def test_a_step_yields_a_row_of_every_world(stream):
@@ -221,9 +221,9 @@ def test_a_mixture_is_checked():
 
 def test_behaviours_are_drawn_as_often_as_asked():
     mixture = BehaviourMixture(expert=1, biased=0, noisy=2, hover=0, walk=1)
-    behaviours = Behaviours(4000, mixture, np.random.default_rng(0))
+    behaviours = InsertionBehaviours(4000, mixture, np.random.default_rng(0))
     behaviours.start(np.ones(4000, bool))
-    counts = np.bincount(behaviours.kind, minlength=len(BEHAVIOURS)) / 4000
+    counts = np.bincount(behaviours.kind, minlength=len(BehaviourMixture().names)) / 4000
     np.testing.assert_allclose(counts, [0.25, 0, 0.5, 0, 0.25], atol=0.03)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import vtenv
+
 ROOT = Path(__file__).parents[1]
 # From the innermost outwards: a package imports those before it, and never those after it.
 LAYERS = ("vtenv", "representation", "policies", "scripts")
@@ -97,4 +99,12 @@ def test_the_world_does_not_import_what_learns(statement):
 def test_importing_the_world_registers_it_and_little_else():
     """A registry's entry is a name: MuJoCo's engine and the compiler wait until it is made."""
     loaded = modules_after("import vtenv, gymnasium; assert 'VTInsert-v0' in gymnasium.registry")
-    assert loaded.isdisjoint({"numba", "imageio", "cv2"})
+    assert loaded.isdisjoint({"mujoco", "numba", "imageio", "cv2"})
+
+
+def test_what_is_imported_when_asked_for_is_all_there():
+    names = "CONNECTOR_NAMES, DomainRandomizationConfig, InitialStateRanges"
+    assert "mujoco" in modules_after(f"from vtenv import {names}, ENV_ID, provenance")
+    assert sorted(vtenv.__all__) == sorted(name for name in vtenv.__all__ if hasattr(vtenv, name))
+    with pytest.raises(AttributeError, match="no attribute 'CONNECTORS'"):
+        vtenv.CONNECTORS  # noqa: B018

@@ -20,8 +20,7 @@ from vtenv.tasks.insertion import actions, scene
 from vtenv.tasks.insertion.measures import FAILURES, MAX_SOCKET_FORCE
 from vtenv.tasks.pivot import goal as goals
 from vtenv.tasks.pivot import measures
-from vtenv.tasks.pivot.behaviours import BEHAVIOURS, PivotMixture
-from vtenv.tasks.pivot.config import MODALITIES, PivotConfig, PivotInitialStateRanges
+from vtenv.tasks.pivot.config import MODALITIES, PivotConfig, PivotInitialStateRanges, PivotMixture
 from vtenv.tasks.pivot.env import VTPivotEnv
 from vtenv.tasks.pivot.task import PivotTask
 
@@ -397,10 +396,10 @@ def test_experience_has_the_tasks_labels_and_regions():
     experience.close()
 
 
-@pytest.mark.parametrize("kind", BEHAVIOURS)
+@pytest.mark.parametrize("kind", PivotMixture().names)
 def test_behaviours_are_what_they_are_called(kind):
     simulation = simulate(6)
-    mixture = PivotMixture(**dict.fromkeys(BEHAVIOURS, 0.0) | {kind: 1.0})
+    mixture = PivotMixture(**dict.fromkeys(PivotMixture().names, 0.0) | {kind: 1.0})
     behaviours = simulation.task.behaviours(6, mixture, np.random.default_rng(0))
     behaviours.start(np.ones(6, bool))
     action = behaviours.act(simulation.evaluation)

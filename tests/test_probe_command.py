@@ -87,7 +87,7 @@ def test_an_untrained_encoder_is_probed(data, tmp_path, capsys) -> None:
     arguments = ["probe", "random:test_vit", "--data", str(data), "--output", str(output)]
     assert cli.main([*arguments, "--rows", "100"]) == 0
     shown = capsys.readouterr().out
-    for text in ("hand z mm", "Gate", "near", "fail", "among", str(output)):
+    for text in ("hand z mm", "Gate", "near", "fail", "pool", str(output)):
         assert text in shown
     assert all(len(line) <= 80 for line in shown.splitlines() if "│" in line)
     assert {path.name for path in output.iterdir()} == FILES

@@ -16,9 +16,8 @@ import pytest
 from gymnasium.error import DependencyNotInstalled
 from worlds import task_of
 
-from vtenv.rendering.decor import build_render_spec, show_connector
+from vtenv.rendering.looks import build_render_spec, outline, rounded, show_connector
 from vtenv.rendering.panel import draw_panel
-from vtenv.rendering.parts import outline, plug_parts, socket_parts
 from vtenv.rendering.renderers import (
     IMAGE_SIZE,
     RENDER_FPS,
@@ -27,7 +26,6 @@ from vtenv.rendering.renderers import (
     PosedScene,
     make_renderer,
 )
-from vtenv.rendering.surfaces import revolve, slab, solid
 from vtenv.tasks.insertion import scene
 from vtenv.tasks.insertion.connectors import (
     BACK_GAP,
@@ -37,7 +35,7 @@ from vtenv.tasks.insertion.connectors import (
     Style,
 )
 from vtenv.tasks.insertion.env import VTInsertEnv, VTInsertVectorEnv
-from vtenv.tasks.insertion.primitives import bounds
+from vtenv.tasks.insertion.primitives import ALONG_X, ALONG_Y, Primitive, bounds
 
 SENSES = ("depth", "contact", "gel", "proprio")
 
@@ -187,10 +185,10 @@ def test_every_world_of_a_vector_is_drawn():
 
 
 @pytest.mark.usefixtures("opengl")
-def test_size_and_samples_of_a_figure(make):
+def test_size_of_a_figure(make):
     env = make(connectors="stud")
     env.reset(seed=0)
-    renderer = PictureRenderer(env.simulation.task, size=(320, 200), samples=2)
+    renderer = PictureRenderer(env.simulation.task, size=(320, 200))
     assert renderer.render(env.simulation, 0).shape == (200, 320, 3)
     renderer.close()
     assert renderer.render(env.simulation, 0).shape == (200, 320, 3)
@@ -657,50 +655,61 @@ def test_drawn_holes_are_the_colliding_holes(connector, clearance_mm):
     np.testing.assert_allclose(drawn, [left, right, up + z], atol=1e-9)
     assert ahead == pytest.approx(connector.travel + BACK_GAP - x, abs=1e-9)
 
-    fit = (clearance_mm * 1e-3, 0.001, 1.0)
-    spec = scene.build_spec(scene.SceneConfig(), connector)
-    drawn = [
-        part.surface for part in socket_parts(spec, connector, *fit) if part.material == "bore"
-    ]
-    (points,) = (surface.vertices for surface in drawn)
-    assert points[:, 0].max() == pytest.approx(connector.travel + BACK_GAP, abs=1e-9)
+    looks = dressed(connector, scene.SceneConfig(clearance_mm))
+    points = looks("socket", "bore")
+    assert points[:, 0].max() == pytest.approx(connector.travel + BACK_GAP, abs=1e-8)
     behind = points[points[:, 0] > 0.002]
-    assert behind[:, 1].max() == pytest.approx(left, abs=1e-9)
-    assert behind[:, 2].max() == pytest.approx(up + z, abs=1e-9)
+    assert behind[:, 1].max() == pytest.approx(left, abs=1e-8)
+    assert behind[:, 2].max() == pytest.approx(up + z, abs=1e-8)
+
+
+def dressed(connector, config):
+    """The vertices that are seen of a body's parts of one material, in the body's frame."""
+    model = build_render_spec(config, [connector]).compile()
+
+    def looks(body, *materials):
+        points = []
+        for index in range(model.ngeom):
+            geom = model.geom(index)
+            here = geom.bodyid[0] == model.body(body).id and geom.dataid[0] >= 0
+            if here and model.mat(geom.matid[0]).name in materials:
+                mesh = model.mesh(geom.dataid[0])
+                first, mat = mesh.vertadr[0], np.empty(9)
+                mujoco.mju_quat2Mat(mat, geom.quat)
+                vertices = model.mesh_vert[first : first + mesh.vertnum[0]]
+                points.append(vertices @ mat.reshape(3, 3).T + geom.pos)
+        return np.concatenate(points)
+
+    return looks
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.8])
 @pytest.mark.parametrize("connector", CONNECTORS.values(), ids=CONNECTORS)
 def test_drawn_plugs_have_the_size_of_the_colliding_plugs(connector, scale):
-    plain = dataclasses.replace(connector, style=Style(cable=0.0))
-    points = np.concatenate([part.surface.vertices for part in plug_parts(plain, scale)])
-    for some, primitives in (
-        (points[points[:, 0] > 1e-4], plain.insert(scale)),
-        (points[points[:, 0] <= 1e-4], plain.body),
-    ):
+    plain = dataclasses.replace(connector, style=Style(body="gold", insert="steel", cable=0.0))
+    looks = dressed(plain, scene.SceneConfig(connector_scale=scale))
+    for material, primitives in (("steel", plain.insert(scale)), ("gold", plain.body)):
+        points = looks("plug", material)
         low, high = bounds(primitives)
-        np.testing.assert_allclose(some.max(axis=0)[1:], high[1:], atol=1e-5)
-        np.testing.assert_allclose(some.min(axis=0)[1:], low[1:], atol=1e-5)
-    assert points[:, 0].max() == pytest.approx(plain.travel, abs=1e-6)
-    assert points[:, 0].min() == pytest.approx(-plain.body_size[0], abs=1e-6)
+        np.testing.assert_allclose(points.max(axis=0), high, atol=1e-5)
+        np.testing.assert_allclose(points.min(axis=0), low, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    "surface",
+    "primitive",
     [
-        slab((0.01, 0.02, 0.03), (0.1, 0.0, 0.0), 0.002),
-        revolve([(0.0, 0.01), (0.02, 0.01), (0.03, 0.005)]),
-        solid("box", (0.001, 0.002, 0.003), 0.0005),
-        solid("capsule", (0.001, 0.002), 0.0005),
-        solid("cylinder", (0.001, 0.002), 0.0005),
+        Primitive("box", (0.001, 0.002, 0.003), (0.1, 0.0, 0.0)),
+        Primitive("capsule", (0.001, 0.002), (0.0, 0.1, 0.0), ALONG_X),
+        Primitive("cylinder", (0.002, 0.001), (0.0, 0.0, 0.1), ALONG_Y),
     ],
-    ids=["slab", "turned", "box", "capsule", "cylinder"],
+    ids=["box", "capsule", "cylinder"],
 )
-def test_surfaces_are_closed_and_face_outwards(surface):
-    a, b, c = surface.vertices[surface.faces].transpose(1, 0, 2)
-    middle = surface.vertices.mean(axis=0)
-    volume = np.einsum("ij,ij->", np.cross(a - middle, b - middle), c - middle) / 6
-    assert volume > 0
-    flat = np.cross(b - a, c - a)
-    np.testing.assert_allclose(flat.sum(axis=0), 0.0, atol=1e-7)
-    assert (np.linalg.norm(flat, axis=1) > 0).all()
+def test_rounded_primitives_reach_as_far_and_lose_their_corners(primitive):
+    points = rounded(primitive, 0.0005)
+    directions = np.concatenate([np.eye(3), -np.eye(3), [np.full(3, 3**-0.5)]])
+    reach = (points @ directions.T).max(axis=0)
+    sharp = primitive.support(directions)
+    np.testing.assert_allclose(reach[:6], sharp[:6], atol=2e-5)
+    assert (reach <= sharp + 1e-9).all()
+    if primitive.kind == "box":
+        assert reach[6] < sharp[6] - 0.0002

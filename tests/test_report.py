@@ -248,7 +248,7 @@ def test_a_small_video_is_in_the_page_and_a_large_one_beside_it(study, tmp_path)
             file.truncate(100 if cell.representation == "state" else videos.MAX_BYTES + 1)
         (folder / ".best-0123.mp4").touch()  # as one is called that is being written
     content = compose(ablation.path)
-    chosen = videos.choose(content.study.runs)
+    chosen = videos.choose(content.study.runs, ablation.path)
     assert [video.run.cell.representation for video in chosen] == list(representations)
     for video in chosen:
         alike = [r.rate for r in content.study.runs if r.cell.variant == video.run.cell.variant]
@@ -283,14 +283,14 @@ def test_no_two_representations_look_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "expected"), [(None, "-"), (950, "950"), (12_340, "12.3 k"), (999_900, "1 M")]
+    ("count", "expected"), [(950, "950"), (12_340, "12.3 k"), (999_900, "1 M")]
 )
 def test_steps_in_words(count, expected) -> None:
     assert steps(count) == expected
 
 
 def test_times_and_lists_in_words() -> None:
-    assert [duration(s) for s in (None, 42, 720, 12_240)] == ["-", "42 s", "12 min", "3.4 h"]
+    assert [duration(s) for s in (42, 720, 12_240)] == ["42 s", "12 min", "3.4 h"]
     assert spoken_list(["a", "b", "c"]) == "a, b and c"
     assert [percent(p) for p in (0.0, 0.0312, 1.0)] == ["0%", "3.1%", "100%"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -75,15 +76,84 @@ def test_a_folder_whose_writer_was_killed_is_the_old_one(moment, tmp_path):
     path = tmp_path / "encoder"
     with atomic_folder(path) as folder:
         (folder / "weights").write_text("old")
-    (tmp_path / ".encoder-writing").mkdir()
+    (tmp_path / ".encoder.vtinsert-writing").mkdir()
+    (tmp_path / ".encoder-writing").mkdir()  # somebody else's
     if moment == "between":
-        path.rename(tmp_path / ".encoder-replaced")
+        path.rename(tmp_path / ".encoder.vtinsert-replaced")
     restore_folder(path)
     assert (path / "weights").read_text() == "old"
     with atomic_folder(path) as folder:
         (folder / "weights").write_text("new")
     assert (path / "weights").read_text() == "new"
-    assert list(tmp_path.iterdir()) == [path]
+    assert sorted(tmp_path.iterdir()) == [tmp_path / ".encoder-writing", path]
+
+
+def test_a_power_cut_takes_no_checkpoint(tmp_path, monkeypatch):
+    """The new one is on the disk before it takes its name, and that before the old one goes."""
+    run = run_folder(tmp_path / "run")
+    with run.lock(), run.new_checkpoint(1):
+        pass
+    events = []
+    names = {}
+    rename, remove, synced = os.replace, shutil.rmtree, os.fsync
+
+    def record(name, call):
+        def recorded(first, *others, **options):
+            path = os.readlink(f"/proc/self/fd/{first}") if name == "sync" else str(first)
+            events.append((name, Path(names.get(path, path)).name))
+            return call(first, *others, **options)
+
+        return recorded
+
+    with run.new_checkpoint(2) as folder:
+        names[str(folder)] = "new"
+        (folder / "state").write_text("two")
+        for module, attribute, name, call in (
+            (os, "replace", "rename", rename),
+            (shutil, "rmtree", "remove", remove),
+            (os, "fsync", "sync", synced),
+        ):
+            monkeypatch.setattr(module, attribute, record(name, call))
+    order = [("sync", "state"), ("sync", "new"), ("rename", "new"), ("sync", "checkpoints")]
+    steps = [events.index(event) for event in [*order, ("remove", "000000000001")]]
+    assert steps == sorted(steps)
+
+
+@pytest.mark.parametrize("begins", [False, True])
+def test_a_folder_that_was_there_is_written_in_place(begins, tmp_path):
+    """A container's volume can be neither renamed nor removed."""
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    before = folder.stat().st_ino
+    run = run_folder(folder)
+    run.require_new()
+    with run.lock():
+        if begins:
+            run.write_config({})
+    assert folder.stat().st_ino == before
+    assert run.begun == begins
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_signals_are_requests_and_what_is_ignored_stays_so():
+    code = """
+import os, signal
+from vtenv.interruption import Interruption
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+with Interruption() as interruption:
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert not interruption.requested
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert interruption.requested and not interruption.insisted
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        print("insisted", interruption.insisted)
+assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["insisted", "True"]
+    assert (done.returncode, done.stderr.strip()) == (0, "Stopping; once more to stop at once")
 
 
 @dataclass(frozen=True)
@@ -115,7 +185,7 @@ def test_a_dataclass_comes_back_from_its_document():
         ({"rate": True}, "rate must be a number"),
         ({"rate": 10**9999}, "too large to show"),
         ({"rate": 1, "rates": 2}, "Outer has no 'rates'"),
-        ({"rate": 1, "x" * 5000: 2}, r"Outer has no 'x{76}\.\.\.;"),
+        ({"rate": 1, "x" * 5000: 2}, r"Outer has no 'x{196}\.\.\.;"),
         ({"rate": 1, "kind": "c"}, "one of a, b"),
         ({"rate": 1, "kind": ["a"]}, "one of a, b"),
         ({"rate": 1, "inner": {"sizes": [1, 2, 3]}}, "a list of 2"),

@@ -1,11 +1,14 @@
 """Long random play: no NaN, no warning, no tunnelling, no growth."""
 
+import json
+
 import gymnasium
 import mujoco
 import numpy as np
 import pytest
 
 import vtenv
+from scripts import stability
 from vtenv.tasks.insertion import scene
 from vtenv.tasks.insertion.primitives import HOUSING_HALF_SIZE
 
@@ -102,3 +105,24 @@ def test_no_warning_counts_as_a_failure():
     observation, *_, terminated, _, _ = env.step(np.zeros((2, 5)))
     assert not terminated.any() and np.isfinite(observation["state"]).all()
     env.close()
+
+
+def test_the_script_counts(tmp_path):
+    options = stability.Options(
+        steps=400, connectors=("usb", "pin"), num_envs=10, output=tmp_path / "counts.json"
+    )
+    assert stability.main(options) == 0
+    told = json.loads(options.output.read_text())
+    assert told["steps"] == 400 and told["trouble"] == {}
+    assert {found["not_finite"] for found in told["connectors"].values()} == {0}
+
+
+def test_the_script_sees_trouble():
+    inside, wide = np.array([0.005, 0.005, 0.005, 0.0]), np.array([0.0, 0.009, 0.0, 0.009])
+    tip = np.stack([wide, np.array([0.0, 0.0, 0.008, 0.0])], axis=1)
+    seen = stability._through(inside, tip, 0.008, 0.006)
+    assert seen.tolist() == [False, True, True, False]
+    assert not stability._finite(np.array([1.0, np.nan]))
+    assert stability._is_trouble("python_warnings", 1)
+    assert stability._is_trouble("memory_growth_mib", 100.0)
+    assert not stability._is_trouble("memory_growth_mib", 1.0)

@@ -45,6 +45,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     for leftover in (writing, replaced):
         shutil.rmtree(leftover, ignore_errors=True)
     writing.mkdir(parents=True)
+    sync(path.parent.parent)
     try:
         yield writing
         sync_tree(writing)
@@ -97,5 +98,9 @@ def _sync(path: Path, flags: int) -> None:
 
 
 def _beside(path: Path) -> tuple[Path, Path]:
-    """Where a folder is written, and where the one it replaces waits meanwhile."""
-    return path.with_name(f".{path.name}-writing"), path.with_name(f".{path.name}-replaced")
+    """Where a folder is written, and where the one it replaces waits meanwhile.
+
+    Both are removed when they are left behind, so nobody else may have folders of these names.
+    """
+    writing, replaced = (f".{path.name}.vtinsert-{what}" for what in ("writing", "replaced"))
+    return path.with_name(writing), path.with_name(replaced)

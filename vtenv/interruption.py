@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 SIGNALS = tuple(
@@ -18,7 +18,8 @@ SIGNALS = tuple(
 class Interruption:
     """Takes the first signal that asks to end as a request; the second one ends at once.
 
-    A context manager. Where it is not in the main thread, signals are left as they are.
+    A context manager. Where it is not in the main thread, signals are left as they are, and what
+    is ignored stays so: `nohup` lets a program outlive its terminal.
 
     Attributes:
         requested: Whether to stop.
@@ -31,15 +32,13 @@ class Interruption:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._take) for number in SIGNALS}
+            for number in SIGNALS:
+                # Shells let what runs in the background ignore Ctrl-C, and schedulers send it.
+                if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._take)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

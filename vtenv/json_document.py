@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from vtenv.validation import require
+from vtenv.validation import require, shown
 
 T = TypeVar("T")
 
@@ -85,12 +85,12 @@ def from_document(cls: type[T], document: object) -> T:
         ValueError: If a field is missing, unknown, of another type, or not allowed; names it.
     """
     name = cls.__name__
-    require(isinstance(document, Mapping), name, _short(document), "an object with its fields")
+    require(isinstance(document, Mapping), name, document, "an object with its fields")
     assert isinstance(document, Mapping) and dataclasses.is_dataclass(cls)
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     if unknown := [key for key in document if key not in fields]:
         raise ValueError(
-            f"{name} has no {_short(unknown[0])}; it has {', '.join(fields)}",
+            f"{name} has no {shown(unknown[0])}; it has {', '.join(fields)}",
         )
     defaults = (dataclasses.MISSING, dataclasses.MISSING)
     needed = [n for n, f in fields.items() if (f.default, f.default_factory) == defaults]
@@ -117,27 +117,27 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         return from_document(typing.cast(type[Any], hint), value)
     if origin is Literal:
         choices = ", ".join(map(str, arguments))
-        require(_is_one_of(value, arguments), name, _short(value), f"one of {choices}")
+        require(_is_one_of(value, arguments), name, value, f"one of {choices}")
         return value
     if origin in (tuple, list, Sequence):
-        require(isinstance(value, list | tuple), name, _short(value), "a list")
+        require(isinstance(value, list | tuple), name, value, "a list")
         kinds: Sequence[Any] = arguments
         if origin is not tuple or arguments[1:] == (...,):
             kinds = arguments[:1] * len(value)
-        require(len(kinds) == len(value), name, _short(value), f"a list of {len(kinds)}")
+        require(len(kinds) == len(value), name, value, f"a list of {len(kinds)}")
         items = [_value(kind, item, name) for kind, item in zip(kinds, value, strict=True)]
         return items if origin is list else tuple(items)
     if origin in (dict, Mapping):
-        require(isinstance(value, Mapping), name, _short(value), "an object")
+        require(isinstance(value, Mapping), name, value, "an object")
         return {key: _value(arguments[1], item, f"{name}.{key}") for key, item in value.items()}
     if hint is float:
-        require(type(value) in (int, float), name, _short(value), "a number")
-        require(type(value) is float or abs(value) < 1 << 64, name, _short(value), "of 64 bits")
+        require(type(value) in (int, float), name, value, "a number")
+        require(type(value) is float or abs(value) < 1 << 64, name, value, "of 64 bits")
         return float(value)
     kind = type(None) if hint is None else hint
-    require(type(value) is kind, name, _short(value), _KINDS.get(kind, str(kind)))
+    require(type(value) is kind, name, value, _KINDS.get(kind, str(kind)))
     if kind is int:
-        require(abs(value) < 1 << 64, name, _short(value), "of 64 bits")
+        require(abs(value) < 1 << 64, name, value, "of 64 bits")
     return value
 
 
@@ -146,19 +146,3 @@ _KINDS = {int: "an integer", str: "text", bool: "true or false", type(None): "nu
 
 def _is_one_of(value: object, choices: Sequence[object]) -> bool:
     return any(type(value) is type(choice) and value == choice for choice in choices)
-
-
-class _Short(str):
-    """What is shown as it is, without quotation marks."""
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-def _short(value: object) -> str:
-    """A value for an error's text, which must not be as long as what a hostile file holds."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):
-        return _Short("a value that is too large to show")
-    return _Short(text if len(text) <= 80 else f"{text[:77]}...")

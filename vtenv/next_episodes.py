@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vtenv.arrays import leaves, rebuild
 from vtenv.tasks import Task
 from vtenv.world_model import Episodes
 
@@ -29,10 +30,7 @@ def draw_episodes(
     if len(options) == 1:
         return task.draw(uniforms, options[0])
     each = [task.draw(uniforms[row : row + 1], fixed) for row, fixed in enumerate(options)]
-    episodes = each[0].empty(len(each))
-    for row, drawn in enumerate(each):
-        episodes.write(np.array([row]), drawn)
-    return episodes
+    return rebuild(each[0], map(np.concatenate, zip(*map(leaves, each), strict=True)))
 
 
 class NextEpisodes:

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import packaging.requirements
+from packaging.version import Version
+
 DISTRIBUTION = "vtinsert"
 """This project's distribution."""
 
@@ -43,7 +46,8 @@ class Requirement:
     @property
     def satisfied(self) -> bool:
         """Whether a version that will do is installed."""
-        return self.installed is not None and _release(self.installed) >= _release(self.minimum)
+        installed = self.installed
+        return installed is not None and Version(installed) >= Version(self.minimum or "0")
 
 
 def record() -> dict[str, Any]:
@@ -63,14 +67,10 @@ def requirements() -> list[Requirement]:
     except importlib.metadata.PackageNotFoundError:
         return []
     found = []
-    for line in lines:
-        name = re.match(r"[\w.-]+", line)
-        minimum = re.search(r">=([\w.]+)", line)
-        extra = re.search(r"extra == ['\"]([\w-]+)", line)
-        if name:
-            found.append(
-                Requirement(name[0], minimum[1] if minimum else "", extra[1] if extra else "")
-            )
+    for parsed in map(packaging.requirements.Requirement, lines):
+        minimum = next((s.version for s in parsed.specifier if s.operator == ">="), "")
+        extra = re.search(r'extra == "([\w-]+)"', str(parsed.marker))
+        found.append(Requirement(parsed.name, minimum, extra[1] if extra else ""))
     return found
 
 
@@ -121,17 +121,6 @@ def commit() -> str | None:
         return None
     described = _output("git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12")
     return described or None
-
-
-def _release(text: str) -> tuple[int, ...]:
-    """The numbers a version starts with."""
-    numbers = []
-    for part in text.split("."):
-        digits = re.match(r"\d+", part)
-        if digits is None:
-            break
-        numbers.append(int(digits[0]))
-    return tuple(numbers)
 
 
 def _processor() -> str:

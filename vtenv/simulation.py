@@ -14,12 +14,13 @@ from gymnasium import spaces
 from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
-from vtenv.arrays import Array, namespace
+from vtenv.arrays import Array, leaves, namespace, rebuild
 from vtenv.engines import make_engine
 from vtenv.next_episodes import NextEpisodes, draw_episodes
 from vtenv.sensing.cameras import CameraView, camera_views
 from vtenv.tasks import Evaluation, Task
 from vtenv.validation import checked_actions
+from vtenv.world_model import PhysicsState
 
 
 def observation_space(task: Task) -> spaces.Dict:
@@ -37,23 +38,34 @@ Options = Mapping[str, object] | Sequence[Mapping[str, object] | None] | None
 
 
 @dataclass(frozen=True)
-class StepOutcome:
+class Ended:
+    """How the last step of N worlds ended.
+
+    Attributes:
+        success: Whether in success, (N,), bool.
+        failure: Code into `Task.failures` of what it ended in, (N,), integer.
+        terms: Weighted terms of its reward, by name, (N,) each.
+    """
+
+    success: Array
+    failure: Array
+    terms: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Outcome:
     """What the last step of N worlds came to, and what follows from where it led.
 
     Attributes:
+        ended: How it ended.
         now: What the task makes of the worlds.
-        success: Whether the last step ended in success, (N,), bool.
-        failure: Code into `Task.failures` of what it ended in, (N,), integer.
-        terms: Weighted terms of its reward, by name, (N,) each.
         vectors: The observations that are vectors, by modality.
         controls: Inputs of the driven actuators, (N, n).
         joints: Positions of their joints, (N, n).
     """
 
+    ended: Ended
     now: Evaluation
-    success: Array
-    failure: Array
-    terms: dict[str, Array]
     vectors: dict[str, Array]
     controls: Array
     joints: Array
@@ -110,9 +122,9 @@ class Simulation:
         self.last_observation: dict[str, Array] = {}
         self._xp = namespace(self.engine.state().variant)
         self._controls = self._arrays.capture(self._next_controls)
-        self._after_reset = self._arrays.capture(self._outcome_of_reset)
-        self._after_step = self._arrays.capture(self._outcome_of_step)
-        self._outcome = self._outcome_at_rest()
+        self._after_reset = self._arrays.capture(self._reset_outcome)
+        self._after_step = self._arrays.capture(self._step_outcome)
+        self._outcome = self._rest_outcome()
 
     @property
     def evaluation(self) -> Evaluation:
@@ -174,10 +186,7 @@ class Simulation:
         for world, generator in zip(worlds, generators or (), strict=False):
             self._generators[world] = generator
         self._start(worlds, fixed)
-        before = self._outcome
-        self._outcome = self._after_reset(
-            before.success, before.failure, before.terms, self._parameters, self._mask(worlds)
-        )
+        self._outcome = self._after_reset(self._outcome.ended, self._parameters, self._mask(worlds))
 
     def draw_ahead(self) -> None:
         """Draw how the worlds' next episodes start, where the device works meanwhile.
@@ -206,12 +215,7 @@ class Simulation:
         if worlds.size:
             self.engine.step(worlds, controls)
         self._outcome, reward, terminated = self._after_step(
-            before.now.potentials,
-            before.success,
-            before.failure,
-            before.terms,
-            self._parameters,
-            self._mask(worlds),
+            before.now.potentials, before.ended, self._parameters, self._mask(worlds)
         )
         arriving = self._arrays.to_host({"terminated": terminated, "finite": finite})
 
@@ -237,9 +241,9 @@ class Simulation:
 
         Keys of `Task.code_names` are codes, int64.
         """
-        outcome = self._outcome
-        info = {"is_success": outcome.success, **outcome.now.info, "failure": outcome.failure}
-        info |= {f"reward_{name}": term for name, term in outcome.terms.items()}
+        ended = self._outcome.ended
+        info = {"is_success": ended.success, **self._outcome.now.info, "failure": ended.failure}
+        info |= {f"reward_{name}": term for name, term in ended.terms.items()}
         return self._arrays.copy(info)
 
     def decode(self, info: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -299,10 +303,8 @@ class Simulation:
             the simulation; can be pickled.
         """
         generators = self.generators  # puts back what was drawn ahead
-        outcome = self._outcome
-        kept, terms = self.fetch(
-            {"success": outcome.success, "failure": outcome.failure}, outcome.terms
-        )
+        ended = self._outcome.ended
+        kept, terms = self.fetch({"success": ended.success, "failure": ended.failure}, ended.terms)
         return copy.deepcopy(
             {
                 "engine": self.engine.get_state(),
@@ -339,13 +341,10 @@ class Simulation:
         self._present = state["present"]
         self._upload_parameters()
         put = self._arrays.asarray
-        self._outcome = self._after_reset(
-            put(state["outcome"]["success"]),
-            put(state["outcome"]["failure"]),
-            {name: put(term) for name, term in state["terms"].items()},
-            self._parameters,
-            put(np.zeros(self.num_worlds, bool)),
-        )
+        terms = {name: put(term) for name, term in state["terms"].items()}
+        ended = Ended(**{name: put(codes) for name, codes in state["outcome"].items()}, terms=terms)
+        nobody = put(np.zeros(self.num_worlds, bool))
+        self._outcome = self._after_reset(ended, self._parameters, nobody)
         self.last_observation = {}
         if state["observed"]:
             self._observed(images)
@@ -424,59 +423,44 @@ class Simulation:
         still = xp.where(finite[:, None], actions, xp.zeros_like(actions))
         return self.task.next_controls(controls, joints, still), finite
 
-    def _outcome_of_reset(
-        self,
-        success: Array,
-        failure: Array,
-        terms: dict[str, Array],
-        parameters: dict[str, Array],
-        reset: Array | None,
-    ) -> StepOutcome:
+    def _reset_outcome(
+        self, before: Ended, parameters: dict[str, Array], reset: Array | None
+    ) -> Outcome:
         """The worlds after those of a mask, None for all, were reset."""
+        nothing = rebuild(before, map(self._xp.zeros_like, leaves(before)))
         physics = self.engine.state()
         now = self.task.evaluate(physics, parameters)
-        merge, nothing = self._merge, self._xp.zeros_like
-        driven = self.task.world_model.driven
-        return StepOutcome(
-            now,
-            merge(success, nothing(success), reset),
-            merge(failure, nothing(failure), reset),
-            {name: merge(term, nothing(term), reset) for name, term in terms.items()},
-            self.task.vectors(now, parameters),
-            physics.controls[driven],
-            physics.joints[driven],
-        )
+        return self._outcome_of(self._merge(before, nothing, reset), now, physics, parameters)
 
-    def _outcome_of_step(
+    def _step_outcome(
         self,
         potentials: dict[str, Array],
-        success: Array,
-        failure: Array,
-        terms: dict[str, Array],
+        before: Ended,
         parameters: dict[str, Array],
         moved: Array | None,
-    ) -> tuple[StepOutcome, Array, Array]:
+    ) -> tuple[Outcome, Array, Array]:
         """The worlds after those of a mask, None for all, moved; rewards, and who is done."""
-        xp, merge = self._xp, self._merge
+        xp = self._xp
         physics = self.engine.state()
         now = self.task.evaluate(physics, parameters)
-        driven = self.task.world_model.driven
-        failed = now.failure > 0
-        earned, reward = self._reward(potentials, now)
-        terminated = now.success | failed
+        terms, reward = self._reward(potentials, now)
+        terminated = now.success | (now.failure > 0)
         if moved is not None:
             reward = xp.where(moved, reward, xp.zeros_like(reward))
             terminated = terminated & moved
-        outcome = StepOutcome(
-            now,
-            merge(success, now.success, moved),
-            merge(failure, now.failure, moved),
-            {name: merge(terms[name], earned[name], moved) for name in earned},
-            self.task.vectors(now, parameters),
-            physics.controls[driven],
-            physics.joints[driven],
-        )
-        return outcome, reward, terminated
+        ended = self._merge(before, Ended(now.success, now.failure, terms), moved)
+        return self._outcome_of(ended, now, physics, parameters), reward, terminated
+
+    def _outcome_of(
+        self,
+        ended: Ended,
+        now: Evaluation,
+        physics: PhysicsState,
+        parameters: dict[str, Array],
+    ) -> Outcome:
+        driven = self.task.world_model.driven
+        vectors = self.task.vectors(now, parameters)
+        return Outcome(ended, now, vectors, physics.controls[driven], physics.joints[driven])
 
     def _reward(
         self, potentials: dict[str, Array], now: Evaluation
@@ -492,17 +476,18 @@ class Simulation:
         # Added term by term: NumPy's own sum may round differently for other numbers of worlds.
         return terms, functools.reduce(self._xp.add, terms.values())
 
-    def _outcome_at_rest(self) -> StepOutcome:
+    def _rest_outcome(self) -> Outcome:
         """The worlds before their first reset."""
         state = self.engine.state()
         xp, numbers = self._xp, state.controls[self.task.world_model.driven][:, 0]
         self._float = numbers.dtype
-        nothing = xp.zeros_like(numbers)
         names = ("success",) if self.task.config.reward == "sparse" else self.task.reward_terms
-        flags, codes = xp.zeros_like(state.stable), xp.zeros_like(state.variant)
-        return self._outcome_of_reset(
-            flags, codes, dict.fromkeys(names, nothing), self._parameters, None
+        ended = Ended(
+            xp.zeros_like(state.stable),
+            xp.zeros_like(state.variant),
+            dict.fromkeys(names, xp.zeros_like(numbers)),
         )
+        return self._reset_outcome(ended, self._parameters, None)
 
     def _mask(self, worlds: NDArray[np.int64]) -> Array | None:
         """Flags of the worlds, (N,); None for all."""
@@ -512,9 +497,16 @@ class Simulation:
         mask[worlds] = True
         return self._arrays.asarray(mask)
 
-    def _merge(self, old: Array, new: Array, worlds: Array | None) -> Array:
-        """New values of the worlds of a mask, and old values of the others."""
-        return new if worlds is None else self._xp.where(worlds, new, old)
+    def _merge(self, old: Ended, new: Ended, worlds: Array | None) -> Ended:
+        """What is new of the worlds of a mask, None for all, and old of the others."""
+        if worlds is None:
+            return new
+        where = functools.partial(self._xp.where, worlds)
+        return Ended(
+            where(new.success, old.success),
+            where(new.failure, old.failure),
+            {name: where(new.terms[name], old.terms[name]) for name in new.terms},
+        )
 
 
 def _refuse(worlds: NDArray[np.int64], actions: Array, finite: NDArray[np.bool_]) -> None:

@@ -21,7 +21,16 @@ def require(condition: bool, name: str, given: object, allowed: str) -> None:
         ValueError: If it does not; names the value and what is allowed.
     """
     if not condition:
-        raise ValueError(f"{name}={given!r} is not allowed; {name} must be {allowed}")
+        raise ValueError(f"{name}={shown(given)} is not allowed; {name} must be {allowed}")
+
+
+def shown(value: object) -> str:
+    """A value for an error's text, which must not be as long as what a hostile file holds."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return "a value that is too large to show"
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def as_number(value: object) -> float | None:

@@ -67,8 +67,7 @@ def run_cell(ablation: Ablation, cell: Cell, threads: int, filmed: int) -> None:
 def main(folder: str, about: str) -> int:
     """Run the cell that `command` describes; the exit code."""
     interrupt_with_parent()
-    ablation = Ablation(folder)
-    fields = json.loads(about)
+    ablation, fields = Ablation(folder), json.loads(about)
     threads, filmed = fields.pop("threads"), fields.pop("filmed")
     cell = Cell(**fields)
     try:

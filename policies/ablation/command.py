@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from policies.ablation.cell import train_config
-from policies.ablation.executors import Jobs, local_executor, ray_executor, visible_devices
+from policies.ablation.executors import local_executor, ray_executor, visible_devices
 from policies.ablation.folder import FAILED_FILE, LOG_FILE, Ablation
 from policies.ablation.grid import AblationConfig
 from policies.ablation.run import GridStatus, run_grid
@@ -42,7 +42,10 @@ def train_grid(run: RunOptions, base: AblationConfig, asked: dict[str, Any]) -> 
     ablation = Ablation(run.output)
     ablation.require_own()
     if run.preset or run.grid or not ablation.begun:
-        asked = _merged(base, asked)
+        asked = _merged(asdict(base), asked)
+        of_others = asked["training_by_algorithm"].keys() - set(asked["algorithms"])
+        for name in of_others:
+            del asked["training_by_algorithm"][name]
     config = (
         ablation.read_grid().grown(asked) if ablation.begun else AblationConfig.from_json(asked)
     )
@@ -52,22 +55,16 @@ def train_grid(run: RunOptions, base: AblationConfig, asked: dict[str, Any]) -> 
     workers = run.workers or max(1, min(most, len(config.cells)))
     threads = run.threads or max(1, cores // workers)
     _check(ablation, config, threads)
-    where = (
-        ray_executor(workers, threads)
-        if run.executor == "ray"
-        else local_executor(threads, devices)
-    )
     try:
         with ablation.lock():
             if not ablation.begun or ablation.read_grid() != config:
-                ablation.write_grid(config, _made())
+                ablation.write_grid(config, provenance.record())
             if run.retry:
                 for cell in config.cells:
                     ablation.forget_failure(cell)
             status = GridStatus.of(ablation, config)
             if status.ready():
-                with where as start, Jobs(start, workers) as jobs:
-                    _run(ablation, status, jobs, threads, run.filmed)
+                _run(run, ablation, status, workers, threads, devices)
             ablation.write_episodes(config.cells)
     except OSError as error:
         raise OSError(
@@ -77,29 +74,12 @@ def train_grid(run: RunOptions, base: AblationConfig, asked: dict[str, Any]) -> 
     return show_results(ablation, status)
 
 
-def _made() -> dict[str, Any]:
-    return {
-        "command": shlex.join(["vtinsert", *sys.argv[1:]]),
-        "commit": provenance.commit(),
-        "versions": provenance.versions(),
-        "hardware": provenance.hardware(),
-    }
-
-
-def _merged(base: AblationConfig, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(base: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a grid with what the options change."""
-    fields = {**asdict(base), **asked}
-    for name in ("training", "evaluation"):
-        fields[name] = {**asdict(base)[name], **asked.get(name, {})}
-    settings = [grid.get("settings", {}) for grid in (base.training, asked.get("training", {}))]
-    if any(settings):
-        fields["training"]["settings"] = {**settings[0], **settings[1]}
-    # Less what the options leave out.
-    fields["training_by_algorithm"] = {
-        name: given
-        for name, given in base.training_by_algorithm.items()
-        if name in fields["algorithms"]
-    }
+    fields = {**base, **asked}
+    for name, value in asked.items():
+        if isinstance(value, Mapping):
+            fields[name] = _merged(base.get(name, {}), value)
     return fields
 
 
@@ -128,18 +108,30 @@ def _check(ablation: Ablation, config: AblationConfig, threads: int) -> None:
         raise ValueError(str(error)) from None
 
 
-def _run(ablation: Ablation, status: GridStatus, jobs: Jobs, threads: int, filmed: int) -> None:
+def _run(
+    run: RunOptions,
+    ablation: Ablation,
+    status: GridStatus,
+    workers: int,
+    threads: int,
+    devices: list[str],
+) -> None:
     """Run what is missing, and show how it goes."""
     from policies.ablation.display import GridDisplay
 
+    where = (
+        ray_executor(workers, threads)
+        if run.executor == "ray"
+        else local_executor(workers, threads, devices)
+    )
     try:
-        with GridDisplay(ablation, ablation.read_grid()) as display:
+        with where as executor, GridDisplay(ablation, ablation.read_grid()) as display:
             run_grid(
                 ablation,
                 status,
-                jobs,
+                executor,
                 threads,
-                filmed,
+                run.filmed,
                 on_poll=display.update,
                 on_interrupt=lambda: display.console.print(
                     "Interrupted. Policies in training are brought to a checkpoint; once more to "

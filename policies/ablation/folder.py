@@ -12,23 +12,17 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from policies.ablation.grid import AblationConfig, Cell
-from vtenv.atomic_write import atomic_write
 from vtenv.json_document import read_object
 from vtenv.run_folder import RunFolder, RunFolderError
 
-GRID_FILE, EPISODES_FILE, FAILED_FILE, LOG_FILE = (
-    "ablation.json",
-    "episodes.csv",
-    "failed.json",
-    "log.txt",
-)
+GRID_FILE, EPISODES_FILE = "ablation.json", "episodes.csv"
+FAILED_FILE, LOG_FILE = "failed.json", "log.txt"
 
 Outcome = Literal["done", "failed", "missing"]
 """What a cell's files say: it was evaluated, it failed, or it is still to be finished."""
@@ -89,8 +83,7 @@ class Ablation(RunFolder):
         folder = self.folder(cell)
         folder.mkdir(parents=True, exist_ok=True)
         content = {**asdict(cell), "error": error, "traceback": traceback}
-        with atomic_write(folder / FAILED_FILE) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        self._write_json(folder / FAILED_FILE, content)
 
     def read_failure(self, cell: Cell) -> str:
         """Why a cell failed, in a line."""

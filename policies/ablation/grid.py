@@ -115,11 +115,11 @@ class AblationConfig:
     def __post_init__(self) -> None:
         for name in ("representations", "algorithms", "starts"):
             object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
+        starts, known = set(self.starts), get_args(Start)
+        allowed = starts and starts <= {*known}
         require(all(self.representations), "representations", self.representations, "names")
         require(bool(self.algorithms), "algorithms", self.algorithms, "a name or more")
-        starts = f"one or more of {', '.join(get_args(Start))}"
-        known = set(self.starts) <= {*get_args(Start)}
-        require(bool(self.starts) and known, "starts", self.starts, starts)
+        require(bool(allowed), "starts", self.starts, f"one or more of {', '.join(known)}")
         require(self.seeds >= 1, "seeds", self.seeds, "at least 1")
         if "warm" in self.starts and DISTILLATION not in self.algorithms:
             raise ValueError(
@@ -187,17 +187,20 @@ class AblationConfig:
             ValueError: If policies were to be trained or evaluated otherwise, so that they could
                 not be compared.
         """
-        fields: dict[str, Any] = {"seeds": max(self.seeds, asked.get("seeds", 0))}
-        for name in ("representations", "algorithms", "starts"):
-            fields[name] = (*getattr(self, name), *asked.get(name, ()))
         _require_same("training", self.training, asked.get("training", {}))
         _require_same("evaluation", asdict(self.evaluation), asked.get("evaluation", {}))
         by_algorithm = asked.get("training_by_algorithm", {})
         for algorithm in set(self.algorithms) & set(by_algorithm):
             before = self.training_by_algorithm.get(algorithm, {})
             _require_same(f"training of {algorithm}", before, by_algorithm[algorithm])
-        fields["training_by_algorithm"] = {**self.training_by_algorithm, **by_algorithm}
-        return replace(self, **fields)
+        return replace(
+            self,
+            representations=(*self.representations, *asked.get("representations", ())),
+            algorithms=(*self.algorithms, *asked.get("algorithms", ())),
+            starts=(*self.starts, *asked.get("starts", ())),
+            seeds=max(self.seeds, asked.get("seeds", 0)),
+            training_by_algorithm={**self.training_by_algorithm, **by_algorithm},
+        )
 
     @classmethod
     def from_json(cls, document: object) -> AblationConfig:

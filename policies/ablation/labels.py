@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -31,27 +30,18 @@ def labels(representations: Iterable[str]) -> dict[str, str]:
     split = {name: split_part(name) for name in representations}
     # Parts of one encoder share its label, so those that must differ are encoders.
     encoders = dict.fromkeys(encoder for encoder, _ in split.values())
-    folders = {encoder: _path(encoder) for encoder in encoders if _is_folder(encoder)}
-    own = {*SINGLE_KEYS, END_TO_END, UNTRAINED, IMAGENET, *bundled("encoders")}
-    own |= encoders.keys() - folders.keys()
-    kept = dict.fromkeys(folders, 1)
-    while True:
-        short = {
-            encoder: "/".join(path[-kept[encoder] :]) if kept[encoder] <= len(path) else encoder
-            for encoder, path in folders.items()
-        }
-        count = Counter(short.values())
-        longer = [
-            encoder
-            for encoder, label in short.items()
-            if label != encoder and (count[label] > 1 or label in own)
-        ]
-        if not longer:
-            break
-        for encoder in longer:
-            kept[encoder] += 1
+    paths = {encoder: _path(encoder) for encoder in encoders if _is_folder(encoder)}
+    taken = {*SINGLE_KEYS, END_TO_END, UNTRAINED, IMAGENET, *bundled("encoders"), *encoders}
+    short = dict(zip(encoders, encoders, strict=True))
+    for encoder, path in paths.items():
+        others = [other for name, other in paths.items() if name != encoder]
+        for ending in (path[-length:] for length in range(1, len(path) + 1)):
+            label = "/".join(ending)
+            if label not in taken and all(other[-len(ending) :] != ending for other in others):
+                short[encoder] = label
+                break
     return {
-        name: short.get(encoder, encoder) + (f":{part}" if part else "")
+        name: short[encoder] + (f":{part}" if part else "")
         for name, (encoder, part) in split.items()
     }
 

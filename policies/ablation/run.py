@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import Literal
 
 from policies.ablation import cell as cell_process
-from policies.ablation.executors import Job, Jobs
+from policies.ablation.executors import Executor
 from policies.ablation.folder import LOG_FILE, Ablation
 from policies.ablation.grid import AblationConfig, Cell
 
@@ -20,12 +21,7 @@ _POLL_SECONDS = 1.0
 
 @dataclass
 class GridStatus:
-    """The state of each cell of a grid.
-
-    Attributes:
-        states: Of each cell.
-        errors: Why cells failed, each in a line.
-    """
+    """The state of each cell of a grid, and why cells failed, each in a line."""
 
     states: dict[Cell, State]
     errors: dict[Cell, str] = field(default_factory=dict)
@@ -33,14 +29,22 @@ class GridStatus:
     @classmethod
     def of(cls, ablation: Ablation, config: AblationConfig) -> GridStatus:
         """The status of a grid that no process works on."""
-        status = cls({})
-        for cell in config.cells:
-            state = ablation.state(cell)
-            status.states[cell] = "waiting" if state == "missing" else state
-            if state == "failed":
-                status.errors[cell] = ablation.read_failure(cell)
-        status.block()
+        status = cls(dict.fromkeys(config.cells, "waiting"))
+        status.settle(ablation, *config.cells)
         return status
+
+    def settle(self, ablation: Ablation, *cells: Cell) -> None:
+        """Take over what the files of some cells say, and block those that cannot start by it."""
+        for cell in cells:
+            state = ablation.state(cell)
+            if state == "failed":
+                self.errors[cell] = ablation.read_failure(cell)
+            if state != "missing":
+                self.states[cell] = state
+        for cell in self.cells("waiting"):
+            source = cell.begins_with
+            if source is not None and self.states[source] == "failed":
+                self.states[cell] = "blocked"
 
     def cells(self, *states: State) -> list[Cell]:
         """The cells in one of some states, in the grid's order."""
@@ -54,24 +58,11 @@ class GridStatus:
                 return cell
         return None
 
-    def fail(self, cell: Cell, error: str) -> None:
-        """Mark a cell as failed."""
-        self.states[cell] = "failed"
-        self.errors[cell] = error
-        self.block()
-
-    def block(self) -> None:
-        """Mark the cells that cannot start, because what they begin with has failed."""
-        for cell in self.cells("waiting"):
-            source = cell.begins_with
-            if source is not None and self.states[source] == "failed":
-                self.states[cell] = "blocked"
-
 
 def run_grid(
     ablation: Ablation,
     status: GridStatus,
-    jobs: Jobs,
+    executor: Executor,
     threads: int,
     filmed: int = 1,
     *,
@@ -83,7 +74,7 @@ def run_grid(
     Args:
         ablation: The folder, with its grid.
         status: The status of the grid; kept up to date.
-        jobs: Where cells run.
+        executor: Where cells run.
         threads: Threads of each cell.
         filmed: `TrainConfig.filmed` of the policies of the first seed.
         on_poll: Called about once a second, and whenever a cell ends.
@@ -93,39 +84,38 @@ def run_grid(
         KeyboardInterrupt: When interrupted. The running cells were interrupted too, and have
             written what they need to go on.
     """
-    running: dict[str, Cell] = {}
+    running: dict[Future[str], Cell] = {}
     try:
         while True:
-            while jobs.free and (cell := status.ready()):
+            while len(running) < executor.workers and (cell := status.ready()):
                 command = cell_process.command(ablation, cell, threads, filmed)
-                jobs.start(Job(cell.name, command, ablation.folder(cell) / LOG_FILE))
-                running[cell.name] = cell
+                running[executor.submit(command, ablation.folder(cell) / LOG_FILE)] = cell
                 status.states[cell] = "running"
             on_poll(status)
             if not running:
                 return
-            for name, failure in jobs.wait(_POLL_SECONDS).items():
-                _settle(ablation, status, running.pop(name), failure)
+            for ended in wait(running, _POLL_SECONDS, FIRST_COMPLETED).done:
+                _settle(ablation, status, running.pop(ended), ended)
                 # A full disk is no reason to end the others; the cell is just tried again.
                 with contextlib.suppress(OSError):
                     ablation.write_episodes(status.states)
     except KeyboardInterrupt:
         on_interrupt()
-        jobs.interrupt()
+        executor.interrupt()
+        wait(running)
         raise
 
 
-def _settle(ablation: Ablation, status: GridStatus, cell: Cell, failure: str) -> None:
+def _settle(ablation: Ablation, status: GridStatus, cell: Cell, ended: Future[str]) -> None:
     """Find out the state of a cell whose process has ended."""
-    state = ablation.state(cell)
-    if state == "done":
-        status.states[cell] = "done"
-    elif state == "failed":
-        status.fail(cell, ablation.read_failure(cell))
-    else:
-        failure = failure or (
-            f"it left nothing in {ablation.folder(cell)}; every node must see this folder"
-        )
-        status.fail(cell, failure)
+    if ablation.state(cell) == "missing":
+        if error := ended.exception():
+            cause = getattr(error, "cause", None) or error  # what a task of Ray raised
+            failure = f"its process could not be run: {type(cause).__name__}: {cause}"
+        else:
+            nothing = f"it left nothing in {ablation.folder(cell)}; every node must see this folder"
+            failure = ended.result() or nothing
+        status.states[cell], status.errors[cell] = "failed", failure
         with contextlib.suppress(OSError):
             ablation.write_failure(cell, failure)
+    status.settle(ablation, cell)

@@ -12,7 +12,6 @@ from typing import Any, Literal
 import tyro
 
 from policies.ablation.grid import PRESETS, AblationConfig
-from policies.commands import CommandError
 from policies.commands.option_fields import given, option_fields
 from policies.learners.train_config import TrainConfig
 
@@ -39,6 +38,14 @@ class RunOptions:
     """Try cells that failed once more."""
     output: Path = Path("outputs/ablation")
     """Folder of the ablation."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("workers", 1), ("threads", 1), ("filmed", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name}={value} is not allowed; it must be at least {least}")
+        if self.preset and self.grid:
+            raise ValueError("of --preset and --grid, only one can be given")
 
 
 _DEFAULTS = {
@@ -94,17 +101,11 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
     ) -> int:
         chosen = given(options)
         run = RunOptions(**{f.name: chosen.pop(f.name, f.default) for f in fields(RunOptions)})
-        for name, least in (("workers", 1), ("threads", 1), ("filmed", 0)):
-            value = getattr(run, name)
-            if value is not None and value < least:
-                raise CommandError(f"--{name} {value} is not allowed; it must be at least {least}")
-        if run.preset and run.grid:
-            raise CommandError("of --preset and --grid, only one can be given")
         asked: dict[str, Any] = {n: chosen[n] for n in _AXES if n in chosen}
         asked["training"] = {n: chosen[n] for n in _TRAINING if n in chosen}
         asked["evaluation"] = {n: chosen[n] for n in _EVALUATION if n in chosen}
         if not base.representations and "representations" not in asked:
-            raise CommandError(
+            raise ValueError(
                 "--preset, --grid or --representations is needed, to say what to compare"
             )
         # After the options are known to be good: this is slow to import.

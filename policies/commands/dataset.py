@@ -22,7 +22,7 @@ from rich.table import Table
 from policies.commands import CommandError
 from policies.films.preview import preview
 from policies.worlds import DEFAULT_TASK, make_task, settings_to_json
-from representation.data.dataset import Dataset, DatasetWriter
+from representation.data.dataset import Dataset, DatasetError, DatasetWriter
 from vtenv import provenance
 from vtenv.atomic_write import atomic_write
 from vtenv.collection.experience import Experience, column_codes, heldout_episodes, record
@@ -147,7 +147,9 @@ def dataset(
     require(what.seed >= 0, "seed", what.seed, "0 or more")
     require(what.threads is None or what.threads >= 1, "threads", what.threads, "at least 1")
     with _output(what.output):
-        if isinstance(what, ExperienceOptions):
+        if _lacks_only_the_picture(what.output):
+            pass
+        elif isinstance(what, ExperienceOptions):
             _write_experience(what, settings or {})
         else:
             _write_grasps(what)
@@ -157,6 +159,16 @@ def dataset(
     _print(opened)
     print(f"Data set: {what.output}\nSamples: {picture}")
     return 0
+
+
+def _lacks_only_the_picture(folder: Path) -> bool:
+    """Whether this very command was ended between the data set and its picture."""
+    if (folder / PREVIEW_FILE).exists():
+        return False
+    try:
+        return Dataset.open(folder).made.get("command") == _made()["command"]
+    except DatasetError:
+        return False
 
 
 @contextlib.contextmanager

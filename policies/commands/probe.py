@@ -7,8 +7,6 @@ from pathlib import Path
 
 import tyro
 
-from policies.commands import CommandError
-
 
 @dataclass(frozen=True)
 class ProbeOptions:
@@ -42,15 +40,11 @@ def probe(options: tyro.conf.OmitArgPrefixes[ProbeOptions]) -> int:
 
     Args:
         options: What to probe, and on what.
-
-    Raises:
-        CommandError: If an option is out of its range, or as `probe_encoders`.
     """
     for name, least in (("rows", 20), ("batch_size", 1), ("seed", 0)):
         value = getattr(options, name)
         if value is not None and value < least:
-            option = name.replace("_", "-")
-            raise CommandError(f"--{option} {value} is not allowed; it must be at least {least}")
+            raise ValueError(f"{name}={value} is not allowed; it must be at least {least}")
     from policies.probing import probe_encoders  # imports torch, which help can do without
 
     return probe_encoders(options)

@@ -1,11 +1,10 @@
-"""Statistics of a few runs: aggregates with bootstrap intervals, seeded.
+"""Statistics of a few runs: aggregates with 95% bootstrap intervals, seeded.
 
 Scores are arrays (R, T): R runs, which differ in their seed, and T tasks, here the connectors that
-each run's policy was evaluated on. Intervals are bootstrap percentiles of `resamples` draws of
-runs by `rng`, which a part `confidence` of is to hold the true value. A run is drawn with all its
-tasks: they share one policy, so their scores rise and fall together, and drawing them apart would
-make intervals too narrow. Each representation is a stratum: its runs are drawn from its own.
-Scores that are no table of finite numbers raise a ValueError.
+each run's policy was evaluated on. Intervals are percentiles of `resamples` draws of runs by `rng`.
+A run is drawn with all its tasks: they share one policy, so their scores rise and fall together,
+and drawing them apart would make intervals too narrow. Each representation is a stratum: its runs
+are drawn from its own. Scores that are no table of finite numbers raise a ValueError.
 
 Source: Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice",
 NeurIPS 2021.
@@ -23,7 +22,6 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 RESAMPLES = 2000
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -58,24 +56,15 @@ def interquartile_mean(scores: ArrayLike) -> Floats:
 
 
 def interquartile_interval(
-    scores: ArrayLike,
-    rng: np.random.Generator,
-    *,
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
+    scores: ArrayLike, rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> Estimate:
     """The interquartile mean of scores (R, T) with its interval."""
-    found = _bootstrap(interquartile_mean, [_table(scores)], rng, resamples, confidence)
+    found = _bootstrap(interquartile_mean, [_table(scores)], rng, resamples)
     return Estimate(*map(float, found))
 
 
 def probability_of_improvement(
-    scores: ArrayLike,
-    others: ArrayLike,
-    rng: np.random.Generator,
-    *,
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
+    scores: ArrayLike, others: ArrayLike, rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> Estimate:
     """How likely a run of one representation beats a run of another on a task; ties count half.
 
@@ -86,7 +75,6 @@ def probability_of_improvement(
         others: Scores of the other, (Q, T), on the same tasks.
         rng: Draws the runs, of either independently.
         resamples: As everywhere here.
-        confidence: As everywhere here.
 
     Raises:
         ValueError: If they are not of as many tasks.
@@ -97,22 +85,16 @@ def probability_of_improvement(
             f"the scores have {tables[0].shape[1]} and {tables[1].shape[1]} tasks; compare runs on "
             "the same ones"
         )
-    found = _bootstrap(_improvement, tables, rng, resamples, confidence)
-    return Estimate(*map(float, found))
+    return Estimate(*map(float, _bootstrap(_improvement, tables, rng, resamples)))
 
 
 def performance_profile(
-    scores: ArrayLike,
-    thresholds: ArrayLike,
-    rng: np.random.Generator,
-    *,
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
+    scores: ArrayLike, thresholds: ArrayLike, rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> Band:
     """The part of runs and tasks, of scores (R, T), that score more than each threshold, (P,)."""
     x = np.asarray(thresholds, np.float64)
     above = (_table(scores) > x[:, None, None]).astype(np.float64)  # (P, R, T)
-    return Band(x, *_bootstrap(lambda a: a.mean((-2, -1)), [above], rng, resamples, confidence))
+    return Band(x, *_bootstrap(lambda a: a.mean((-2, -1)), [above], rng, resamples))
 
 
 def sample_efficiency(
@@ -122,7 +104,6 @@ def sample_efficiency(
     *,
     points: int = 101,
     resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
 ) -> Band:
     """The interquartile mean over training, on steps that all runs have been through.
 
@@ -135,7 +116,6 @@ def sample_efficiency(
         rng: Draws the runs.
         points: Steps of the curve.
         resamples: As everywhere here.
-        confidence: As everywhere here, at each step.
 
     Raises:
         ValueError: If there are no runs, or two of them have no steps in common.
@@ -158,7 +138,7 @@ def sample_efficiency(
         ]
     )  # (R, T, P)
     by_step = np.moveaxis(curves, -1, 0)
-    return Band(x, *_bootstrap(interquartile_mean, [by_step], rng, resamples, confidence))
+    return Band(x, *_bootstrap(interquartile_mean, [by_step], rng, resamples))
 
 
 def steps_to(steps: ArrayLike, success: ArrayLike, threshold: float = 0.9) -> int | None:
@@ -167,8 +147,8 @@ def steps_to(steps: ArrayLike, success: ArrayLike, threshold: float = 0.9) -> in
     return int(np.asarray(steps)[reached[0]]) if reached.size else None
 
 
-def wilson(successes: int, episodes: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Wilson's score interval of a success rate; (0, 1) without episodes.
+def wilson(successes: int, episodes: int) -> tuple[float, float]:
+    """Wilson's score interval of a success rate, 95%; (0, 1) without episodes.
 
     Its coverage holds for few episodes and for rates near 0 and 1, where that of the mean plus and
     minus two standard errors does not: for 100 successes in 100 episodes that has no width.
@@ -178,14 +158,14 @@ def wilson(successes: int, episodes: int, confidence: float = CONFIDENCE) -> tup
     """
     if not episodes:
         return 0.0, 1.0
-    found = scipy.stats.binomtest(successes, episodes).proportion_ci(confidence, "wilson")
+    found = scipy.stats.binomtest(successes, episodes).proportion_ci(method="wilson")
     # The bounds at rates of 0 and 1 are exact; rounding is not to move them.
     low = 0.0 if successes == 0 else float(found.low)
     return low, 1.0 if successes == episodes else float(found.high)
 
 
 def _improvement(scores: Floats, others: Floats) -> Floats:
-    # U over the number of pairs, without the ranks and p-values that `mannwhitneyu` computes.
+    # SciPy's `mannwhitneyu` would rank 2,000 resamples for p-values that nobody asks for.
     difference = np.sign(scores[..., :, None, :] - others[..., None, :, :])  # (..., R, Q, T)
     probability: Floats = (0.5 + 0.5 * difference).mean((-3, -2, -1))
     return probability
@@ -206,7 +186,6 @@ def _bootstrap(
     strata: Sequence[Floats],
     rng: np.random.Generator,
     resamples: int,
-    confidence: float,
 ) -> tuple[Floats, Floats, Floats]:
     """A statistic of strata (..., R, T), and the ends of its interval over draws of their runs."""
     value = statistic(*strata)
@@ -221,12 +200,8 @@ def _bootstrap(
             resampled[i] = strata[i][..., chosen, :]
         return statistic(*resampled)
 
+    samples = [np.arange(strata[i].shape[-2]) for i in drawn]
     interval = scipy.stats.bootstrap(
-        [np.arange(strata[i].shape[-2]) for i in drawn],
-        of_runs,
-        n_resamples=resamples,
-        confidence_level=confidence,
-        method="percentile",
-        rng=rng,
+        samples, of_runs, n_resamples=resamples, method="percentile", rng=rng
     ).confidence_interval
     return value, interval.low, interval.high

@@ -42,21 +42,18 @@ class Camera:
     Args:
         envs: The environments whose worlds are drawn; they must have been reset.
         stacked: Whether the panel stands below the third-person view, not beside it.
-        samples: As `PictureRenderer`; fewer are faster.
 
     Attributes:
         missing: Why there is no third-person view; empty if there is one.
     """
 
-    def __init__(
-        self, envs: VectorEnv[Any, Any, Any], *, stacked: bool = False, samples: int = 4
-    ) -> None:
+    def __init__(self, envs: VectorEnv[Any, Any, Any], *, stacked: bool = False) -> None:
         self._simulation = simulation_of(envs)
         self._join = np.vstack if stacked else np.hstack
         self._panel = PanelRenderer()
         self._third_person: PictureRenderer | None = None
         self.missing = ""
-        third_person = PictureRenderer(self._simulation.task, samples=samples)
+        third_person = PictureRenderer(self._simulation.task)
         try:
             third_person.render(self._simulation, 0)
             self._third_person = third_person

@@ -17,8 +17,6 @@ from policies.films.video import write_video
 
 _CANDIDATES = 4
 """Episodes played again for each one that is filmed, where another engine evaluated."""
-_SAMPLES = 2
-"""Smoothness of the third-person view: half of the demo's, for half of its time."""
 _MUTED = (152, 159, 170)
 
 
@@ -91,7 +89,7 @@ def film_pairs(
         records = sorted(play(envs, player.act, sorted(seeds)), key=lambda r: r.episode)
     pairs = choose_pairs(records, number)
     envs.reset(seed=0)
-    camera = film.Camera(envs, stacked=True, samples=_SAMPLES)
+    camera = film.Camera(envs, stacked=True)
     counts = [film.num_frames(max(r.steps for r in pair.there)) for pair in pairs]
 
     def frames() -> Iterator[film.Image]:

@@ -6,11 +6,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from policies.report import numbers
 from policies.report.costs import encoding_costs
 from policies.report.measurements import MEAN, SUCCESS, Section, sections
-from policies.report.numbers import percent, spoken_list, success
+from policies.report.numbers import commit, percent, spoken_list, success
 from policies.report.palette import ORACLE, Style, styles
 from policies.report.probes import Probes, probes
 from policies.report.study import Study, read_study
@@ -70,20 +70,21 @@ class Report:
     def provenance(self) -> dict[str, str]:
         """Where the numbers come from, by name."""
         study = self.study
-        sources = [study.made, *(run.config for run in study.runs)]
-        commits = [numbers.commit(str(s["commit"])) for s in sources if s.get("commit")]
+        made: Mapping[str, Any] = study.grid.get("made") or {}
+        sources = [made, *(run.config for run in study.runs)]
+        version = provenance.version(provenance.DISTRIBUTION) or "of no release"
         facts = {
-            "Command": str(study.made.get("command", "")),
-            "Commit": "; ".join(dict.fromkeys(commits)),
-            "Date": str(study.made.get("date", "")),
-            "Hardware": _all("hardware", sources),
-            "Versions": _all("versions", sources),
+            "Command": str(made.get("command", "")),
+            "Commit": _all(commit(str(s["commit"])) for s in sources if s.get("commit")),
+            "Date": str(made.get("date", "")),
+            "Hardware": _all(_plain(s["hardware"]) for s in sources if s.get("hardware")),
+            "Versions": _all(_plain(s["versions"]) for s in sources if s.get("versions")),
             "Seeds of training": spoken_list(
                 [str(seed) for seed in sorted({cell.seed for cell in study.cells})]
             ),
             "Final evaluation": _plain(study.grid.get("evaluation", {})),
-            "Report": f"VTInsert {provenance.version(provenance.DISTRIBUTION) or 'of no release'}, "
-            f"commit {numbers.commit(provenance.commit() or 'unknown')}; bootstrap seed 0",
+            "Report": f"VTInsert {version}, commit {commit(provenance.commit() or 'unknown')}; "
+            "bootstrap seed 0",
         }
         return {name: text for name, text in facts.items() if text}
 
@@ -110,15 +111,26 @@ def about(section: Section) -> list[str]:
             "Their steps and time are counted from there."
         )
     if not section.runs:
-        said.append("No policy has been trained in this way yet.")
-    elif section.single:
+        return [*said, "No policy has been trained in this way yet."]
+    if section.single:
         said.append(
             "Each representation has one run, so there are no intervals over seeds: differences "
             "may be luck."
         )
-    else:
-        said += _doubts(section)
-    return said
+        return said
+    doubts = []
+    if section.unsure:
+        verb = "has" if len(section.unsure) == 1 else "have"
+        doubts.append(
+            f"{spoken_list(section.unsure)} {verb} one run and no interval, and may be luck: drawn "
+            "thin or faint."
+        )
+    if any(len(runs) == 2 for runs in section.runs.values()):
+        doubts.append(
+            "An interval of two runs is no more than the distance between them: about half of "
+            "such intervals hold the truth."
+        )
+    return [*said, " ".join(doubts)] if doubts else said
 
 
 def _progress(section: Section) -> str:
@@ -137,23 +149,6 @@ def _progress(section: Section) -> str:
     ]
     total = done.total() + section.missing.total()
     return f"{done.total()} of {total} policies are done: {'; '.join(said)}."
-
-
-def _doubts(section: Section) -> list[str]:
-    """What must be known of the intervals of few seeds."""
-    said = []
-    if section.unsure:
-        verb = "has" if len(section.unsure) == 1 else "have"
-        said.append(
-            f"{spoken_list(section.unsure)} {verb} one run and no interval, and may be luck: drawn "
-            "thin or faint."
-        )
-    if any(len(runs) == 2 for runs in section.runs.values()):
-        said.append(
-            "An interval of two runs is no more than the distance between them: about half of "
-            "such intervals hold the truth."
-        )
-    return [" ".join(said)] if said else []
 
 
 def _finding(section: Section) -> str:
@@ -179,9 +174,9 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _all(name: str, sources: Iterable[Mapping[str, object]]) -> str:
-    """What sources say of something, each answer once."""
-    return "; ".join(dict.fromkeys(_plain(s[name]) for s in sources if s.get(name)))
+def _all(answers: Iterable[str]) -> str:
+    """Each answer once."""
+    return "; ".join(dict.fromkeys(answers))
 
 
 def _plain(value: object) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go  # type: ignore[import-untyped]
@@ -21,7 +20,8 @@ INTERVAL = "<br>95% interval %{customdata[0]:.1%} to %{customdata[1]:.1%}"
 """What is said of a point with an interval, whose ends are its custom data."""
 ONE_RUN = "<br>one run, no interval"
 """What is said of a point without an interval."""
-SUCCESS_AXIS = {"title_text": "success", "tickformat": ".0%", "range": [0, 1.02], "dtick": 0.2}
+RATE_AXIS = {"tickformat": ".0%", "range": [0, 1.02], "dtick": 0.2}
+SUCCESS_AXIS = RATE_AXIS | {"title_text": "success"}
 """An axis of success rates, all of it, so that figures compare."""
 
 _CLEAR = "rgba(0,0,0,0)"
@@ -63,8 +63,7 @@ _MEANINGS = {
 """What causes of failure mean whose name does not say it."""
 
 
-@dataclass(frozen=True)
-class Drawing:
+class Drawing(NamedTuple):
     """A figure of the page.
 
     Attributes:
@@ -104,13 +103,8 @@ def drawings(section: Section, styles: Mapping[str, Style]) -> list[Drawing]:
     """The figures of a method; none for one without runs."""
     if not section.runs:
         return []
-    found = (
-        curves(section, styles),
-        connector_bars(section, styles),
-        profiles(section, styles),
-        failures(section),
-    )
-    return [drawing for drawing in found if drawing is not None]
+    found = [draw(section, styles) for draw in (curves, connector_bars, profiles)]
+    return [drawing for drawing in (*found, failures(section)) if drawing is not None]
 
 
 def curves(section: Section, styles: Mapping[str, Style]) -> Drawing | None:
@@ -118,20 +112,19 @@ def curves(section: Section, styles: Mapping[str, Style]) -> Drawing | None:
     drawn = section.bands(m.LEARNING)
     if not drawn:
         return None
-    hover = "%{y:.1%} at %{x:.3~s} steps"
     ends = "; ".join(
         f"{name} ends at {percent(band.estimate[-1])} after {steps(band.x[-1])} steps"
         for name, band in drawn.items()
     )
-    about = _about(section, "95% bands", "thin")
     return Drawing(
         "Success while learning",
         figure(
-            _lines(section, drawn, styles, hover, interval=True),
+            _lines(section, drawn, styles, "%{y:.1%} at %{x:.3~s} steps", interval=True),
             xaxis={"title_text": "environment steps", "tickformat": "~s", "rangemode": "tozero"},
             yaxis=SUCCESS_AXIS,
         ),
-        f"Success of the evaluations during training over environment steps: {about}.",
+        "Success of the evaluations during training over environment steps: "
+        f"{_about(section, '95% bands', 'thin')}.",
         f"Line chart of success over environment steps. {ends}.",
     )
 
@@ -184,12 +177,7 @@ def profiles(section: Section, styles: Mapping[str, Style]) -> Drawing:
         "Performance profiles",
         figure(
             _lines(section, drawn, styles, hover, interval=False),
-            xaxis={
-                "title_text": "success rate τ",
-                "tickformat": ".0%",
-                "range": [0, 1.005],
-                "dtick": 0.2,
-            },
+            xaxis=RATE_AXIS | {"title_text": "success rate τ", "range": [0, 1.005]},
             yaxis=SUCCESS_AXIS | {"title_text": "part of runs and connectors above τ"},
         ),
         f"The part of runs and connectors whose success is above τ{bands}. A curve that lies above "
@@ -203,17 +191,17 @@ def failures(section: Section) -> Drawing | None:
     if not section.causes:
         return None
     names = list(section.runs)
-    parts = {
-        cause: [section.value(name, m.FAILED, cause) or 0.0 for name in names]
-        for cause in section.causes
-    }
     traces = []
-    for place, (cause, part) in enumerate(parts.items(), start=len(CAUSES) - len(parts)):
+    words: dict[str, list[str]] = {name: [] for name in names}
+    for place, cause in enumerate(section.causes, start=len(CAUSES) - len(section.causes)):
         place %= len(CAUSES)
+        parts = [section.value(name, m.FAILED, cause) or 0.0 for name in names]
+        for name, part in zip(names, parts, strict=True):
+            words[name] += [f"{cause} {percent(part)}"] if part else []
         traces.append(
             go.Bar(
                 y=names,
-                x=part,
+                x=parts,
                 orientation="h",
                 marker={
                     "color": f"var(--cause-{place + 1})",
@@ -224,11 +212,9 @@ def failures(section: Section) -> Drawing | None:
                 name=cause,
             )
         )
-    words = []
-    for i, name in enumerate(names):
-        failed = [f"{cause} {percent(part[i])}" for cause, part in parts.items() if part[i]]
-        words.append(f"{name}: {', '.join(failed) or 'none'}")
-    meanings = "; ".join(f"{c}: {_MEANINGS[c]}" for c in parts if c in _MEANINGS)
+    meanings = "; ".join(f"{c}: {_MEANINGS[c]}" for c in section.causes if c in _MEANINGS)
+    told = "; ".join(f"{name}: {', '.join(failed) or 'none'}" for name, failed in words.items())
+    above = {"yanchor": "bottom", "y": 1.01, "x": 0}
     return Drawing(
         "Why episodes failed",
         figure(
@@ -237,23 +223,14 @@ def failures(section: Section) -> Drawing | None:
             barmode="stack",
             bargap=0.3,
             showlegend=True,
-            legend={
-                "orientation": "h",
-                "yanchor": "bottom",
-                "y": 1.01,
-                "x": 0,
-                "traceorder": "normal",
-            },
-            xaxis={
-                "title_text": "part of final episodes",
-                "tickformat": ".0%",
-                "rangemode": "tozero",
-            },
+            legend={"orientation": "h", "traceorder": "normal", **above},
+            xaxis={"title_text": "part of final episodes", "tickformat": ".0%"}
+            | {"rangemode": "tozero"},
             yaxis={"autorange": "reversed", "automargin": True, "showgrid": False},
         ),
         "Part of the final episodes that failed, by cause."
         + (f" {meanings[0].upper()}{meanings[1:]}." if meanings else ""),
-        f"Stacked bar chart of failures by cause. {'; '.join(words)}.",
+        f"Stacked bar chart of failures by cause. {told}.",
     )
 
 

@@ -47,10 +47,7 @@ def _captioned(content: Table) -> str:
 
 
 def _table(content: Table) -> str:
-    rows = [
-        [entry.text.replace("|", "\\|").replace("\n", " ") for entry in row] for row in content.rows
-    ]
-    return markdown_table((h.replace("|", "\\|") for h in content.headings), rows)
+    return markdown_table(content.headings, [[entry.text for entry in row] for row in content.rows])
 
 
 def _bullets(texts: Iterable[str]) -> str:

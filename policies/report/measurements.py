@@ -89,15 +89,12 @@ class Section:
 
 
 def sections(study: Study, costs: Mapping[str, float], seed: int = 0) -> list[Section]:
-    """Measure a study, each method by itself.
+    """Measure a study, each method by itself, in the order of the methods.
 
     Args:
         study: The study.
         costs: Millions of operations to encode an observation, by representation.
         seed: Seed of the bootstrap: the same study and seed give the same numbers.
-
-    Returns:
-        Sections in the order of their methods.
     """
     outcomes = sum((e for run in study.runs for e in run.episodes.values()), Counter())
     rarest_first = [cause for cause, _ in reversed(outcomes.most_common()) if cause]
@@ -127,9 +124,9 @@ def _section(
     table: dict[Row, Estimate] = {}
     for name, alike in runs.items():
         rows = [*_final(alike, scores[name], connectors, seed), *_training(alike, seed, notes)]
-        if name in costs:
-            rows.append((MFLOP, "", _exact(costs[name])))
         table |= {(name, what, about): found for what, about, found in rows}
+        if name in costs:
+            table[name, MFLOP, ""] = _exact(costs[name])
     for one, other in combinations(runs, 2):
         found = probability_of_improvement(scores[one], scores[other], np.random.default_rng(seed))
         table[one, BETTER, other] = found
@@ -192,11 +189,9 @@ def _training(runs: Sequence[Run], seed: int, notes: list[str]) -> Iterator[_Fou
     widths = {run.success_by_connector.shape[1] for run in evaluated}
     apart = len(widths) == 1 and widths != {0}
     success = [run.success_by_connector if apart else run.success for run in evaluated]
+    at = [run.steps for run in evaluated]
     try:
-        curve = sample_efficiency(
-            [run.steps for run in evaluated], success, np.random.default_rng(seed)
-        )
-        yield from _points(LEARNING, curve)
+        yield from _points(LEARNING, sample_efficiency(at, success, np.random.default_rng(seed)))
     except ValueError as error:
         notes.append(f"{name} has no curve: {error}.")
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 from policies.evaluation.statistics import Estimate
 
 NONE = "-"
 """What stands where a number is not known."""
 
 
-def percent(part: float | None) -> str:
+def percent(part: float) -> str:
     """A part of one as percent, to a tenth; those of all and of none without."""
-    if part is None or not math.isfinite(part):
-        return NONE
     return f"{100 * part:.0f}%" if part in (0.0, 1.0) else f"{100 * part:.1f}%"
 
 
@@ -25,20 +21,16 @@ def success(found: Estimate, single: bool) -> str:
     return f"{percent(found.value)} ({low} to {percent(found.high)})"
 
 
-def steps(count: float | None) -> str:
+def steps(count: float) -> str:
     """A number of steps, to three digits: "950", "12.3 k", "5 M"."""
-    if count is None:
-        return NONE
     for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= 0.9995 * factor:
             return f"{count / factor:.3g} {letter}"
     return f"{count:.0f}"
 
 
-def duration(seconds: float | None) -> str:
+def duration(seconds: float) -> str:
     """A time, in the unit that people would use: "45 s", "12 min", "3.4 h"."""
-    if seconds is None:
-        return NONE
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
@@ -46,9 +38,7 @@ def duration(seconds: float | None) -> str:
 
 def spoken_list(words: list[str]) -> str:
     """Words as a list: "a, b and c"."""
-    if len(words) < 2:
-        return "".join(words)
-    return f"{', '.join(words[:-1])} and {words[-1]}"
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def commit(described: str) -> str:

@@ -41,22 +41,20 @@ def overview(sections: Sequence[Section], representations: Sequence[str]) -> Fig
 
 
 def _draw(axes: Axes, section: Section, places: dict[str, int]) -> None:
+    runs = [(run.rate, places[name]) for name, alike in section.runs.items() for run in alike]
+    axes.plot(*zip(*runs, strict=True), "|", color=_RUN, markersize=9, label="mean of a run")
     several = {
         places[name]: found
         for name in section.runs
         if name not in section.unsure and (found := section.estimate(name, SUCCESS))
     }
-    values = [found.value for found in several.values()]
-    ends = [
-        [found.value - found.low for found in several.values()],
-        [found.high - found.value for found in several.values()],
-    ]
-    runs = [(run.rate, places[name]) for name, alike in section.runs.items() for run in alike]
-    axes.plot(*zip(*runs, strict=True), "|", color=_RUN, markersize=9, label="mean of a run")
     axes.errorbar(
-        values,
+        [found.value for found in several.values()],
         list(several),
-        xerr=ends,
+        xerr=[
+            [found.value - found.low for found in several.values()],
+            [found.high - found.value for found in several.values()],
+        ],
         fmt="o",
         color=_POINT,
         capsize=2.5,

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
-from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -21,19 +19,6 @@ from policies.report.videos import choose
 _HERE = Path(__file__).parent
 _HOW = ("training", "training_by_algorithm", "evaluation")
 """Fields of the grid that say how every cell was made."""
-_POINTS = {
-    "circle": "M1.5 5a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0",
-    "square": "M2 2h6v6h-6z",
-    "diamond": "M5 .5L9.5 5L5 9.5L.5 5z",
-    "triangle-up": "M5 1L9.5 9h-9z",
-    "triangle-down": "M5 9L9.5 1h-9z",
-    "cross": "M3.5 .5h3v3h3v3h-3v3h-3v-3h-3v-3h3z",
-    "x": "M2.5 .5L5 3L7.5 .5L9.5 2.5L7 5L9.5 7.5L7.5 9.5L5 7L2.5 9.5L.5 7.5L3 5L.5 2.5z",
-    "star": "M5 0L6.2 3.5H10L7 5.7L8.1 9.5L5 7.2L1.9 9.5L3 5.7L0 3.5H3.8z",
-}
-"""Outlines of points within a square of 10, by Plotly's name."""
-_DASHES = {"solid": "", "dash": "5 3", "dot": "1.5 2.5", "dashdot": "6 2 1.5 2"}
-"""Patterns of SVG lines, by Plotly's name."""
 
 
 def page(report: Report) -> str:
@@ -50,7 +35,6 @@ def page(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"breakable": _breakable, "percent": percent, "spoken": spoken_list}
-    folder = report.study.folder
     encoders = [name for s in report.sections for name in s.runs if s.value(name, EMBEDDING)]
     grid = {name: value for name, value in report.study.grid.items() if name in _HOW}
     return environment.get_template("page.html.j2").render(
@@ -65,14 +49,11 @@ def page(report: Report) -> str:
         ],
         probed=tables.probe_table(report.sections, report.probes),
         unprobed=[name for name in dict.fromkeys(encoders) if name not in report.probes.found],
-        videos=choose(report.study.runs),
+        videos=choose(report.study.runs, report.study.folder),
         options=json.dumps(grid, indent=2),
         about=compose.about,
         tables=tables,
         palette=palette,
-        points=_POINTS,
-        dashes=_DASHES,
-        link=lambda path: quote(Path(os.path.relpath(path, folder)).as_posix()),
         # A script's text ends at the first "</", wherever it stands.
         source=lambda drawing: Markup(drawing.figure.to_json().replace("</", "<\\/")),
         css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),

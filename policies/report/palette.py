@@ -7,7 +7,7 @@ Colours are CSS variables, so that the page's style sheet alone decides about th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 ORACLE = "state"
 """The representation that the others are held against; it has the text's colour."""
@@ -49,8 +49,7 @@ _PATTERNS = ("", "/", ".", "x")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
 
 
-@dataclass(frozen=True)
-class Style:
+class Style(NamedTuple):
     """How a representation is drawn.
 
     Attributes:

@@ -50,12 +50,11 @@ def _scatter(
     ]
     if not rows:
         return None
-    low, high = (f(bound, *(error for _, error, _ in rows)) for f in (min, max))
-    span = (low / 1.3, high * 1.3)
+    shown = [error for _, error, _ in rows]
+    span = (min(bound, *shown) / 1.3, max(bound, *shown) * 1.3)
     traces = []
     for name, error, found in rows:
-        single = name in section.unsure
-        symbol = styles[name].symbol
+        single, symbol = name in section.unsure, styles[name].symbol
         traces.append(
             go.Scatter(
                 x=[error],
@@ -95,7 +94,7 @@ def _scatter(
     return Drawing(
         title[0].upper() + title[1:],
         drawn,
-        _correlation([error for _, error, _ in rows], [found.value for *_, found in rows]),
+        _correlation(shown, [found.value for *_, found in rows]),
         f"Scatter plot of success against the probe's {label}. {words}.",
     )
 

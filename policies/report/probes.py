@@ -11,6 +11,7 @@ from representation.bundled import bundled, bundled_folder
 from representation.model_card import read_probes
 from representation.probes.measurements import (
     ACCURACY,
+    CLASS,
     ENCODER,
     ERROR,
     FUSED,
@@ -19,7 +20,6 @@ from representation.probes.measurements import (
     select,
 )
 from representation.probes.report import AuditReport
-from representation.probes.targets import CLASS
 from vtenv.json_document import read_object
 
 REPORT_FILE = "report.json"
@@ -79,9 +79,6 @@ def probes(folder: Path, representations: Mapping[str, str], files: Iterable[Pat
         representations: Names of its representations, by label.
         files: Reports of `vtinsert probe`, or their folders.
 
-    Returns:
-        The probes.
-
     Raises:
         ValueError: If a report cannot be read; names it.
     """
@@ -95,27 +92,30 @@ def probes(folder: Path, representations: Mapping[str, str], files: Iterable[Pat
         parts = {label: part for label, part in about.items() if part is not None}
         if not parts:
             notes.append(f"{path} is of {report.name}, which this study does not have.")
+        elif not report.views or not report.bounds:
+            notes.append(f"{path} has no errors near contact.")
+            continue
+        shown = path.relative_to(folder) if path.is_relative_to(folder) else path
         for label, (subject, part) in parts.items():
-            probed = _probed(report, subject, part, f"the probe report {_shown(path, folder)}")
-            if probed is None:
-                notes.append(f"{path} has no errors near contact.")
-                break
-            found.setdefault(label, probed)
+            region, fitted_on = report.views[0]
+            of = {"subject": subject, "part": part, "region": region, "fitted_on": fitted_on}
+            rows = select(report.measurements, **of)
+            if probed := _known(rows, report.bounds, f"the probe report {shown}"):
+                found.setdefault(label, probed)
     for label, name in representations.items():
-        card = _card(name)
-        if label not in found and card is not None:
-            found[label] = card
+        if label not in found and (probed := _card(name)):
+            found[label] = probed
     ordered = {label: found[label] for label in representations if label in found}
     return Probes(ordered, tuple(notes))
 
 
 def _read(path: Path) -> AuditReport:
     try:
-        return AuditReport.from_dict(read_object(path, ValueError)["audit"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return AuditReport.from_dict(read_object(path, ValueError).get("audit", {}))
+    except ValueError as error:
         raise ValueError(
-            f"{path} is no probe report; give the report.json that `vtinsert probe` writes"
-            + (f" ({error})" if isinstance(error, ValueError) else "")
+            f"{path} is no probe report ({error}); give the report.json that `vtinsert probe` "
+            "writes"
         ) from None
 
 
@@ -134,28 +134,11 @@ def _plain(name: str) -> str:
     return str(path.parent if path.name == "encoder" and len(path.parts) > 1 else path)
 
 
-def _shown(path: Path, folder: Path) -> Path:
-    """A report's path, from the study's folder on if it lies there."""
-    return path.relative_to(folder) if path.is_relative_to(folder) else path
-
-
-def _probed(report: AuditReport, subject: str, part: str, source: str) -> Probed | None:
-    """What a part is probed to know, on the rows that decide; None if nothing was."""
-    if not report.views or not report.bounds:
-        return None
-    region, fitted_on = report.views[0]
-    of = {"subject": subject, "part": part, "region": region, "fitted_on": fitted_on}
-    return _known(select(report.measurements, **of), report.bounds, source)
-
-
 def _card(representation: str) -> Probed | None:
     """What is measured of an encoder beside its weights; None if nothing is."""
-    folder = (
-        bundled_folder("encoders") / representation
-        if representation in bundled("encoders")
-        else Path(representation).expanduser()
-    )
-    rows = read_probes(folder)
+    ours = representation in bundled("encoders")
+    within = bundled_folder("encoders") if ours else Path()
+    rows = read_probes(within / Path(representation).expanduser())
     bounds = {row.variable: row.bound for row in rows if row.bound is not None}
     return _known(rows, bounds, f"the card of {representation}")
 

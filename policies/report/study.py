@@ -113,12 +113,6 @@ class Study:
     unfinished: Mapping[Cell, str]
 
     @property
-    def made(self) -> Mapping[str, Any]:
-        """What it was made with: command, commit, versions, hardware."""
-        made = self.grid.get("made")
-        return made if isinstance(made, Mapping) else {}
-
-    @property
     def cells(self) -> list[Cell]:
         """All cells of the grid."""
         return [*(run.cell for run in self.runs), *self.unfinished]

@@ -41,34 +41,36 @@ class Entry:
     wordy: bool = False
 
 
-@dataclass(frozen=True)
+Column = Callable[[str], Entry]
+"""What a column says of a row, by its name."""
+
+
 class Table:
     """A table whose first column names what its rows are about.
+
+    Args:
+        caption: What it shows.
+        names: Of its rows.
+        columns: What says something of each row, by heading.
+        first: The heading of the names.
 
     Attributes:
         caption: What it shows.
         headings: Of its columns.
-        rows: Its rows.
+        rows: Its entries by row, the name first.
+        sortable: Of each column, whether a row has a value to sort by.
+        wordy: Of each column, whether it holds texts.
     """
 
-    caption: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[Entry, ...], ...]
-
-    @property
-    def sortable(self) -> list[bool]:
-        """Of each column, whether a row has a value to sort by."""
-        columns = range(len(self.headings))
-        return [any(row[i].value is not None for row in self.rows) for i in columns]
-
-    @property
-    def wordy(self) -> list[bool]:
-        """Of each column, whether it holds texts."""
-        return [any(row[i].wordy for row in self.rows) for i in range(len(self.headings))]
-
-
-Column = Callable[[str], Entry]
-"""What a column says of a representation."""
+    def __init__(
+        self, caption: str, names: Iterable[str], columns: Mapping[str, Column], first: str = NAME
+    ) -> None:
+        self.caption = caption
+        self.headings = (first, *columns)
+        self.rows = [[Entry(name), *(each(name) for each in columns.values())] for name in names]
+        places = range(len(self.headings))
+        self.sortable = [any(row[i].value is not None for row in self.rows) for i in places]
+        self.wordy = [any(row[i].wordy for row in self.rows) for i in places]
 
 
 def headline(section: Section) -> Table:
@@ -90,14 +92,13 @@ def headline(section: Section) -> Table:
         "encode [MFLOP]": _quantity(section, m.MFLOP, lambda v: f"{v:.1f}" if v else NONE),
         BRIEF[4]: partial(_seeds, section),
     }
-    return _pivot(f"Interquartile mean (IQM) over {over}", section.runs, columns)
+    return Table(f"Interquartile mean (IQM) over {over}", section.runs, columns)
 
 
 def connector_table(section: Section) -> Table:
     """Success by connector, with intervals."""
-    caption = "Success by connector, IQM over seeds"
     columns = {each: partial(_success, section, about=each) for each in section.connectors}
-    return _pivot(caption, section.runs, columns)
+    return Table("Success by connector, IQM over seeds", section.runs, columns)
 
 
 def improvement_table(section: Section) -> Table:
@@ -116,7 +117,7 @@ def improvement_table(section: Section) -> Table:
         f"of the column's; ties count half{faint}"
     )
     columns = {other: partial(entry, other=other) for other in section.runs}
-    return _pivot(caption, section.runs, columns, first="")
+    return Table(caption, section.runs, columns, first="")
 
 
 def failure_table(section: Section) -> Table:
@@ -128,7 +129,7 @@ def failure_table(section: Section) -> Table:
 
     columns: dict[str, Column] = {c: partial(entry, cause=c) for c in section.causes}
     columns["episodes"] = _quantity(section, m.EPISODES, lambda value: f"{value:.0f}")
-    return _pivot("Part of the final episodes that failed, by cause", section.runs, columns)
+    return Table("Part of the final episodes that failed, by cause", section.runs, columns)
 
 
 def probe_table(sections: Sequence[Section], probes: Probes) -> Table | None:
@@ -138,17 +139,13 @@ def probe_table(sections: Sequence[Section], probes: Probes) -> Table | None:
         return None
 
     def error(name: str, variable: str) -> Entry:
-        return _error(probes.found[name].errors.get(variable))
-
-    def accuracy(name: str) -> Entry:
-        value = probes.found[name].accuracy
-        return Entry(percent(value), value)
+        return _number(probes.found[name].errors.get(variable), number)
 
     columns: dict[str, Column] = {
         **{s.method.title: _quantity(s, m.SUCCESS, percent) for s in sections},
         **{f"{variable_title(v)} [{unit(v)}]": partial(error, variable=v) for v in probes.bounds},
-        "worst / bound": lambda name: _error(probes.found[name].worst),
-        "connector": accuracy,
+        "worst / bound": lambda name: _number(probes.found[name].worst, number),
+        "connector": lambda name: _number(probes.found[name].accuracy, percent),
         "from": lambda name: Entry(probes.found[name].source, wordy=True),
     }
     caption = (
@@ -156,40 +153,33 @@ def probe_table(sections: Sequence[Section], probes: Probes) -> Table | None:
         "contact, the largest part of its bound that one of the errors is, and accuracy of the "
         "connector's class"
     )
-    return _pivot(caption, known, columns)
+    return Table(caption, known, columns)
 
 
 def unfinished(study: Study) -> Table | None:
     """Cells of the grid without a policy; None if there are none."""
-    why = {cell.name: Entry(reason, wordy=True) for cell, reason in study.unfinished.items()}
-    columns = {"why": why.__getitem__}
-    return _pivot("Cells of the grid without a policy", why, columns, "cell") if why else None
+    why = {cell.name: reason for cell, reason in study.unfinished.items()}
+    columns: dict[str, Column] = {"why": lambda name: Entry(why[name], wordy=True)}
+    return Table("Cells of the grid without a policy", why, columns, "cell") if why else None
 
 
 def names(study: Study) -> Table | None:
     """What labels stand for; None if every representation is called by its name."""
-    short = {
-        label: Entry(name, wordy=True)
-        for label, name in study.representations.items()
-        if label != name
-    }
-    columns = {"its name": short.__getitem__}
-    return _pivot("What short names stand for", short, columns) if short else None
+    short = {label: name for label, name in study.representations.items() if label != name}
+    columns: dict[str, Column] = {"its name": lambda label: Entry(short[label], wordy=True)}
+    return Table("What short names stand for", short, columns) if short else None
 
 
 def every_run(study: Study) -> Table:
     """Each run by itself."""
-    rows = tuple(
-        (
-            Entry(run.cell.name),
-            Entry(percent(run.rate), run.rate),
-            Entry(steps(run.number("steps")), run.number("steps")),
-            Entry(duration(run.number("seconds")), run.number("seconds")),
-            Entry(str(run.folder.relative_to(study.folder)), wordy=True),
-        )
-        for run in study.runs
-    )
-    return Table("Every run", ("run", "success", "steps", "wall-clock", "folder"), rows)
+    runs = {run.cell.name: run for run in study.runs}
+    columns: dict[str, Column] = {
+        "success": lambda name: _number(runs[name].rate, percent),
+        "steps": lambda name: _number(runs[name].number("steps"), steps),
+        "wall-clock": lambda name: _number(runs[name].number("seconds"), duration),
+        "folder": lambda name: Entry(str(runs[name].folder.relative_to(study.folder)), wordy=True),
+    }
+    return Table("Every run", runs, columns, "run")
 
 
 def print_sections(console: Console, sections: Iterable[Section]) -> None:
@@ -212,26 +202,16 @@ def variable_title(name: str) -> str:
     return name.rpartition("_")[0].replace("_", " ")
 
 
-def _pivot(
-    caption: str,
-    rows: Sequence[str] | Mapping[str, object],
-    columns: Mapping[str, Column],
-    first: str = NAME,
-) -> Table:
-    """A table of a row for each name, and the columns that say something of it."""
-    entries = tuple((Entry(row), *(column(row) for column in columns.values())) for row in rows)
-    return Table(caption, (first, *columns), entries)
+def _number(value: float | None, text: Callable[[float], str]) -> Entry:
+    """A number, and what is read of it; nothing to sort by where that says nothing."""
+    said = NONE if value is None else text(value)
+    return Entry(said, None if said == NONE else value)
 
 
 def _quantity(
-    section: Section, quantity: str, text: Callable[[float | None], str], about: str = ""
+    section: Section, quantity: str, text: Callable[[float], str], about: str = ""
 ) -> Column:
-    def entry(name: str) -> Entry:
-        value = section.value(name, quantity, about)
-        said = NONE if value is None else text(value)
-        return Entry(said, None if said == NONE else value)
-
-    return entry
+    return lambda name: _number(section.value(name, quantity, about), text)
 
 
 def _success(section: Section, name: str, about: str = "", drawn: bool = False) -> Entry:
@@ -255,7 +235,3 @@ def _seeds(section: Section, name: str) -> Entry:
     done = len(section.runs[name])
     missing = section.missing[name]
     return Entry(f"{done} of {done + missing}" if missing else f"{done}", done)
-
-
-def _error(value: float | None) -> Entry:
-    return Entry(NONE if value is None else number(value), value)

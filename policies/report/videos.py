@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
 
 from policies.report.study import Run
 
@@ -17,23 +18,20 @@ MAX_TOTAL_BYTES = 32 * 2**20
 _TYPES = {".mp4": "video/mp4", ".webm": "video/webm"}
 
 
-@dataclass(frozen=True)
-class Video:
-    """A video of a report.
-
-    Attributes:
-        run: The run that it is of.
-        path: The file.
-        data: It, as a data URI; empty if it is too large for the page.
-    """
+class Video(NamedTuple):
+    """A video of a report: the run that it is of, and its address, which may be all of its data."""
 
     run: Run
-    path: Path
-    data: str
+    address: str
 
 
-def choose(runs: Iterable[Run]) -> list[Video]:
-    """A video of each representation and method: of its run of median success."""
+def choose(runs: Iterable[Run], folder: Path) -> list[Video]:
+    """A video of each representation and method: of its run of median success.
+
+    Args:
+        runs: The study's.
+        folder: Where the page is, which links to videos that are too large for it.
+    """
     variants: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
         if run.videos:
@@ -44,10 +42,10 @@ def choose(runs: Iterable[Run]) -> list[Video]:
         run = sorted(alike, key=lambda run: run.rate)[(len(alike) - 1) // 2]
         path = run.videos[-1]
         size = path.stat().st_size
-        data = ""
+        address = quote(path.relative_to(folder).as_posix())
         if size <= min(MAX_BYTES, left):
             left -= size
             content = base64.b64encode(path.read_bytes()).decode()
-            data = f"data:{_TYPES[path.suffix]};base64,{content}"
-        chosen.append(Video(run, path, data))
+            address = f"data:{_TYPES[path.suffix]};base64,{content}"
+        chosen.append(Video(run, address))
     return chosen

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,10 @@ from sklearn.metrics import confusion_matrix, silhouette_score
 from torch import nn
 
 from representation.encoder import Encoder
-from representation.encoder_config import EncoderConfig, senses_of
+from representation.encoder_config import senses_of
 from representation.preprocessing import Normalisation
 from representation.probes import measurements as ms
-from representation.probes.classes import ClassProbe, cluster_agreement
+from representation.probes import space
 from representation.probes.embed import (
     Embedded,
     Embedder,
@@ -27,22 +26,17 @@ from representation.probes.embed import (
     untrained,
 )
 from representation.probes.intervals import episode_means
-from representation.probes.linear import Standardiser, fit_probe
-from representation.probes.measurements import ALL, ENCODER, FUSED, MEAN, Measurement
+from representation.probes.linear import ClassProbe, RidgeProbe, Standardiser
+from representation.probes.measurements import ALL, CLASS, ENCODER, FUSED, Measurement
 from representation.probes.report import AuditReport, Point
-from representation.probes.retrieval import RANKS, pooled_recall
-from representation.probes.shared_space import (
-    MAPPED,
-    PROJECTED,
-    alignment,
-    project,
-    projection_heads,
-    ridge_map,
-    uniformity,
+from representation.probes.split import (
+    POSE,
+    LabelledRows,
+    ProbeError,
+    ProbeTargets,
+    SplitLike,
+    choose_rows,
 )
-from representation.probes.split import LabelledRows, ProbeError, SplitLike, choose_rows
-from representation.probes.targets import CLASS, POSE, ProbeTargets
-from representation.probes.tsne import tsne
 from representation.probes.variables import PoseVariables, unit
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.modalities import IMAGE_MODALITIES
@@ -67,7 +61,7 @@ _DEVICE_BATCH_SIZE = 512
 
 
 def audit(
-    encoder: Encoder | None,
+    encoder: Encoder,
     train: SplitLike,
     heldout: SplitLike,
     targets: ProbeTargets,
@@ -80,7 +74,7 @@ def audit(
     device: str | torch.device | None = None,
     batch_size: int | None = None,
     pictures: int = 640,
-    progress: Progress | None = None,
+    progress: Progress = lambda stage, done, total: None,
 ) -> AuditReport:
     """Measure what an encoder knows.
 
@@ -89,9 +83,8 @@ def audit(
     `connector`, `episode` and `region`.
 
     Args:
-        encoder: The encoder, which is left as it is; None for the baselines alone. Of a
-            `VisuotactileEncoder` the part of each sense is probed too, of any other `Encoder` the
-            embedding alone.
+        encoder: The encoder, which is left as it is. Of a `VisuotactileEncoder` the part of each
+            sense is probed too, of any other `Encoder` the embedding alone.
         train: Rows to fit probes on.
         heldout: Rows of other episodes to measure them on.
         targets: What to ask of them.
@@ -107,19 +100,12 @@ def audit(
         pictures: Held-out moments in the t-SNE pictures; 0 for none.
         progress: Told what is done and how far it is.
 
-    Returns:
-        The report.
-
     Raises:
         ProbeError: If a split lacks images or labels, or has too few rows.
         ValueError: If the images do not have the encoder's sizes; says both.
     """
-    if encoder is None and not baselines:
-        raise ProbeError("there is nothing to probe: give an encoder, or baselines=True")
-    senses = _senses_in(train) if encoder is None else senses_of(encoder.keys)
-    keys = [key for of in senses.values() for key in of]
     for split, title in ((train, "training"), (heldout, "held-out")):
-        _require_columns(split, title, keys)
+        _require_columns(split, title, encoder.keys)
     if device is None:
         parameter = next(encoder.parameters(), None) if isinstance(encoder, nn.Module) else None
         device = "cpu" if parameter is None else parameter.device
@@ -128,62 +114,50 @@ def audit(
     generator = np.random.default_rng(seed)
     fitted = LabelledRows.of(train, rows, targets, generator)
     held = LabelledRows.of(heldout, max(rows // 2, 1), targets, generator)
-    size = 0 if encoder is None else encoder.embedding_size
-    study = _Study(fitted, held, targets, name, size, seed, generator)
-    report_stage = progress or (lambda stage, done, total: None)
+    study = _Study(fitted, held, targets, name, encoder.embedding_size, seed, generator)
 
-    embedders: dict[str, Embedder] = {}
+    senses = senses_of(encoder.keys)
+    embedders: dict[str, Embedder] = {ENCODER: encoder_embedder(encoder, device)}
     ranges: dict[str, Normalisation] = {**IMAGE_MODALITIES}
-    if encoder is not None:
-        embedders[ENCODER] = encoder_embedder(encoder, device)
     if isinstance(encoder, VisuotactileEncoder):
         ranges |= encoder.config.ranges
         if baselines:
             embedders[ms.UNTRAINED] = encoder_embedder(untrained(encoder.config, seed), device)
     if baselines:
         embedders[ms.PIXELS] = pixel_embedder(senses, ranges)
-    if batch_size is None:
-        batch_size = _BATCH_SIZE if device.type == "cpu" else _DEVICE_BATCH_SIZE
+    batch_size = batch_size or (_BATCH_SIZE if device.type == "cpu" else _DEVICE_BATCH_SIZE)
     fitted_vectors, held_vectors = (
         embed_rows(
             embedders,
             of.split,
             of.numbers,
-            keys=keys,
+            keys=encoder.keys,
             device=device,
             batch_size=batch_size,
-            progress=progress,
-            stage=stage,
+            progress=lambda done, total, stage=stage: progress(stage, done, total),
         )
         for of, stage in ((fitted, "Embedding, to fit"), (held, "Embedding, held out"))
     )
-    measured = [*_guesses(study)]
-    points: list[Point] = []
-    shared_space = ""
+    study.guess()
     for subject in embedders:
-        vectors, others = fitted_vectors.pop(subject), held_vectors.pop(subject)
-        report_stage(f"Linear probes of the {subject}", 0, 0)
-        measured += _pose_rows(study, subject, vectors, others)
-        report_stage(f"Class probes of the {subject}", 0, 0)
-        measured += _class_rows(study, subject, vectors, others)
-        if subject == ENCODER:
-            report_stage("Shared space and clusters", 0, 0)
-            shared_space, shared = _share(study, vectors, others, objective)
-            if shared:
-                measured += [*_retrieval(study, shared, generator)]
-                measured += [*_spread(study, shared, generator)]
-            measured += [*_clusters(study, others, shared, generator)]
-            report_stage("t-SNE", 0, 0)
-            points = [*_points(study, others, shared, pictures, generator)]
-    measured += [
-        Measurement(name, "", ms.CAPTURE_RANGE, value, variable=variable, unit=unit(variable))
-        for variable, value in targets.capture_range.items()
-        if variable in targets.variables
-    ]
+        progress(f"Linear probes of the {subject}", 0, 0)
+        study.probe_pose(subject, fitted_vectors[subject], held_vectors[subject])
+        progress(f"Class probes of the {subject}", 0, 0)
+        study.probe_classes(subject, fitted_vectors[subject], held_vectors[subject])
+    own = held_vectors[ENCODER]
+    progress("Shared space and clusters", 0, 0)
+    shared_space, shared = study.share(fitted_vectors[ENCODER], own, objective)
+    study.compare_senses(shared)
+    study.measure_clusters(own, shared)
+    progress("t-SNE", 0, 0)
+    points = tuple(study.points(own, shared, pictures))
+    for variable, value in targets.capture_range.items():
+        if variable in targets.variables:
+            study.add("", ms.CAPTURE_RANGE, value, variable=variable, unit=unit(variable))
     return AuditReport(
-        name=name if encoder is not None else "no encoder",
+        name=name,
         senses=tuple(senses),
-        embedding_size=size,
+        embedding_size=encoder.embedding_size,
         variables=study.variables.names,
         classes=study.classes,
         regions=study.regions,
@@ -194,25 +168,20 @@ def audit(
         train_episodes=len(np.unique(fitted.episode)),
         heldout_episodes=len(np.unique(held.episode)),
         shared_space=shared_space,
-        measurements=tuple(measured),
-        points=tuple(points),
+        measurements=tuple(study.measurements),
+        points=points,
         notes=tuple(dict.fromkeys(study.notes)),
     )
 
 
 class _Study:
-    """What all probes of an audit share.
+    """The rows of an audit, and the measurements that are made on them.
 
     Attributes:
-        fitted: Rows to fit on.
-        held: Rows to measure on.
         classes: Names of the classes, by number; empty where they are unknown.
         regions: Those to measure in, and what people call them; the first one decides.
         bounds: What an encoder should reach where it decides.
-        fit_rows: Training rows by the region that probes are fitted on, (N,), bool.
-        class_rows: Those of them that class probes are fitted on, as numbers; empty for one class.
-        validation: Training rows that choose penalties, (N,), bool: a fifth of the episodes.
-        subject: What a confusion matrix is made of.
+        measurements: What was measured; grows.
         notes: What is left out, and why; grows.
     """
 
@@ -226,8 +195,10 @@ class _Study:
         seed: int,
         generator: np.random.Generator,
     ) -> None:
-        self.fitted, self.held, self.name, self.seed = fitted, held, name, seed
-        self.subject = ENCODER if embedding_size else ms.PIXELS
+        self._fitted, self._held, self._name = fitted, held, name
+        self._seed, self._generator = seed, generator
+        self.measurements: list[Measurement] = []
+        self.notes: list[str] = []
         self.variables = PoseVariables.of(targets.variables, fitted.pose)
         self.classes = _class_names(fitted.classes, held.classes, targets.classes)
         self.regions = {
@@ -235,259 +206,220 @@ class _Study:
             for region in (*targets.regions[1:], *targets.regions[:1])
             if region in fitted.regions and region in held.regions
         } | {ALL: "all rows"}
-        self.decides = next(iter(self.regions))
-        asked = set(targets.bounds) - {CLASS} <= set(targets.variables) and self.decides != ALL
+        self._decides = next(iter(self.regions))
+        asked = set(targets.bounds) - {CLASS} <= set(targets.variables) and self._decides != ALL
         self.bounds = dict(targets.bounds) if asked else {}
-        self.notes: list[str] = []
         class_generator = np.random.default_rng(int(generator.integers(1 << 32)))
         episodes = np.unique(fitted.episode)
         validating = generator.permutation(episodes)[: round(_VALIDATION_PART * len(episodes))]
-        self.validation = np.isin(fitted.episode, validating)
+        self._validation = np.isin(fitted.episode, validating)
         if len(episodes) < _FEW_EPISODES:
             self.notes.append(
                 f"The training rows are of {len(episodes)} episodes only. What hardly changes "
                 "during one is seen in few places, and its errors are too large."
             )
-        self.fit_rows = {ALL: fitted.regions[ALL]}
-        if self.decides == ALL:
+        # Training rows by the region that probes are fitted on; of class probes, as numbers.
+        self._fit_rows = {ALL: fitted.regions[ALL]}
+        if self._decides == ALL:
             self.notes.append("The data tell no regions apart: there are all rows alone.")
         else:
             self._fit_where_it_decides(max(_MIN_FIT_ROWS, _MIN_ROWS_BY_NUMBER * embedding_size))
-        self.class_rows: dict[str, NDArray[np.int64]] = {}
+        self._class_rows: dict[str, NDArray[np.int64]] = {}
         if fitted.classes is None or not self.classes or len(np.unique(fitted.classes)) < 2:
             self.notes.append("The data has a single connector: the class is not probed.")
             return
-        for region, mask in self.fit_rows.items():
+        for region, mask in self._fit_rows.items():
             every = np.flatnonzero(mask)
-            self.class_rows[region] = every[choose_rows(len(every), _CLASS_ROWS, class_generator)]
+            self._class_rows[region] = every[choose_rows(len(every), _CLASS_ROWS, class_generator)]
 
     def _fit_where_it_decides(self, fewest: int) -> None:
-        rows, title = self.fitted.regions[self.decides], self.regions[self.decides]
-        if not self.held.regions[self.decides].any():
+        rows, title = self._fitted.regions[self._decides], self.regions[self._decides]
+        if not self._held.regions[self._decides].any():
             self.notes.append(f"There are no held-out rows {title}.")
         if rows.sum() >= fewest:
-            self.fit_rows[self.decides] = rows
+            self._fit_rows[self._decides] = rows
         else:
             self.notes.append(
                 f"{rows.sum():,} training rows {title} are too few for probes of their own, which "
                 f"need {fewest:,}: those fitted on all rows decide. Give more rows."
             )
 
-    def sample(self, limit: int, generator: np.random.Generator) -> NDArray[np.int64]:
-        """Some of the held-out rows."""
-        return choose_rows(len(self.held.numbers), limit, generator)
+    def add(self, subject: str, measure: str, value: float, **columns: Any) -> None:
+        """Add a row to the measurements."""
+        row = Measurement(self._name, subject, measure, float(value), **columns)
+        self.measurements.append(row)
 
-    def within(self, fitted_on: str) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-        """Regions with held-out rows; for a probe that was fitted on one, those within it."""
-        for region in self.regions:
-            mask = self.held.regions[region]
-            if mask.any() and (mask <= self.held.regions[fitted_on]).all():
-                yield region, mask
+    def guess(self) -> None:
+        """What guessing the mean, and the most frequent class, of the rows to fit on would do."""
+        targets = self.variables.targets(self._fitted.pose)
+        for region, mask in self._fit_rows.items():
+            self._add_errors(ms.MEAN, "", region, targets[mask].mean(axis=0, keepdims=True))
+            if self._class_rows and self._fitted.classes is not None:
+                frequent = np.bincount(self._fitted.classes[mask]).argmax()
+                predicted = np.full(len(self._held.numbers), frequent)
+                self._add_accuracy(ms.MEAN, "", region, predicted)
 
+    def probe_pose(self, subject: str, vectors: Embedded, held: Embedded) -> None:
+        """Linear probes of every pose variable, of every part."""
+        targets = self.variables.targets(self._fitted.pose)
+        for part, features in vectors.items():
+            for region, rows in self._fit_rows.items():
+                probe = RidgeProbe.fit(features[rows], targets[rows], self._validation[rows])
+                self._add_errors(subject, part, region, probe(held[part]))
 
-def _means(
-    study: _Study,
-    subject: str,
-    measure: str,
-    variables: Sequence[str],
-    fitted_on: str,
-    values: NDArray[np.float64],
-    **columns: Any,
-) -> Iterator[Measurement]:
-    """Means of columns of the held-out rows, (N, L), in each region."""
-    for region, mask in study.within(fitted_on):
-        estimates = episode_means(values[mask], study.held.episode[mask], study.seed)
-        for variable, estimate in zip(variables, estimates, strict=True):
-            yield Measurement(
-                study.name,
-                subject,
-                measure,
-                variable=variable,
-                fitted_on=fitted_on,
-                region=region,
-                unit=unit(variable),
-                bound=study.bounds.get(variable) if region == study.decides else None,
-                **dataclasses.asdict(estimate),
-                **columns,
-            )
-
-
-def _errors(
-    study: _Study, subject: str, fitted_on: str, predicted: NDArray[np.float64], part: str = ""
-) -> Iterator[Measurement]:
-    """Errors of predicted targets."""
-    errors = study.variables.errors(predicted, study.held.pose)
-    names = study.variables.names
-    yield from _means(study, subject, ms.ERROR, names, fitted_on, errors, part=part)
-
-
-def _accuracy(
-    study: _Study, subject: str, fitted_on: str, predicted: NDArray[np.int64], **columns: str
-) -> Iterator[Measurement]:
-    """Accuracy of predicted classes; of the whole embedding, which are taken for which too."""
-    actual = study.held.classes
-    assert actual is not None
-    right = (actual == predicted).astype(np.float64)[:, None]
-    yield from _means(study, subject, ms.ACCURACY, (CLASS,), fitted_on, right, **columns)
-    if columns.get("part") != FUSED or subject != study.subject:
-        return
-    for region, mask in study.within(fitted_on):
-        codes = range(len(study.classes))
-        counts = confusion_matrix(actual[mask], predicted[mask], labels=codes)
-        for (i, j), count in np.ndenumerate(counts):
-            yield Measurement(
-                study.name,
-                subject,
-                ms.CONFUSION,
-                float(count),
-                part=FUSED,
-                variable=study.classes[i],
-                against=study.classes[j],
-                fitted_on=fitted_on,
-                region=region,
-                unit="rows",
-            )
-
-
-def _guesses(study: _Study) -> Iterator[Measurement]:
-    """What guessing the mean, and the most frequent class, of the rows to fit on would do."""
-    targets = study.variables.targets(study.fitted.pose)
-    for region, mask in study.fit_rows.items():
-        yield from _errors(study, MEAN, region, targets[mask].mean(axis=0, keepdims=True))
-        if study.class_rows and study.fitted.classes is not None:
-            frequent = np.bincount(study.fitted.classes[mask]).argmax()
-            predicted = np.full(len(study.held.numbers), frequent)
-            yield from _accuracy(study, MEAN, region, predicted)
-
-
-def _pose_rows(
-    study: _Study, subject: str, vectors: Embedded, held: Embedded
-) -> Iterator[Measurement]:
-    """Linear probes of every pose variable, of every part."""
-    targets = study.variables.targets(study.fitted.pose)
-    for part, features in vectors.items():
-        for region, rows in study.fit_rows.items():
-            probe = fit_probe(features[rows], targets[rows], study.validation[rows])
-            yield from _errors(study, subject, region, probe(held[part]), part)
-
-
-def _class_rows(
-    study: _Study, subject: str, vectors: Embedded, held: Embedded
-) -> Iterator[Measurement]:
-    """Class probes of every part."""
-    classes = study.fitted.classes
-    for part, features in vectors.items():
-        for region, rows in study.class_rows.items():
-            if classes is not None and len(np.unique(classes[rows])) > 1:
+    def probe_classes(self, subject: str, vectors: Embedded, held: Embedded) -> None:
+        """Class probes of every part."""
+        classes = self._fitted.classes
+        for part, features in vectors.items():
+            for region, rows in self._class_rows.items():
+                if classes is None or len(np.unique(classes[rows])) < 2:
+                    continue
                 probe = ClassProbe(features[rows], classes[rows])
                 note = "" if probe.converged else "at least: the fit did not converge"
-                predicted = probe.predict(held[part])
-                yield from _accuracy(study, subject, region, predicted, part=part, note=note)
+                predicted = probe(held[part])
+                self._add_accuracy(subject, part, region, predicted, note=note)
+                if part == FUSED and subject == ENCODER:
+                    self._add_confusion(region, predicted)
 
+    def share(
+        self, vectors: Embedded, held: Embedded, objective: nn.Module | None
+    ) -> tuple[str, Embedded]:
+        """What leads both senses to one space, and held-out unit vectors there; empty for one."""
+        if not set(_PAIR) <= set(held):
+            self.notes.append(
+                "The encoder has a single sense, or an embedding without a part for each: "
+                "retrieval, alignment and uniformity need vision and touch and are left out."
+            )
+            return "", {}
+        heads = None if objective is None else space.projection_heads(objective)
+        if heads is not None:
+            return "projection heads", space.project(heads, held)
+        mapped = space.ridge_map(vectors, held, _PAIR, self._validation)
+        return "ridge map of vision to touch", mapped
 
-def _share(
-    study: _Study, vectors: Embedded, held: Embedded, objective: nn.Module | None
-) -> tuple[str, Embedded]:
-    """What leads both senses to one space, and held-out unit vectors there; empty for one."""
-    if not set(_PAIR) <= set(held):
-        study.notes.append(
-            "The encoder has a single sense, or an embedding without a part for each: retrieval, "
-            "alignment and uniformity need vision and touch and are left out."
-        )
-        return "", {}
-    heads = None if objective is None else projection_heads(objective)
-    if heads is not None:
-        return PROJECTED, project(heads, held)
-    return MAPPED.format(*_PAIR), ridge_map(vectors, held, _PAIR, study.validation)
+    def compare_senses(self, shared: Embedded) -> None:
+        """Which touch belongs to which image, and how both lie on the unit sphere."""
+        if not shared:
+            return
+        for region in dict.fromkeys((ALL, self._decides)):
+            rows = np.flatnonzero(self._held.regions[region])
+            pool = min(LARGEST_POOL, len(rows))
+            if pool <= max(ms.RANKS):
+                self.notes.append(f"{len(rows)} held-out rows ({region}) are too few to retrieve.")
+                continue
+            order = self._generator.permutation(rows)
+            used = len(rows) // pool * pool
+            for query, key in (_PAIR, _PAIR[::-1]):
+                of = {"part": query, "against": key, "region": region}
+                self.add(ENCODER, ms.POOL, pool, **of, unit="rows")
+                recall = space.pooled_recall(shared[query], shared[key], ms.RANKS, pool, order)
+                for rank, value in recall.items():
+                    self.add(ENCODER, ms.RECALL.format(rank), value, **of, rows=used)
+                    self.add(ENCODER, ms.CHANCE.format(rank), rank / pool, **of)
+        vision, touch = _PAIR
+        value = space.alignment(shared[vision], shared[touch])
+        self.add(ENCODER, ms.ALIGNMENT, value, part=vision, against=touch, region=ALL)
+        sample = self._sample(_CLUSTERED_ROWS)
+        for sense in _PAIR:
+            value = space.uniformity(shared[sense][sample])
+            self.add(ENCODER, ms.UNIFORMITY, value, part=sense, region=ALL, rows=len(sample))
 
+    def measure_clusters(self, held: Embedded, shared: Embedded) -> None:
+        """Clusters against classes."""
+        if not self.classes or self._held.classes is None:
+            return
+        sample = self._sample(_CLUSTERED_ROWS)
+        classes = self._held.classes[sample]
+        if len(np.unique(classes)) < 2:
+            return
+        spaces = {part: _standardised(value) for part, value in held.items()}
+        spaces |= {f"shared {part}": value for part, value in shared.items()}
+        for part, value in spaces.items():
+            of = {"part": part, "variable": CLASS, "region": ALL, "rows": len(sample)}
+            self.add(ENCODER, ms.SILHOUETTE, silhouette_score(value[sample], classes), **of)
+            agreement = space.cluster_agreement(value[sample], classes, self._seed)
+            self.add(ENCODER, ms.NMI, agreement, **of)
 
-def _retrieval(
-    study: _Study, shared: Embedded, generator: np.random.Generator
-) -> Iterator[Measurement]:
-    """Which touch belongs to which image, and the other way round."""
-    for region in dict.fromkeys((ALL, study.decides)):
-        rows = np.flatnonzero(study.held.regions[region])
-        pool = min(LARGEST_POOL, len(rows))
-        if pool <= max(RANKS):
-            study.notes.append(f"{len(rows)} held-out rows ({region}) are too few to retrieve.")
-            continue
-        order = generator.permutation(rows)
-        used = len(rows) // pool * pool
-        for query, key in (_PAIR, _PAIR[::-1]):
-            of: dict[str, Any] = {"part": query, "against": key, "region": region}
-            recall = pooled_recall(shared[query], shared[key], RANKS, pool, order)
-            for rank, value in recall.items():
-                measure, chance = ms.RECALL.format(rank), ms.CHANCE.format(rank)
-                yield Measurement(study.name, ENCODER, measure, value, **of, rows=used)
-                yield Measurement(study.name, ENCODER, chance, rank / pool, **of)
-            yield Measurement(study.name, ENCODER, ms.POOL, float(pool), **of, unit="rows")
+    def points(self, held: Embedded, shared: Embedded, count: int) -> Iterator[Point]:
+        """t-SNE of the senses in their shared space, and of the embedding."""
+        sample = self._sample(count)
+        if len(sample) < 4:
+            return
+        names = [""] * len(sample)
+        if self.classes and self._held.classes is not None:
+            names = [self.classes[code] for code in self._held.classes[sample]]
+        rows = self._held.numbers[sample].tolist()
+        spaces = {"shared": shared} if shared else {}
+        spaces[FUSED] = {FUSED: _standardised(held[FUSED])}
+        for title, parts in spaces.items():
+            places = space.tsne(np.concatenate([p[sample] for p in parts.values()]), self._seed)
+            for part, of in zip(parts, np.split(places, len(parts)), strict=True):
+                for name, row, (x, y) in zip(names, rows, of, strict=True):
+                    yield Point(title, part, name, row, round(float(x), 3), round(float(y), 3))
 
+    def _sample(self, limit: int) -> NDArray[np.int64]:
+        """Some of the held-out rows."""
+        return choose_rows(len(self._held.numbers), limit, self._generator)
 
-def _spread(
-    study: _Study, shared: Embedded, generator: np.random.Generator
-) -> Iterator[Measurement]:
-    """How the shared space lies on the unit sphere."""
-    vision, touch = _PAIR
-    value = alignment(shared[vision], shared[touch])
-    yield Measurement(
-        study.name, ENCODER, ms.ALIGNMENT, value, part=vision, against=touch, region=ALL
-    )
-    sample = study.sample(_CLUSTERED_ROWS, generator)
-    for sense in _PAIR:
-        value = uniformity(shared[sense][sample])
-        columns: dict[str, Any] = {"part": sense, "region": ALL, "rows": len(sample)}
-        yield Measurement(study.name, ENCODER, ms.UNIFORMITY, value, **columns)
+    def _within(self, fitted_on: str) -> Iterable[tuple[str, NDArray[np.bool_]]]:
+        """Regions with held-out rows; for a probe that was fitted on one, those within it."""
+        for region in self.regions:
+            mask = self._held.regions[region]
+            if mask.any() and (mask <= self._held.regions[fitted_on]).all():
+                yield region, mask
 
+    def _add_means(
+        self,
+        subject: str,
+        measure: str,
+        variables: Sequence[str],
+        fitted_on: str,
+        values: NDArray[np.float64],
+        **columns: Any,
+    ) -> None:
+        """Add means of columns of the held-out rows, (N, L), in each region."""
+        for region, mask in self._within(fitted_on):
+            episodes = self._held.episode[mask]
+            estimates = episode_means(values[mask], episodes, self._seed)
+            for variable, estimate in zip(variables, estimates, strict=True):
+                self.add(
+                    subject,
+                    measure,
+                    variable=variable,
+                    fitted_on=fitted_on,
+                    region=region,
+                    unit=unit(variable),
+                    rows=len(episodes),
+                    episodes=len(np.unique(episodes)),
+                    bound=self.bounds.get(variable) if region == self._decides else None,
+                    **estimate._asdict(),
+                    **columns,
+                )
 
-def _clusters(
-    study: _Study, held: Embedded, shared: Embedded, generator: np.random.Generator
-) -> Iterator[Measurement]:
-    """Clusters against classes."""
-    if not study.classes or study.held.classes is None:
-        return
-    sample = study.sample(_CLUSTERED_ROWS, generator)
-    classes = study.held.classes[sample]
-    if len(np.unique(classes)) < 2:
-        return
-    spaces = {part: _standardised(value) for part, value in held.items()}
-    spaces |= {f"shared {part}": value for part, value in shared.items()}
-    for part, value in spaces.items():
-        found = {
-            ms.SILHOUETTE: float(silhouette_score(value[sample], classes)),
-            ms.NMI: cluster_agreement(value[sample], classes, study.seed),
-        }
-        of: dict[str, Any] = {"part": part, "variable": CLASS, "region": ALL, "rows": len(sample)}
-        for measure, score in found.items():
-            yield Measurement(study.name, ENCODER, measure, score, **of)
+    def _add_errors(
+        self, subject: str, part: str, fitted_on: str, predicted: NDArray[np.float64]
+    ) -> None:
+        errors = self.variables.errors(predicted, self._held.pose)
+        self._add_means(subject, ms.ERROR, self.variables.names, fitted_on, errors, part=part)
 
+    def _add_accuracy(
+        self, subject: str, part: str, fitted_on: str, predicted: NDArray[np.int64], note: str = ""
+    ) -> None:
+        right = (self._held.classes == predicted).astype(np.float64)[:, None]
+        columns = {"part": part, "note": note}
+        self._add_means(subject, ms.ACCURACY, (CLASS,), fitted_on, right, **columns)
 
-def _points(
-    study: _Study, held: Embedded, shared: Embedded, count: int, generator: np.random.Generator
-) -> Iterator[Point]:
-    """t-SNE of the senses in their shared space, and of the embedding."""
-    sample = study.sample(count, generator)
-    if len(sample) < 4:
-        return
-    classes = study.held.classes if study.classes else None
-    names = [""] * len(sample) if classes is None else [study.classes[c] for c in classes[sample]]
-    rows = study.held.numbers[sample].tolist()
-    spaces = {"shared": shared} if shared else {}
-    spaces[FUSED] = {FUSED: _standardised(held[FUSED])}
-    for space, parts in spaces.items():
-        places = tsne(np.concatenate([p[sample] for p in parts.values()]), study.seed)
-        for part, of in zip(parts, np.split(places, len(parts)), strict=True):
-            for name, row, (x, y) in zip(names, rows, of, strict=True):
-                yield Point(space, part, name, row, round(float(x), 3), round(float(y), 3))
-
-
-def _senses_in(split: SplitLike) -> dict[str, tuple[str, ...]]:
-    """Senses of our default encoder that a split has the images of."""
-    of = EncoderConfig().senses
-    found = {sense: keys for sense, keys in of.items() if set(keys) <= set(split.columns)}
-    if not found:
-        known = ", ".join(key for keys in of.values() for key in keys)
-        raise ProbeError(f"the data has none of {known}: there is nothing to probe")
-    return found
+    def _add_confusion(self, fitted_on: str, predicted: NDArray[np.int64]) -> None:
+        """Which classes are taken for which, from the whole embedding."""
+        actual = self._held.classes
+        assert actual is not None  # as there are class probes
+        for region, mask in self._within(fitted_on):
+            codes = range(len(self.classes))
+            counts = confusion_matrix(actual[mask], predicted[mask], labels=codes)
+            for (i, j), count in np.ndenumerate(counts):
+                of = {"part": FUSED, "variable": self.classes[i], "against": self.classes[j]}
+                where = {"fitted_on": fitted_on, "region": region, "unit": "rows"}
+                self.add(ENCODER, ms.CONFUSION, count, **of, **where)
 
 
 def _require_columns(split: SplitLike, title: str, keys: Sequence[str]) -> None:

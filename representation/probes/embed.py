@@ -31,15 +31,11 @@ _PIXELS = 16
 
 
 def encoder_embedder(encoder: Encoder, device: torch.device) -> Embedder:
-    """What embeds with a copy of an encoder, in evaluation mode.
+    """What embeds with a copy of an encoder, in evaluation mode, on a device.
 
     Of a `VisuotactileEncoder` each sense's part too, from the same pass. With cross-attention,
     "fused" is what comes after it, and the parts are the features before it, which know nothing of
     each other.
-
-    Args:
-        encoder: The encoder.
-        device: Where it runs.
     """
     if not isinstance(encoder, VisuotactileEncoder):
         frozen = FrozenEncoder(encoder, device=device, runtime="torch")
@@ -49,9 +45,7 @@ def encoder_embedder(encoder: Encoder, device: torch.device) -> Embedder:
 
     def embed(observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
         encoded = own.encode(own.preprocess(observation))
-        parts = own.by_sense(encoded)
-        fused = {FUSED: own.fuse(encoded)}
-        return parts | fused if len(parts) > 1 else fused
+        return _with_fused(own.by_sense(encoded), own.fuse(encoded))
 
     return embed
 
@@ -71,8 +65,7 @@ def pixel_embedder(
             sense: torch.cat([pooled(key, observation[key]) for key in keys], dim=1)
             for sense, keys in senses.items()
         }
-        fused = {FUSED: torch.cat(list(parts.values()), dim=1)}
-        return parts | fused if len(parts) > 1 else fused
+        return _with_fused(parts, torch.cat(list(parts.values()), dim=1))
 
     def pooled(key: str, image: Tensor) -> Tensor:
         rows, columns = (min(_PIXELS, side) for side in image.shape[-2:])
@@ -97,10 +90,9 @@ def embed_rows(
     keys: Sequence[str],
     device: torch.device,
     batch_size: int = 64,
-    progress: Progress | None = None,
-    stage: str = "Embedding",
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Embedded]:
-    """Embed some rows, reading them once.
+    """Vectors of some rows by embedder, reading the rows once.
 
     Args:
         embedders: What embeds, by name; networks are in evaluation mode already.
@@ -109,11 +101,7 @@ def embed_rows(
         keys: Observations that the embedders read, such as "depth".
         device: Where the networks are.
         batch_size: Rows at once.
-        progress: Told how far it is.
-        stage: What it is told.
-
-    Returns:
-        The vectors by embedder.
+        progress: Told how many rows are done, and of how many.
     """
     embedded: dict[str, Embedded] = {name: {} for name in embedders}
     for first in range(0, len(rows), batch_size):
@@ -127,6 +115,10 @@ def embed_rows(
                 shape = (len(rows), value.shape[1])
                 whole = embedded[name].setdefault(part, np.empty(shape, np.float32))
                 whole[first : first + len(value)] = value.float().cpu().numpy()
-        if progress is not None:
-            progress(stage, min(first + batch_size, len(rows)), len(rows))
+        progress(min(first + batch_size, len(rows)), len(rows))
     return embedded
+
+
+def _with_fused(parts: dict[str, Tensor], fused: Tensor) -> dict[str, Tensor]:
+    """The parts of several senses and all of them; of a single sense, that alone."""
+    return parts | {FUSED: fused} if len(parts) > 1 else {FUSED: fused}

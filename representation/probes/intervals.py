@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,23 +11,12 @@ from scipy.stats import bootstrap
 RESAMPLES = 500
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over rows.
-
-    Attributes:
-        value: The mean.
-        low: 2.5th percentile of the mean over resampled episodes; None for a single episode.
-        high: 97.5th percentile.
-        rows: Number of rows.
-        episodes: Number of episodes they are from.
-    """
+class Estimate(NamedTuple):
+    """A mean, and its 2.5th and 97.5th percentile over resampled episodes; None for one episode."""
 
     value: float
     low: float | None
     high: float | None
-    rows: int
-    episodes: int
 
 
 def episode_means(
@@ -43,19 +32,15 @@ def episode_means(
         episodes: Episode of each row, (N,).
         seed: Seed of the resamples, which are the same for all columns.
 
-    Returns:
-        An estimate for each column.
-
     Source: Cameron, Gelbach and Miller 2008, section II.A (the pairs cluster bootstrap).
     """
     found, episode = np.unique(episodes, return_inverse=True)
-    counts = np.bincount(episode)
-    means = values.mean(axis=0, dtype=np.float64)
+    means = values.mean(axis=0, dtype=np.float64).tolist()
     if len(found) < 2:
-        return [Estimate(float(mean), None, None, len(values), len(found)) for mean in means]
+        return [Estimate(mean, None, None) for mean in means]
     sums = np.stack([np.bincount(episode, column) for column in values.T])
     interval = bootstrap(
-        (sums, counts[None]),
+        (sums, np.bincount(episode)[None]),
         lambda total, count, axis: total.sum(axis=axis) / count.sum(axis=axis),
         axis=-1,
         paired=True,
@@ -63,7 +48,5 @@ def episode_means(
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return [
-        Estimate(float(mean), float(low), float(high), len(values), len(found))
-        for mean, low, high in zip(means, interval.low, interval.high, strict=True)
-    ]
+    ends = zip(means, interval.low.tolist(), interval.high.tolist(), strict=True)
+    return [Estimate(*each) for each in ends]

@@ -1,18 +1,22 @@
-"""The linear probe: ridge regression, its penalties chosen on episodes that were not fitted."""
+"""Linear probes: ridge regression of pose variables, logistic regression of classes."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
 
 Floats = NDArray[np.floating]
 
 PENALTIES = tuple(10.0**power for power in range(-8, 3))
 """Penalties tried, by row: the penalty on the squared weights over the number of rows."""
 _FLAT = 1e-6
+_ITERATIONS = 300
 
 
 @dataclass(frozen=True)
@@ -45,70 +49,74 @@ class Standardiser:
 
 
 @dataclass(frozen=True)
-class LinearProbe:
-    """A fitted linear map.
+class RidgeProbe:
+    """A linear map of standardised features to targets.
 
     Attributes:
         standardise: What comes before it.
-        weights: (D, K), float64.
-        intercept: (K,), float64.
-        penalties: That of each target, by row.
+        model: The `Ridge`.
+        penalties: That of each target, by row, (K,).
     """
 
     standardise: Standardiser
-    weights: NDArray[np.float64]
-    intercept: NDArray[np.float64]
-    penalties: tuple[float, ...]
+    model: Any
+    penalties: NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, features: Floats, targets: Floats, validation: NDArray[np.bool_]) -> RidgeProbe:
+        """Fit a probe.
+
+        Each target takes the penalty that predicts it best, by squared error, on validation rows
+        after a fit to the others; then all rows are fitted. (scikit-learn's `RidgeCV` chooses a
+        penalty for each target only by leaving out single rows, and the rows of an episode resemble
+        each other.)
+
+        Args:
+            features: (N, D), floating.
+            targets: (N, K), float64.
+            validation: Rows that choose penalties, (N,): whole episodes.
+        """
+        standardise = Standardiser.of(features)
+        x, rest = standardise(features), ~validation
+        penalties = np.full(targets.shape[1], PENALTIES[0])
+        if validation.any() and rest.any():
+            errors = []
+            for penalty in PENALTIES:
+                model = Ridge(alpha=penalty * rest.sum()).fit(x[rest], targets[rest])
+                predicted = model.predict(x[validation]).reshape(-1, targets.shape[1])
+                errors.append(np.square(predicted - targets[validation]).sum(axis=0))
+            penalties = np.array(PENALTIES)[np.argmin(errors, axis=0)]
+        return cls(standardise, Ridge(alpha=penalties * len(x)).fit(x, targets), penalties)
 
     def __call__(self, features: Floats) -> NDArray[np.float64]:
         """Predicted targets, (N, K), of features, (N, D)."""
-        predicted: NDArray[np.float64] = self.standardise(features) @ self.weights + self.intercept
-        return predicted
+        predicted: NDArray[np.float64] = self.model.predict(self.standardise(features))
+        return predicted.reshape(len(features), -1)
 
 
-def fit_probe(features: Floats, targets: Floats, validation: NDArray[np.bool_]) -> LinearProbe:
-    """Fit a linear probe: ridge on standardised features.
-
-    Each target takes the penalty that predicts it best, by squared error, on validation rows after
-    a fit to the others; then all rows are fitted. (scikit-learn's `RidgeCV` chooses a penalty for
-    each target only by leaving out single rows, and the rows of an episode resemble each other.)
+class ClassProbe:
+    """A linear classifier of standardised features: multinomial logistic regression.
 
     Args:
-        features: (N, D), floating.
-        targets: (N, K), float64.
-        validation: Rows that choose penalties, (N,): whole episodes.
-
-    Returns:
-        The probe.
+        features: (N, D), float32.
+        classes: Class of each row, (N,), int64; at least two of them.
     """
-    standardise = Standardiser.of(features)
-    x, intercept = standardise(features), targets.mean(axis=0)
-    y = targets - intercept
-    chosen = np.full(y.shape[1], PENALTIES[0])
-    if validation.any() and not validation.all():
-        chosen = _choose(x[~validation], y[~validation], x[validation], y[validation])
-    gram, cross = x.T @ x, x.T @ y
-    weights = np.empty_like(cross)
-    for penalty in np.unique(chosen):
-        penalised = gram + penalty * len(x) * np.eye(len(gram))
-        of = chosen == penalty
-        weights[:, of] = solve(penalised, cross[:, of], assume_a="pos")
-    return LinearProbe(standardise, weights, intercept, tuple(chosen.tolist()))
 
+    converged: bool
+    """Whether the fit converged; if not, its accuracy is a lower bound."""
 
-def _choose(x: Floats, y: Floats, held_x: Floats, held_y: Floats) -> NDArray[np.float64]:
-    """The penalty of each target with the least squared error on the held rows.
+    def __init__(self, features: NDArray[np.float32], classes: NDArray[np.int64]) -> None:
+        self._standardise = Standardiser.of(features)
+        self._model = LogisticRegression(max_iter=_ITERATIONS)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConvergenceWarning)
+            self._model.fit(self._standardised(features), classes)
+        self.converged = not any(w.category is ConvergenceWarning for w in caught)
 
-    One eigendecomposition serves all penalties.
-    """
-    mean, intercept = x.mean(axis=0), y.mean(axis=0)
-    x, held_x = x - mean, held_x - mean
-    values, vectors = np.linalg.eigh(x.T @ x)
-    values, cross = values.clip(min=0.0)[:, None], vectors.T @ (x.T @ (y - intercept))
-    held_x, held_y = held_x @ vectors, held_y - intercept
-    errors = [
-        np.square(held_y - held_x @ (cross / (values + penalty * len(x)))).sum(axis=0)
-        for penalty in PENALTIES
-    ]
-    chosen: NDArray[np.float64] = np.array(PENALTIES)[np.argmin(errors, axis=0)]
-    return chosen
+    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Most likely classes, (N,), of features, (N, D)."""
+        predicted: NDArray[np.int64] = self._model.predict(self._standardised(features))
+        return predicted
+
+    def _standardised(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self._standardise(features).astype(np.float32)  # half the time of float64

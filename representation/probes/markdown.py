@@ -21,7 +21,10 @@ def percent(value: float | None) -> str:
 
 
 def table(heading: Iterable[str], lines: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; all columns but the first to the right."""
-    heading = list(heading)
-    rule = ["---", *(["---:"] * (len(heading) - 1))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heading, rule, *lines))
+    """A Markdown table of any text; all columns but the first to the right."""
+    rows = [
+        [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]
+        for cells in (heading, *lines)
+    ]
+    rule = ["---", *(["---:"] * (len(rows[0]) - 1))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (rows[0], rule, *rows[1:]))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 ENCODER, UNTRAINED, PIXELS, MEAN = "encoder", "untrained encoder", "raw pixels", "mean"
 """What is probed: the encoder, and the baselines that stand beside it."""
+CLASS = "connector"
+"""What the class of a row is called, beside the pose variables."""
 FUSED = "fused"
 """The part of an embedding that is all of it: what a policy gets."""
 ALL = "all"
@@ -21,6 +21,8 @@ ERROR, ACCURACY = "error", "accuracy"
 is told right."""
 CONFUSION = "confusion"
 """Rows of class `variable` that are taken for class `against`."""
+RANKS = (1, 5, 10)
+"""How many of the most similar moments count in retrieval."""
 RECALL, CHANCE = "recall at {}", "chance at {}"
 """Part of the moments whose partner is among the most similar ones, and by chance; by rank."""
 POOL = "pool"
@@ -116,18 +118,3 @@ def measurements_from(dicts: Iterable[Mapping[str, Any]]) -> tuple[Measurement, 
         TypeError: If a column is missing or unknown.
     """
     return tuple(Measurement(**row) for row in dicts)
-
-
-def write_csv(path: Path, rows: Iterable[Any], kind: type) -> None:
-    """Write dataclass instances as CSV, a column a field; None as an empty cell.
-
-    Args:
-        path: The file.
-        rows: What to write.
-        kind: Their class, which names the columns.
-    """
-    names = [field.name for field in dataclasses.fields(kind)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: getattr(row, name) for name in names} for row in rows)

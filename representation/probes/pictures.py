@@ -6,20 +6,24 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from sklearn.metrics import ConfusionMatrixDisplay
 
 from representation.probes.markdown import percent
 from representation.probes.measurements import (
+    ACCURACY,
+    CLASS,
     ENCODER,
+    ERROR,
     FUSED,
     MEAN,
     PIXELS,
     UNTRAINED,
+    Measurement,
     distinct,
     select,
 )
-from representation.probes.report import AuditReport, Point
-from representation.probes.tables import View, cell, confusion, fitted_on
-from representation.probes.targets import CLASS
+from representation.probes.report import AuditReport, Point, View
+from representation.probes.tables import cell, confusion, where
 from representation.probes.variables import title
 
 DARK = ("#1f4e9c", "#c4540a", "#1d7a3a", "#8c2a8c", "#8a6d00", "#0b7285", "#a61e4d", "#495057")
@@ -35,41 +39,27 @@ def audit_figure(report: AuditReport) -> Figure:
     A heat map for the rows that decide and one for all rows; in each cell the mean absolute error,
     or the class's accuracy.
     """
-    views = report.views
-    views = [views[0], views[-1]] if len(views) > 1 else views
-    columns = [
-        (subject, part)
-        for subject in (ENCODER, UNTRAINED, PIXELS)
-        for part in distinct(
-            select(report.measurements, subject=subject, region=views[0][0]), "part"
-        )
-        if report.answer(report.variables[0], views[0], subject, part)
-    ]
-    lines = [v for v in (*report.variables, CLASS) if report.answer(v, views[0], MEAN, "")]
+    views = dict.fromkeys((report.views[0], report.views[-1]))
+    tables = {view: _probed(report, view) for view in views}
+    columns = list(dict.fromkeys((m.subject, m.part) for m in tables[report.views[0]]))
+    lines = distinct(tables[report.views[0]], "variable")
     width = 2.6 + len(views) * (0.72 * len(columns) + 0.6)
     figure = Figure(figsize=(width, 2.1 + 0.42 * len(lines)), layout="constrained")
     axes = figure.subplots(1, len(views), squeeze=False, sharey=True)[0]
-    for ax, view in zip(axes, views, strict=True):
+    for ax, (view, rows) in zip(axes, tables.items(), strict=True):
         shade = np.full((len(lines), len(columns)), np.nan)
-        for i, variable in enumerate(lines):
-            for j, (subject, part) in enumerate(columns):
-                shade[i, j] = _relative(report, variable, view, subject, part)
-                text = cell(report.answer(variable, view, subject, part))
-                ink = "white" if shade[i, j] > 0.55 else "black"
-                ax.text(j, i, text, ha="center", va="center", fontsize=8, color=ink)
+        for m in rows:
+            i, j = lines.index(m.variable), columns.index((m.subject, m.part))
+            shade[i, j] = _relative(m, report.answer(m.variable, view, MEAN, ""))
+            ink = "white" if shade[i, j] > 0.55 else "black"
+            ax.text(j, i, cell(m), ha="center", va="center", fontsize=8, color=ink)
         image = ax.imshow(shade, cmap="viridis_r", vmin=0.0, vmax=1.0, aspect="auto")
         ax.set_xticks(range(len(columns)), [part for _, part in columns], fontsize=9)
         ax.set_yticks(range(len(lines)), [title(line) for line in lines], fontsize=9)
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         _mark_subjects(ax, [subject for subject, _ in columns])
-        region, fitted = view
-        ax.set_title(
-            f"{report.regions[region]} ({report.heldout_rows[region]:,} rows)\n"
-            f"probes fitted on {fitted_on(report, fitted)}",
-            fontsize=10,
-            pad=24,
-        )
+        ax.set_title(where(report, view).replace(", ", "\n", 1), fontsize=10, pad=24)
     bar = figure.colorbar(image, ax=list(axes), shrink=0.8, pad=0.02)
     bar.set_label("error relative to guessing")
     figure.suptitle(f"What {report.name} knows", fontsize=12)
@@ -78,23 +68,21 @@ def audit_figure(report: AuditReport) -> Figure:
 
 def confusion_figure(report: AuditReport) -> Figure | None:
     """Confusion matrix of the class probe on the rows that decide; None if there is none."""
-    table = confusion(report)
-    found = report.answer(CLASS, report.views[0], report.subject) if table else None
-    if table is None or found is None:
+    rows = confusion(report)
+    found = report.answer(CLASS, report.views[0])
+    if not rows or found is None:
         return None
-    counts = np.array([list(row.values()) for row in table.values()], float)
+    names = distinct(rows, "variable")
+    counts = np.array([m.value for m in rows]).reshape(len(names), -1)
     parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
     figure = Figure(figsize=(4.8, 4.4), layout="constrained")
     ax = figure.subplots()
-    ax.imshow(parts, cmap="Blues", vmin=0.0, vmax=1.0)
-    for (i, j), part in np.ndenumerate(parts):
-        ink = "white" if part > 0.6 else "black"
-        text = f"{percent(float(part))}\n{int(counts[i, j]):,}"
-        ax.text(j, i, text, ha="center", va="center", fontsize=9, color=ink)
-    ax.set_xticks(range(len(table)), list(table))
-    ax.set_yticks(range(len(table)), list(table))
-    ax.set_xlabel("predicted")
-    ax.set_ylabel("actual")
+    shown = ConfusionMatrixDisplay(parts, display_labels=names)
+    shown.plot(ax=ax, cmap="Blues", colorbar=False, im_kw={"vmin": 0.0, "vmax": 1.0})
+    for text, part, count in zip(shown.text_.flat, parts.flat, counts.flat, strict=True):
+        words = f"{percent(float(part))}\n{count:,.0f}"
+        text.set(text=words, color="white" if part > 0.6 else "black")
+    ax.set(xlabel="predicted", ylabel="actual")
     ax.set_title(
         f"{report.name}: connector from {found.part}, {report.regions[found.region]}\n"
         f"accuracy {cell(found)} of {found.rows:,} rows",
@@ -125,24 +113,32 @@ def tsne_figure(report: AuditReport) -> Figure | None:
         shared = f"shared space, through {report.shared_space}"
         ax.set_title("embedding" if space == FUSED else shared, fontsize=10)
     shown = {point.connector for point in report.points}
-    known = [name for name in report.classes if name in shown]
-    handles = [_dot(DARK[report.classes.index(name) % len(DARK)], name) for name in known]
+    dots = {name: DARK[i % len(DARK)] for i, name in enumerate(report.classes) if name in shown}
     if "shared" in spaces:
-        handles += [_dot("#333333", "touch: darker"), _dot("#bbbbbb", "vision: lighter")]
+        dots |= {"touch: darker": "#333333", "vision: lighter": "#bbbbbb"}
+    handles = [
+        Line2D([], [], color=colour, marker="o", linestyle="", label=label)
+        for label, colour in dots.items()
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     figure.suptitle(f"t-SNE of {report.name}", fontsize=12)
     return figure
 
 
-def _relative(report: AuditReport, variable: str, view: View, subject: str, part: str) -> float:
-    """The error relative to guessing, at most 1; not a number where it was not measured."""
-    found, guess = (report.answer(variable, view, *of) for of in ((subject, part), (MEAN, "")))
-    if found is None or guess is None:
+def _probed(report: AuditReport, view: View) -> list[Measurement]:
+    """Errors and accuracies of a view: of the encoder, and beside it of the baselines."""
+    region, fitted_on = view
+    of = {"measure": (ERROR, ACCURACY), "region": region, "fitted_on": fitted_on}
+    subjects = (ENCODER, UNTRAINED, PIXELS)
+    return [m for s in subjects for m in select(report.measurements, subject=s, **of)]
+
+
+def _relative(found: Measurement, guess: Measurement | None) -> float:
+    """An error relative to that of guessing, at most 1."""
+    if guess is None:
         return float("nan")
-    error, guessed = found.value, guess.value
-    if variable == CLASS:
-        error, guessed = 1.0 - error, 1.0 - guessed
-    return min(error / max(guessed, 1e-9), 1.0)
+    errors = [1.0 - m.value if m.measure == ACCURACY else m.value for m in (found, guess)]
+    return min(errors[0] / max(errors[1], 1e-9), 1.0)
 
 
 def _mark_subjects(ax: Axes, subjects: list[str]) -> None:
@@ -159,7 +155,3 @@ def _colour(report: AuditReport, point: Point) -> str:
         return _UNKNOWN
     colours = LIGHT if point.part == "vision" else DARK
     return colours[report.classes.index(point.connector) % len(colours)]
-
-
-def _dot(colour: str, label: str) -> Line2D:
-    return Line2D([], [], color=colour, marker="o", linestyle="", label=label)

@@ -10,15 +10,17 @@ from typing import Any
 from representation.probes.measurements import (
     ACCURACY,
     ALL,
+    CLASS,
     ENCODER,
     ERROR,
     FUSED,
-    PIXELS,
     Measurement,
-    measurements_from,
     only,
 )
-from representation.probes.targets import CLASS
+from vtenv.json_document import from_document
+
+View = tuple[str, str]
+"""Region of the held-out rows, and region of those that the probes were fitted on."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,9 @@ class AuditReport:
     """What an encoder knows.
 
     Attributes:
-        name: The encoder, as it was asked for; "no encoder" for baselines alone.
+        name: The encoder, as it was asked for.
         senses: What it perceives with, such as "vision" and "touch".
-        embedding_size: Width of its embedding; 0 for no encoder.
+        embedding_size: Width of its embedding.
         variables: Pose variables that were probed.
         classes: Names of the classes, by number.
         regions: Regions that the data tell apart, and what people call them: that which decides
@@ -63,8 +65,8 @@ class AuditReport:
         shared_space: How vision and touch are compared: "projection heads", "ridge map of vision
             to touch", or empty where they are not.
         measurements: All numbers.
-        points: t-SNE pictures.
         notes: What was left out, and why.
+        points: t-SNE pictures.
     """
 
     name: str
@@ -81,49 +83,28 @@ class AuditReport:
     heldout_episodes: int
     shared_space: str
     measurements: tuple[Measurement, ...]
-    points: tuple[Point, ...]
     notes: tuple[str, ...]
+    points: tuple[Point, ...] = ()
 
     @property
-    def views(self) -> list[tuple[str, str]]:
+    def views(self) -> list[View]:
         """Pairs of a region and the rows that its probes were fitted on, the deciding one first."""
         there = {(m.region, m.fitted_on) for m in self.measurements if m.measure == ERROR}
         fits = dict.fromkeys((next(iter(self.regions)), ALL))
         wanted = [(region, fitted_on) for fitted_on in fits for region in self.regions]
         return [view for view in wanted if view in there]
 
-    @property
-    def subject(self) -> str:
-        """What the report is about: the encoder, or raw pixels for baselines alone."""
-        return ENCODER if self.embedding_size else PIXELS
-
     def answer(
-        self, variable: str, view: tuple[str, str], subject: str = ENCODER, part: str = FUSED
+        self, variable: str, view: View, subject: str = ENCODER, part: str = FUSED
     ) -> Measurement | None:
-        """Error of a pose variable, or accuracy of "connector"; None if it was not measured.
-
-        Args:
-            variable: The pose variable, or "connector".
-            view: Region of the held-out rows, and of those that the probe was fitted on.
-            subject: What is probed.
-            part: Part of the embedding.
-        """
-        region, fitted_on = view
-        return only(
-            self.measurements,
-            measure=ACCURACY if variable == CLASS else ERROR,
-            variable=variable,
-            subject=subject,
-            part=part,
-            region=region,
-            fitted_on=fitted_on,
-        )
+        """Error of a pose variable, or accuracy of "connector"; None if it was not measured."""
+        measure = ACCURACY if variable == CLASS else ERROR
+        where = {"region": view[0], "fitted_on": view[1], "subject": subject, "part": part}
+        return only(self.measurements, measure=measure, variable=variable, **where)
 
     @property
     def gate(self) -> dict[str, Measurement | None]:
         """By bounded variable what the encoder reaches where it decides; None if not measured."""
-        if not self.embedding_size:
-            return {}
         return {variable: self.answer(variable, self.views[0]) for variable in self.bounds}
 
     @property
@@ -142,10 +123,6 @@ class AuditReport:
         """A report from what `to_dict` returned, after JSON.
 
         Raises:
-            KeyError: If a field is missing.
-            TypeError: If one is unknown.
+            ValueError: If it is none; names what is wrong.
         """
-        listed = ("senses", "variables", "classes", "notes")
-        changed: dict[str, Any] = {name: tuple(fields[name]) for name in listed}
-        changed |= {"measurements": measurements_from(fields["measurements"]), "points": ()}
-        return cls(**{**fields, **changed})
+        return from_document(cls, fields)

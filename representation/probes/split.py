@@ -1,21 +1,62 @@
-"""The rows that probes read: of a data set on disk, or arrays in memory."""
+"""The rows that probes read, of a data set or of arrays, and what can be asked of them."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from representation.probes.measurements import ALL
-from representation.probes.targets import CLASS, EPISODE, POSE, REGION, ProbeTargets
+from representation.data.dataset import Dataset
+from representation.probes.measurements import ALL, CLASS
+from vtenv.collection.experience import make_task
+
+POSE, EPISODE, REGION = "pose", "episode", "region"
+"""Columns that probes read beside `CLASS`: labels, episode and region of each row."""
 
 
 class ProbeError(ValueError):
     """What cannot be probed, and what to do about it."""
+
+
+@dataclass(frozen=True)
+class ProbeTargets:
+    """What can be asked of a data set.
+
+    Attributes:
+        variables: Names of the columns of `pose`; the unit is the last word ("mm", "deg").
+        classes: Names of the classes, by number.
+        regions: Names of the regions, by number: elsewhere, then one within the other; the widest
+            of these decides.
+        bounds: What an encoder should reach where it decides: the largest mean absolute error by
+            variable, and the least accuracy as "connector".
+        capture_range: How far off the plug may be and the task still succeeds without a
+            correction, by variable: a yardstick for errors.
+    """
+
+    variables: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    bounds: Mapping[str, float] = field(default_factory=dict)
+    capture_range: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> ProbeTargets:
+        """What a data set says of itself, and the task that it is of, if it is of one."""
+        codes, settings = dataset.codes, dataset.settings
+        targets = cls(dataset.labels, codes.get(CLASS, ()), codes.get(REGION, ()))
+        if "task" not in settings:
+            return targets
+        fields = vars(make_task(settings["task"]).config)
+        known = {name: settings[name] for name in fields if name in settings}
+        task = make_task(settings["task"], **known)
+        return dataclasses.replace(
+            targets, bounds=task.probe_bounds, capture_range=task.capture_range()
+        )
 
 
 class SplitLike(Protocol):
@@ -58,16 +99,7 @@ class ArraySplit:
 
 
 def choose_rows(length: int, limit: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Row numbers, in order: all, or as many as allowed, drawn without repetition.
-
-    Args:
-        length: Number of rows there are.
-        limit: Most rows to choose.
-        generator: Draws them.
-
-    Returns:
-        Numbers, (min(length, limit),), ascending.
-    """
+    """Row numbers, ascending: all, or as many as allowed, drawn without repetition."""
     if length <= limit:
         return np.arange(length, dtype=np.int64)
     return np.sort(generator.choice(length, limit, replace=False)).astype(np.int64)
@@ -83,7 +115,7 @@ class LabelledRows:
         pose: Labels, (N, L).
         classes: Class of each, (N,); None if unknown.
         episode: Episode of each, (N,); the row itself if unknown.
-        regions: Masks by region, (N,): those that the split has columns of, and all rows.
+        regions: Masks by region, (N,): those that the split has columns of, and all rows, the last.
     """
 
     split: SplitLike
@@ -113,15 +145,15 @@ class LabelledRows:
                 f"the data's pose has {columns[POSE].shape[1]} columns, but "
                 f"{len(targets.variables)} labels are given: {', '.join(targets.variables)}"
             )
-        regions = {ALL: np.ones(len(numbers), bool)}
+        regions = {}
         if REGION in columns and targets.regions:
             elsewhere, *nested = targets.regions  # each within the one before
-            regions |= {name: columns[REGION] >= k for k, name in enumerate(nested, start=1)}
+            regions = {name: columns[REGION] >= k for k, name in enumerate(nested, start=1)}
             regions[elsewhere] = columns[REGION] == 0
+        regions[ALL] = np.ones(len(numbers), bool)
         episode = columns.get(EPISODE, numbers)
         return cls(split, numbers, columns[POSE], columns.get(CLASS), episode, regions)
 
     def counts(self) -> dict[str, int]:
-        """Number of rows by region, all of them last."""
-        counts = {region: int(mask.sum()) for region, mask in self.regions.items()}
-        return {**{region: n for region, n in counts.items() if region != ALL}, ALL: counts[ALL]}
+        """Number of rows by region."""
+        return {region: int(mask.sum()) for region, mask in self.regions.items()}

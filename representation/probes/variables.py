@@ -25,7 +25,7 @@ def title(variable: str) -> str:
 
 @dataclass(frozen=True)
 class PoseVariables:
-    """Columns of pose labels, and how a linear map predicts them.
+    """Columns of pose labels, (N, L), and how a linear map predicts them.
 
     A circular variable, an angle that comes round at 360°, is predicted through its cosine and
     sine.
@@ -40,28 +40,13 @@ class PoseVariables:
 
     @classmethod
     def of(cls, names: Sequence[str], pose: NDArray[np.float32]) -> PoseVariables:
-        """The variables of labels: an angle in degrees that spans over 180° comes round.
-
-        Args:
-            names: Names of the columns.
-            pose: Labels that show the range, (N, L).
-        """
-        spans = pose.max(axis=0) - pose.min(axis=0)
-        circular = [
-            unit(name) == "°" and float(span) > _WRAP_SPAN_DEG
-            for name, span in zip(names, spans, strict=True)
-        ]
+        """The variables of labels: an angle in degrees that spans over 180° comes round."""
+        wide = np.ptp(pose, axis=0) > _WRAP_SPAN_DEG
+        circular = [bool(w) and unit(name) == "°" for name, w in zip(names, wide, strict=True)]
         return cls(tuple(names), tuple(circular))
 
     def targets(self, pose: NDArray[np.floating]) -> NDArray[np.float64]:
-        """What a linear map is fitted to.
-
-        Args:
-            pose: Labels, (N, L).
-
-        Returns:
-            A column for each variable, two for a circular one: (N, K).
-        """
+        """What a linear map is fitted to: a column a variable, two for a circular one, (N, K)."""
         columns = []
         for value, circular in zip(pose.T.astype(np.float64), self.circular, strict=True):
             angle = np.deg2rad(value)
@@ -80,12 +65,12 @@ class PoseVariables:
         Returns:
             Errors, (N, L), in the units of the labels.
         """
-        columns, k = [], 0
+        columns, predictions = [], iter(predicted.T)
         for value, circular in zip(pose.T.astype(np.float64), self.circular, strict=True):
+            guess = next(predictions)
             if circular:
-                angle = np.rad2deg(np.arctan2(predicted[:, k + 1], predicted[:, k]))
+                angle = np.rad2deg(np.arctan2(next(predictions), guess))
                 columns.append(np.abs((angle - value + 180.0) % 360.0 - 180.0))
             else:
-                columns.append(np.abs(predicted[:, k] - value))
-            k += 1 + circular
+                columns.append(np.abs(guess - value))
         return np.stack(columns, axis=1)

@@ -202,7 +202,7 @@ def test_an_encoder_that_a_killed_writing_took_away_is_put_back(tmp_path):
     config = make_config(epochs=1)
     finished = run(config, tmp_path / "run")
     before = weights(finished.folder)
-    replaced = finished.folder / ".encoder-replaced"
+    replaced = finished.folder / ".encoder.vtinsert-replaced"
     (finished.folder / "encoder").replace(replaced)
     run(config, tmp_path / "run", resume=True)
     after = weights(finished.folder)

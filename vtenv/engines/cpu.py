@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import mujoco
@@ -15,37 +14,14 @@ from mujoco.batch import Batch
 from numpy.typing import NDArray
 
 from vtenv.arrays import Array, NumpyBackend
+from vtenv.provenance import cores
 from vtenv.sensing import sensor_passes
-from vtenv.sensing.cpu import CPUSensor, Poses
+from vtenv.sensing.cameras import Poses
+from vtenv.sensing.cpu import CPUSensor
 from vtenv.validation import checked_count
 from vtenv.world_model import Frame, InitialPhysics, PhysicsState, Snapshot, WorldModel
 
 _POSITION_STAGE = mujoco.mjtStage.mjSTAGE_POS
-
-
-def available_cores() -> int:
-    """Processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-@dataclass(frozen=True)
-class _Restored:
-    """What worlds read that were put into a state and have not moved since.
-
-    Accelerations, and so contact forces, are those of the step that led there: they do not
-    follow from where the worlds are.
-
-    Attributes:
-        here: Which worlds, (N,), bool.
-        readings: Readings of all sensors, (N, n).
-        stable: Whether the physics was stable, (N,), bool.
-    """
-
-    here: NDArray[np.bool_]
-    readings: NDArray[np.float64]
-    stable: NDArray[np.bool_]
 
 
 class CPUEngine:
@@ -71,7 +47,7 @@ class CPUEngine:
         self.num_worlds = num_worlds = checked_count("num_worlds", num_worlds)
         if num_threads is not None:
             num_threads = checked_count("num_threads", num_threads)
-        self.num_threads = min(num_threads or available_cores(), num_worlds)
+        self.num_threads = min(num_threads or cores(), num_worlds)
         self._process = os.getpid()
         self.arrays = NumpyBackend()
         self._world_model = world_model
@@ -93,7 +69,11 @@ class CPUEngine:
             batch.cam_xmat.reshape(n, -1, 9),
         )
         self._sensordata = batch.sensordata
-        self._restored: _Restored | None = None
+        # Contact forces follow from the step that led to a state, not from the state: worlds that
+        # were put into one keep reading what they read there until they move.
+        self._unmoved = np.zeros(n, bool)
+        self._kept_readings = np.zeros_like(batch.sensordata)
+        self._kept_stable = np.ones(n, bool)
         self._noise: dict[str, NDArray[np.float64]] = {}
         self._images: dict[str, NDArray[Any]] = {}
         self._qpos, self._ctrl, self._warning = batch.qpos, batch.ctrl, batch.warning
@@ -109,11 +89,7 @@ class CPUEngine:
         ]
 
     def reset(self, worlds: NDArray[np.int64], initial: InitialPhysics) -> None:
-        """Put worlds into their initial states, one row each.
-
-        Raises:
-            RuntimeError: If the process was forked from the one that has the engine's threads.
-        """
+        """Put worlds into their initial states, one row each."""
         self._check_process()
         self._set_variants(worlds, initial.variant, initial.fields)
         self._set_noise(worlds, initial.noise)
@@ -122,21 +98,15 @@ class CPUEngine:
         self._qpos[worlds], self._ctrl[worlds] = initial.qpos, initial.ctrl
         self._mocap[0][worlds], self._mocap[1][worlds] = initial.mocap_pos, initial.mocap_quat
         batch.forward(worlds)
-        if self._restored is not None:
-            self._forget(worlds)
+        self._unmoved[worlds] = False
 
     def step(self, worlds: NDArray[np.int64], controls: NDArray[np.float64]) -> None:
-        """Advance worlds by one control step with these inputs of the driven actuators.
-
-        Raises:
-            RuntimeError: If the process was forked from the one that has the engine's threads.
-        """
+        """Advance worlds by one control step with these inputs of the driven actuators."""
         self._check_process()
         self._ctrl[worlds, self._driven] = controls[worlds]
         ids = None if len(worlds) == self.num_worlds else worlds
         self._batch.step(ids, nstep=self._world_model.substeps, stage=_POSITION_STAGE)
-        if self._restored is not None:
-            self._forget(worlds)
+        self._unmoved[worlds] = False
 
     def state(self) -> PhysicsState:
         """The state of all worlds; aliases the engine's memory until the next call."""
@@ -159,12 +129,8 @@ class CPUEngine:
         for sensor in self._sensors:
             images |= sensor.draw(worlds, generators)
 
-        def measure(some: NDArray[np.int64]) -> None:
-            for sensor in self._sensors:
-                sensor.measure(some)
-
         if images:
-            self._in_threads(measure, worlds)
+            self._measure(worlds)
         self._images = images
         return images
 
@@ -205,9 +171,8 @@ class CPUEngine:
         self._batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE)  # warnings
         self._batch.state[:] = state["integration"]
         self._batch.forward(stage=_POSITION_STAGE)
-        self._restored = _Restored(
-            np.ones(self.num_worlds, bool), state["readings"].copy(), state["stable"].copy()
-        )
+        self._unmoved[:] = True
+        self._kept_readings[:], self._kept_stable[:] = state["readings"], state["stable"]
         self._images = {}
         if state["images"]:
             for sensor in self._sensors:  # nothing is drawn for no worlds
@@ -225,12 +190,12 @@ class CPUEngine:
     def _read(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Readings of all sensors, (N, n), and who is stable, (N,)."""
         readings, stable = self._sensordata, ~self._warning[:, :, 1].any(axis=-1)
-        kept = self._restored
-        if kept is None:
+        if not self._unmoved.any():
             return readings, stable
+        unmoved = self._unmoved
         return (
-            np.where(kept.here[:, None], kept.readings, readings),
-            np.where(kept.here, kept.stable, stable),
+            np.where(unmoved[:, None], self._kept_readings, readings),
+            np.where(unmoved, self._kept_stable, stable),
         )
 
     def _set_variants(
@@ -253,13 +218,6 @@ class CPUEngine:
             self._noise.setdefault(name, np.zeros(self.num_worlds))[worlds] = values
         for sensor in self._sensors:
             sensor.reset(worlds, dict(noise))
-
-    def _forget(self, worlds: NDArray[np.int64]) -> None:
-        """Worlds that have moved read their sensors anew."""
-        assert self._restored is not None
-        self._restored.here[worlds] = False
-        if not self._restored.here.any():
-            self._restored = None
 
     def _check_process(self) -> None:
         """Refuse to wait for threads that a fork has not copied.
@@ -294,18 +252,18 @@ class CPUEngine:
                 getattr(model, name)[:] = values[row]
         self._batch.set_models(self._own_models)
 
-    def _in_threads(
-        self, function: Callable[[NDArray[np.int64]], None], worlds: NDArray[np.int64]
-    ) -> None:
-        """Call `function` on parts of `worlds`, one part a thread, one of them the caller's."""
+    def _measure(self, worlds: NDArray[np.int64]) -> None:
+        """Fill the images of worlds, in as many threads as there are."""
+
+        def measure(some: NDArray[np.int64]) -> None:
+            for sensor in self._sensors:
+                sensor.measure(some)
+
         threads = min(self.num_threads, len(worlds))
         if threads == 1:
-            function(worlds)
+            measure(worlds)
             return
-        mine, *others = np.array_split(worlds, threads)
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.num_threads - 1, "vtinsert-sensors")
-        waiting = [self._pool.submit(function, part) for part in others]
-        function(mine)
-        for future in waiting:
-            future.result()
+            self._pool = ThreadPoolExecutor(self.num_threads, "vtinsert-sensors")
+        for _ in self._pool.map(measure, np.array_split(worlds, threads)):
+            pass  # raises what a thread raised

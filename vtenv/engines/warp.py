@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from vtenv.engines.torch_arrays import TorchBackend
 from vtenv.modalities import Modality
 from vtenv.sensing import sensor_passes
-from vtenv.sensing.warp import Poses, WarpSensor
+from vtenv.sensing.cameras import Poses
+from vtenv.sensing.warp import WarpSensor
 from vtenv.validation import checked_count
 from vtenv.world_model import Frame, InitialPhysics, PhysicsState, Snapshot, WorldModel
 
@@ -339,7 +340,7 @@ class WarpEngine:
         self._variant = torch.zeros(n, dtype=torch.int64, device=self._torch_device)
         self._seeds = torch.zeros(n, dtype=torch.int64, device=self._torch_device)
         poses = Poses(
-            self._variant, self._m.geom_size, d.geom_xpos, d.geom_xmat, d.cam_xpos, d.cam_xmat
+            self._variant, d.geom_xpos, d.geom_xmat, d.cam_xpos, d.cam_xmat, self._m.geom_size
         )
         self._sensors: list[WarpSensor] = [
             sensor.implementation("warp")(self._world_model, camera, keys, poses, self._seeds)
@@ -350,24 +351,17 @@ class WarpEngine:
             self._noise |= sensor.noise
         self._noisy = any(sensor.is_noisy for sensor in self._sensors)
 
-    @contextmanager
-    def _queue(self) -> Iterator[Any]:
-        """Queue Warp's work on torch's current stream of this device."""
-        with ExitStack() as scopes:
-            scopes.enter_context(wp.ScopedDevice(self._device))
-            stream = wp.stream_from_torch(self._torch_device) if self._device.is_cuda else None
-            if stream is not None:
-                scopes.enter_context(wp.ScopedStream(stream, sync_enter=False))
-            yield stream
-
     def _run(self, name: str, work: Callable[[], None]) -> None:
-        """Do `work` on the device; captured as a CUDA graph the first time."""
-        with self._memory_explained():
+        """Do `work` on the device; captured as a CUDA graph the first time.
+
+        The graph is queued on torch's current stream of this device.
+        """
+        with self._memory_explained(), wp.ScopedDevice(self._device):
             if not self._device.is_cuda:
-                with wp.ScopedDevice(self._device):
-                    work()
+                work()
             elif name in self._graphs:
-                with self._queue() as stream:
+                stream = wp.stream_from_torch(self._torch_device)
+                with wp.ScopedStream(stream, sync_enter=False):
                     wp.capture_launch(self._graphs[name], stream)
             else:
                 self._graphs[name] = self._capture(work)
@@ -375,11 +369,10 @@ class WarpEngine:
     def _capture(self, work: Callable[[], None]) -> Any:
         """Do `work`, and capture it: on Warp's own stream, as torch's default one may not."""
         torch.cuda.synchronize(self._torch_device)
-        with wp.ScopedDevice(self._device):
-            work()  # compiles what the capture may not
-            with wp.ScopedCapture() as capture:
-                work()
-            wp.synchronize_device()
+        work()  # compiles what the capture may not
+        with wp.ScopedCapture() as capture:
+            work()
+        wp.synchronize_device()
         return capture.graph
 
     def _substep(self) -> None:

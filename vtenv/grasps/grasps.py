@@ -17,21 +17,21 @@ Source: Bronars and Sunil, section C, "Dataset"; figure 3.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vtenv.engines.cpu import available_cores
 from vtenv.grasps.clutter import MAX_CLUTTER, place_clutter
-from vtenv.grasps.depth_noise import DepthNoiseConfig
 from vtenv.grasps.images import contact_masks, is_grasp, overhead_depth
+from vtenv.provenance import cores
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
-from vtenv.validation import require
+from vtenv.validation import as_integer, checked_count, require
 
 SPLITS = ("train", "heldout")
 """The closed set of splits."""
@@ -57,10 +57,6 @@ Columns = dict[str, NDArray[Any]]
 """Arrays of equal length by name."""
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 @dataclass(frozen=True)
 class GraspConfig:
     """What is grasped, how often, and how it is seen.
@@ -83,27 +79,27 @@ class GraspConfig:
     """
     heldout: int | None = None
     """Held-out grasps; a multiple of 4. None for the paper's share, a third of `grasps`."""
-    depth_noise: DepthNoiseConfig = field(default_factory=lambda: DepthNoiseConfig(noise_mm=0.0))
-    """Noise of the depth camera; none, as in the paper, unless given."""
 
     def __post_init__(self) -> None:
         for name in ("image_size", "contact_size"):
             given = getattr(self, name)
             pixels = "a whole number of pixels from 8 to 512"
-            require(_is_whole(given) and 8 <= given <= 512, name, given, pixels)
+            require(_within(given, 8, 512), name, given, pixels)
         objects = f"a whole number of objects from 0 to {MAX_CLUTTER}"
-        valid = _is_whole(self.clutter) and 0 <= self.clutter <= MAX_CLUTTER
-        require(valid, "clutter", self.clutter, objects)
+        require(_within(self.clutter, 0, MAX_CLUTTER), "clutter", self.clutter, objects)
         kinds = len(CONNECTOR_NAMES)
         each = f"a whole number of grasps that {kinds} connectors can share, from {kinds} up"
-        valid = _is_whole(self.grasps) and self.grasps >= kinds and self.grasps % kinds == 0
+        valid = _within(self.grasps, kinds) and self.grasps % kinds == 0
         require(valid, "grasps", self.grasps, each)
         if self.heldout is not None:
-            valid = _is_whole(self.heldout) and self.heldout % kinds == 0
-            valid = valid and kinds <= self.heldout <= self.grasps
+            valid = _within(self.heldout, kinds, self.grasps) and self.heldout % kinds == 0
             require(valid, "heldout", self.heldout, f"{each} to grasps={self.grasps}, or None")
-        valid = isinstance(self.depth_noise, DepthNoiseConfig)
-        require(valid, "depth_noise", self.depth_noise, "a DepthNoiseConfig")
+
+
+def _within(value: object, low: int, high: float = math.inf) -> bool:
+    """Whether a value is a whole number within bounds."""
+    number = as_integer(value)
+    return number is not None and low <= number <= high
 
 
 class Configurations(NamedTuple):
@@ -169,11 +165,10 @@ def grasp_blocks(
         ValueError: If an argument is not allowed.
     """
     num_grasps(config, split)
-    require(_is_whole(seed) and seed >= 0, "seed", seed, "a whole number from 0")
-    require(_is_whole(block) and block >= 1, "block", block, "a whole number from 1")
-    valid = num_threads is None or (_is_whole(num_threads) and num_threads >= 1)
-    require(valid, "num_threads", num_threads, "a whole number from 1, or None")
-    return _blocks(config, split, seed, block, num_threads or available_cores())
+    require(_within(seed, 0), "seed", seed, "a whole number from 0")
+    block = checked_count("block", block)
+    threads = cores() if num_threads is None else checked_count("num_threads", num_threads)
+    return _blocks(config, split, seed, block, threads)
 
 
 def _blocks(
@@ -181,11 +176,9 @@ def _blocks(
 ) -> Iterator[Columns]:
     every = configurations(config, split, seed)
     count, number = len(every.connector), SPLITS.index(split)
-    noise_seeds = _generator(seed, "noise", number).integers(0, 2**64, count, np.uint64)
 
     def make(rows: range) -> Columns:
-        some = slice(rows.start, rows.stop)
-        chosen = every.take(some)
+        chosen = every.take(slice(rows.start, rows.stop))
         connector, pose = chosen.connector[:, None], chosen.pose[:, None]
         if config.clutter:
             generators = [_generator(seed, "clutter", number, row) for row in rows]
@@ -195,9 +188,7 @@ def _blocks(
             connector = np.concatenate([connector, laid], axis=1)
             pose = np.concatenate([pose, laid_pose], axis=1)
         return {
-            "depth": overhead_depth(
-                connector, pose, config.image_size, config.depth_noise, noise_seeds[some]
-            ),
+            "depth": overhead_depth(connector, pose, config.image_size),
             "contact": contact_masks(chosen.connector, chosen.pose, config.contact_size),
             **chosen._asdict(),
         }
@@ -213,8 +204,8 @@ def _blocks(
 
 def _generator(seed: int, what: str, *which: int) -> np.random.Generator:
     """An independent stream of random numbers for each purpose."""
-    purpose = ("grid", "free", "heldout", "noise", "clutter").index(what)
-    return np.random.default_rng([seed, purpose, *which])
+    purposes = {"grid": 0, "free": 1, "heldout": 2, "clutter": 4}
+    return np.random.default_rng([seed, purposes[what], *which])
 
 
 def configurations(config: GraspConfig, split: str, seed: int) -> Configurations:

@@ -11,9 +11,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from vtenv.grasps.depth_noise import DepthNoiseConfig
 from vtenv.grasps.resting import AXIS_HEIGHT, extents, pose_in_si, resting_connectors
-from vtenv.sensing.images import CONTACT_THRESHOLD_MM, depth_images, gel_images
+from vtenv.sensing.images import CONTACT_THRESHOLD_MM, gel_images
 from vtenv.sensing.raycast import cast_depth
 from vtenv.tasks.insertion.connectors import FINGER_OPEN
 from vtenv.tasks.insertion.primitives import quat_from_axes
@@ -136,35 +135,22 @@ def contact_masks(
 
 
 def overhead_depth(
-    connector: NDArray[np.int64],
-    pose: NDArray[np.float32],
-    size: int,
-    noise: DepthNoiseConfig,
-    noise_seeds: NDArray[np.uint64],
+    connector: NDArray[np.int64], pose: NDArray[np.float32], size: int
 ) -> NDArray[np.float32]:
-    """What the overhead camera reports of K connectors on the table.
+    """What the overhead camera sees of K connectors on the table.
 
     Args:
         connector: Index in `CONNECTOR_NAMES`, (N, K).
         pose: Their poses, (N, K, 3).
         size: Rows and columns.
-        noise: Noise of the camera.
-        noise_seeds: Seed of each image's noise, (N,).
 
     Returns:
-        Planar depth, (N, 1, size, size), [m].
+        Planar depth, (N, 1, size, size), [m], without noise.
     """
     count = len(connector)
     eyes = np.tile([0.0, 0.0, CAMERA_TO_TABLE], (count, 1, 1))
     mats = np.tile(_OVERHEAD_MAT, (count, 1, 1))
-    true = _cast(connector, pose, eyes, mats, size, overhead=True)
-    seen = np.empty_like(true)
-    depth_images(
-        np.arange(count), true[:, 0], noise_seeds,
-        np.full(count, noise.noise_mm), np.float32(CAMERA_HEIGHT), noise.dropout,
-        noise.quantization_mm, seen[:, 0],
-    )  # fmt: skip
-    return seen
+    return _cast(connector, pose, eyes, mats, size, overhead=True)
 
 
 def is_grasp(connector: NDArray[np.int64], pose: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -10,12 +10,12 @@ import contextlib
 import ctypes
 import importlib
 import importlib.util
-import math
 import os
 import sys
 import threading
 import warnings
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,6 @@ import mujoco
 import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
-
-_LIGHT_SPREAD = 0.02
-"""Radius of the light's disc over its distance; the shadows' softness."""
 
 _WITHOUT_OPENGL = 'render_mode="sensors" and render_mode="depth_array" work without OpenGL.'
 _HOW_TO_GET = {
@@ -43,30 +40,23 @@ _opened_in: int | None = None
 class Canvas:
     """An OpenGL context that draws one model off screen.
 
-    Pictures are averages over shifts of the pixel grid, which smooths edges, and of the light,
-    which softens shadows.
-
     Args:
         model: The model; its off-screen buffer is sized to fit.
         size: Width and height of a picture, in pixels.
-        samples: Pictures averaged into one, at most 256.
 
     Raises:
         DependencyNotInstalled: If OpenGL cannot be used; says what to install.
         RuntimeError: If the process was forked from one that has used OpenGL; says what to do.
     """
 
-    def __init__(self, model: mujoco.MjModel, size: tuple[int, int], samples: int) -> None:
-        self._context: Any = None
+    def __init__(self, model: mujoco.MjModel, size: tuple[int, int]) -> None:
         self._model = model
-        self._size = size
-        self._samples = samples
         model.vis.global_.offwidth, model.vis.global_.offheight = size
         self._visuals = mujoco.MjvScene(model, maxgeom=500)
         self._options = mujoco.MjvOption()
         self._viewport = mujoco.MjrRect(0, 0, *size)
         self._gl, self._context = _open_context(model)
-        self._at_exit = _CloseAtExit(self)
+        self._closing = _closing(self, _free, self._gl, self._context)
 
     def draw(self, data: mujoco.MjData, camera: mujoco.MjvCamera) -> NDArray[np.uint8]:
         """Draw the model as `data` poses it.
@@ -75,51 +65,23 @@ class Canvas:
             RuntimeError: If the process was forked since the canvas was made; says what to do.
         """
         _check_process()
-        visuals = self._visuals
-        mujoco.mjv_updateScene(
-            self._model,
-            data,
-            self._options,
-            None,
-            camera,
-            mujoco.mjtCatBit.mjCAT_ALL,
-            visuals,
-        )
-        width, height = self._size
-        image = np.empty((height, width, 3), np.uint8)
-        total = np.zeros(image.shape, np.uint16)
-        lights = [light for light in visuals.lights[: visuals.nlight] if light.castshadow]
-        directions = [np.array(light.dir) for light in lights]
-        eyes = [
-            (eye, eye.frustum_center, eye.frustum_bottom, eye.frustum_top) for eye in visuals.camera
-        ]
+        every = mujoco.mjtCatBit.mjCAT_ALL
+        mujoco.mjv_updateScene(self._model, data, self._options, None, camera, every, self._visuals)
+        image = np.empty((self._viewport.height, self._viewport.width, 3), np.uint8)
         with self._gl.as_current():
-            for sample in range(self._samples):
-                across, up = _pixel_shift(sample)
-                for eye, centre, bottom, top in eyes:
-                    pixel = (top - bottom) / height
-                    eye.frustum_center = centre + across * pixel
-                    eye.frustum_bottom = bottom + up * pixel
-                    eye.frustum_top = top + up * pixel
-                for light, direction in zip(lights, directions, strict=True):
-                    light.dir = _light_shift(direction, sample, self._samples)
-                mujoco.mjr_render(self._viewport, visuals, self._context)
-                mujoco.mjr_readPixels(image, None, self._viewport, self._context)
-                total += image
-        return np.flipud((total + self._samples // 2) // self._samples).astype(np.uint8)
+            mujoco.mjr_render(self._viewport, self._visuals, self._context)
+            mujoco.mjr_readPixels(image, None, self._viewport, self._context)
+        return np.flipud(image)
 
     def close(self) -> None:
         """Release the context; may be called twice."""
-        if self._context is None:
-            return
-        with self._gl.as_current():
-            self._context.free()
-        self._gl.free()
-        self._context = self._gl = None
-        self._at_exit.cancel()
+        self._closing()
 
-    def __del__(self) -> None:
-        self.close()
+
+def _free(gl: Any, context: mujoco.MjrContext) -> None:
+    with gl.as_current():
+        context.free()
+    gl.free()
 
 
 class Window:
@@ -138,29 +100,37 @@ class Window:
     """
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
-        self._threads: set[threading.Thread] | None = None
         prepare_opengl()
         if sys.platform.startswith("linux"):
             _check_window()
         viewer = importlib.import_module("mujoco.viewer")
         others = set(threading.enumerate())
         self.handle = viewer.launch_passive(model, data, show_left_ui=False, show_right_ui=False)
-        self._threads = set(threading.enumerate()) - others
+        threads = set(threading.enumerate()) - others
         _mark_process()
-        self._at_exit = _CloseAtExit(self)
+        self._closing = _closing(self, _close_window, self.handle, threads)
 
     def close(self) -> None:
         """Close the window and wait until it is gone; may be called twice."""
-        if self._threads is None:
-            return
-        self.handle.close()
-        for thread in self._threads:
-            thread.join(timeout=10.0)
-        self._threads = None
-        self._at_exit.cancel()
+        self._closing()
 
-    def __del__(self) -> None:
-        self.close()
+
+def _close_window(handle: Any, threads: set[threading.Thread]) -> None:
+    handle.close()
+    for thread in threads:
+        thread.join(timeout=10.0)
+
+
+def _closing(owner: Canvas | Window, close: Callable[..., None], *held: Any) -> Callable[[], None]:
+    """Close what a canvas or window holds: when it is asked to, is gone, or Python exits.
+
+    What outlives the driver's own clean-up brings the interpreter down. That was registered when
+    the driver was loaded, so this, registered later, comes before it.
+    """
+    closing = weakref.finalize(owner, close, *held)
+    closing.atexit = False
+    atexit.register(closing)
+    return closing
 
 
 def _check_window() -> None:
@@ -192,47 +162,6 @@ def _check_window() -> None:
 def has_display() -> bool:
     """Whether a window can be opened, as far as the environment variables tell."""
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-class _CloseAtExit:
-    """Closes a window or canvas at the interpreter's exit, unless it is gone by then.
-
-    One that outlives the driver's own clean-up brings the interpreter down.
-    """
-
-    def __init__(self, owner: Canvas | Window) -> None:
-        self._owner = weakref.ref(owner)
-        atexit.register(self._close)
-
-    def cancel(self) -> None:
-        """Leave it alone."""
-        atexit.unregister(self._close)
-
-    def _close(self) -> None:
-        owner = self._owner()
-        if owner is not None:
-            owner.close()
-
-
-def _pixel_shift(sample: int) -> tuple[float, float]:
-    """Where in the pixel a sample lies, -0.5 to 0.5: a sequence that fills it evenly.
-
-    Source:
-        Roberts, "The unreasonable effectiveness of quasirandom sequences" (R2).
-    """
-    across, up = (0.125 + sample * 0.7548776662) % 1.0, (0.125 + sample * 0.5698402910) % 1.0
-    return across - 0.5, up - 0.5
-
-
-def _light_shift(direction: NDArray[np.float64], sample: int, samples: int) -> NDArray[np.float64]:
-    """The light's direction in a sample: from a point of its disc, on a sunflower's spiral."""
-    side = np.cross(direction, [0.0, 0.0, 1.0])
-    side /= np.linalg.norm(side)
-    angle = sample * math.pi * (3 - math.sqrt(5))
-    radius = _LIGHT_SPREAD * math.sqrt((sample + 0.5) / samples)
-    offset = math.cos(angle) * side + math.sin(angle) * np.cross(direction, side)
-    shifted = direction + radius * offset
-    return shifted / np.linalg.norm(shifted)
 
 
 def opengl_backend() -> str:

@@ -7,37 +7,21 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Protocol
+from typing import Any
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from vtenv.modalities import DEPTH
-from vtenv.rendering.opengl import Canvas, Window, has_display, opengl_backend
+from vtenv.rendering.opengl import Canvas, Window
 from vtenv.rendering.panel import draw_panel
-from vtenv.sensing.cpu import Poses, RayCamera
+from vtenv.sensing.cameras import Poses
+from vtenv.sensing.cpu import RayCamera
 from vtenv.simulation import Simulation
 from vtenv.tasks import Task
 from vtenv.validation import require
 from vtenv.world_model import Snapshot
-
-__all__ = [
-    "IMAGE_SIZE",
-    "PICTURES",
-    "RENDER_FPS",
-    "RENDER_MODES",
-    "DepthPictureRenderer",
-    "DepthRenderer",
-    "PanelRenderer",
-    "PictureRenderer",
-    "PosedScene",
-    "Renderer",
-    "WindowRenderer",
-    "has_display",
-    "make_renderer",
-    "opengl_backend",
-]
 
 RENDER_MODES = ("rgb_array", "human", "depth_array", "sensors")
 """The closed set of render modes."""
@@ -48,15 +32,11 @@ RENDER_FPS = 50
 
 IMAGE_SIZE = (640, 480)
 """Width and height of pictures, in pixels."""
-_SAMPLES = 4
-"""Pictures averaged into one, each from a shifted pixel grid and a shifted light."""
-_WINDOW_SHADOWS = 4096
-"""Side of the window's shadow map, in texels: its pictures are single samples."""
 _AZIMUTH, _ELEVATION = 67.0, -21.0
 """Where the camera looks, in degrees: along the hand, from its right and from above."""
 
 
-class Renderer(Protocol):
+class Renderer:
     """Draws worlds in one render mode."""
 
     def render(self, simulation: Simulation, world: int) -> NDArray[Any] | None:
@@ -65,9 +45,10 @@ class Renderer(Protocol):
         Returns:
             The picture; None where it is shown instead.
         """
+        raise NotImplementedError
 
     def close(self) -> None:
-        """Release windows and memory; may be called twice."""
+        """Release windows and memory, if it holds any; may be called twice."""
 
 
 def make_renderer(render_mode: str | None, task: Task, picture: str = "scene") -> Renderer | None:
@@ -88,21 +69,18 @@ def make_renderer(render_mode: str | None, task: Task, picture: str = "scene") -
         )
     if render_mode is None:
         return None
-    if render_mode not in RENDER_MODES:
-        raise ValueError(
-            f"render_mode={render_mode!r} is not allowed; choose one of "
-            f"{', '.join(RENDER_MODES)}, or None"
-        )
-    if render_mode == "rgb_array":
-        if picture == "depth":
-            return DepthPictureRenderer(task)
-        return PictureRenderer(task) if picture == "scene" else PanelRenderer()
+    modes = f"one of {', '.join(RENDER_MODES)}, or None"
+    require(render_mode in RENDER_MODES, "render_mode", render_mode, modes)
+    if "sensors" in (render_mode, picture):
+        return PanelRenderer()
+    if render_mode == "depth_array":
+        return DepthRenderer(task)
     if render_mode == "human":
         return WindowRenderer(task)
-    return DepthRenderer(task) if render_mode == "depth_array" else PanelRenderer()
+    return PictureRenderer(task) if picture == "scene" else DepthPictureRenderer(task)
 
 
-class DepthRenderer:
+class DepthRenderer(Renderer):
     """What the overhead camera would see without noise, (H, W), float32, [m].
 
     Args:
@@ -110,18 +88,14 @@ class DepthRenderer:
     """
 
     def __init__(self, task: Task) -> None:
-        models = task.world_model.models
-        self._models = models
-        self._data = [mujoco.MjData(model) for model in models]
+        self._data = [mujoco.MjData(model) for model in task.world_model.models]
         self._task = task
 
-    def render(self, simulation: Simulation, world: int) -> NDArray[np.float32]:
+    def render(self, simulation: Simulation, world: int) -> NDArray[Any]:
         """Cast the overhead camera's rays."""
         state = simulation.engine.snapshot(world)
-        model, data = self._models[state.variant], self._data[state.variant]
-        data.qpos[:] = state.qpos
-        data.mocap_pos[:], data.mocap_quat[:] = state.mocap_pos, state.mocap_quat
-        mujoco.mj_kinematics(model, data)
+        data = self._data[state.variant]
+        _pose(data, state)
         poses = Poses(
             np.array([state.variant]),
             data.geom_xpos[None],
@@ -134,30 +108,17 @@ class DepthRenderer:
         rays.cast(np.zeros(1, np.int64), image)
         return image[0, 0]
 
-    def close(self) -> None:
-        """Hold nothing, release nothing."""
 
-
-class DepthPictureRenderer:
-    """`DepthRenderer` in colours, (H, W, 3), uint8, which films and windows take.
-
-    Args:
-        task: The task whose worlds to draw.
-    """
-
-    def __init__(self, task: Task) -> None:
-        self._depth = DepthRenderer(task)
+class DepthPictureRenderer(DepthRenderer):
+    """The same in colours, (H, W, 3), uint8, which films and windows take."""
 
     def render(self, simulation: Simulation, world: int) -> NDArray[np.uint8]:
         """Colour the depth as data sets and panels do."""
         assert DEPTH.draw is not None
-        return DEPTH.draw(self._depth.render(simulation, world))
-
-    def close(self) -> None:
-        """Hold nothing, release nothing."""
+        return DEPTH.draw(super().render(simulation, world))
 
 
-class PanelRenderer:
+class PanelRenderer(Renderer):
     """What the policy saw last, and how the task stands, (480, 640, 3), uint8."""
 
     def render(self, simulation: Simulation, world: int) -> NDArray[np.uint8]:
@@ -165,9 +126,6 @@ class PanelRenderer:
         observation, info = simulation.last_of(world)
         task = simulation.task
         return draw_panel(observation, info, task.config.modalities, task.panel(info))
-
-    def close(self) -> None:
-        """Hold nothing, release nothing."""
 
 
 class PosedScene:
@@ -189,10 +147,7 @@ class PosedScene:
         if state.variant != self._shown:
             self._task.show_variant(self.model, state.variant)
             self._shown = state.variant
-        self.data.qpos[:] = state.qpos
-        self.data.mocap_pos[:] = state.mocap_pos
-        self.data.mocap_quat[:] = state.mocap_quat
-        mujoco.mj_kinematics(self.model, self.data)
+        _pose(self.data, state)
         mujoco.mj_camlight(self.model, self.data)
 
     def frame(self, camera: mujoco.MjvCamera) -> None:
@@ -204,24 +159,17 @@ class PosedScene:
         camera.azimuth, camera.elevation = _AZIMUTH, _ELEVATION
 
 
-class PictureRenderer:
+class PictureRenderer(Renderer):
     """Third-person pictures, (H, W, 3), uint8, drawn off screen.
 
     Args:
         task: The task whose worlds to draw.
         size: Width and height of a picture, in pixels.
-        samples: Pictures averaged into one; more make smoother edges and softer shadows.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        size: tuple[int, int] = IMAGE_SIZE,
-        samples: int = _SAMPLES,
-    ) -> None:
+    def __init__(self, task: Task, size: tuple[int, int] = IMAGE_SIZE) -> None:
         self._task = task
         self._size = size
-        self._samples = samples
         self._scene: PosedScene | None = None
         self._canvas: Canvas | None = None
 
@@ -234,7 +182,7 @@ class PictureRenderer:
         """
         if self._scene is None or self._canvas is None:
             self._scene = PosedScene(self._task)
-            self._canvas = Canvas(self._scene.model, self._size, self._samples)
+            self._canvas = Canvas(self._scene.model, self._size)
         self._scene.pose(simulation.engine.snapshot(world))
         camera = mujoco.MjvCamera()
         self._scene.frame(camera)
@@ -247,7 +195,7 @@ class PictureRenderer:
             self._canvas = None
 
 
-class WindowRenderer:
+class WindowRenderer(Renderer):
     """MuJoCo's interactive viewer, in real time.
 
     Args:
@@ -270,7 +218,6 @@ class WindowRenderer:
         state = simulation.engine.snapshot(world)
         if self._scene is None:
             self._scene = PosedScene(self._task)
-            self._scene.model.vis.quality.shadowsize = _WINDOW_SHADOWS
             self._scene.pose(state)
             self._window = Window(self._scene.model, self._scene.data)
             with self._window.handle.lock():
@@ -288,3 +235,10 @@ class WindowRenderer:
         if self._window is not None:
             self._window.close()
             self._window = None
+
+
+def _pose(data: mujoco.MjData, state: Snapshot) -> None:
+    """Take over a world's poses, as far as geoms."""
+    data.qpos[:] = state.qpos
+    data.mocap_pos[:], data.mocap_quat[:] = state.mocap_pos, state.mocap_quat
+    mujoco.mj_kinematics(data.model, data)

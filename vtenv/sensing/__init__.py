@@ -9,7 +9,7 @@ neither the one nor the other. An implementation is a class, made once for each 
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,8 +38,7 @@ class Sensor:
                 f"the sensor {self.name!r} has no implementation for engine={engine!r}; it has "
                 f"one for {', '.join(self.implementations)}"
             )
-        module, _, name = self.implementations[engine].partition(":")
-        return getattr(importlib.import_module(module), name)
+        return pkgutil.resolve_name(self.implementations[engine])
 
 
 DEPTH_SENSOR = Sensor(

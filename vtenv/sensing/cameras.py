@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from vtenv.world_model import Snapshot, WorldModel
+from vtenv.sensing.raycast import Primitives
+from vtenv.world_model import Camera, Snapshot, WorldModel
 
 _OPENCV_AXES = np.diag([1.0, -1.0, -1.0])
 """OpenCV's camera axes, right, down and ahead, in MuJoCo's: right, up and backwards."""
@@ -74,20 +77,81 @@ def camera_views(world_model: WorldModel, name: str, snapshot: Snapshot) -> list
         raise ValueError(
             f"there is no camera {name!r}; choose one of {', '.join(world_model.cameras)}"
         )
-    model, size = world_model.models[snapshot.variant], world_model.cameras[name].size
+    model, camera = world_model.models[snapshot.variant], world_model.cameras[name]
     ids = world_model.camera_slice(name)
+    rows, columns = camera.size
     views = []
     for index in range(ids.start, ids.stop):
-        projection = model.cam_projection[index]
-        perspective = bool(projection == mujoco.mjtProjection.mjPROJ_PERSPECTIVE)
-        fovy = float(model.cam_fovy[index])
-        # Half the image's height: a tangent in perspective, else a length.
-        half = np.tan(np.radians(fovy) / 2) if perspective else fovy / 2
-        focal = size[0] / 2 / half
-        centre_u, centre_v = (size[1] - 1) / 2, (size[0] - 1) / 2
+        _, half, perspective = view_extents(model, index, camera)
+        focal = rows / 2 / half
+        centre_u, centre_v = (columns - 1) / 2, (rows - 1) / 2
         intrinsics = np.array([[focal, 0.0, centre_u], [0.0, focal, centre_v], [0.0, 0.0, 1.0]])
         pose = np.eye(4)
         pose[:3, :3] = snapshot.cam_mat[index].reshape(3, 3) @ _OPENCV_AXES
         pose[:3, 3] = snapshot.cam_pos[index]
-        views.append(CameraView(intrinsics, pose, size, perspective))
+        views.append(CameraView(intrinsics, pose, camera.size, perspective))
     return views
+
+
+def view_extents(model: mujoco.MjModel, index: int, camera: Camera) -> tuple[float, float, bool]:
+    """Half the width and height that a camera sees, and whether in perspective.
+
+    In perspective they are tangents of angles, else lengths in [m].
+    """
+    rows, columns = camera.size
+    fovy = float(model.cam_fovy[index])
+    perspective = model.cam_projection[index] == mujoco.mjtProjection.mjPROJ_PERSPECTIVE
+    half = math.tan(math.radians(fovy) / 2) if perspective else fovy / 2
+    return half * columns / rows, half, bool(perspective)
+
+
+class Poses(NamedTuple):
+    """Where geoms and cameras are in N worlds; views of an engine's memory, which stay in place.
+
+    NumPy's arrays, or Warp's (but for `variant`, which is torch's), of vectors and matrices.
+
+    Attributes:
+        variant: Index of each world's model, (N,), int64.
+        geom_pos: (N, ngeom) positions, [m].
+        geom_mat: (N, ngeom) orientations.
+        cam_pos: (N, ncam) positions, [m].
+        cam_mat: (N, ncam) orientations.
+        geom_size: (N, ngeom) sizes, or (1, ngeom) if all worlds share them; None where
+            they follow from the variant.
+    """
+
+    variant: Any
+    geom_pos: Any
+    geom_mat: Any
+    cam_pos: Any
+    cam_mat: Any
+    geom_size: Any = None
+
+
+class Rays:
+    """The rays of one of a world model's cameras, without what casts them.
+
+    Args:
+        world_model: The world model.
+        camera: Name of the camera in `WorldModel.cameras`.
+        poses: Where geoms and cameras are.
+
+    Attributes:
+        camera: The camera.
+        poses: As given.
+        ids: Ids of the model's cameras that it stands for.
+        seen: What it can see.
+        extents: `view_extents` of it.
+    """
+
+    def __init__(self, world_model: WorldModel, camera: str, poses: Poses) -> None:
+        self.camera = world_model.cameras[camera]
+        self.poses = poses
+        self.ids = world_model.camera_slice(camera)
+        self.seen = Primitives.from_models(world_model.models, self.camera.groups)
+        self.extents = view_extents(world_model.models[0], self.ids.start, self.camera)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of the images of all worlds."""
+        return len(self.poses.variant), len(self.camera.names), *self.camera.size

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from vtenv.sensing.cameras import Poses, Rays
 from vtenv.sensing.images import depth_images, gel_images
-from vtenv.sensing.raycast import Primitives, cast_depth
-from vtenv.world_model import Camera, WorldModel
-
-
-class Poses(NamedTuple):
-    """Where geoms and cameras are in N worlds; views of the engine's memory.
-
-    Attributes:
-        variant: Index of each world's model, (N,), int64.
-        geom_pos: (N, ngeom, 3), float64, [m].
-        geom_mat: (N, ngeom, 9), float64.
-        cam_pos: (N, ncam, 3), float64, [m].
-        cam_mat: (N, ncam, 9), float64.
-    """
-
-    variant: NDArray[np.int64]
-    geom_pos: NDArray[np.float64]
-    geom_mat: NDArray[np.float64]
-    cam_pos: NDArray[np.float64]
-    cam_mat: NDArray[np.float64]
+from vtenv.sensing.raycast import cast_depth
+from vtenv.world_model import WorldModel
 
 
 class CPUSensor(Protocol):
@@ -55,30 +36,12 @@ class CPUSensor(Protocol):
         """Fill the images of worlds; different threads do different worlds."""
 
 
-class RayCamera:
-    """Cameras of a model that cast rays at its geoms.
-
-    Args:
-        world_model: The model.
-        camera: Name of the camera in `WorldModel.cameras`.
-        poses: Where geoms and cameras are.
-    """
-
-    def __init__(self, world_model: WorldModel, camera: str, poses: Poses) -> None:
-        self.camera = world_model.cameras[camera]
-        self._poses = poses
-        self._cameras = world_model.camera_slice(camera)
-        self._seen = Primitives.from_models(world_model.models, self.camera.groups)
-        self._view = view_extents(world_model.models[0], self._cameras.start, self.camera)
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Shape of the images of all worlds."""
-        return len(self._poses.variant), len(self.camera.names), *self.camera.size
+class RayCamera(Rays):
+    """Cameras of a model that cast rays at its geoms; see `Rays`."""
 
     def cast(self, worlds: NDArray[np.int64], out: NDArray[np.float32]) -> None:
         """Fill `out` (N, C, H, W) with planar depth, [m]; infinity where nothing is hit."""
-        poses, seen = self._poses, self._seen
+        poses, seen = self.poses, self.seen
         cast_depth(
             worlds,
             poses.variant,
@@ -88,51 +51,43 @@ class RayCamera:
             seen.used,
             poses.geom_pos,
             poses.geom_mat,
-            poses.cam_pos[:, self._cameras],
-            poses.cam_mat[:, self._cameras],
-            *self._view,
+            poses.cam_pos[:, self.ids],
+            poses.cam_mat[:, self.ids],
+            *self.extents,
             out,
         )
 
 
-def view_extents(model: mujoco.MjModel, index: int, camera: Camera) -> tuple[float, float, bool]:
-    """Half the width and height that a camera sees, and whether in perspective.
+class _RaySensor:
+    """What a camera sees, and the last images of all worlds by key; a `CPUSensor` but for them."""
 
-    In perspective they are tangents of angles, else lengths in [m].
-    """
-    rows, columns = camera.size
-    fovy = float(model.cam_fovy[index])
-    perspective = model.cam_projection[index] == mujoco.mjtProjection.mjPROJ_PERSPECTIVE
-    half = math.tan(math.radians(fovy) / 2) if perspective else fovy / 2
-    return half * columns / rows, half, bool(perspective)
-
-
-class _Images:
-    """The last images of all worlds, by key."""
-
-    def __init__(self, keys: tuple[str, ...]) -> None:
+    def __init__(
+        self, world_model: WorldModel, camera: str, keys: tuple[str, ...], poses: Poses
+    ) -> None:
         self.keys = keys
+        self.rays = RayCamera(world_model, camera, poses)
+        self.settings = self.rays.camera.settings
+        self.depth = np.empty(self.rays.shape, np.float32)
         self.last: dict[str, NDArray[Any]] = {}
 
-    def new(
-        self, key: str, shape: tuple[int, ...], dtype: type, worlds: NDArray[np.int64]
-    ) -> NDArray[Any]:
-        known = len(worlds) < shape[0] and key in self.last
-        return self.last[key].copy() if known else np.zeros(shape, dtype)
+    def new(self, key: str, dtype: type, worlds: NDArray[np.int64]) -> NDArray[Any]:
+        """Room for the next images of worlds, with the last ones of all others."""
+        known = len(worlds) < len(self.depth) and key in self.last
+        return self.last[key].copy() if known else np.zeros(self.depth.shape, dtype)
+
+    def reset(self, worlds: NDArray[np.int64], noise: dict[str, NDArray[np.float64]]) -> None:
+        """Nothing of it is a world's own."""
 
 
-class DepthSensor:
+class DepthSensor(_RaySensor):
     """A depth camera with noise; see `vtenv.sensing.images.depth_images`."""
 
     def __init__(
         self, world_model: WorldModel, camera: str, keys: tuple[str, ...], poses: Poses
     ) -> None:
-        self._rays = RayCamera(world_model, camera, poses)
-        self._images = _Images(keys)
-        self._true = np.empty(self._rays.shape, np.float32)
-        self._settings = self._rays.camera.settings
-        self._seeds = np.zeros(len(self._true), np.uint64)
-        self._noise_mm = np.zeros(len(self._true))
+        super().__init__(world_model, camera, keys, poses)
+        self._seeds = np.zeros(len(self.depth), np.uint64)
+        self._noise_mm = np.zeros(len(self.depth))
 
     def reset(self, worlds: NDArray[np.int64], noise: dict[str, NDArray[np.float64]]) -> None:
         """Take over the worlds' noise."""
@@ -142,64 +97,49 @@ class DepthSensor:
         self, worlds: NDArray[np.int64], generators: Sequence[np.random.Generator]
     ) -> dict[str, NDArray[Any]]:
         """Draw the seeds of the images' noise."""
-        (key,) = self._images.keys
-        image = self._images.new(key, self._true.shape, np.float32, worlds)
+        self.last = {key: self.new(key, np.float32, worlds) for key in self.keys}
         for world in worlds:
-            if self._noise_mm[world] > 0 or self._settings["dropout"] > 0:
+            if self._noise_mm[world] > 0 or self.settings["dropout"] > 0:
                 self._seeds[world] = generators[world].bit_generator.random_raw()
-        self._images.last = {key: image}
-        return self._images.last
+        return self.last
 
     def measure(self, worlds: NDArray[np.int64]) -> None:
         """Fill the images."""
-        self._rays.cast(worlds, self._true)
-        (image,) = self._images.last.values()
+        self.rays.cast(worlds, self.depth)
+        (image,) = self.last.values()
         depth_images(
             worlds,
-            self._true[:, 0],
+            self.depth[:, 0],
             self._seeds,
             self._noise_mm,
-            np.float32(self._settings["noise_distance"]),
-            self._settings["dropout"],
-            self._settings["quantization_mm"],
+            np.float32(self.settings["noise_distance"]),
+            self.settings["dropout"],
+            self.settings["quantization_mm"],
             image[:, 0],
         )
 
 
-class GelSensor:
+class GelSensor(_RaySensor):
     """Cameras behind gels; see `vtenv.sensing.images.gel_images`."""
-
-    def __init__(
-        self, world_model: WorldModel, camera: str, keys: tuple[str, ...], poses: Poses
-    ) -> None:
-        self._rays = RayCamera(world_model, camera, poses)
-        self._images = _Images(keys)
-        self._distance = np.empty(self._rays.shape, np.float32)
-        self._unseen = np.empty_like(self._distance)
-        self._settings = self._rays.camera.settings
-
-    def reset(self, worlds: NDArray[np.int64], noise: dict[str, NDArray[np.float64]]) -> None:
-        """Nothing of it is a world's own."""
 
     def draw(
         self, worlds: NDArray[np.int64], generators: Sequence[np.random.Generator]
     ) -> dict[str, NDArray[Any]]:
         """Make room; nothing is drawn."""
-        shape, images = self._distance.shape, self._images
-        # Fresh memory costs page faults: none for an image that nobody asked for.
-        wanted = "gel" in images.keys
-        gel = images.new("gel", shape, np.float32, worlds) if wanted else self._unseen
-        images.last = {"gel": gel, "contact": images.new("contact", shape, np.uint8, worlds)}
-        return {key: images.last[key] for key in images.keys}
+        # Fresh memory costs page faults: the indentation takes the place of the depth that it
+        # follows from where nobody asked for it.
+        gel = self.new("gel", np.float32, worlds) if "gel" in self.keys else self.depth
+        self.last = {"gel": gel, "contact": self.new("contact", np.uint8, worlds)}
+        return {key: self.last[key] for key in self.keys}
 
     def measure(self, worlds: NDArray[np.int64]) -> None:
         """Fill the images."""
-        self._rays.cast(worlds, self._distance)
+        self.rays.cast(worlds, self.depth)
         gel_images(
             worlds,
-            self._distance,
-            np.float32(self._settings["thickness_mm"]),
-            np.float32(self._settings["threshold_mm"]),
-            self._images.last["gel"],
-            self._images.last["contact"],
+            self.depth,
+            np.float32(self.settings["thickness_mm"]),
+            np.float32(self.settings["threshold_mm"]),
+            self.last["gel"],
+            self.last["contact"],
         )

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 import warp as wp
 
 from vtenv.sensing import warp_kernels as kernels
-from vtenv.sensing.cpu import view_extents
+from vtenv.sensing.cameras import Poses, Rays
 from vtenv.sensing.images import NOISE_SUM_DEVIATION
-from vtenv.sensing.raycast import Primitives
 from vtenv.world_model import WorldModel
-
-
-class Poses(NamedTuple):
-    """Where geoms and cameras are in N worlds; the engine's memory, which stays in place.
-
-    Attributes:
-        variant: Index of each world's model, (N,), int64, of torch.
-        geom_size: (N, ngeom) vec3, or (1, ngeom) if all worlds share it; of Warp, as all that
-            follow.
-        geom_pos: (N, ngeom) vec3, [m].
-        geom_mat: (N, ngeom) mat33.
-        cam_pos: (N, ncam) vec3, [m].
-        cam_mat: (N, ncam) mat33.
-    """
-
-    variant: torch.Tensor
-    geom_size: Any
-    geom_pos: Any
-    geom_mat: Any
-    cam_pos: Any
-    cam_mat: Any
 
 
 class WarpSensor(Protocol):
@@ -56,31 +34,26 @@ class WarpSensor(Protocol):
         """Fill the images of listed worlds, int64; captured as a CUDA graph."""
 
 
-class RayCamera:
-    """Cameras of a model that cast rays at its geoms, as `vtenv.sensing.cpu.RayCamera`."""
+class RayCamera(Rays):
+    """Cameras of a model that cast rays at its geoms; see `Rays`.
+
+    Attributes:
+        views: The geoms as the cameras of listed worlds see them, and rectangles of pixels.
+    """
 
     def __init__(self, world_model: WorldModel, camera: str, poses: Poses) -> None:
-        self.camera = world_model.cameras[camera]
-        self._poses = poses
-        self._first = world_model.camera_slice(camera).start
-        seen = Primitives.from_models(world_model.models, self.camera.groups)
+        super().__init__(world_model, camera, poses)
         self._seen: tuple[Any, ...] = (
-            wp.array(seen.ids, dtype=int),
-            wp.array(seen.types, dtype=int),
-            wp.array(seen.used, dtype=wp.bool),
+            wp.array(self.seen.ids, dtype=int),
+            wp.array(self.seen.types, dtype=int),
+            wp.array(self.seen.used, dtype=wp.bool),
         )
-        shape = (len(poses.variant), len(self.camera.names), len(seen.ids))
+        shape = (*self.shape[:2], len(self.seen.ids))
         self.views = wp.zeros(shape, dtype=kernels.View), wp.zeros(shape, dtype=wp.vec4i)
-        self._extents = view_extents(world_model.models[0], self._first, self.camera)
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Shape of the images of all worlds."""
-        return len(self._poses.variant), len(self.camera.names), *self.camera.size
 
     def prepare(self, worlds: torch.Tensor) -> None:
         """Turn the geoms that listed worlds' cameras can see into `views`."""
-        poses = self._poses
+        poses = self.poses
         wp.launch(
             kernels.prepare_views,
             dim=(len(worlds), *self.views[0].shape[1:]),
@@ -93,8 +66,8 @@ class RayCamera:
                 poses.geom_mat,
                 poses.cam_pos,
                 poses.cam_mat,
-                self._first,
-                *self._extents,
+                self.ids.start,
+                *self.extents,
                 *self.camera.size,
             ],
             outputs=list(self.views),

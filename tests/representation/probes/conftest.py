@@ -8,8 +8,7 @@ import torch
 
 from representation import EncoderConfig, VisuotactileEncoder
 from representation.objectives.pose import POSE_LABELS
-from representation.probes.split import ArraySplit
-from representation.probes.targets import ProbeTargets
+from representation.probes.split import ArraySplit, ProbeTargets
 from vtenv.collection.experience import make_task
 
 SIZE = 32

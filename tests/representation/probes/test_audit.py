@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import replace
 
@@ -19,12 +18,11 @@ from representation.probes.embed import (
     untrained,
 )
 from representation.probes.markdown import number
-from representation.probes.measurements import Measurement, distinct, select, write_csv
+from representation.probes.measurements import Measurement, distinct, select
 from representation.probes.pictures import audit_figure, confusion_figure, tsne_figure
 from representation.probes.report import AuditReport
-from representation.probes.split import ArraySplit, ProbeError, choose_rows
+from representation.probes.split import ArraySplit, ProbeError, ProbeTargets, choose_rows
 from representation.probes.tables import comparison_table, page
-from representation.probes.targets import ProbeTargets
 
 CONFIG = EncoderConfig(
     backbone="test_vit",
@@ -90,19 +88,8 @@ def test_a_report_comes_back_from_json(report) -> None:
     found = AuditReport.from_dict(json.loads(text))
     assert found == replace(report, points=())
     assert json.dumps(found.to_dict()) == text
-    with pytest.raises(TypeError, match="valeu"):
+    with pytest.raises(ValueError, match="valeu"):
         AuditReport.from_dict(report.to_dict() | {"measurements": [{"valeu": 1.0}]})
-
-
-def test_the_table_is_written_as_csv(report, tmp_path) -> None:
-    write_csv(tmp_path / "table.csv", report.measurements, Measurement)
-    with (tmp_path / "table.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == len(report.measurements)
-    for row, measured in zip(rows, report.measurements, strict=True):
-        assert float(row["value"]) == measured.value
-        assert row["variable"] == measured.variable
-        assert row["low"] == ("" if measured.low is None else repr(measured.low))
 
 
 def test_the_gate_holds_the_embedding_against_its_bounds(report, targets) -> None:
@@ -233,17 +220,6 @@ def test_a_network_of_one_s_own_is_probed_as_a_whole(splits, targets) -> None:
         audit(own, *splits, targets, rows=40)
 
 
-def test_baselines_alone_need_no_encoder(splits, targets) -> None:
-    found = audit(None, *splits, targets, rows=100, pictures=0)
-    errors = select(found.measurements, measure="error")
-    assert set(distinct(errors, "subject")) == {"mean", "raw pixels"}
-    assert found.gate == {}
-    assert not found.passed
-    assert "raw pixels, fused" in page(found)
-    audit_figure(found)
-    assert confusion_figure(found) is not None
-
-
 def test_grasps_have_other_labels_and_an_angle_that_comes_round(make_encoder, splits) -> None:
     labels = ("grasp_x_mm", "grasp_y_mm", "grasp_angle_deg")
     grasps = []
@@ -305,8 +281,6 @@ def test_what_does_not_fit_is_said(make_encoder, splits, targets) -> None:
         audit(make_encoder(), *splits, ProbeTargets(("a_mm", "b_mm")))
     with pytest.raises(ProbeError, match=r"class 3, but the data set names 2: aux, pin"):
         audit(make_encoder(), *splits, replace(targets, classes=("aux", "pin")))
-    with pytest.raises(ProbeError, match="nothing to probe"):
-        audit(None, *splits, targets, baselines=False)
     with pytest.raises(ProbeError, match="one length"):
         ArraySplit({"a": np.zeros(3), "b": np.zeros(4)})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +10,11 @@ from numpy.typing import NDArray
 
 from vtenv.arrays import Array, constant, namespace
 from vtenv.tasks import Evaluation
+from vtenv.tasks.behaviours import MixedBehaviours, Mixture
 from vtenv.tasks.insertion.actions import ACTION_SCALE
 from vtenv.tasks.insertion.expert import expert_action
 from vtenv.tasks.insertion.measures import Geometry
 from vtenv.tasks.insertion.state import WorldState
-from vtenv.validation import as_number, require
-
-BEHAVIOURS = ("expert", "biased", "noisy", "hover", "walk")
-"""What an episode may be about, by code; the fields of `BehaviourMixture`."""
 
 _BIAS = (0.003, 0.003, 0.1, 0.1)
 """Greatest error of a biased expert about the tip: y, z in [m], yaw, pitch in [rad]."""
@@ -30,33 +26,8 @@ _HOVER = (0.005, 0.005, 0.1, 0.1)
 """Farthest from the socket's axis that hovering aims at, as `_BIAS`."""
 _NEW_GOAL = 0.08
 """Probability a step that hovering aims at another pose."""
-_PERSISTENCE, _PACE = 0.9, 0.5
-"""Part of a random walk's velocity that is left after a step, and its greatest deviation."""
 _GAIN = 0.5
 """Part of the way to its goal that hovering goes in one step."""
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """Parts of a whole, a field each, in the order of their codes.
-
-    Raises:
-        ValueError: If a part is negative, or all are zero.
-    """
-
-    def __post_init__(self) -> None:
-        parts = dataclasses.asdict(self)
-        for name, part in parts.items():
-            number = as_number(part)
-            require(number is not None and number >= 0, name, part, "a number of 0 or more")
-        if not sum(parts.values()) > 0:
-            raise ValueError("a mixture needs at least one behaviour with a part above 0")
-
-    @property
-    def probabilities(self) -> NDArray[np.float64]:
-        """Probability of each part."""
-        parts = np.array(list(dataclasses.asdict(self).values()), np.float64)
-        return parts / parts.sum()
 
 
 @dataclass(frozen=True)
@@ -79,8 +50,8 @@ class BehaviourMixture(Mixture):
     """A smooth random walk: mostly free space."""
 
 
-class Behaviours:
-    """What every world does: drawn when its episode starts, on the host.
+class InsertionBehaviours(MixedBehaviours):
+    """What every world does: that of any task, and experts in error, and hovering at the mouth.
 
     Args:
         num_worlds: Worlds.
@@ -91,48 +62,33 @@ class Behaviours:
     def __init__(
         self, num_worlds: int, mixture: BehaviourMixture, rng: np.random.Generator
     ) -> None:
-        self._rng = rng
-        self._bounds = np.cumsum(mixture.probabilities)[:-1]
-        self.kind = np.zeros(num_worlds, np.int64)
+        super().__init__(num_worlds, mixture, rng, self._erring_expert)
         self._bias = np.zeros((num_worlds, 4))
         self._goal = np.zeros((num_worlds, 5))
-        self._velocity = np.zeros((num_worlds, 5))
-        self._strength = np.zeros((num_worlds, 1))
-        """How far from the expert an episode is, 0 to 1: its noise, reach or speed."""
 
     def start(self, worlds: NDArray[np.bool_]) -> None:
         """Draw a behaviour for each episode that starts, a flag a world."""
-        kind, strength = self._rng.random((2, len(worlds)))
-        self.kind[worlds] = np.searchsorted(self._bounds, kind, side="right")[worlds]
-        self._strength[worlds, 0] = strength[worlds]
-        self._velocity[worlds] = 0.0
+        super().start(worlds)
         self._draw(worlds, worlds)
 
     def act(self, now: Evaluation) -> Array:
         """Actions of all worlds, (N, 5), in [-1, 1], an array of the state's library."""
-        state: WorldState = now.state
-        geom: Geometry = now.measures
-        xp = namespace(state.hand)
-        change = self._rng.random(len(self.kind))
+        change = self.rng.random(len(self.kind))
         self._draw(change < _NEW_BIAS, change < _NEW_GOAL)
-        noise = self._rng.standard_normal((len(self.kind), 5))
-        self._velocity *= _PERSISTENCE
-        self._velocity += math.sqrt(1 - _PERSISTENCE**2) * noise
+        action = super().act(now)
+        xp = namespace(action)
+        hover = _towards(now.state, now.measures, constant(self._goal, action))
+        hovers = constant(self.doing("hover"), action, xp.bool)
+        return xp.where(hovers, xp.clip(hover, -1.0, 1.0), action)
 
-        is_kind = {name: self.kind[:, None] == code for code, name in enumerate(BEHAVIOURS)}
-        bias = constant(self._bias * is_kind["biased"], state.hand)
-        shake = constant(noise * self._strength * is_kind["noisy"], state.hand)
-        walk = constant(self._velocity * self._strength * _PACE, state.hand)
-        action = expert_action(state, _believed(geom, bias)) + shake
-        hover = _towards(state, geom, constant(self._goal, state.hand))
-        hovers, walks = (constant(is_kind[name], state.hand, xp.bool) for name in ("hover", "walk"))
-        action = xp.where(hovers, hover, xp.where(walks, walk, action))
-        return xp.clip(action, -1.0, 1.0)
+    def _erring_expert(self, now: Evaluation) -> Array:
+        bias = constant(self._bias * self.doing("biased"), now.state.hand)
+        return expert_action(now.state, _believed(now.measures, bias))
 
     def _draw(self, new_bias: NDArray[np.bool_], new_goal: NDArray[np.bool_]) -> None:
-        bias, across = self._rng.uniform(-1, 1, (2, len(self.kind), 4))
-        across *= self._strength  # so that nearly aligned states are no rarity
-        ahead = self._rng.uniform(*_HOVER_DEPTH, len(self.kind))
+        bias, across = self.rng.uniform(-1, 1, (2, len(self.kind), 4))
+        across *= self.strength  # so that nearly aligned states are no rarity
+        ahead = self.rng.uniform(*_HOVER_DEPTH, len(self.kind))
         self._bias[new_bias] = (bias * _BIAS)[new_bias]
         self._goal[new_goal] = np.column_stack([ahead, across * _HOVER])[new_goal]
 

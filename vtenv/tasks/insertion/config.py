@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 
 from vtenv.arrays import Array
+from vtenv.import_string import import_string, is_import_string
 from vtenv.modalities import IMAGE_MODALITIES, Modality, choose_modalities
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, Connector, get_connectors
 from vtenv.tasks.insertion.modalities import PROPRIO, STATE
@@ -21,7 +22,8 @@ REWARDS = ("dense", "sparse")
 """Reward functions by name; a callable is one's own."""
 
 Reward = str | Callable[[Mapping[str, Array]], Array]
-"""A name of `REWARDS`, or a function of the terms of the dense reward, weighted, (N,) each."""
+"""A name of `REWARDS`, or a function of the terms of the dense reward, weighted, (N,) each, to the
+reward, (N,); itself or as `MODULE:NAME`."""
 
 T = TypeVar("T")
 
@@ -102,8 +104,8 @@ class HeldPlugConfig:
     """Force with which each finger closes, in [N]; the task's, and no setting."""
 
     connectors: tuple[Connector, ...] = CONNECTOR_NAMES  # type: ignore[assignment] # made below
-    """Connectors that an episode may draw: names of `vtenv.CONNECTOR_NAMES`,
-    `Connector`s, or mappings as `Connector.to_dict` returns."""
+    """Connectors that an episode may draw: names of `vtenv.CONNECTOR_NAMES`, `Connector`s, their
+    `MODULE:NAME`, or mappings as `Connector.to_dict` returns."""
     modalities: tuple[Modality, ...] = ("depth", "contact", "proprio")  # type: ignore[assignment]
     """What to observe: keys of the task's table, or `Modality` records."""
     image_size: tuple[int, int] = 64  # type: ignore[assignment] # made a pair below
@@ -125,7 +127,7 @@ class HeldPlugConfig:
     depth_quantization_mm: float = 0.0
     """Step to which depth is rounded, 0 to 50; 0 for none."""
     reward: Reward = "dense"
-    """`dense`, `sparse`, or a function of the dense reward's terms."""
+    """`dense`, `sparse`, or a function of the dense reward's terms, itself or as `MODULE:NAME`."""
     initial_state: InitialStateRanges = None  # type: ignore[assignment] # made below
     """Ranges of the initial state, or a mapping; None for the default ranges."""
     domain_randomization: DomainRandomizationConfig | None = None
@@ -147,11 +149,13 @@ class HeldPlugConfig:
                 f"{unit} from {low:g} to {high:g}",
             )
             put(self, name, number)
+        if is_import_string(self.reward):
+            put(self, "reward", import_string(str(self.reward), "reward"))
         require(
             callable(self.reward) or (isinstance(self.reward, str) and self.reward in REWARDS),
             "reward",
             self.reward,
-            f"one of {', '.join(REWARDS)}, or a function of the terms",
+            f"one of {', '.join(REWARDS)}, or a function of the terms, itself or as MODULE:NAME",
         )
         kind = self.initial_state_type
         ranges = kind() if self.initial_state is None else self.initial_state

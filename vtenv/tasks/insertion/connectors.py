@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vtenv.import_string import import_string, is_import_string
 from vtenv.tasks.insertion.primitives import (
     ALONG_Y,
     HOUSING_HALF_SIZE,
@@ -204,7 +205,7 @@ class Style(NamedTuple):
     """What a connector looks like in pictures for people.
 
     Attributes:
-        body: Material of what is held, a name in `vtenv.rendering.decor.MATERIALS`.
+        body: Material of what is held, a name in `vtenv.rendering.materials.MATERIALS`.
         insert: Material of what is inserted, and of the rim of its hole.
         cable: Radius of the cable that leaves the body, in [m]; 0 for none.
     """
@@ -437,8 +438,8 @@ def get_connectors(
     """The connectors that are meant, in the order given.
 
     Args:
-        given: One or several of: a name in `CONNECTORS`, a `Connector`, a mapping as
-            `Connector.to_dict` returns.
+        given: One or several of: a name in `CONNECTORS`, a `Connector`, its `MODULE:NAME`, a
+            mapping as `Connector.to_dict` returns.
 
     Raises:
         ConnectorError: If one is none of these, there is none, or a name comes twice.
@@ -454,10 +455,14 @@ def get_connectors(
             chosen.append(Connector.from_mapping(item))
         elif isinstance(item, str) and item in CONNECTORS:
             chosen.append(CONNECTORS[item])
+        elif is_import_string(item) and isinstance(
+            own := import_string(item, "connector"), Connector
+        ):
+            chosen.append(own)
         else:
             raise ConnectorError(
-                f"unknown connector {item!r}; choose of {', '.join(CONNECTORS)}, or make a "
-                "Connector of your own"
+                f"unknown connector {item!r}; choose of {', '.join(CONNECTORS)}, or give a "
+                "Connector of your own, itself or as MODULE:NAME"
             )
     names = [connector.name for connector in chosen]
     if not names or len(set(names)) < len(names):

@@ -13,9 +13,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from vtenv.arrays import Array, constant, namespace
-from vtenv.engines.cpu import available_cores
 from vtenv.modalities import Modality
-from vtenv.rendering.decor import build_render_spec, show_connector
+from vtenv.provenance import cores
+from vtenv.rendering.looks import build_render_spec, show_connector
 from vtenv.sensing.images import CONTACT_THRESHOLD_MM
 from vtenv.tasks import Evaluation
 from vtenv.tasks.insertion import measures, scene
@@ -269,7 +269,7 @@ class HeldPlugTask:
 
     @functools.cached_property
     def _bank(self) -> GraspBank:
-        return GraspBank.load(self.config, available_cores())
+        return GraspBank.load(self.config, cores())
 
     @functools.cached_property
     def _domain_fields(self) -> DomainFields:

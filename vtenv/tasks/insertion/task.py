@@ -13,7 +13,7 @@ from vtenv.arrays import Array, namespace
 from vtenv.rendering.panel import PanelBar, PanelText
 from vtenv.tasks import Evaluation
 from vtenv.tasks.insertion import measures, probe_targets
-from vtenv.tasks.insertion.behaviours import BehaviourMixture, Behaviours
+from vtenv.tasks.insertion.behaviours import BehaviourMixture, InsertionBehaviours
 from vtenv.tasks.insertion.config import InsertionConfig
 from vtenv.tasks.insertion.expert import expert_action
 from vtenv.tasks.insertion.held_plug import HeldPlugTask
@@ -95,9 +95,9 @@ class InsertionTask(HeldPlugTask):
 
     def behaviours(
         self, num_worlds: int, mixture: BehaviourMixture, rng: np.random.Generator
-    ) -> Behaviours:
+    ) -> InsertionBehaviours:
         """What worlds do that experience is collected from."""
-        return Behaviours(num_worlds, mixture, rng)
+        return InsertionBehaviours(num_worlds, mixture, rng)
 
     def panel(self, info: Mapping[str, Any]) -> PanelText:
         """Insertion depth, with a mark where it counts as inserted, errors and force."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from vtenv.modalities import Modality
+from vtenv.tasks.behaviours import Mixture
 from vtenv.tasks.insertion.config import MODALITIES as HELD_PLUG_MODALITIES
 from vtenv.tasks.insertion.config import HeldPlugConfig, InitialStateRanges
 from vtenv.tasks.insertion.modalities import STATE
@@ -62,3 +63,19 @@ class PivotConfig(HeldPlugConfig):
     def available_modalities(cls) -> Mapping[str, Modality]:
         """What can be observed, by key."""
         return MODALITIES
+
+
+@dataclass(frozen=True)
+class PivotMixture(Mixture):
+    """How often an episode of experience is of each behaviour; parts of a whole.
+
+    Raises:
+        ValueError: If a part is negative, or all are zero.
+    """
+
+    expert: float = 0.4
+    """The scripted expert: pressed on the fixture, turned and shifted to the goal."""
+    noisy: float = 0.4
+    """The expert, with Gaussian noise of up to 1 on its actions."""
+    walk: float = 0.2
+    """A smooth random walk: mostly free space."""

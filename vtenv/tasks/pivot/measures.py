@@ -18,6 +18,10 @@ PITCH_TOLERANCE = math.radians(3)
 """Error of the pitch in the hand that is success."""
 PLACE_TOLERANCE = 0.001
 """Error of the place along the fingers that is success."""
+PRESSED_FORCE_N = 1.0
+"""Contact force with the fixture above which the plug is pressed on it."""
+FINISHING = 2.0
+"""Errors of a plug that is nearly at its goal, in parts of what is success."""
 MAX_UNLOADED_FORCE = 0.5
 """Contact force with the fixture under which the fingers alone hold the plug."""
 MAX_SLIP = (0.012, 0.013, 0.6)

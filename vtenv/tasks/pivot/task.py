@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 from vtenv.arrays import Array, namespace
 from vtenv.rendering.panel import PanelBar, PanelText
 from vtenv.tasks import Evaluation
+from vtenv.tasks.behaviours import MixedBehaviours
 from vtenv.tasks.insertion.held_plug import HeldPlugTask
 from vtenv.tasks.insertion.measures import MAX_SOCKET_FORCE
 from vtenv.tasks.pivot import measures
-from vtenv.tasks.pivot.behaviours import PivotBehaviours, PivotMixture
-from vtenv.tasks.pivot.config import GOAL, PivotConfig
+from vtenv.tasks.pivot.config import GOAL, PivotConfig, PivotMixture
 from vtenv.tasks.pivot.expert import expert_action
 from vtenv.tasks.pivot.goal import NUM_GOAL_UNIFORMS, OPTION_LIMITS, draw_goals
-from vtenv.tasks.pivot.regions import finishing, pressed
 from vtenv.validation import Range
 from vtenv.world_model import Episodes, PhysicsState
+
+_PITCH, _PLACE = "{:.1f}\u00b0, goal {:.1f}\u00b0", "{:.1f} mm, goal {:.1f} mm"
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,19 +103,20 @@ class PivotTask(HeldPlugTask):
         }
 
     def regions(self, labels: Mapping[str, Array]) -> dict[str, Array]:
-        """The states that decide a pivoting: pressed on the fixture, and nearly at the goal."""
-        pitch_deg, place_mm = labels["pitch_error_deg"], labels["place_error_mm"]
-        force_n = labels["contact_force_n"]
-        return {
-            "pressed": pressed(force_n),
-            "finishing": finishing(pitch_deg, place_mm, force_n),
-        }
+        """The states that decide: pressed on the fixture, and there nearly at the goal."""
+        pressed = labels["contact_force_n"] > measures.PRESSED_FORCE_N
+        xp = namespace(pressed)
+        pitch = math.degrees(measures.FINISHING * measures.PITCH_TOLERANCE)
+        place = 1e3 * measures.FINISHING * measures.PLACE_TOLERANCE
+        turned = xp.abs(labels["pitch_error_deg"]) <= pitch
+        shifted = xp.abs(labels["place_error_mm"]) <= place
+        return {"pressed": pressed, "finishing": pressed & turned & shifted}
 
     def behaviours(
         self, num_worlds: int, mixture: PivotMixture, rng: np.random.Generator
-    ) -> PivotBehaviours:
+    ) -> MixedBehaviours:
         """What worlds do that experience is collected from."""
-        return PivotBehaviours(num_worlds, mixture, rng, self._expert)
+        return MixedBehaviours(num_worlds, mixture, rng, self._expert)
 
     def panel(self, info: Mapping[str, Any]) -> PanelText:
         """Pitch and place in the hand, with marks at the goal, and force."""
@@ -126,15 +128,9 @@ class PivotTask(HeldPlugTask):
             if key in info and error in info:
                 value = float(info[key]) * factor
                 goal = value + float(info[error]) * factor
-                bars.append(
-                    PanelBar(
-                        label,
-                        text.format(value, goal),
-                        (value - low) / (high - low),
-                        mark=min(max((goal - low) / (high - low), 0.0), 1.0),
-                        is_goal=True,
-                    )
-                )
+                part, mark = ((number - low) / (high - low) for number in (value, goal))
+                mark = min(max(mark, 0.0), 1.0)
+                bars.append(PanelBar(label, text.format(value, goal), part, mark, is_goal=True))
         if "contact_force" in info:
             force = float(info["contact_force"])
             bars.append(PanelBar("Contact force", f"{force:.1f} N", force / MAX_SOCKET_FORCE))
@@ -146,22 +142,8 @@ class PivotTask(HeldPlugTask):
 
 
 _GOALS = (
-    (
-        "Pitch in the hand",
-        "in_hand_pitch",
-        "pitch_error",
-        "{:.1f}\u00b0, goal {:.1f}\u00b0",
-        180 / math.pi,
-        (-25.0, 25.0),
-    ),
-    (
-        "Place in the hand",
-        "in_hand_x",
-        "place_error",
-        "{:.1f} mm, goal {:.1f} mm",
-        1e3,
-        (-10.0, 6.0),
-    ),
+    ("Pitch in the hand", "in_hand_pitch", "pitch_error", _PITCH, 180 / math.pi, (-25.0, 25.0)),
+    ("Place in the hand", "in_hand_x", "place_error", _PLACE, 1e3, (-10.0, 6.0)),
 )
 """Label, key of `info`, key of its error, text, factor, and what an empty and a full bar stand
 for."""

@@ -1,0 +1,198 @@
+"""Kill long commands at random moments, go on, and compare with what was never killed.
+
+    uv run python scripts/kills.py --kills 5 --output docs/results/kills.json
+
+Each command runs in a process of its own and gets SIGKILL, which no program can notice. What it
+then leaves is gone on with as the documentation says, and must end in the same files, to the bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from vtenv import provenance
+from vtenv.atomic_write import atomic_write
+
+_PROGRAM = (sys.executable, "-c", "import sys; from policies.cli import main; sys.exit(main())")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that is killed.
+
+    Attributes:
+        arguments: What follows `vtinsert`, without --output.
+        results: Patterns of the files that must be the same in the end.
+        resume: What follows `vtinsert` to go on, without --output; None for the same again.
+    """
+
+    arguments: tuple[str, ...]
+    results: tuple[str, ...]
+    resume: tuple[str, ...] | None = None
+
+
+def commands(data: Path) -> dict[str, Command]:
+    """What is killed, by name.
+
+    Args:
+        data: Folder of the data set that encoders are trained on.
+    """
+    small = ("--image-size", "16", "--contact-size", "16")
+    train = (
+        *("train", "--representation", "state", "--connectors", "usb", "--num-threads", "1"),
+        *("--filmed", "0", "--evaluation-episodes", "4"),
+    )
+    policy = ("policy/policy.safetensors", "evaluations.csv")
+    return {
+        "dataset": Command(
+            ("dataset", "experience", "--frames", "20000", "--worlds", "16", *small),
+            ("*.safetensors",),
+        ),
+        "pretrain": Command(
+            (
+                *("pretrain", "--data", str(data), "--objective", "infonce"),
+                *("--backbone", "test_resnet", "--epochs", "10", "--batch-size", "64"),
+                *("--from-scratch", "--accelerator", "cpu"),
+            ),
+            ("encoder/*.safetensors",),
+            ("pretrain", "--resume"),
+        ),
+        "train ppo": Command(
+            (
+                *(*train, "--algorithm", "ppo", "--steps", "16384", "--num-envs", "16"),
+                *("--checkpoint-every", "2048", "--evaluate-every", "8192"),
+            ),
+            policy,
+            ("train", "--resume"),
+        ),
+        "train sac": Command(
+            (
+                *(*train, "--algorithm", "sac", "--steps", "2000", "--num-envs", "4"),
+                *("--checkpoint-every", "400", "--evaluate-every", "1000"),
+            ),
+            policy,
+            ("train", "--resume"),
+        ),
+    }
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options."""
+
+    kills: int = 5
+    """Kills of each command."""
+    only: tuple[str, ...] = ()
+    """Commands by name; by default all."""
+    seed: int = 0
+    """Seed of the moments."""
+    output: Path = Path("outputs/kills.json")
+    """File for the result."""
+
+
+def study(name: str, command: Command, kills: int, rng: random.Random, folder: Path) -> dict:
+    """Kill one command at random moments.
+
+    Returns:
+        Moments in seconds, what was wrong, and how long the command takes by itself.
+    """
+    whole = folder / "whole"
+    begun = time.monotonic()
+    _run(command.arguments, whole)
+    seconds = time.monotonic() - begun
+    expected = _digests(whole, command)
+    moments, wrong, killed = [], [], 0
+    while killed < kills:
+        broken = folder / "broken"
+        shutil.rmtree(broken, ignore_errors=True)
+        moment = rng.uniform(0.0, seconds)
+        if not _kill(command.arguments, broken, moment):
+            continue  # it was faster than before
+        killed += 1
+        moments.append(round(moment, 2))
+        try:
+            goes_on = command.resume is not None and (broken / "config.json").is_file()
+            _run(command.resume if goes_on else command.arguments, broken)
+            if _digests(broken, command) != expected:
+                wrong.append({"moment": moment, "what": "another result"})
+        except subprocess.CalledProcessError as error:
+            wrong.append({"moment": moment, "what": error.stderr.strip().splitlines()[-1:]})
+        print(
+            f"{name}: {killed} of {kills} kills, {len(wrong)} not resumed to the same", flush=True
+        )
+    return {"seconds": round(seconds, 1), "kills": kills, "moments_s": moments, "wrong": wrong}
+
+
+def main(options: Options) -> int:
+    """Kill all commands, and write down what came of it.
+
+    Returns:
+        1 if one did not end as if it had not been killed, otherwise 0.
+    """
+    rng = random.Random(options.seed)
+    results = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        data = folder / "data"
+        every = commands(data)
+        _run((*every["dataset"].arguments, "--seed", "1"), data)
+        for name in options.only or every:
+            place = folder / name.replace(" ", "-")
+            place.mkdir()
+            results[name] = study(name, every[name], options.kills, rng, place)
+    document = {
+        "command": f"python scripts/kills.py {' '.join(sys.argv[1:])}".strip(),
+        "commit": provenance.commit(),
+        "hardware": provenance.hardware(),
+        "kills": sum(found["kills"] for found in results.values()),
+        "wrong": sum(len(found["wrong"]) for found in results.values()),
+        "commands": results,
+    }
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(options.output) as path:
+        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    print(f"{document['kills']} kills, {document['wrong']} not resumed to the same result")
+    return int(bool(document["wrong"]))
+
+
+def _run(arguments: tuple[str, ...], output: Path) -> None:
+    command = [*_PROGRAM, *arguments, "--output", str(output)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+
+
+def _kill(arguments: tuple[str, ...], output: Path, after: float) -> bool:
+    """Whether the process still ran when it was to be killed."""
+    command = [*_PROGRAM, *arguments, "--output", str(output)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            process.wait(after)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            return True
+    return False
+
+
+def _digests(folder: Path, command: Command) -> dict[str, str]:
+    files = sorted({path for pattern in command.results for path in folder.glob(pattern)})
+    if not files:
+        raise FileNotFoundError(f"there is no result in {folder}")
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options)))

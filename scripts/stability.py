@@ -1,0 +1,256 @@
+"""Play at random and against the simulator, and count what must never happen.
+
+    uv run python scripts/stability.py --output docs/results/stability-cpu.json
+    uv run python scripts/stability.py --steps 10_000_000 --engine warp --output stability-gpu.json
+
+Every connector gets its share of the steps, and every behaviour its share of the worlds. Counted
+are numbers that are not finite, Python's and MuJoCo's warnings, tips that went through the
+housing's wall, and memory that grew. Ends with exit code 1 if there was one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+import vtenv
+from policies.worlds import expert, to_host
+from vtenv import provenance
+from vtenv.arrays import Array, leaves, namespace
+from vtenv.atomic_write import atomic_write
+from vtenv.progress import progress_bar
+from vtenv.tasks.insertion.primitives import HOUSING_HALF_SIZE
+
+BEHAVIOURS = {
+    "uniform": "independent uniform actions",
+    "drift": "slowly changing actions that lean towards the socket",
+    "flip": "every action at one of its bounds, drawn anew each step",
+    "ram": "straight ahead at full speed, the other actions at bounds drawn every ten steps",
+    "wrench": "ten steps of the expert, then forty at bounds drawn every five steps",
+}
+"""What worlds do, world i the behaviour i modulo their number."""
+_MARGIN = 0.002
+"""Layer of the housing in which a tip is not counted, [m]: the pin header's is the middle of its
+pins, between which an edge of the housing fits."""
+_ROOM = 0.0029
+"""Room on each side of what is inserted, [m]: clearance, lead-in and 1.5 mm of tilt."""
+_GROWTH_MIB = 16.0
+"""Growth of memory, of the process and of the device, that is none: what an allocator keeps."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options."""
+
+    steps: int = 1_000_000
+    """Control steps, over all connectors and worlds."""
+    connectors: tuple[str, ...] = vtenv.CONNECTOR_NAMES
+    """Connectors to play, one after the other."""
+    engine: str = "cpu"
+    """The physics engine, cpu or warp."""
+    device: str | None = None
+    """Device of the Warp engine; by default cuda:0."""
+    num_envs: int | None = None
+    """Worlds that are stepped together; by default 60 on the CPU, 1,000 on Warp."""
+    seed: int = 0
+    """Seed of worlds and actions."""
+    output: Path = Path("outputs/stability.json")
+    """File for the result."""
+
+
+def play(options: Options, connector: str, steps: int, advance: Any) -> dict[str, Any]:
+    """Play one connector.
+
+    Args:
+        options: The options.
+        connector: Its name.
+        steps: Control steps of each world.
+        advance: Called with the number of steps that were made.
+
+    Returns:
+        What was counted, in JSON's types.
+    """
+    num_envs = _num_envs(options)
+    on_device = options.engine != "cpu"
+    envs: Any = gymnasium.make_vec(
+        vtenv.ENV_ID,
+        num_envs=num_envs,
+        vectorization_mode="vector_entry_point",
+        connectors=connector,
+        modalities=("depth", "contact", "gel", "proprio", "state"),
+        engine=options.engine,
+        device=options.device,
+        observations="torch" if on_device else "numpy",
+    )
+    envs.reset(seed=options.seed)
+    simulation = envs.simulation
+    failures = simulation.task.failures
+    half_width, half_height = (size / 2 + _ROOM for size in simulation.task.connector_sizes[0][:2])
+    actions = _actions(simulation, num_envs, np.random.default_rng(options.seed))
+    counts: Counter[str] = Counter(dict.fromkeys(("not_finite", "through_wall", "unstable"), 0))
+    ends: Counter[str] = Counter()
+    settled = _memory(options)
+    begun = time.perf_counter()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for step in range(steps):
+            observation, reward, terminated, truncated, info = envs.step(next(actions))
+            finite = [_finite(array) for array in leaves((observation, reward, info))]
+            counts["not_finite"] += len(finite) - sum(finite)
+            geometry = simulation.measures
+            counts["through_wall"] += int(
+                _through(geometry.depth, geometry.tip, half_width, half_height).sum()
+            )
+            for success, code in zip(
+                to_host(info["is_success"])[to_host(terminated)],
+                to_host(info["failure"])[to_host(terminated)],
+                strict=True,
+            ):
+                ends["success" if success else failures[int(code)]] += 1
+            ends["time"] += int(to_host(truncated).sum())
+            if step == steps // 10:
+                settled = _memory(options)
+            advance(num_envs)
+    wall = time.perf_counter() - begun
+    grown = {name: value - settled[name] for name, value in _memory(options).items()}
+    envs.close()
+    counts["unstable"] = ends["unstable"]
+    return {
+        "steps": steps * num_envs,
+        "episodes": ends.total(),
+        "ends": dict(ends),
+        "steps_per_s": round(steps * num_envs / wall),
+        **counts,
+        "python_warnings": len(caught),
+        "warning_texts": sorted({str(one.message)[:200] for one in caught}),
+        **{f"{name}_growth_mib": round(value, 1) for name, value in grown.items()},
+    }
+
+
+def main(options: Options) -> int:
+    """Play all connectors, and write what was counted.
+
+    Returns:
+        1 if there was anything that must not be, otherwise 0.
+    """
+    each = max(1, options.steps // (len(options.connectors) * _num_envs(options)))
+    results = {}
+    with progress_bar() as progress:
+        total = each * _num_envs(options) * len(options.connectors)
+        task = progress.add_task("", total=total)
+        for connector in options.connectors:
+            progress.update(task, description=f"Playing {connector}")
+            results[connector] = play(
+                options, connector, each, lambda count: progress.advance(task, count)
+            )
+    trouble = {
+        f"{connector}: {name}": value
+        for connector, found in results.items()
+        for name, value in found.items()
+        if _is_trouble(name, value)
+    }
+    document = {
+        "command": f"python scripts/stability.py {' '.join(sys.argv[1:])}".strip(),
+        "commit": provenance.commit(),
+        "hardware": provenance.hardware(),
+        "versions": provenance.versions(),
+        "engine": options.engine,
+        "worlds": _num_envs(options),
+        "seed": options.seed,
+        "behaviours": BEHAVIOURS,
+        "steps": sum(found["steps"] for found in results.values()),
+        "trouble": trouble,
+        "connectors": results,
+    }
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(options.output) as path:
+        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    print(f"{document['steps']:,} steps: {trouble or 'nothing that must not be'}")
+    print(f"Counts: {options.output}")
+    return int(bool(trouble))
+
+
+def _is_trouble(name: str, value: Any) -> bool:
+    if name.endswith("_growth_mib"):
+        return bool(value > _GROWTH_MIB)
+    return bool(value) and name in ("not_finite", "through_wall", "unstable", "python_warnings")
+
+
+def _num_envs(options: Options) -> int:
+    return options.num_envs or (60 if options.engine == "cpu" else 1_000)
+
+
+def _actions(
+    simulation: Any, num_envs: int, rng: np.random.Generator
+) -> Iterator[NDArray[np.float64]]:
+    """Actions of all worlds, (N, 5), without end."""
+    behaviour = np.arange(num_envs) % len(BEHAVIOURS)
+    of = {name: behaviour == index for index, name in enumerate(BEHAVIOURS)}
+    shape = (num_envs, *simulation.task.action_space.shape)
+    drift = np.zeros(shape)
+    held = {"ram": np.zeros(shape), "wrench": np.zeros(shape)}
+    step = 0
+    while True:
+        actions = rng.uniform(-1.0, 1.0, shape)
+        drift = 0.9 * drift + 0.4 * rng.normal(size=shape)
+        drift[:, 0] += 0.05
+        for name, every in (("ram", 10), ("wrench", 5)):
+            if step % every == 0:
+                held[name] = rng.choice((-1.0, 1.0), shape)
+        held["ram"][:, 0] = 1.0
+        actions[of["drift"]] = np.clip(drift, -1.0, 1.0)[of["drift"]]
+        actions[of["flip"]] = rng.choice((-1.0, 1.0), shape)[of["flip"]]
+        actions[of["ram"]] = held["ram"][of["ram"]]
+        reaching = step % 50 < 10
+        wrench = to_host(expert(simulation)) if reaching else held["wrench"]
+        actions[of["wrench"]] = wrench[of["wrench"]]
+        yield actions
+        step += 1
+
+
+def _finite(array: Any) -> bool:
+    """Whether all numbers are; of what is no numbers, yes."""
+    if not hasattr(array, "dtype") or "float" not in str(array.dtype):
+        return True
+    return bool(namespace(array).isfinite(array).all())
+
+
+def _through(depth: Array, tip: Array, half_width: float, half_height: float) -> Array:
+    """Flags of tips in the housing's material, farther in than its margin, (N,)."""
+    length, width, height = HOUSING_HALF_SIZE
+    y, z = abs(tip[:, 0]), abs(tip[:, 1])
+    inside = (depth > _MARGIN) & (depth < 2 * length - _MARGIN)
+    inside = inside & (y < width - _MARGIN) & (z < height - _MARGIN)
+    return inside & ((y > half_width) | (z > half_height))
+
+
+def _memory(options: Options) -> Mapping[str, float]:
+    """What is resident, and taken of the device, in MiB."""
+    found = {}
+    statistics = Path("/proc/self/statm")
+    if statistics.exists():
+        pages = int(statistics.read_text().split()[1])
+        found["memory"] = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    if options.engine != "cpu" and (options.device or "cuda").startswith("cuda"):
+        import torch
+
+        free, total = torch.cuda.mem_get_info(options.device or "cuda:0")
+        found["device_memory"] = (total - free) / 2**20
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options)))
