@@ -55,11 +55,7 @@ class ActorConfig:
 
 
 class Actor(nn.Module):
-    """Features, an LSTM if there is one, hidden layers, and the mean action.
-
-    Args:
-        config: What to build.
-    """
+    """Features, an LSTM if there is one, hidden layers, and the mean action."""
 
     def __init__(self, config: ActorConfig) -> None:
         super().__init__()
@@ -138,41 +134,39 @@ def actor_of(policy: BasePolicy) -> Actor:
         )
     if not isinstance(mean, nn.Linear):
         raise PolicyError("a policy with use_sde=True cannot be exported; train it without")
-    alone = build_actor(_config(policy, hidden, squashed, lstm))
-    parts: list[tuple[nn.Module | None, nn.Module | None]] = [
-        (alone.features, features),
-        (alone.lstm, lstm),
-        (alone.hidden, hidden),
-        (alone.mean, mean),
-    ]
-    for copy, original in parts:
-        if copy is not None and original is not None:
-            copy.load_state_dict(original.state_dict())
+    space = policy.observation_space
+    parts = space.spaces if isinstance(space, spaces.Dict) else {"": space}
+    linear = [layer for layer in hidden if isinstance(layer, nn.Linear)]
+    alone = build_actor(
+        ActorConfig(
+            observation={key: part.shape or () for key, part in parts.items()},
+            hidden=tuple(layer.out_features for layer in linear),
+            activation=_activation(hidden),
+            actions=mean.out_features,
+            squashed=squashed,
+            lstm_width=lstm.hidden_size if lstm else 0,
+            lstm_layers=lstm.num_layers if lstm else 1,
+        )
+    )
+    for name, original in (
+        *(("features", features), ("lstm", lstm)),
+        *(("hidden", hidden), ("mean", mean)),
+    ):
+        if original is not None:
+            alone.get_submodule(name).load_state_dict(original.state_dict())
     return alone
 
 
-def _config(
-    policy: BasePolicy, hidden: nn.Sequential, squashed: bool, lstm: nn.LSTM | None
-) -> ActorConfig:
+def _activation(hidden: nn.Sequential) -> str:
+    """Name of the one activation of hidden layers; ELU's if there are none."""
     names = {kind: name for name, kind in ACTIVATIONS.items()}
-    activations = {type(layer) for layer in hidden if not isinstance(layer, nn.Linear)}
-    kind = activations.pop() if activations else nn.ELU
-    if activations or kind not in names:
+    kinds = {type(layer) for layer in hidden if not isinstance(layer, nn.Linear)} or {nn.ELU}
+    if len(kinds) > 1 or not kinds <= names.keys():
         raise PolicyError(
-            f"a policy with the activation {kind.__name__} cannot be exported; choose one of "
-            f"{', '.join(kind.__name__ for kind in names)}"
+            f"a policy with the activation {', '.join(kind.__name__ for kind in kinds)} cannot be "
+            f"exported; choose one of {', '.join(kind.__name__ for kind in names)}"
         )
-    space = policy.observation_space
-    parts = space.spaces if isinstance(space, spaces.Dict) else {"": space}
-    return ActorConfig(
-        observation={key: tuple(part.shape or ()) for key, part in parts.items()},
-        hidden=tuple(layer.out_features for layer in hidden if isinstance(layer, nn.Linear)),
-        activation=names[kind],
-        actions=(policy.action_space.shape or (0,))[0],
-        squashed=squashed,
-        lstm_width=lstm.hidden_size if lstm else 0,
-        lstm_layers=lstm.num_layers if lstm else 1,
-    )
+    return names[kinds.pop()]
 
 
 def _features(config: ActorConfig) -> Standardize | VisuotactileCNN:
@@ -180,6 +174,4 @@ def _features(config: ActorConfig) -> Standardize | VisuotactileCNN:
         key: spaces.Box(-float("inf"), float("inf"), shape)
         for key, shape in config.observation.items()
     }
-    if set(boxes) == {""}:
-        return Standardize(boxes[""])
-    return VisuotactileCNN(spaces.Dict(boxes))
+    return Standardize(boxes[""]) if set(boxes) == {""} else VisuotactileCNN(spaces.Dict(boxes))

@@ -5,6 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
+
+import tyro
+
+from representation.require import require
+
+
+def default(text: str) -> Any:
+    """Metadata for `Annotated`: what an option that is left out stands for, as the help says it."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
 
 
 def check_name(name: str, allowed: Collection[str], what: str, where: str = "") -> None:
@@ -41,9 +51,12 @@ def make_output(folder: Path) -> None:
         ) from error
 
 
-def require(condition: bool, name: str, given: object, allowed: str) -> None:
-    """As `vtenv.validation.require`, which is imported only where it has something to say."""
-    if not condition:
-        from vtenv.validation import require as refuse
+def require_at_least(options: object, **least: int) -> None:
+    """Refuse attributes below a bound; those that are None are not set.
 
-        refuse(False, name, given, allowed)
+    Raises:
+        ValueError: If one is below; names it and its bound.
+    """
+    for name, bound in least.items():
+        value = getattr(options, name)
+        require(value is None or value >= bound, name, value, f"at least {bound}")

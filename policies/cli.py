@@ -6,13 +6,14 @@ one that is asked for is imported, and what is heavy only once its options are j
 
 from __future__ import annotations
 
+import _thread
+import argparse
 import contextlib
-import dataclasses
+import difflib
 import functools
 import importlib
 import importlib.metadata
 import inspect
-import itertools
 import os
 import signal
 import sys
@@ -21,8 +22,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tyro
-
-from policies.commands import CommandError
 
 COMMANDS = {
     "demo": "Watch a learned policy insert all four connectors: a table and a video.",
@@ -39,21 +38,19 @@ COMMANDS = {
 }
 """What each command does, by name; the first line of its function's docstring."""
 
+_CONVENTIONS = (
+    tyro.conf.OmitArgPrefixes,
+    tyro.conf.OmitSubcommandPrefixes,
+    tyro.conf.DisallowNone,  # an option is left out instead
+)
+"""How configurations become options: by their fields' names alone."""
 _DESCRIPTION = (
     "Visuotactile connector insertion: a Gymnasium environment for learned touch and sight."
 )
 
 
 def load_command(name: str, arguments: Sequence[str] = ()) -> Callable[..., int]:
-    """Import the function behind a command.
-
-    Args:
-        name: One of `COMMANDS`.
-        arguments: What it will be given.
-
-    Returns:
-        The function; it returns the exit code.
-    """
+    """Import the function behind one of `COMMANDS`, for these arguments."""
     module = importlib.import_module(f"policies.commands.{name}")
     if hasattr(module, "configured"):
         # Its options' defaults follow from other options, such as the name of a preset.
@@ -64,10 +61,7 @@ def load_command(name: str, arguments: Sequence[str] = ()) -> Callable[..., int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `vtinsert`.
-
-    Args:
-        arguments: The command line after the program's name; None for the process's own.
+    """Run `vtinsert`, with the process's own arguments unless others are given.
 
     Returns:
         The exit code: 0 for success, 2 for an error that the user can put right, 130 when
@@ -113,59 +107,50 @@ def _run(name: str, given: Sequence[str]) -> int:
     def bind(**options: Any) -> functools.partial[int]:
         return functools.partial(command, **options)
 
-    parse = functools.partial(tyro.cli, bind, prog=f"vtinsert {name}", args=given)
+    parse = functools.partial(
+        tyro.cli, bind, prog=f"vtinsert {name}", args=given, config=_CONVENTIONS
+    )
     has_settings = "settings" in inspect.signature(command).parameters
     try:
-        bound, left = parse(return_unknown_args=True)
+        bound, left = parse(return_unknown_args=True) if has_settings else (parse(), [])
     except SystemExit as leaving:
-        task = _given_task(given)
-        if leaving.code == 0 and has_settings and task is not None:
+        if leaving.code == 0 and has_settings and (task := _named_task(given)):
             from policies.worlds import settings_help
 
             print(settings_help(task))
         raise
     if left:
-        from policies.choices import check_name
-        from policies.worlds import parse_settings, setting_names
-
-        task = _task_of(bound.keywords) if has_settings else None
-        if task is None:
+        task = _chosen_task(bound.keywords)
+        if task is None or not _are_settings(task, left):
             parse()  # without leave to return them, the parser says what is wrong with them
-        assert task is not None
-        known = [*setting_names(task, options=True), *_options(command)]
-        for word in left:
-            if word.startswith("--"):
-                option = word.partition("=")[0]
-                check_name(
-                    option, known, f"option of {name}", f"vtinsert {name} --task {task} --help"
-                )
-        bound = functools.partial(bound, settings=parse_settings(task, left))
+        from policies.worlds import parse_settings
+
+        bound = functools.partial(bound, settings=parse_settings(str(task), left))
     with _signals_as_interruption():
         return bound()
 
 
-def _options(command: Callable[..., int]) -> Iterator[str]:
-    """Options of a command: its parameters, and the fields of those that are configurations."""
-    for name, parameter in inspect.signature(command).parameters.items():
-        fields = dataclasses.fields(d) if dataclasses.is_dataclass(d := parameter.default) else ()
-        for option in [field.name for field in fields] or [name]:
-            if option != "settings":  # those are options each
-                yield f"--{option.replace('_', '-')}"
+def _are_settings(task: str, words: Sequence[str]) -> bool:
+    """Whether all options among words are settings of a task's environment, or nearly so."""
+    from policies.worlds import setting_names
+
+    known = setting_names(task, options=True)
+    options = [word.partition("=")[0] for word in words if word.startswith("--")]
+    return all(difflib.get_close_matches(option, known, 1, 0.8) for option in options)
 
 
-def _task_of(options: Mapping[str, Any]) -> str | None:
+def _chosen_task(options: Mapping[str, Any]) -> str | None:
     """The task that a command's options name, themselves or in a configuration, if any."""
-    named = (str(o.task) for o in options.values() if hasattr(o, "task"))
+    named = (str(option.task) for option in options.values() if hasattr(option, "task"))
     return options.get("task") or next(named, None)
 
 
-def _given_task(given: Sequence[str]) -> str | None:
+def _named_task(given: Sequence[str]) -> str | None:
     """What follows --task."""
-    for word, following in itertools.pairwise([*given, ""]):
-        option, equals, value = word.partition("=")
-        if option == "--task":
-            return value if equals else following
-    return None
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--task", nargs="?")
+    task: str | None = parser.parse_known_args(given)[0].task
+    return task
 
 
 def _is_the_users(error: Exception) -> bool:
@@ -175,7 +160,7 @@ def _is_the_users(error: Exception) -> bool:
     """
     gymnasium = sys.modules.get("gymnasium")
     missing = () if gymnasium is None else (gymnasium.error.DependencyNotInstalled,)
-    return isinstance(error, (CommandError, ValueError, OSError, *missing))
+    return isinstance(error, (ValueError, OSError, *missing))
 
 
 def _version() -> str:
@@ -197,9 +182,20 @@ def _signals_as_interruption() -> Iterator[None]:
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, signal.default_int_handler) for number in heard}
+    print_ignored = sys.unraisablehook
+
+    def interrupt_again(ignored: sys.UnraisableHookArgs) -> None:
+        # An interruption within a callback from C, such as those of Numba's compiler, is dropped.
+        if issubclass(ignored.exc_type, KeyboardInterrupt):
+            threading.Timer(0.1, _thread.interrupt_main).start()
+        else:
+            print_ignored(ignored)
+
+    sys.unraisablehook = interrupt_again
     try:
         yield
     finally:
+        sys.unraisablehook = print_ignored
         for number, handler in before.items():
             signal.signal(number, handler)
 

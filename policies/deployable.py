@@ -16,12 +16,13 @@ from policies.actor import Actor, ActorConfig, LSTMState, PolicyError, actor_of,
 from policies.bundled import check_policy
 from policies.representation_names import IMAGENET
 from policies.representations import Representation, encoder_representation, make_representation
-from policies.worlds import make_task, settings_to_json
+from policies.worlds import settings_to_json
 from representation.bundled import bundled, bundled_folder
 from representation.tensor_file import load_weights, write_tensors
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.atomic_write import atomic_write
 from vtenv.json_document import from_document, read_json
+from vtenv.registry import make_task
 
 CONFIG_FILE, WEIGHTS_FILE = "policy.json", "policy.safetensors"
 ENCODER_FOLDER = "encoder"
@@ -113,12 +114,12 @@ class DeployablePolicy:
         """
         entries = observation if isinstance(observation, Mapping) else {"": observation}
         self._check(entries)
+        first = next(iter(entries.values()))
         device = self.actor.mean.weight.device
         tensors = {
             key: torch.as_tensor(entries[key], device=device).float()
             for key in self.actor.config.observation
         }
-        first = next(iter(entries.values()))
         if self._state is not None and self._state[0].shape[1] != len(first):
             self._state = None
         with torch.inference_mode():
@@ -130,18 +131,17 @@ class DeployablePolicy:
 
     def _check(self, entries: Mapping[str, Any]) -> None:
         for key, shape in self.actor.config.observation.items():
-            given = tuple(entries[key].shape) if key in entries else None
-            if given is None or given[1:] != shape:
-                have = ", ".join(
-                    f"{name or 'observation'} {tuple(value.shape)}"
-                    for name, value in entries.items()
-                )
-                raise PolicyError(
-                    f"this policy on the representation {self.representation.name!r} takes "
-                    f"{key or 'observations'} of shape (N, {', '.join(map(str, shape))}), but got "
-                    f"{have}; make the environments with policy.representation.make(...), or "
-                    "pass raw observations through policy.representation.perceive(...)"
-                )
+            if key in entries and tuple(entries[key].shape[1:]) == shape:
+                continue
+            have = ", ".join(
+                f"{name or 'observation'} {tuple(value.shape)}" for name, value in entries.items()
+            )
+            raise PolicyError(
+                f"this policy on the representation {self.representation.name!r} takes "
+                f"{key or 'observations'} of shape (N, {', '.join(map(str, shape))}), but got "
+                f"{have}; make the environments with policy.representation.make(...), or "
+                "pass raw observations through policy.representation.perceive(...)"
+            )
 
 
 def save_policy(
@@ -220,20 +220,19 @@ def load_policy(
     if representation.digest != document.encoder_digest:
         raise PolicyError(
             f"the policy in {folder} was trained on the representation "
-            f"{document.representation!r} with the encoder {_short(document.encoder_digest)}, but "
-            f"{representation.name!r} has the encoder {_short(representation.digest)}; another "
-            "encoder's embedding means nothing to it. Take the encoder it was trained on, or "
-            "train it again"
+            f"{document.representation!r} with the encoder "
+            f"{document.encoder_digest[:12] or 'none'}, but {representation.name!r} has the "
+            f"encoder {representation.digest[:12] or 'none'}; another encoder's embedding means "
+            "nothing to it. Take the encoder it was trained on, or train it again"
         )
     try:
-        make_task(document.task, representation.environment_settings(document.settings))
+        make_task(document.task, **representation.environment_settings(document.settings))
     except (ValueError, TypeError) as error:
         raise PolicyError(
             f"{folder / CONFIG_FILE} is of no world that there is: {error}"
         ) from error
-    return DeployablePolicy(actor, representation, document.settings, document.provenance).to(
-        device
-    )
+    policy = DeployablePolicy(actor, representation, document.settings, document.provenance)
+    return policy.to(device)
 
 
 def _locate(source: str | Path) -> Path:
@@ -289,7 +288,3 @@ def _is_known(name: str) -> bool:
     Not an untrained one: another release of PyTorch may draw other weights from the same seed.
     """
     return name.partition(":")[0] in (IMAGENET, *bundled("encoders"))
-
-
-def _short(digest: str) -> str:
-    return digest[:12] or "none"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,8 +19,9 @@ from torch import Tensor, nn
 
 from policies.representations import Representation
 from policies.vec_env import VTInsertVecEnv
-from policies.worlds import simulation_of, to_host
+from policies.worlds import simulation_of
 from representation.preprocessing import normalise
+from vtenv.arrays import to_host
 from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.rollout import rollout
 
@@ -73,8 +75,19 @@ class Standardize(BaseFeaturesExtractor):
 class VisuotactileCNN(BaseFeaturesExtractor):
     """Convolutions over images, which learn with the policy, beside standardised vectors.
 
+    For every "MultiInputPolicy" on images as they are observed. Stable-Baselines3's own extractor
+    takes none of these for images, as their values are not 0 to 255, and flattens them: a policy
+    on 12,288 numbers without a convolution. Frames are stacked along channels:
+
+        policy_kwargs = {"features_extractor_class": VisuotactileCNN}
+        venv = VecFrameStack(venv, 4, channels_order="first")
+        PPO("MultiInputPolicy", venv, policy_kwargs=policy_kwargs)
+
     Args:
         observation_space: Boxes: images (C, H, W) with modalities' keys, and vectors (P,).
+
+    Warns:
+        UserWarning: If frames seem to be stacked along columns.
     """
 
     def __init__(self, observation_space: spaces.Dict) -> None:
@@ -85,6 +98,7 @@ class VisuotactileCNN(BaseFeaturesExtractor):
         super().__init__(observation_space, len(images) * CNN_WIDTH + width)
         self._images, self._vectors = images, vectors
         for key in images:
+            _warn_of_columns(key, boxes[key].shape)
             self.add_module(key, _tower(boxes[key].shape))
         for key in vectors:
             self.add_module(key, Standardize(boxes[key], key))
@@ -107,9 +121,7 @@ class VisuotactileCNN(BaseFeaturesExtractor):
 def policy_kwargs(representation: Representation) -> dict[str, Any]:
     """Keyword arguments for a policy of Stable-Baselines3, whatever the algorithm.
 
-    Args:
-        representation: What the policy sees: with pixels the policy is "MultiInputPolicy",
-            otherwise "MlpPolicy".
+    On a representation with pixels the policy is "MultiInputPolicy", otherwise "MlpPolicy".
     """
     return {
         "net_arch": list(NET_ARCH),
@@ -121,9 +133,8 @@ def policy_kwargs(representation: Representation) -> dict[str, Any]:
 def calibrate(policy: BasePolicy, envs: VecEnv | VectorEnv[Any, Any, Any], seed: int) -> None:
     """Fix what a policy standardises its inputs with, before it is trained.
 
-    The statistics are of observations along the behaviours of
-    `vtenv.collection.experience`: the expert, and what goes wrong around it. The same seed
-    gives the same on the CPU engine.
+    The statistics are of observations along the behaviours of `vtenv.collection.experience`: the
+    expert, and what goes wrong around it. The same seed gives the same on the CPU engine.
 
     Args:
         policy: A policy with `policy_kwargs`; all its `Standardize` are set.
@@ -143,12 +154,16 @@ def calibrate(policy: BasePolicy, envs: VecEnv | VectorEnv[Any, Any, Any], seed:
         inner = envs.unwrapped
         assert isinstance(inner, VTInsertVecEnv)
         envs = inner.envs
-    statistics = {layer.key: _Statistics() for layer in layers}
+    count = 0
+    sums: dict[str | None, Any] = {layer.key: 0.0 for layer in layers}
     for observation in _observations(envs, seed):
-        for key, found in statistics.items():
-            found.add(observation if key is None else observation[key])
+        count += envs.num_envs
+        for key in sums:
+            values = torch.as_tensor(observation if key is None else observation[key]).double()
+            sums[key] = sums[key] + torch.stack([values.sum(0), values.square().sum(0)])
     for layer in layers:
-        mean, std = statistics[layer.key].result()
+        mean, square = sums[layer.key] / count
+        std = (square - mean.square()).clamp(min=0.0).sqrt()
         layer.mean.copy_(mean)
         layer.std.copy_(torch.where(std > _CONSTANT, std, 1.0))
 
@@ -173,23 +188,14 @@ def _observations(envs: VectorEnv[Any, Any, Any], seed: int) -> Iterator[Any]:
         starting = to_host(step.terminated) | to_host(step.truncated)
 
 
-class _Statistics:
-    """Mean and standard deviation of vectors that come in batches, on their device."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._sum: Any = 0.0
-        self._squares: Any = 0.0
-
-    def add(self, batch: Any) -> None:
-        values = torch.as_tensor(batch).double()
-        self._count += len(values)
-        self._sum = self._sum + values.sum(0)
-        self._squares = self._squares + values.square().sum(0)
-
-    def result(self) -> tuple[Tensor, Tensor]:
-        mean = self._sum / self._count
-        return mean, (self._squares / self._count - mean.square()).clamp(min=0.0).sqrt()
+def _warn_of_columns(key: str, shape: tuple[int, ...]) -> None:
+    _, rows, columns = shape
+    if columns > rows and columns % rows == 0:
+        warnings.warn(
+            f"{key} has {rows} rows and {columns} columns: if these are frames side by side, stack "
+            'them along channels, with VecFrameStack(venv, n, channels_order="first")',
+            stacklevel=3,
+        )
 
 
 def _tower(shape: tuple[int, ...]) -> nn.Sequential:

@@ -24,13 +24,14 @@ from policies.representation_names import (
     split_part,
 )
 from policies.select_observation import SelectObservation, joined, joined_space
-from policies.worlds import DEFAULT_TASK, make_task, make_worlds
+from policies.worlds import DEFAULT_TASK, make_worlds
 from representation.backbone import PretrainedWeightsError
 from representation.bundled import bundled_folder
 from representation.encoder_config import EncoderConfig
 from representation.encoder_files import CONFIG_FILE, read_config
 from representation.timm_encoder import VisuotactileEncoder
 from representation.wrappers.encode import ObservationEncoder, VectorEncodeObservation
+from vtenv.registry import make_task
 from vtenv.simulation import observation_space
 
 _IMAGENET_NETWORK = EncoderConfig(backbone="resnet18")
@@ -80,10 +81,7 @@ class Representation:
         return "" if self.encoder is None else encoder_digest(self.encoder)
 
     def environment_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The environment's keyword arguments, with what the representation asks for.
-
-        Args:
-            settings: Keyword arguments of the environment, but for `modalities`.
+        """Keyword arguments of the environment, with what the representation asks for.
 
         Raises:
             ValueError: If they say something else than the representation; says what to change.
@@ -94,30 +92,26 @@ class Representation:
                 f"{self.name!r} asks for {self.modalities}; leave it out"
             )
         wanted: dict[str, Any] = {"modalities": self.modalities}
-        if self.encoder is not None:
-            available = make_task(self.task, {}).modalities
-            for key, (_, rows, columns) in self.encoder.image_shapes.items():
-                argument = available[key].size_setting
-                assert argument is not None
-                size = rows if rows == columns else (rows, columns)
-                if settings.get(argument) not in (None, size):
-                    raise ValueError(
-                        f"{argument}={settings[argument]} does not fit the representation "
-                        f"{self.name!r}, whose encoder takes {rows} x {columns} pixels; leave "
-                        f"{argument} out, or take an encoder for that size"
-                    )
-                wanted[argument] = size
+        shapes = {} if self.encoder is None else self.encoder.image_shapes
+        available = make_task(self.task).modalities
+        for key, (_, rows, columns) in shapes.items():
+            argument = available[key].size_setting
+            assert argument is not None
+            size = rows if rows == columns else (rows, columns)
+            if settings.get(argument) not in (None, size):
+                raise ValueError(
+                    f"{argument}={settings[argument]} does not fit the representation "
+                    f"{self.name!r}, whose encoder takes {rows} x {columns} pixels; leave "
+                    f"{argument} out, or take an encoder for that size"
+                )
+            wanted[argument] = size
         return {**settings, **wanted}
 
     def observation_space(self, **settings: Any) -> spaces.Space[Any]:
-        """The space of what a policy sees of one world.
-
-        Args:
-            settings: Keyword arguments of its environment, but for `modalities`.
-        """
+        """The space of what a policy sees of one world of an environment with such settings."""
         if self.encoder is not None:
             return self._transform.space
-        raw = observation_space(make_task(self.task, self.environment_settings(settings)))
+        raw = observation_space(make_task(self.task, **self.environment_settings(settings)))
         return raw if self.pixels else joined_space(raw, self.modalities)
 
     def make(
@@ -174,14 +168,11 @@ class Representation:
         return envs if self.pixels else SelectObservation(envs, self.modalities)
 
     def perceive(self, observation: Mapping[str, Any]) -> Any:
-        """What a policy sees of raw observations, such as a robot's.
+        """What a policy sees of raw observations, such as a robot's; as `make`'s environments do.
 
         Args:
             observation: Arrays, or tensors on one device, (N, ...), by the
                 environment's keys; at least those of `modalities`.
-
-        Returns:
-            As `make`'s environments observe it, (N, D), or for images a dictionary.
         """
         if self.encoder is not None:
             return self._transform(observation, (len(observation[self.modalities[0]]),))
@@ -192,7 +183,7 @@ class Representation:
     @cached_property
     def _transform(self) -> ObservationEncoder:
         assert self.encoder is not None
-        raw = observation_space(make_task(self.task, self.environment_settings({})))
+        raw = observation_space(make_task(self.task, **self.environment_settings({})))
         return ObservationEncoder(raw, self.encoder, keep=self.vectors, flat=True)
 
 
@@ -226,7 +217,7 @@ def make_representation(name: str, task: str = DEFAULT_TASK) -> Representation:
 def encoder_representation(
     name: str, encoder: VisuotactileEncoder, task: str = DEFAULT_TASK
 ) -> Representation:
-    """The representation of an encoder that is at hand.
+    """The representation of an encoder that is at hand, under a name.
 
     Args:
         name: What to call it.
@@ -245,13 +236,9 @@ def encoder_representation(
 
 def encoder_digest(encoder: VisuotactileEncoder) -> str:
     """What tells an encoder from any other: a SHA-256 of its configuration and weights, in hex."""
-    defaults = EncoderConfig()
+    defaults = asdict(EncoderConfig())
     # Only what differs from the defaults, so that a field that is new changes no digest.
-    config = {
-        name: value
-        for name, value in asdict(encoder.config).items()
-        if value != asdict(defaults)[name]
-    }
+    config = {n: value for n, value in asdict(encoder.config).items() if value != defaults[n]}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name, value in sorted(encoder.state_dict().items()):
         array = value.detach().cpu().contiguous().numpy()
@@ -262,7 +249,7 @@ def encoder_digest(encoder: VisuotactileEncoder) -> str:
 
 def _observed(task: str, *, images: bool) -> tuple[str, ...]:
     """Keys of what a task observes by default, with or without images."""
-    chosen = make_task(task, {}).config.modalities
+    chosen = make_task(task).config.modalities
     return tuple(modality.key for modality in chosen if images or not modality.is_image)
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from policies.worlds import simulation_of
+from vtenv.arrays import constant, namespace
+from vtenv.rollout import final_observation
 
 
 class VTInsertVecEnv(VecEnv):
@@ -27,6 +28,10 @@ class VTInsertVecEnv(VecEnv):
 
     Worlds are not environments of their own: attributes and methods are those of the vector
     environment, whichever worlds are named, and options are the same for all.
+
+    Images are channels first and no bytes, which Stable-Baselines3 does not take for images:
+    `policies.features.VisuotactileCNN` is the features extractor for them, and `VecFrameStack`
+    takes `channels_order="first"`.
 
     Args:
         envs: The vector environment, with `AutoresetMode.SAME_STEP`, as
@@ -87,7 +92,7 @@ class VTInsertVecEnv(VecEnv):
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if done.any():
             worlds = np.flatnonzero(done)
-            last, told = self._ended(worlds, info["final_obs"], info["final_info"])
+            last, told = self._ended(worlds, info)
             for row, world in enumerate(worlds):
                 infos[world] = {name: values[row] for name, values in told.items()}
                 infos[world]["terminal_observation"] = (
@@ -143,22 +148,16 @@ class VTInsertVecEnv(VecEnv):
         return next((envs for envs in self._layers() if hasattr(envs, name)), self.envs)
 
     def _ended(
-        self, worlds: NDArray[np.int64], final_obs: Any, final_info: Mapping[str, Any]
+        self, worlds: NDArray[np.int64], info: Mapping[str, Any]
     ) -> tuple[Any, dict[str, list[Any]]]:
         """Last observations and infos of the worlds whose episode has ended, a row of each."""
-        told = {name: value for name, value in final_info.items() if not name.startswith("_")}
-        decode = simulation_of(self.envs).decode
-        if isinstance(final_obs, np.ndarray):
-            there = decode({name: value[worlds] for name, value in told.items()})
-            return list(final_obs[worlds]), {n: value.tolist() for n, value in there.items()}
-        rows = torch.as_tensor(worlds, device=next(iter(told.values())).device)
-        last = (
-            {key: value[rows] for key, value in final_obs.items()}
-            if isinstance(final_obs, dict)
-            else final_obs[rows]
-        )
-        seen, arrays = self._fetch(last, {name: value[rows] for name, value in told.items()})
-        return seen, {name: value.tolist() for name, value in decode(arrays).items()}
+        final = {k: v for k, v in info["final_info"].items() if not k.startswith("_")}
+        like = final["is_success"]
+        rows = constant(worlds, like, namespace(like).int64)
+        told = {name: values[rows] for name, values in final.items()}
+        last, told = self._fetch(final_observation(info, rows), told)
+        decoded = simulation_of(self.envs).decode(told)
+        return last, {name: values.tolist() for name, values in decoded.items()}
 
     def _fetch(self, observation: Any, others: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """An observation and other arrays on the host, in as few copies as the engine can."""

@@ -1,4 +1,4 @@
-"""Worlds by their id: tasks, made and described without naming one, and their settings as options.
+"""Worlds by their id: made and described without naming a task, and their settings as options.
 
 Everything that policies know of a task comes from the task itself.
 """
@@ -11,19 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
-import numpy as np
-from array_api_compat import to_device
-from gymnasium.envs.registration import load_env_creator
 from gymnasium.utils import seeding
 from gymnasium.vector import VectorEnv
-from numpy.typing import NDArray
 
 import vtenv
 from policies.choices import check_name
 from policies.hyperparameters import parse_value
-from vtenv import env as task_env
-from vtenv.arrays import Array, namespace
+from vtenv.arrays import Array, namespace, to_host
 from vtenv.next_episodes import draw_episodes
+from vtenv.registry import env_type
 from vtenv.simulation import Simulation
 from vtenv.tasks import Task
 from vtenv.vector_env import TaskVectorEnv
@@ -35,32 +31,13 @@ FAILURE = "failure"
 """Key of `info` that says why an episode failed; the other of a task's codes says its variant."""
 
 
-def make_task(task: str, settings: Mapping[str, Any]) -> Task:
-    """Make a task with settings, without its worlds.
-
-    Args:
-        task: An id of Gymnasium's registry.
-        settings: Keyword arguments of its environment.
-
-    Raises:
-        ValueError, TypeError: If there is no such task, or a setting is unknown or not allowed.
-    """
-    its_own = {name: value for name, value in settings.items() if name != "max_episode_steps"}
-    return task_env.make_task(_env_type(task), its_own)
-
-
 def make_worlds(task: str, num_envs: int, **settings: Any) -> VectorEnv[Any, Any, Any]:
-    """Make worlds of a task, behind one vector environment.
-
-    Args:
-        task: An id of Gymnasium's registry.
-        num_envs: Worlds.
-        settings: Keyword arguments of its vector environment.
+    """Make worlds of a task, an id of Gymnasium's registry, behind one vector environment.
 
     Raises:
         ValueError, TypeError: If there is no such task, or a setting is not allowed.
     """
-    _env_type(task)
+    env_type(task)
     envs: VectorEnv[Any, Any, Any] = gymnasium.make_vec(
         task, num_envs=num_envs, vectorization_mode="vector_entry_point", **settings
     )
@@ -68,13 +45,8 @@ def make_worlds(task: str, num_envs: int, **settings: Any) -> VectorEnv[Any, Any
 
 
 def make_world(task: str, **settings: Any) -> Any:
-    """Make one world of a task, whose episodes end in success or failure alone.
-
-    Args:
-        task: An id of Gymnasium's registry.
-        settings: Keyword arguments of its environment.
-    """
-    _env_type(task)
+    """Make one world of a task, whose episodes end in success or failure alone."""
+    env_type(task)
     return gymnasium.make(task, **settings).unwrapped
 
 
@@ -128,28 +100,15 @@ def decode(values: Array, names: Sequence[str]) -> list[str]:
     return [names[int(value)] for value in to_host(values)]
 
 
-def to_host(values: Array) -> NDArray[Any]:
-    """An array of any library as NumPy's."""
-    return np.asarray(to_device(values, "cpu"))
-
-
 def setting_names(task: str, *, options: bool = False) -> tuple[str, ...]:
-    """Settings of a task's environment, but for what it observes.
-
-    Args:
-        task: An id of Gymnasium's registry.
-        options: Whether to name them as on a command line.
-    """
-    names = (field.name for field in dataclasses.fields(_env_type(task).task_type.config_type))
-    return tuple(_option(n) if options else n for n in names if n != "modalities")
+    """Settings of a task's environment, but for what it observes; or as options of a command."""
+    return tuple(_option(name) if options else name for name in _defaults(task))
 
 
 def settings_help(task: str) -> str:
     """What a command line's help says of a task's settings."""
     lines = [f"Settings of {task}, options too; values are YAML's:"]
-    for field in dataclasses.fields(_env_type(task).task_type.config_type):
-        if field.name != "modalities":
-            lines.append(f"  {_option(field.name)} (default: {field.default})")
+    lines += [f"  {_option(name)} (default: {value})" for name, value in _defaults(task).items()]
     return "\n".join(lines)
 
 
@@ -163,15 +122,14 @@ def parse_settings(task: str, words: Iterable[str]) -> dict[str, Any]:
     Raises:
         ValueError: If one is no setting of the task, or has no value.
     """
-    fields = dataclasses.fields(_env_type(task).task_type.config_type)
-    defaults = {field.name: field.default for field in fields}
+    defaults = _defaults(task)
     given: dict[str, list[Any]] = {}
     values: list[Any] | None = None
     for word in words:
         if word.startswith("--"):
             option, equals, word = word.partition("=")
             name = option[2:].replace("-", "_")
-            check_name(name, setting_names(task), f"setting of {task}")
+            check_name(name, defaults, f"setting of {task}")
             values = given.setdefault(name, [])
             if not equals:
                 continue
@@ -181,9 +139,8 @@ def parse_settings(task: str, words: Iterable[str]) -> dict[str, Any]:
     for name, found in given.items():
         if not found:
             raise ValueError(f"{_option(name)} needs a value")
-    many = (list, tuple)
     return {
-        name: found if isinstance(defaults[name], many) or len(found) > 1 else found[0]
+        name: found if isinstance(defaults[name], list | tuple) or len(found) > 1 else found[0]
         for name, found in given.items()
     }
 
@@ -210,17 +167,7 @@ def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _env_type(task: str) -> Any:
-    """The class of vector environments behind an id.
-
-    Raises:
-        ValueError: If there is no such task; names the nearest.
-    """
-    specs = {name: spec for name, spec in gymnasium.registry.items() if spec.vector_entry_point}
-    check_name(task, specs, "task", "gymnasium.pprint_registry()")
-    creator: Any = specs[task].vector_entry_point
-    if isinstance(creator, str):
-        creator = load_env_creator(creator)
-    if not hasattr(creator, "task_type"):
-        raise ValueError(f"{task} is not a task of vtenv: its vector environment has no task_type")
-    return creator
+def _defaults(task: str) -> dict[str, Any]:
+    """Defaults of the settings of a task's environment, but for what it observes."""
+    fields = dataclasses.fields(env_type(task).task_type.config_type)
+    return {field.name: field.default for field in fields if field.name != "modalities"}

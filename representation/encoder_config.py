@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from gymnasium import spaces
+from representation.require import require
 
-from vtenv.modalities import IMAGE_MODALITIES, Modality
-from vtenv.validation import as_number, require
+if TYPE_CHECKING:
+    from gymnasium import spaces
+
+    from vtenv.modalities import Modality
 
 SENSES: dict[str, tuple[str, ...]] = {"vision": ("depth",), "touch": ("contact", "gel")}
 """Names for sets of observation keys. An image of one's own is a sense of its own, named by its
@@ -50,6 +52,8 @@ class ImageRange:
     """Whether 0 stands for no measurement, which becomes 1."""
 
     def __post_init__(self) -> None:
+        from vtenv.validation import as_number
+
         for name in ("low", "high"):
             number = as_number(getattr(self, name))
             require(number is not None, name, getattr(self, name), "a finite number")
@@ -67,6 +71,8 @@ class ImageRange:
         Raises:
             ValueError: If it is neither, or the modality is not encoded.
         """
+        from vtenv.modalities import Modality
+
         if isinstance(given, cls):
             return given
         require(isinstance(given, Modality), f"ranges[{key!r}]", given, "a Modality's record")
@@ -158,23 +164,25 @@ class EncoderConfig:
     def for_space(
         cls,
         space: spaces.Dict,
-        modalities: Mapping[str, Modality] = IMAGE_MODALITIES,
+        modalities: Mapping[str, Modality] | None = None,
         **settings: Any,
     ) -> Self:
         """A configuration for the images of an environment.
 
         Args:
             space: Observation space of one world.
-            modalities: Records of its modalities by key; those that are not in the space, are no
-                images, or have no `encoded_range` are left out.
+            modalities: Records of its modalities by key, or None for `IMAGE_MODALITIES`; those that
+                are not in the space, are no images, or have no `encoded_range` are left out.
             settings: Other fields.
 
         Raises:
             ValueError: If the space has none of the images.
         """
+        from vtenv.modalities import IMAGE_MODALITIES
+
         chosen = {
             key: record
-            for key, record in modalities.items()
+            for key, record in (modalities or IMAGE_MODALITIES).items()
             if key in space.spaces and record.is_image and record.encoded_range is not None
         }
         images = {key: space[key].shape for key in chosen}
@@ -212,6 +220,8 @@ def _is_int(value: object, low: int, high: int) -> bool:
 
 def _checked_images(given: object) -> dict[str, Shape]:
     """Shapes by key, those of `IMAGE_MODALITIES` first."""
+    from vtenv.modalities import IMAGE_MODALITIES
+
     images = {}
     if isinstance(given, Mapping):
         for key in (*(key for key in IMAGE_MODALITIES if key in given), *given):
@@ -237,6 +247,8 @@ def _checked_images(given: object) -> dict[str, Shape]:
 
 def _checked_ranges(given: object, images: Mapping[str, Shape]) -> dict[str, ImageRange]:
     """The range of each image."""
+    from vtenv.modalities import IMAGE_MODALITIES
+
     known = dict.fromkeys((*images, *IMAGE_MODALITIES))
     require(
         isinstance(given, Mapping) and set(given) <= set(known),

@@ -11,3 +11,13 @@ def warp_device(request):
     if request.param != "cpu" and not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
     return request.param
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """PyTorch on one thread: the networks are small, and other tests run beside."""
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

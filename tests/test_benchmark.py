@@ -1,11 +1,13 @@
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from policies import cli
+from policies.benchmarks.benchmark_config import BenchmarkConfig
 from policies.benchmarks.cases import NUMPY, RESET, SINGLE, TORCH
-from policies.benchmarks.first_step import first_steps
+from policies.benchmarks.measure import first_steps
 from policies.benchmarks.rendering import speed_figure
 from policies.benchmarks.timing import PHYSICS, RESETS, REST, SENSING, Case, Clock, time_cases
 from policies.worlds import DEFAULT_TASK
@@ -86,7 +88,7 @@ def test_first_steps_from_the_cache_and_ones_that_fail(monkeypatch):
     wp = pytest.importorskip("warp")
     wp.init()
     with pytest.raises(ValueError, match="the device cuda:99 cannot be used"):
-        first_steps(DEFAULT_TASK, "cuda:99", lambda: None, worlds=2)
+        next(first_steps(DEFAULT_TASK, "cuda:99", worlds=2))
 
 
 def test_cases_take_turns_and_their_time_is_bounded():
@@ -99,7 +101,7 @@ def test_cases_take_turns_and_their_time_is_bounded():
     assert taken == (["a"] * 8 + ["b"] * 8) * 2 and advanced == [8, 16, 24, 32]
     (row,) = cases[0].measurements()
     assert row["steps_per_second"] > 0 and row["share"] == 1.0
-    assert Clock("cpu").memory_used() is None
+    assert math.isnan(Clock("cpu").memory_used())
 
 
 def test_what_was_measured_is_drawn():
@@ -117,11 +119,7 @@ def test_what_was_measured_is_drawn():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--device", "cuda:0"], "--device is for --engine warp"),
-        (["--engine", "warp", "--threads", "2"], "--threads is for --engine cpu"),
-        (["--engine", "warp", "--worlds", "0", "4"], "at least 1"),
         (["--figure", "no/such/speed.png"], f"no folder {Path('no/such')}"),
-        (["--encoders", "resnet18", "--worlds", "2", "4"], "takes one number of --worlds"),
         (["--engine", "warp", "--encoders", "resnet81"], "'resnet81' is not a bundled encoder"),
         (["--engine", "warp", "--device", "cuda:99", "--no-compile-time"], "cannot be used"),
     ],
@@ -129,3 +127,18 @@ def test_what_was_measured_is_drawn():
 def test_what_cannot_be_measured_is_said(arguments, expected, capsys):
     assert cli.main(["benchmark", *arguments]) == 2
     assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"device": "cuda:0"}, "for engine='warp'"),
+        ({"engine": "warp", "threads": 2}, "for engine='cpu'"),
+        ({"engine": "warp", "worlds": (0, 4)}, "at least 1"),
+        ({"repetitions": 0}, "at least 1"),
+        ({"encoders": ("resnet18",), "worlds": (2, 4)}, "one number"),
+    ],
+)
+def test_a_configuration_that_is_not_allowed_is_refused(given, expected):
+    with pytest.raises(ValueError, match=expected):
+        BenchmarkConfig(**given)

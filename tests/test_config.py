@@ -16,6 +16,7 @@ from worlds import settings_of
 from vtenv.modalities import Modality
 from vtenv.tasks.insertion.config import (
     MODALITIES,
+    OWN_FIT,
     REWARDS,
     InitialStateRanges,
     InsertionConfig,
@@ -24,8 +25,10 @@ from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 
 NUMBERS = {
-    "clearance_mm": (0.1, 2.0),
+    "clearance_mm": (0.03, 2.0),
     "lead_in_mm": (0.0, 2.0),
+    "insertion_resistance": (0.0, 2.0),
+    "hand_force_n": (1.0, 40.0),
     "connector_scale": (0.8, 1.2),
     "depth_noise_mm": (0.0, 50.0),
     "depth_dropout": (0.0, 1.0),
@@ -187,8 +190,13 @@ def test_defaults_are_those_of_the_dataclass():
 
 
 def test_none_is_as_good_as_leaving_a_setting_out():
-    names = [field.name for field in dataclasses.fields(InsertionConfig)]
+    names = {field.name for field in dataclasses.fields(InsertionConfig)} - set(OWN_FIT)
     assert settings_of(**dict.fromkeys(names)) == InsertionConfig()
+
+
+def test_a_clearance_of_none_is_each_connectors_own():
+    config = settings_of(clearance_mm=None, lead_in_mm=None)
+    assert config.clearance_mm is config.lead_in_mm is None
 
 
 @pytest.mark.parametrize("count", range(1, len(KEYS) + 1))

@@ -18,13 +18,17 @@ import mujoco
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from worlds import make_simulation
 
 from vtenv.tasks.insertion import scene
+from vtenv.tasks.insertion.config import InitialStateRanges
 from vtenv.tasks.insertion.connectors import (
     CONNECTOR_NAMES,
     CONNECTORS,
     Connector,
     ConnectorError,
+    Fit,
+    Mating,
     RectangularProfile,
     get_connectors,
 )
@@ -288,8 +292,10 @@ class Custom:
     def insert(self, travel: float, scale: float) -> tuple[Any, ...]:
         return self.inserted
 
-    def hole(self, depth: float, clearance: float, lead_in: float, scale: float) -> list[Any]:
-        room = clearance + self.room
+    def hole(
+        self, depth: float, clearance: tuple[float, float], lead_in: float, scale: float
+    ) -> list[Any]:
+        room = min(clearance) + self.room
         return [*rectangular_hole(0.004 + room, 0.002 + room, depth, lead_in), *self.walls]
 
 
@@ -558,3 +564,61 @@ def test_quaternion_of_axes_turns_onto_them(seed):
         turned = np.empty(3)
         mujoco.mju_rotVecQuat(turned, unit, np.array(quat))
         np.testing.assert_allclose(turned, axis, atol=1e-12)
+
+
+@pytest.mark.parametrize("connector", CONNECTOR_NAMES)
+def test_a_connector_has_a_fit_and_springs_of_its_own(connector):
+    known = CONNECTORS[connector]
+    assert known.fit.source and known.mating.source
+    own = known.shape()
+    assert own == known.shape(None, None)
+    if len(set(known.fit.clearance)) == 1:
+        assert own == known.shape(known.fit.clearance[0], known.fit.lead_in)
+    assert Connector.from_mapping(json.loads(json.dumps(known.to_dict()))) == known
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        ({"fit": Fit((0.0, 0.0004))}, r"fit=.*two numbers from 3e-05 to 0\.002 m"),
+        ({"fit": Fit((0.0004, 0.0004), 0.01)}, "its lead-in one from 0"),
+        ({"mating": Mating(-1.0, 0.004, 0.0003)}, "mating=.*positive numbers"),
+        ({"mating": Mating(5.0, 0.010, 0.0003)}, "its depth less than travel"),
+        ({"mating": Mating(5.0, 0.004, 0.002)}, "its deflection must be less than 0.002 m"),
+    ],
+)
+def test_a_fit_that_is_not_allowed(given, wrong):
+    with pytest.raises(ConnectorError, match=wrong):
+        make(**given)
+
+
+@pytest.mark.parametrize("connector", CONNECTOR_NAMES)
+def test_sliding_along_springs_takes_their_force(connector):
+    simulation = make_simulation(
+        1,
+        connectors=(connector,),
+        modalities=("state",),
+        clearance_mm=None,
+        lead_in_mm=None,
+        contact_impedance=(0.9998, 0.9999),
+        insertion_resistance=1.0,
+        hand_force_n=30.0,
+    )
+    straight = dict.fromkeys(InitialStateRanges.names(), 0.0) | {"socket_x_mm": 37.0}
+    world = np.zeros(1, np.int64)
+    simulation.reset(world, [np.random.default_rng(0)], straight)
+    known, forces = CONNECTORS[connector], []
+    for _ in range(200):
+        action = simulation.expert_action()
+        action[:, 0] = 0.1  # 20 mm/s
+        simulation.step(world, action)
+        depth = simulation.measures.depth[0]
+        if depth > known.travel - 0.0003:
+            break
+        forces.append((depth, simulation.state.socket_force[0]))
+    depth, force = np.array(forces).T
+    past = known.mating.depth + 0.003 if known.travel > 0.006 else 0.0045
+    assert np.median(force[depth > past]) == pytest.approx(known.mating.force, rel=0.25)
+    assert force.max() < 2 * known.mating.force
+    assert force[depth < known.mating.depth - 0.002].max() < 0.5
+    simulation.close()

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from policies import cli
-from policies.commands import dataset as command
-from policies.worlds import DEFAULT_TASK, make_task
+from policies.commands import write_dataset as command
+from policies.commands.dataset import ExperienceOptions
+from policies.worlds import DEFAULT_TASK
 from representation.data.dataset import Dataset, DatasetWriter
+from vtenv.registry import make_task
 from vtenv.tasks.insertion.regions import near_contact
 
 SMALL = ["--image-size", "16", "--contact-size", "16"]
@@ -183,20 +185,11 @@ def test_what_is_there_is_shown_and_checked(made, tmp_path, capsys):
         (["experience", "--image-size", "4"], "8 to 512"),
         (["experience", "--clearance-mm", "9"], "0.1 to 2"),
         (["experience", "--connectors", "hdmi"], "aux, pin"),
-        (["experience", "--frames", "0"], "at least 1"),
-        (["experience", "--worlds", "0"], "at least 1"),
-        (["experience", "--threads", "0"], "at least 1"),
-        (["experience", "--heldout", "0.9"], "from 0 to 0.5"),
-        (["experience", "--seed", "-1"], "0 or more"),
         (["experience", "--mixture", "expert=much"], "expert=0.5"),
         (["experience", "--mixture", "sleep=1"], "it has expert"),
-        (["experience", "--color", "red"], "unknown option"),
         (["experience", "--device", "cuda:0"], "engine='warp'"),
         (["paper", "--image-size", "4"], "8 to 512"),
         (["paper", "--grasps", "5"], "from 4 up"),
-        (["paper", "--seed", "-1"], "0 or more"),
-        (["paper", "--threads", "0"], "at least 1"),
-        (["clutter", "--objects", "0"], "at least 1"),
         (["clutter", "--objects", "99"], "0 to 6"),
     ],
 )
@@ -207,6 +200,26 @@ def test_what_is_not_allowed_is_said_in_one_line(arguments, expected, tmp_path, 
     assert captured.err.strip().splitlines()[-1].startswith("vtinsert dataset: ")
     assert expected in captured.err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["experience", "--frames", "0"], "at least 1"),
+        (["experience", "--worlds", "0"], "at least 1"),
+        (["experience", "--threads", "0"], "at least 1"),
+        (["experience", "--heldout", "0.9"], "from 0 to 0.5"),
+        (["experience", "--color", "red"], "--color"),
+        (["paper", "--seed", "-1"], "at least 0"),
+        (["clutter", "--threads", "0"], "at least 1"),
+        (["clutter", "--objects", "0"], "at least 1"),
+    ],
+)
+def test_options_that_are_not_allowed_are_refused_by_the_parser(arguments, expected, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["dataset", *arguments])
+    assert exit_.value.code == 2
+    assert expected in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["paper", "experience"])
@@ -257,8 +270,8 @@ def test_a_mount_point_is_filled_in_place_and_a_full_one_is_left_empty(volume, c
 @pytest.mark.parametrize("size", [16, 64, 224])
 @pytest.mark.parametrize("worlds", [None, 1, 4096])
 def test_every_world_plays_whole_episodes_in_every_part(frames, size, worlds):
-    options = command.ExperienceOptions(frames=frames, worlds=worlds)
-    task = make_task(DEFAULT_TASK, {"image_size": size, "contact_size": size})
+    options = ExperienceOptions(frames=frames, worlds=worlds)
+    task = make_task(DEFAULT_TASK, image_size=size, contact_size=size)
     plan = command._Plan.of(options, task)
     total = plan.parts * plan.worlds * plan.steps
     assert frames <= total <= frames + plan.parts * plan.worlds

@@ -274,7 +274,7 @@ def test_damaged_files_are_named(damaged):
             {"settings": {"initial_state": {"up": 1}}},
             "is of no world.*socket_yaw_deg",
         ),
-        ({"task": "VTInsrt-v0"}, "did you mean VTInsert-v0"),
+        ({"task": "VTInsrt-v0"}, "Did you mean: `VTInsert`"),
         ({"settings": [1]}, "does not describe a policy"),
         ({"actor": {"hidden": "wide"}}, "does not describe a policy"),
         ({"representation": "stat"}, "unknown representation 'stat'; did you mean"),

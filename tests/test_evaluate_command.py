@@ -15,7 +15,8 @@ from policies.evaluation.conditions import CONDITIONS, SUITES
 from policies.features import policy_kwargs
 from policies.films import film
 from policies.representations import make_representation
-from policies.worlds import DEFAULT_TASK, make_task
+from policies.worlds import DEFAULT_TASK
+from vtenv.registry import make_task
 from vtenv.rendering.panel import PANEL_SIZE
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 
@@ -29,7 +30,7 @@ def save(folder, name="state", **settings):
     torch.manual_seed(0)
     policy = ActorCriticPolicy(
         representation.observation_space(),
-        make_task(DEFAULT_TASK, {}).action_space,
+        make_task(DEFAULT_TASK).action_space,
         lambda _: 1e-3,
         **policy_kwargs(representation),
     )
@@ -43,7 +44,7 @@ def run(*arguments, output=None):
 
 
 def causes():
-    task = make_task(DEFAULT_TASK, {})
+    task = make_task(DEFAULT_TASK)
     nowhere = dict.fromkeys(("insertion_depth_mm", "lateral_mm", "contact_force_n"), np.zeros(1))
     return {*filter(None, task.failures), *task.timeouts(nowhere)}
 
@@ -53,13 +54,13 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
-def frame_sizes(path):
+def video(path):
     capture = cv2.VideoCapture(str(path))
-    sizes = []
+    frames = []
     while (answer := capture.read())[0]:
-        sizes.append(answer[1].shape)
+        frames.append(answer[1])
     capture.release()
-    return sizes
+    return frames
 
 
 def documented(heading):
@@ -93,10 +94,14 @@ def test_the_expert_is_evaluated_twice_to_the_same_bytes(tmp_path, capsys, monke
     assert every["successes"] == sum(int(row["success"]) for row in table[:4]) == 4
     assert "| default | 100.0% |" in (first / "summary.md").read_text()
 
-    # Successes alone: the other half of the picture is empty, and each takes its own time.
-    sizes = frame_sizes(first / "episodes.mp4")
-    assert len(sizes) == sum(film.num_frames(int(row["steps"])) for row in table[:4])
-    assert {size[1] for size in sizes} == {2 * PANEL_SIZE[0]}
+    # Successes alone, two at a time: no half of the picture is empty.
+    frames = video(first / "episodes.mp4")
+    steps = {row["seed"]: int(row["steps"]) for row in table[:4]}
+    in_pairs = [r["seed"] for r in sorted(table[:4], key=lambda r: r["connector"])]
+    both = [max(steps[a], steps[b]) for a, b in (in_pairs[:2], in_pairs[2:])]
+    assert len(frames) == sum(map(film.num_frames, both))
+    assert {frame.shape[1] for frame in frames} == {2 * PANEL_SIZE[0]}
+    assert all(frame[:, PANEL_SIZE[0] :].std() > 10 for frame in frames)
 
 
 def test_a_learned_policy_is_evaluated_as_it_was_trained_or_as_others_are(
@@ -119,7 +124,7 @@ def test_a_learned_policy_is_evaluated_as_it_was_trained_or_as_others_are(
         "training": {"connectors": ["usb"], "clearance_mm": 0.8},
         "depth-noise-4": {},
     }
-    assert len(frame_sizes(output / "episodes.mp4")) == film.num_frames(100)
+    assert len(video(output / "episodes.mp4")) == film.num_frames(100)
     assert "depth-noise-4" in capsys.readouterr().out
 
 

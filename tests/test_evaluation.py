@@ -12,13 +12,14 @@ from policies.deployable import DeployablePolicy
 from policies.evaluation.conditions import CONDITIONS, SUITES, Condition, condition
 from policies.evaluation.episodes import EpisodeRecord, episode_seeds, play
 from policies.evaluation.evaluate import evaluate
-from policies.evaluation.players import PLAYERS, learned, load_player
+from policies.evaluation.players import load_player, player_of
 from policies.evaluation.statistics import wilson
 from policies.evaluation.summary import ALL, by_connector, overview, summarise, to_markdown
 from policies.features import policy_kwargs
 from policies.films.side_by_side import choose_pairs
 from policies.representations import make_representation
-from policies.worlds import DEFAULT_TASK, make_task
+from policies.worlds import DEFAULT_TASK
+from vtenv.registry import make_task
 from vtenv.tasks.insertion.config import InsertionConfig
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 from vtenv.tasks.insertion.env import VTInsertEnv, VTInsertVectorEnv
@@ -28,7 +29,7 @@ def idle(_, simulation, __):
     return np.zeros((simulation.num_worlds, 5), np.float32)
 
 
-EXPERT = PLAYERS["expert"](DEFAULT_TASK)
+EXPERT = load_player("expert")
 IDLE = dataclasses.replace(EXPERT, name="idle", act=idle)
 
 
@@ -71,7 +72,7 @@ def test_what_no_sample_can_be_is_refused(arguments):
 
 
 def test_seeds_share_episodes_out_among_the_connectors_that_they_draw():
-    config = make_task(DEFAULT_TASK, {"modalities": ("proprio",)})
+    config = make_task(DEFAULT_TASK, modalities=("proprio",))
     seeds = episode_seeds(config, 10, 50)
     assert seeds == sorted(set(seeds))
     assert seeds[0] >= 50
@@ -81,7 +82,7 @@ def test_seeds_share_episodes_out_among_the_connectors_that_they_draw():
     assert set(episode_seeds(config, 4, 50)) <= set(seeds)
     usb = [seed for seed, name in zip(seeds, drawn, strict=True) if name == "usb"]
     assert episode_seeds(config, 2, 50, ("usb",)) == usb
-    alone = make_task(DEFAULT_TASK, {"modalities": ("proprio",), "connectors": ["usb"]})
+    alone = make_task(DEFAULT_TASK, modalities=("proprio",), connectors=["usb"])
     assert episode_seeds(alone, 3, 50) == [50, 51, 52]
     with pytest.raises(ValueError, match="has usb, and none of aux"):
         episode_seeds(alone, 3, 50, ("aux",))
@@ -128,8 +129,21 @@ def test_who_does_nothing_misses():
 )
 def test_where_the_tip_is_when_time_is_over_names_the_failure(depth_mm, lateral_mm, force, cause):
     labels = {"insertion_depth_mm": depth_mm, "lateral_mm": lateral_mm, "contact_force_n": force}
-    timeouts = make_task(DEFAULT_TASK, {}).timeouts({n: np.array([v]) for n, v in labels.items()})
+    timeouts = make_task(DEFAULT_TASK).timeouts({n: np.array([v]) for n, v in labels.items()})
     assert next(name for name, holds in timeouts.items() if holds[0]) == cause
+
+
+def test_any_function_from_observation_to_action_is_played():
+    seen = []
+
+    def forwards(observation):
+        seen.append({key: value.shape for key, value in observation.items()})
+        return np.tile(np.float32([1, 0, 0, 0, 0]), (len(observation["proprio"]), 1))
+
+    forwards.modalities = ("contact", "proprio")
+    first, second = (evaluate(forwards, episodes=2, num_threads=1) for _ in range(2))
+    assert first == second and [played.episode for played in first] == [0, 1]
+    assert seen[0] == {"contact": (2, 2, 64, 64), "proprio": (2, 12)}
 
 
 def test_worlds_must_reset_themselves_in_the_next_step():
@@ -167,13 +181,13 @@ def test_a_policy_with_a_memory_starts_each_episode_without_one():
     torch.manual_seed(0)
     policy = RecurrentActorCriticPolicy(
         representation.observation_space(),
-        make_task(DEFAULT_TASK, {}).action_space,
+        make_task(DEFAULT_TASK).action_space,
         lambda _: 1e-3,
         lstm_hidden_size=8,
         **policy_kwargs(representation),
     )
     torch.nn.init.normal_(policy.action_net.weight)
-    player = learned(DeployablePolicy(actor_of(policy), representation))
+    player = player_of(DeployablePolicy(actor_of(policy), representation))
     envs = player.make(condition("default"), 1)
     together = list(play(envs, player.act, [1, 2]))
     (alone,) = play(envs, player.act, [2])
@@ -242,18 +256,21 @@ def test_a_summary_is_that_of_its_episodes():
     assert "jammed 2, missed 1" in page
 
 
+def seeds_of(records, number):
+    return [tuple(r.seed - 100 for r in pair) for pair in choose_pairs(records, number)]
+
+
 def test_successes_are_paired_with_failures_of_the_same_connector():
-    records = [
-        record(0, "aux"),
-        record(1, "usb"),
-        record(2, "usb", False, "jammed"),
-        record(3, "usb", False, "missed"),
-    ]
-    pairs = [
-        (p.success and p.success.seed, p.failure and p.failure.seed)
-        for p in choose_pairs(records, 2)
-    ]
-    assert pairs == [(100, None), (101, 102), (None, 103)]
+    aux = record(0, "aux")
+    usb = [record(1, "usb"), record(2, "usb", False, "jammed"), record(3, "usb", False, "missed")]
+    assert seeds_of([aux, *usb], 2) == [(1, 2), (0, 3)]
+    assert seeds_of([aux, *usb], 1) == [(1, 2), (0, 3)]  # 3 fills the half beside 0
+
+
+def test_no_half_of_a_picture_is_empty_but_beside_a_single_episode():
+    won = [record(number, connector) for number, connector in enumerate(("aux", "pin", "usb"))]
+    assert seeds_of(won, 1) == [(0, 1), (2, 0)]
+    assert seeds_of(won[:1], 1) == [(0,)]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from representation.objectives import pose
 from vtenv.collection.experience import Experience, heldout_episodes, record
 from vtenv.tasks.insertion.behaviours import BehaviourMixture, InsertionBehaviours
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.tasks.insertion.expert import expert_action
 from vtenv.tasks.insertion.measures import MAX_SOCKET_FORCE
 from vtenv.tasks.insertion.pose_labels import POSE_LABELS
 from vtenv.tasks.insertion.regions import jammed, near_contact
@@ -221,7 +222,7 @@ def test_a_mixture_is_checked():
 
 def test_behaviours_are_drawn_as_often_as_asked():
     mixture = BehaviourMixture(expert=1, biased=0, noisy=2, hover=0, walk=1)
-    behaviours = InsertionBehaviours(4000, mixture, np.random.default_rng(0))
+    behaviours = InsertionBehaviours(4000, mixture, np.random.default_rng(0), expert_action)
     behaviours.start(np.ones(4000, bool))
     counts = np.bincount(behaviours.kind, minlength=len(BehaviourMixture().names)) / 4000
     np.testing.assert_allclose(counts, [0.25, 0, 0.5, 0, 0.25], atol=0.03)

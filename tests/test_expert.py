@@ -10,7 +10,7 @@ from vtenv.tasks.insertion import measures
 EPISODES = 200
 
 
-def episodes(policy, connectors, clearance_mm=0.4, num=EPISODES):
+def episodes(policy, connectors, clearance_mm=0.4, num=EPISODES, **settings):
     """Success and return of seeded episodes under `policy(simulation, step)`."""
     env = gymnasium.make_vec(
         "VTInsert-v0",
@@ -21,6 +21,7 @@ def episodes(policy, connectors, clearance_mm=0.4, num=EPISODES):
         modalities=("proprio",),
         autoreset_mode="Disabled",
         max_episode_steps=-1,
+        **settings,
     )
     env.reset(seed=1000)
     simulation = env.simulation
@@ -77,6 +78,26 @@ def test_expert_inserts(connector):
 def test_expert_inserts_at_a_tight_clearance(connector):
     success, _ = episodes(expert, connector, clearance_mm=0.2)
     assert success.mean() >= 0.90
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", range(4))
+def test_expert_inserts_at_real_fits_however_late_it_acts(delay):
+    success, _ = episodes(
+        expert,
+        vtenv.CONNECTOR_NAMES,
+        None,
+        lead_in_mm=None,
+        contact_impedance=(0.9998, 0.9999),
+        action_delay=delay,
+    )
+    assert success.mean() >= 0.98
+
+
+@pytest.mark.slow
+def test_expert_inserts_where_nothing_else_does():
+    success, _ = episodes(expert, vtenv.CONNECTOR_NAMES, None, num=64, track="contact")
+    assert success.mean() >= 0.95
 
 
 @pytest.mark.parametrize("clearance_mm", [0.1, 2.0])

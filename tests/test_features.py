@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import copy
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 from sb3_contrib import TQC, RecurrentPPO
 from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 from torch import nn
 
+import vtenv  # noqa: F401 (registers the environments)
 from policies.features import NET_ARCH, Standardize, VisuotactileCNN, calibrate, policy_kwargs
 from policies.representations import encoder_representation, make_representation
 from policies.vec_env import VTInsertVecEnv
@@ -129,6 +132,19 @@ def test_end_to_end_is_a_cnn_that_learns_from_the_loss(images):
     for name, value in extractor.state_dict().items():
         fixed = name.startswith("proprio.")
         assert torch.equal(value, before[name]) == fixed, name
+
+
+def test_frames_of_raw_images_are_stacked_along_channels():
+    env = DummyVecEnv([lambda: gymnasium.make("VTInsert-v0", image_size=16, contact_size=16)])
+    kwargs = {"features_extractor_class": VisuotactileCNN}
+    stacked = VecFrameStack(env, 3, channels_order="first")
+    model = PPO("MultiInputPolicy", stacked, policy_kwargs=kwargs, device="cpu", **SHORT)
+    extractor = model.policy.features_extractor
+    assert extractor.depth[0].in_channels == 3 and extractor.contact[0].in_channels == 6
+    model.learn(16)
+    with pytest.warns(UserWarning, match=r'16 rows and 48 columns.*channels_order="first"'):
+        VisuotactileCNN(VecFrameStack(env, 3).observation_space)
+    env.close()
 
 
 def test_every_size_of_image_fits():

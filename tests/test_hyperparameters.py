@@ -6,7 +6,6 @@ from pathlib import Path
 
 import gymnasium
 import pytest
-import torch
 import yaml
 
 import vtenv
@@ -15,15 +14,9 @@ from policies.learners.algorithms import ALGORITHMS, DISTILLATION
 from policies.learners.train_config import TrainConfig
 from vtenv.json_document import from_document
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RL_ZOO_NAMES = {"ppo": "ppo", "sac": "sac", "tqc": "tqc", "recurrent-ppo": "ppo_lstm"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def path(algorithm: str) -> Path:
@@ -35,7 +28,9 @@ def path(algorithm: str) -> Path:
 @pytest.mark.parametrize("representation", ["state", "end-to-end"])
 @pytest.mark.parametrize("start", [None, "a-run"])
 def test_every_preset_is_of_known_hyperparameters(algorithm, engine, representation, start):
-    config = TrainConfig(representation, algorithm, engine=engine, start=start).resolved()
+    config = TrainConfig(
+        representation=representation, algorithm=algorithm, engine=engine, start=start
+    ).resolved()
     assert config.steps > 0 and config.num_envs > 0
     # Everything is said, and saying it again changes nothing.
     assert config.resolved() == config

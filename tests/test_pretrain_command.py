@@ -125,12 +125,15 @@ def test_what_is_rendered_is_trained_on(experience, tmp_path, capsys):
     output = tmp_path / "run"
     arguments = [*LIVE, "--pairs", "256", "--objective", "pose=1,dynamics=0.5", *TINY]
     arguments += ["--accelerator", "cpu", "--heldout", experience, "--output", str(output)]
+    arguments += ["--task", "VTPivot-v0", "--lead-in-mm", "0.5"]
     assert cli.main(["pretrain", *arguments]) == 0
     shown = capsys.readouterr()
     assert "Rendered 256 moments; " in shown.out and "held-out loss" in shown.out
     document = json.loads((output / "config.json").read_text())
     assert document["live"]["pairs"] == 256
-    assert document["live"]["settings"] == {"image_size": 32, "contact_size": 32}
+    assert document["live"]["task"] == "VTPivot-v0"
+    settings = {"lead_in_mm": 0.5, "image_size": 32, "contact_size": 32}
+    assert document["live"]["settings"] == settings
     assert document["heldout"] == experience
     # The labels' spread is that of what was rendered, in the ranges of the task.
     std = document["config"]["objective_options"]["pose"]["std"]
@@ -227,6 +230,9 @@ def test_another_data_set_does_not_go_on_with_a_run(grasps, experience, tmp_path
         (["--data", "no/such/folder", "--objective", "infonce"], "no/such/folder"),
         (["--objective", "infonce", "--pairs", "500"], "or --live"),
         (["--data", "GRASPS", "--objective", "infonce", "--live", "cpu"], "leave out one"),
+        (["--data", "GRASPS", "--objective", "infonce", "--clearance-mm", "1"], "leave out one"),
+        ([*LIVE, "--objective", "infonce", "--clearance-mm", "9"], "0.1 to 2"),
+        ([*LIVE, "--objective", "infonce", "--task", "VTInsrt-v0"], "VTInsert-v0"),
         ([*LIVE, "--objective", "infonce", "--pairs", "5"], "at least 128"),
         ([*LIVE, "--objective", "infonce", "--live-device", "cuda:0"], "for engine='warp'"),
         ([*LIVE, "--objective", "pose", "--heldout", "GRASPS"], "poses are x, y, angle"),
@@ -258,7 +264,6 @@ def test_another_data_set_does_not_go_on_with_a_run(grasps, experience, tmp_path
         ),
         (["--data", "GRASPS", "--objective", "infonce", "--pooling", "flatten"], "embedding_dim"),
         (["--data", "GRASPS", "--objective", "infonce", "--batch-size", "99"], "24 rows"),
-        (["--data", "GRASPS", "--objective", "infonce", "--devices", "0"], "--devices"),
         (
             ["--data", "GRASPS", "--objective", "infonce", "--epochs", "2", "--max-steps", "3"],
             "one",

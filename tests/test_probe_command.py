@@ -19,7 +19,8 @@ from representation.probes.embed import untrained
 from representation.probes.measurements import distinct, only, select
 from representation.probes.report import AuditReport
 from representation.probes.tables import page
-from vtenv.collection.experience import column_codes, make_task
+from vtenv.collection.experience import column_codes
+from vtenv.registry import make_task
 
 SIZE = 16
 TASK = make_task("VTInsert-v0")

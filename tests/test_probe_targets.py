@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vtenv.collection.experience import make_task
+from vtenv.registry import make_task
 from vtenv.tasks.insertion.pose_labels import POSE_LABELS
 
 

@@ -119,6 +119,7 @@ def test_picture_of_each_connector(make, connector):
     picture = env.render()
     assert picture.shape == (IMAGE_SIZE[1], IMAGE_SIZE[0], 3)
     assert picture.dtype == np.uint8
+    assert picture.flags.c_contiguous  # as OpenCV needs it
     luminance = picture.mean(axis=-1)
     assert 90 < luminance.mean() < 230
     assert luminance.std() > 30

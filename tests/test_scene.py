@@ -9,9 +9,11 @@ import mujoco
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from worlds import make_simulation
 
 from vtenv.sensing.raycast import Primitives, cast_depth
 from vtenv.tasks.insertion import scene
+from vtenv.tasks.insertion.actions import HAND_STIFFNESS
 from vtenv.tasks.insertion.config import InitialStateRanges
 from vtenv.tasks.insertion.connectors import (
     CONNECTOR_NAMES,
@@ -565,3 +567,40 @@ def test_the_socket_is_up_in_the_image_and_its_left_is_left(placed):
         scenery.model.geom_rgba[housing, 3] = 1.0
         assert shown[:32].sum() > 2 * shown[32:].sum()
         assert shown[:, side].sum() > 0.7 * shown.sum()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("connector", ("aux", "usb"))
+@pytest.mark.parametrize("way", [(0, 1), (2, 1), (2, -1)], ids=["ahead", "up", "down"])
+def test_walls_of_a_real_fit_give_less_than_a_third_of_it(connector, way):
+    simulation = make_simulation(
+        1,
+        connectors=(connector,),
+        modalities=("state",),
+        clearance_mm=None,
+        lead_in_mm=None,
+        contact_impedance=(0.9998, 0.9999),
+    )
+    world = np.zeros(1, np.int64)
+    simulation.reset(world, [np.random.default_rng(0)])
+    for _ in range(60):
+        if simulation.measures.depth[0] > 0.7 * simulation.measures.travel[0]:
+            break
+        simulation.step(world, simulation.expert_action())
+    model = simulation.task.world_model.models[0]
+    data, overlap = mujoco.MjData(model), 0.0
+    axis, sign = way
+    for step in range(40):
+        controls = simulation.engine.state().joints["hand"].copy()
+        controls[:, axis] += sign * 30.0 / HAND_STIFFNESS * min(1.0, (step + 1) / 20)
+        simulation.engine.step(world, controls)
+        snapshot = simulation.engine.snapshot(0)
+        data.qpos[:] = snapshot.qpos
+        data.mocap_pos[:], data.mocap_quat[:] = snapshot.mocap_pos, snapshot.mocap_quat
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_collision(model, data)
+        bodies = np.sort(model.geom_bodyid[data.contact.geom], axis=-1)
+        inside = (bodies == sorted((model.body("plug").id, model.body("socket").id))).all(axis=-1)
+        overlap = -data.contact.dist[inside].min(initial=0.0)
+    assert 0 < overlap < min(CONNECTORS[connector].fit.clearance) / 3
+    simulation.close()

@@ -280,7 +280,7 @@ def test_good_reset_options_are_copied():
 
 # Targets -------------------------------------------------------------------------------------
 
-SCALE, LEASH = np.array(actions.ACTION_SCALE), np.array(actions.TARGET_LEASH)
+SCALE, LEASH = np.array(actions.ACTION_SCALE), np.array(actions.target_leash())
 LOWEST, HIGHEST = np.array(actions.WORKSPACE).T
 
 

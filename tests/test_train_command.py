@@ -2,27 +2,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import threading
 import time
 
 import pytest
-import torch
 
 from policies import cli
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = [
     *["--connectors", "usb", "--clearance-mm", "0.8", "--num-envs", "16"],
     *["--evaluation-episodes", "2", "--filmed", "0", "--num-threads", "1"],
     *["--set", "n_steps=4", "batch_size=32", "--set", "policy_kwargs.net_arch=[32]"],
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +48,13 @@ def test_a_policy_is_trained_and_written_down(run):
 def test_its_result_is_told_again_when_it_is_resumed(run, capsys):
     assert cli.main(["train", "--resume", "--output", str(run)]) == 0
     assert f"Policy: {run / 'best'}" in capsys.readouterr().out
+
+
+def test_a_run_that_has_ended_takes_more_steps(run, tmp_path, capsys):
+    folder = shutil.copytree(run, tmp_path / "run")
+    assert cli.main(["train", "--resume", "--steps", "128", "--output", str(folder)]) == 0
+    assert "after 128 steps" in capsys.readouterr().out
+    assert json.loads((folder / "config.json").read_text())["steps"] == 128
 
 
 def test_a_policy_can_be_evaluated(run, tmp_path):

@@ -4,9 +4,11 @@ import contextlib
 import csv
 import json
 import os
+import shutil
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,11 +17,12 @@ from safetensors.torch import load_file
 from stable_baselines3 import PPO
 
 from policies.deployable import load_policy
-from policies.learners.callbacks import WarmUpCritic
 from policies.learners.checkpoint import load_parameters
 from policies.learners.curriculum import GROWTH, MIN_EPISODES, Curriculum
 from policies.learners.dagger import DivergenceError
 from policies.learners.record_episodes import RecordEpisodes, episode_means
+from policies.learners.reinforcement import WarmUpCritic
+from policies.learners.run_log import RunLog
 from policies.learners.train_config import TrainConfig
 from policies.learners.training import train
 from policies.learners.training_folder import TrainingFolder
@@ -29,6 +32,8 @@ from representation.encoder_config import EncoderConfig
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.json_document import from_document
 from vtenv.run_folder import RunFolderError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 USB = {"connectors": ["usb"], "clearance_mm": 0.8}
 NETWORK = {"policy_kwargs": {"net_arch": [32]}}
@@ -40,15 +45,6 @@ SMALL = {
     },
     "dagger": {"learning_starts": 64, "batch_size": 32, "updates_per_round": 2, **NETWORK},
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """The networks are small, and other tests run beside."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def small(algorithm="ppo", **fields):
@@ -81,6 +77,7 @@ def run(tmp_path_factory):
 def test_a_run_leaves_its_policies_tables_and_curve(run):
     assert sorted(path.name for path in run.folder.iterdir()) == [
         "best",
+        "checkpoints",
         "config.json",
         "curve.png",
         "evaluations.csv",
@@ -122,6 +119,16 @@ def test_the_tables_tell_success_reward_terms_length_and_speed(run):
     assert result["success"] == run.success and result["episodes"] == 2
     low, high = result["success_interval"]
     assert low <= run.success <= high
+
+
+def test_the_bar_says_nothing_of_success_on_a_narrowed_curriculum(tmp_path, capsys):
+    with RunLog(TrainingFolder(tmp_path), 100, shown=True) as log:
+        log.train({"steps": 10, "seconds": 1.0, "success": 1.0, "curriculum": 0.1})
+        log.evaluate({"steps": 10, "seconds": 2.0, "success": 0.25})
+        log.show(10, None)
+    said = capsys.readouterr().err
+    assert "Training, success 25% when evaluated, curriculum at 10%" in said
+    assert "100%" not in said
 
 
 def test_tensorboard_has_the_same(run):
@@ -182,6 +189,44 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(algorithm, tmp_path)
         }
     weights = [load_file(r.folder / "policy" / "policy.safetensors") for r in (whole, resumed)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+def test_more_steps_end_where_a_longer_run_does(algorithm, tmp_path):
+    # A rate that falls with the budget, as PPO's preset has it, would be another.
+    short = small(algorithm, steps=128, hyperparameters={"learning_rate": 3e-4})
+    whole = train(replace(short, steps=256), tmp_path / "whole", progress=False)
+
+    ended = train(short, tmp_path / "run", progress=False, command="first")
+    assert ended.steps == 128
+    longer = replace(short, steps=256)
+    extended = train(longer, tmp_path / "run", progress=False, command="then")
+    assert extended.steps == 256 and extended.curve == whole.curve
+    for name in ("policy/policy.safetensors", "best/policy.safetensors"):
+        weights = [load_file(run.folder / name) for run in (whole, extended)]
+        assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    document = json.loads((extended.folder / "config.json").read_text())
+    assert (document["steps"], document["command"]) == (256, "first && then")
+    assert train(longer, tmp_path / "run", progress=False) == extended
+
+
+def test_a_distillation_takes_more_steps_too(tmp_path):
+    config = small("dagger", steps=256)
+    train(config, tmp_path / "run", progress=False)
+    extended = train(replace(config, steps=384), tmp_path / "run", progress=False)
+    assert [steps for steps, _ in extended.curve] == [0, 128, 256, 384]
+
+
+def test_a_budget_that_is_used_up_is_refused(run, tmp_path):
+    with pytest.raises(RunFolderError, match=r"steps=128 is not allowed.*has made 256"):
+        train(small(steps=128), run.folder, progress=False)
+    with pytest.raises(RunFolderError, match=r"max_minutes=1e-05 is not allowed.*has taken"):
+        train(small(steps=512, max_minutes=1e-5), run.folder, progress=False)
+    without = tmp_path / "run"
+    shutil.copytree(run.folder, without, ignore=shutil.ignore_patterns("checkpoints"))
+    with pytest.raises(RunFolderError, match=r"no checkpoint to go on from.*--start"):
+        train(small(steps=512), without, progress=False)
+    assert TrainingFolder(without).result() is not None
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, to_device
 from numpy.typing import NDArray
 
 Array = Any
@@ -22,6 +22,11 @@ T = TypeVar("T")
 def namespace(array: Array) -> Any:
     """The array API functions for an array: NumPy's own, or those of its library."""
     return np if isinstance(array, np.ndarray) else array_namespace(array)
+
+
+def to_host(values: Array) -> NDArray[Any]:
+    """An array of any library as NumPy's."""
+    return values if isinstance(values, np.ndarray) else np.asarray(to_device(values, "cpu"))
 
 
 def constant(values: Any, like: Array, dtype: Any = None) -> Array:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from gymnasium.vector import VectorEnv
 
 from vtenv.arrays import Array
@@ -63,3 +64,25 @@ def rollout(
         after, reward, terminated, truncated, told = envs.step(action)
         yield Transition(observation, info, action, reward, terminated, truncated, after, told)
         observation, info = after, told
+
+
+def final_observation(info: Mapping[str, Any], worlds: Array) -> Any:
+    """What was last seen in the worlds whose episode has ended within a step.
+
+    Args:
+        info: What was told with the step; `final_obs` is an array of observations, or has an
+            axis of worlds.
+        worlds: Numbers of some of these worlds, (K,).
+
+    Returns:
+        Their observation, (K, ...), or several by key.
+    """
+    final = info["final_obs"]
+    if isinstance(final, Mapping):
+        return {key: values[worlds] for key, values in final.items()}
+    if not isinstance(final, np.ndarray):
+        return final[worlds]
+    each = list(final[worlds])
+    if isinstance(each[0], Mapping):
+        return {key: np.stack([one[key] for one in each]) for key in each[0]}
+    return np.stack(each)

@@ -15,6 +15,7 @@ from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
 from vtenv.arrays import Array, leaves, namespace, rebuild
+from vtenv.delay import DelayLine
 from vtenv.engines import make_engine
 from vtenv.next_episodes import NextEpisodes, draw_episodes
 from vtenv.sensing.cameras import CameraView, camera_views
@@ -36,17 +37,22 @@ def observation_space(task: Task) -> spaces.Dict:
 Options = Mapping[str, object] | Sequence[Mapping[str, object] | None] | None
 """What a reset fixes, in all worlds alike or in each of them."""
 
+Intervention = Callable[[dict[str, Array], NDArray[np.bool_]], dict[str, Array]]
+"""Changes observations of all worlds, told which have just started an episode, (N,)."""
+
 
 @dataclass(frozen=True)
 class Ended:
-    """How the last step of N worlds ended.
+    """How the last step of N worlds ended, and when.
 
     Attributes:
+        elapsed: Control steps since the reset, (N,), int64.
         success: Whether in success, (N,), bool.
         failure: Code into `Task.failures` of what it ended in, (N,), integer.
         terms: Weighted terms of its reward, by name, (N,) each.
     """
 
+    elapsed: Array
     success: Array
     failure: Array
     terms: dict[str, Array]
@@ -101,6 +107,8 @@ class Simulation:
     Attributes:
         task: As given. May be replaced by one with the same world model, for the episodes that
             start from then on.
+        intervention: Changes what is observed, for whoever asks what a policy makes use of; None
+            for nobody.
     """
 
     def __init__(
@@ -120,10 +128,16 @@ class Simulation:
         self._upload_parameters()
         self._next = NextEpisodes(num_worlds) if self.engine.device_is_ahead else None
         self.last_observation: dict[str, Array] = {}
+        self.intervention: Intervention | None = None
+        self._late_actions = DelayLine(task.config.action_delay)
+        self._late_observations = DelayLine(task.config.observation_delay)
+        self._started = np.ones(num_worlds, bool)
+        """Worlds that were not observed since their reset."""
         self._xp = namespace(self.engine.state().variant)
         self._controls = self._arrays.capture(self._next_controls)
         self._after_reset = self._arrays.capture(self._reset_outcome)
         self._after_step = self._arrays.capture(self._step_outcome)
+        self._forces = self._arrays.capture(self._pushing_forces)
         self._outcome = self._rest_outcome()
 
     @property
@@ -140,6 +154,11 @@ class Simulation:
     def measures(self) -> Any:
         """What the task computes from the state."""
         return self._outcome.now.measures
+
+    @property
+    def elapsed(self) -> Array:
+        """Control steps since each world's reset, (N,), int64."""
+        return self._outcome.ended.elapsed
 
     @property
     def domain(self) -> dict[str, NDArray[Any]]:
@@ -186,7 +205,11 @@ class Simulation:
         for world, generator in zip(worlds, generators or (), strict=False):
             self._generators[world] = generator
         self._start(worlds, fixed)
-        self._outcome = self._after_reset(self._outcome.ended, self._parameters, self._mask(worlds))
+        mask = self._mask(worlds)
+        self._outcome = self._after_reset(self._outcome.ended, self._parameters, mask)
+        self._started[worlds] = True
+        if self._late_actions.steps:
+            self._late_actions.fill({"action": self._no_action}, mask)
 
     def draw_ahead(self) -> None:
         """Draw how the worlds' next episodes start, where the device works meanwhile.
@@ -210,12 +233,18 @@ class Simulation:
         """
         actions = checked_actions(actions, (self.num_worlds, *self.task.action_space.shape))
         actions = self._finite(worlds, actions)
-        before = self._outcome
-        controls, finite = self._controls(before.controls, before.joints, actions)
+        before, mask = self._outcome, self._mask(worlds)
+        applied = actions
+        if self._late_actions.steps:
+            applied = self._late_actions.put({"action": actions}, mask)["action"]
+        controls, finite = self._controls(before.controls, before.joints, applied)
         if worlds.size:
-            self.engine.step(worlds, controls)
+            forces = None
+            if self.task.world_model.pushed is not None:
+                forces = self._forces(before.now, before.ended.elapsed, self._parameters)
+            self.engine.step(worlds, controls, forces)
         self._outcome, reward, terminated = self._after_step(
-            before.now.potentials, before.ended, self._parameters, self._mask(worlds)
+            before.now.potentials, before.ended, self._parameters, mask
         )
         arriving = self._arrays.to_host({"terminated": terminated, "finite": finite})
 
@@ -229,12 +258,23 @@ class Simulation:
 
     def observe(self, worlds: NDArray[np.int64]) -> dict[str, Array]:
         """Observations of all worlds, new arrays; images of other worlds are the last ones."""
-        return self._observed(self.engine.sense(worlds, self._generators))
+        observation = self._observed(self.engine.sense(worlds, self._generators))
+        late = self._late_observations
+        if late.steps:
+            late.put(observation, self._mask(worlds))
+            late.fill(observation, self._mask(worlds[self._started[worlds]]))
+            observation = self._arrays.copy(late.told)
+        if self.intervention is not None:
+            observation = self.intervention(observation, self._started.copy())
+        self._started[worlds] = False
+        self.last_observation = observation
+        return observation
 
     def _observed(self, images: dict[str, Array]) -> dict[str, Array]:
+        """What is observed without a delay."""
+        images = self.task.disturbed(images, self.elapsed, self._parameters)
         known = {**self._outcome.vectors, **images}
-        self.last_observation = {m.key: known[m.key] for m in self.task.config.modalities}
-        return self.last_observation
+        return {m.key: known[m.key] for m in self.task.config.modalities}
 
     def info(self) -> dict[str, Array]:
         """What an environment's `info` tells, as new arrays over all worlds.
@@ -304,7 +344,11 @@ class Simulation:
         """
         generators = self.generators  # puts back what was drawn ahead
         ended = self._outcome.ended
-        kept, terms = self.fetch({"success": ended.success, "failure": ended.failure}, ended.terms)
+        kept, terms = self.fetch(
+            {"elapsed": ended.elapsed, "success": ended.success, "failure": ended.failure},
+            ended.terms,
+        )
+        late = self._late_actions.get_state(), self._late_observations.get_state()
         return copy.deepcopy(
             {
                 "engine": self.engine.get_state(),
@@ -313,6 +357,8 @@ class Simulation:
                 "outcome": kept,
                 "terms": terms,
                 "observed": bool(self.last_observation),
+                "started": self._started,
+                "late": [list(self.fetch(*line)) for line in late],
             }
         )
 
@@ -345,9 +391,14 @@ class Simulation:
         ended = Ended(**{name: put(codes) for name, codes in state["outcome"].items()}, terms=terms)
         nobody = put(np.zeros(self.num_worlds, bool))
         self._outcome = self._after_reset(ended, self._parameters, nobody)
+        self._started = state["started"]
+        lines = self._late_actions, self._late_observations
+        for line, kept in zip(lines, state["late"], strict=True):
+            line.set_state([{name: put(value) for name, value in one.items()} for one in kept])
         self.last_observation = {}
         if state["observed"]:
-            self._observed(images)
+            late = self._late_observations
+            self.last_observation = late.told if late.steps else self._observed(images)
 
     def close(self) -> None:
         """Release the engine; may be called twice."""
@@ -423,6 +474,12 @@ class Simulation:
         still = xp.where(finite[:, None], actions, xp.zeros_like(actions))
         return self.task.next_controls(controls, joints, still), finite
 
+    def _pushing_forces(
+        self, now: Evaluation, elapsed: Array, parameters: dict[str, Array]
+    ) -> Array:
+        """Force and torque on the body that the task pushes."""
+        return self.task.forces(now, elapsed, parameters)
+
     def _reset_outcome(
         self, before: Ended, parameters: dict[str, Array], reset: Array | None
     ) -> Outcome:
@@ -448,7 +505,8 @@ class Simulation:
         if moved is not None:
             reward = xp.where(moved, reward, xp.zeros_like(reward))
             terminated = terminated & moved
-        ended = self._merge(before, Ended(now.success, now.failure, terms), moved)
+        after = Ended(before.elapsed + 1, now.success, now.failure, terms)
+        ended = self._merge(before, after, moved)
         return self._outcome_of(ended, now, physics, parameters), reward, terminated
 
     def _outcome_of(
@@ -482,7 +540,10 @@ class Simulation:
         xp, numbers = self._xp, state.controls[self.task.world_model.driven][:, 0]
         self._float = numbers.dtype
         names = ("success",) if self.task.config.reward == "sparse" else self.task.reward_terms
+        actions = np.zeros((self.num_worlds, *self.task.action_space.shape))
+        self._no_action = self._arrays.asarray(actions)
         ended = Ended(
+            self._arrays.asarray(np.zeros(self.num_worlds, np.int64)),
             xp.zeros_like(state.stable),
             xp.zeros_like(state.variant),
             dict.fromkeys(names, xp.zeros_like(numbers)),
@@ -503,6 +564,7 @@ class Simulation:
             return new
         where = functools.partial(self._xp.where, worlds)
         return Ended(
+            where(new.elapsed, old.elapsed),
             where(new.success, old.success),
             where(new.failure, old.failure),
             {name: where(new.terms[name], old.terms[name]) for name in new.terms},

@@ -45,6 +45,7 @@ class WorldModel:
         actuators: Names of actuators by group, whose inputs it reads.
         driven: The group of actuators that actions drive.
         bodies: Bodies whose poses it reads.
+        pushed: That of `bodies` on which it has forces act; None for none.
         sensors: Names of sensors by group, whose readings it reads one after the other.
         rest_readings: What a group of sensors reads after a reset, before the first step, where
             that is not zero.
@@ -59,6 +60,7 @@ class WorldModel:
     actuators: Mapping[str, tuple[str, ...]]
     driven: str
     bodies: tuple[str, ...]
+    pushed: str | None
     sensors: Mapping[str, tuple[str, ...]]
     rest_readings: Mapping[str, float]
     own_fields: tuple[str, ...]

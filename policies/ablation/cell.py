@@ -48,6 +48,7 @@ def run_cell(ablation: Ablation, cell: Cell, threads: int, filmed: int) -> None:
     folder = TrainingFolder(ablation.folder(cell))
     again = f"vtinsert ablate --output {ablation.path}"
     train(training, folder.path, progress=False, command=again, resume=again)
+    folder.drop_checkpoints()  # a grid has many cells, and replay buffers are large
     records = evaluate(
         load_policy(folder.best),
         **asdict(config.evaluation),

@@ -87,7 +87,8 @@ def _check(ablation: Ablation, config: AblationConfig, threads: int) -> None:
     """Say what cannot work before anything is trained."""
     from policies.learners.algorithms import ALGORITHMS
     from policies.representations import make_representation
-    from policies.worlds import DEFAULT_TASK, make_task
+    from policies.worlds import DEFAULT_TASK
+    from vtenv.registry import make_task
 
     try:
         task = config.training.get("task", DEFAULT_TASK)
@@ -103,7 +104,7 @@ def _check(ablation: Ablation, config: AblationConfig, threads: int) -> None:
                     "to a grid of its own, from scratch"
                 )
             settings = representations[cell.representation].environment_settings(training.settings)
-            make_task(training.task, settings)
+            make_task(training.task, **settings)
     except (TypeError, RuntimeError) as error:
         raise ValueError(str(error)) from None
 

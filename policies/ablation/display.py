@@ -86,6 +86,7 @@ class GridDisplay:
             self._bars.update(self._running[cell], completed=part, description=description)
             done += part
         self._bars.update(self._whole, completed=done, description=f"{count} cells")
+        self._bars.refresh()
 
     def _rate(self, cell: Cell) -> float:
         path = self._ablation.folder(cell) / EPISODES_FILE

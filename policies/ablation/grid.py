@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from policies.choices import require
 from policies.evaluation.conditions import condition
 from policies.evaluation.evaluation_config import EPISODES, SEED
 from policies.learners.train_config import DISTILLATION
+from representation.require import require
 
 Start = Literal["scratch", "warm"]
 

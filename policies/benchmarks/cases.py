@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from policies.benchmarks.benchmark_config import BenchmarkConfig
 from policies.benchmarks.timing import Case, Clock, EngineProbe
 from policies.worlds import expert, make_world, make_worlds, simulation_of
+from vtenv.provenance import cores
 from vtenv.rollout import rollout
-
-Actions = Literal["random", "expert"]
 
 NUMPY, TORCH = "environment", "environment, tensors"
 SINGLE, RESET = "one world alone", "reset of one world"
@@ -26,121 +25,83 @@ _ACTIONS = 8
 """Random actions that take turns, so that none is drawn while time is taken."""
 
 
-@dataclass(frozen=True)
-class Setup:
-    """Where cases run.
-
-    Attributes:
-        task: The task, an id of Gymnasium's registry.
-        settings: Its environment's settings.
-        engine: The physics engine.
-        device: Device of the Warp engine; None on the CPU engine.
-        actions: Whose actions.
-        seed: Seed of worlds and actions.
-    """
-
-    task: str
-    settings: Mapping[str, Any]
-    engine: str
-    device: str | None
-    actions: Actions
-    seed: int
-
-    @property
-    def clock(self) -> Clock:
-        """The clock of the device."""
-        return Clock(self.device or "cpu")
-
-    def worlds(
-        self, number: int, threads: int | None, observations: str = "numpy", **settings: Any
-    ) -> VectorEnv[Any, Any, Any]:
-        """Worlds, whose episodes restart within a step."""
-        return make_worlds(
-            self.task,
-            number,
-            engine=self.engine,
-            device=self.device,
-            num_threads=threads,
-            observations=observations,
-            autoreset_mode=AutoresetMode.SAME_STEP,
-            max_episode_steps=_EPISODE_STEPS,
-            **{**self.settings, **settings},
-        )
-
-
 @contextmanager
 def environment_cases(
-    setup: Setup,
-    number: int,
-    threads: Sequence[int | None],
-    encoders: Mapping[str, Any],
-    memory: Callable[[float], object] = lambda kib: None,
-) -> Iterator[list[Case]]:
+    config: BenchmarkConfig, number: int, encoders: Mapping[str, Any]
+) -> Iterator[tuple[list[Case], float]]:
     """The environment, with each sensor alone, with tensors and with encoders.
 
     Args:
-        setup: Where they run.
+        config: What is measured.
         number: Worlds that are stepped together.
-        threads: Numbers of threads of the CPU engine; None alone on a GPU.
-        encoders: Encoders by name; where there are tensors, a case each.
-        memory: Told the device's memory that the first environment takes a world, in [KiB].
+        encoders: By name; on a device, a case each.
 
     Yields:
-        The cases.
+        The cases, and the device's memory that the environment takes a world, in [KiB]; not a
+        number on a CPU.
     """
-    clock = setup.clock
+    on_cpu = config.engine == "cpu"
+    clock = Clock(config.on or "cpu")
     cases: list[Case] = []
     with ExitStack() as stack:
 
-        def add(name: str, envs: VectorEnv[Any, Any, Any], count: int | None) -> EngineProbe:
+        def make(
+            threads: int | None, settings: Mapping[str, Any] = config.settings, **more: Any
+        ) -> VectorEnv[Any, Any, Any]:
+            return make_worlds(
+                config.task,
+                number,
+                engine=config.engine,
+                device=config.on,
+                num_threads=threads,
+                autoreset_mode=AutoresetMode.SAME_STEP,
+                max_episode_steps=_EPISODE_STEPS,
+                **{**settings, **more},
+            )
+
+        def add(name: str, envs: VectorEnv[Any, Any, Any], threads: int | None) -> None:
             stack.callback(envs.close)
             simulation = simulation_of(envs)
             probe = EngineProbe(simulation.engine, clock)
-            transitions = _stepping(envs, setup)
+            transitions = _stepping(envs, config)
             simulation.engine = probe
-            cases.append(Case(name, lambda: next(transitions), number, count, probe))
-            return probe
+            cases.append(Case(name, lambda: next(transitions), number, threads, probe))
 
-        for count in threads:
-            before = clock.memory_used()
-            envs = setup.worlds(number, count)
-            add(NUMPY, envs, count)
-            after = clock.memory_used()
-            if before is not None and after is not None:
-                memory((after - before) / 2**10 / number)
+        before = clock.memory_used()
+        for threads in sorted({1, min(config.threads or cores(), number)}) if on_cpu else [None]:
+            envs = make(threads)
+            add(NUMPY, envs, threads)
+            kib = (clock.memory_used() - before) / 2**10 / number
             images = [m for m in simulation_of(envs).task.config.modalities if m.is_image]
             for image in images:
                 others = {m.size_setting for m in images} - {image.size_setting}
-                rest = {k: v for k, v in setup.settings.items() if k not in others}
-                alone = replace(setup, settings=rest)
-                sensing = alone.worlds(number, count, modalities=(image.key,))
-                add(f"{image.key} sensor", sensing, count)
-            if setup.engine == "cpu":
-                continue
-            add(TORCH, setup.worlds(number, count, "torch"), count)
-            for name, encoder in encoders.items():
-                from representation.wrappers.encode import VectorEncodeObservation
+                rest = {k: v for k, v in config.settings.items() if k not in others}
+                add(f"{image.key} sensor", make(threads, rest, modalities=(image.key,)), threads)
+        if on_cpu:
+            cases += _single_cases(config, stack)
+        else:
+            add(TORCH, make(None, observations="torch"), None)
+        for name, encoder in encoders.items():
+            from representation.wrappers.encode import VectorEncodeObservation
 
-                envs = setup.worlds(number, count, "torch")
-                add(f"{TORCH}, {name}", VectorEncodeObservation(envs, encoder, flat=True), count)
-        if setup.engine == "cpu":
-            cases += _single_cases(setup, stack)
-        yield cases
+            encoding = VectorEncodeObservation(make(None, observations="torch"), encoder, flat=True)
+            add(f"{TORCH}, {name}", encoding, None)
+        yield cases, kib
 
 
-def _single_cases(setup: Setup, stack: ExitStack) -> list[Case]:
+def _single_cases(config: BenchmarkConfig, stack: ExitStack) -> list[Case]:
     """One world by itself, and what its reset costs."""
-    env = make_world(setup.task, **setup.settings)
+    env = make_world(config.task, **config.settings)
     stack.callback(env.close)
-    env.reset(seed=setup.seed)
-    generator = np.random.default_rng(setup.seed)
+    env.reset(seed=config.seed)
+    generator = np.random.default_rng(config.seed)
     actions = generator.uniform(-1.0, 1.0, (_ACTIONS, *env.action_space.shape)).astype(np.float32)
     taken = 0
 
     def step() -> None:
         nonlocal taken
         action = (
-            expert(env.simulation)[0] if setup.actions == "expert" else actions[taken % _ACTIONS]
+            expert(env.simulation)[0] if config.actions == "expert" else actions[taken % _ACTIONS]
         )
         taken += 1
         _, _, terminated, _, _ = env.step(action)
@@ -150,17 +111,17 @@ def _single_cases(setup: Setup, stack: ExitStack) -> list[Case]:
     return [Case(SINGLE, step, 1, 1), Case(RESET, env.reset, 1, 1)]
 
 
-def _stepping(envs: VectorEnv[Any, Any, Any], setup: Setup) -> Iterator[Any]:
+def _stepping(envs: VectorEnv[Any, Any, Any], config: BenchmarkConfig) -> Iterator[Any]:
     """Steps of worlds whose episodes end at every step, as many at each."""
     simulation, number = simulation_of(envs), envs.num_envs
     shape = (_ACTIONS, number, *(envs.single_action_space.shape or ()))
-    generator = np.random.default_rng(setup.seed)
+    generator = np.random.default_rng(config.seed)
     drawn: Any = generator.uniform(-1.0, 1.0, shape).astype(np.float32)
     taken = 0
 
     def act(observation: Any, _: Mapping[str, Any]) -> Any:
         nonlocal drawn, taken
-        if setup.actions == "expert":
+        if config.actions == "expert":
             return expert(simulation)
         part = next(iter(observation.values())) if isinstance(observation, dict) else observation
         if not taken and not isinstance(part, np.ndarray):
@@ -170,7 +131,7 @@ def _stepping(envs: VectorEnv[Any, Any, Any], setup: Setup) -> Iterator[Any]:
         taken += 1
         return drawn[taken % _ACTIONS]
 
-    transitions = rollout(envs, act, seed=setup.seed)
+    transitions = rollout(envs, act, seed=config.seed)
     groups, begun = min(_EPISODE_STEPS, number), time.perf_counter()
     for group in range(groups):
         next(transitions)

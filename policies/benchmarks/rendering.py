@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -14,9 +17,9 @@ from policies.benchmarks.timing import PHYSICS, RESETS, REST, SENSING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_PARTS = {PHYSICS: "#1f4e9c", SENSING: "#1d7a3a", RESETS: "#8c2a8c", REST: "#c4540a"}
-"""Parts of a step, and their colours."""
-_COLOURS = ("#000000", "#1f4e9c", "#1d7a3a", "#6aa84f", "#0b7f8f", "#c4540a", "#8c2a8c", "#b8860b")
+_IDLE_LOAD = 0.5
+"""Load average above which somebody else is using the machine."""
+_PARTS = (PHYSICS, SENSING, RESETS, REST)
 
 
 def _curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
@@ -25,8 +28,8 @@ def _curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, An
     for row in rows:
         case, part = row["case"], row["part"]
         if part == case:
-            curves.setdefault(f"environment, {case} only" if "sensor" in case else case, [])
-            curves[f"environment, {case} only" if "sensor" in case else case].append(row)
+            name = f"environment, {case} only" if "sensor" in case else case
+            curves.setdefault(name, []).append(row)
         elif case == NUMPY or ("sensor" in case and part == SENSING):
             curves.setdefault(part if case == NUMPY else case, []).append(row)
     return curves
@@ -36,17 +39,17 @@ def _where(row: Mapping[str, Any]) -> str:
     """The column that a row stands in."""
     if row["threads"] is None:
         return f"{row['worlds']:,} worlds"
-    return "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
+    return _threads(row["threads"])
 
 
-def print_table(console: Console, report: Mapping[str, Any]) -> None:
+def print_table(report: Mapping[str, Any]) -> None:
     """Print rates: a row for what ran, a column for each number of worlds or threads."""
+    console = Console(highlight=False)
     rows, settings = report["measurements"], report["settings"]
     columns = list(dict.fromkeys(map(_where, rows)))
-    on = report["device"]["name"] if report["device"] else report["hardware"]["cpu"]
     worlds = ", ".join(f"{number:,}" for number in settings["worlds"])
     table = Table(
-        title=f"Control steps a second of {settings['task']}: {worlds} worlds, {on}",
+        title=f"Control steps a second of {settings['task']}: {worlds} worlds, {_machine(report)}",
         caption=f"Medians over {settings['repetitions']} repetitions of at most "
         f"{settings['steps']} steps or a second, {settings['actions']} actions. Share: of a step "
         "of the environment.",
@@ -79,6 +82,51 @@ def print_table(console: Console, report: Mapping[str, Any]) -> None:
         )
     for worlds_, error in report["errors"].items():
         console.print(f"[yellow]{int(worlds_):,} worlds: {error}", soft_wrap=True)
+    _warn_if_busy(console, report["load_before"])
+
+
+def print_encoders(report: Mapping[str, Any]) -> None:
+    """Print the time of encodings: a table for each encoder and size."""
+    hardware, settings = report["hardware"], report["settings"]
+    console = Console(highlight=False)
+    groups = groupby(report["encoders"], lambda timing: (timing["encoder"], timing["image_size"]))
+    for (name, size), group in groups:
+        timings = list(group)
+        table = Table(
+            "runtime",
+            title=f"{Path(name).name}, {size} px, {timings[0]['mib']:.1f} MiB: encoding on "
+            f"{_threads(settings['threads'])}, and a step of {settings['worlds']} worlds after it",
+        )
+        for column in ("batch", "ms a batch", "ms each", "ms a step", "batch / step"):
+            table.add_column(column, justify="right")
+        for timing in timings:
+            table.add_row(
+                timing["runtime"],
+                str(timing["batch"]),
+                f"{timing['batch_ms']:.2f}",
+                f"{timing['observation_ms']:.2f}",
+                f"{timing['environment_step_ms']:.2f}",
+                f"{timing['over_environment_step']:.2f}",
+                style="bold" if timing["batch"] == settings["worlds"] else None,
+            )
+        console.print(table)
+    console.print(
+        f"{hardware['cpu']}, {hardware['cores']} cores; medians over at most "
+        f"{settings['repetitions']} repetitions."
+    )
+    _warn_if_busy(console, report["load_before"])
+
+
+def _warn_if_busy(console: Console, load: float | None) -> None:
+    if load is not None and load > _IDLE_LOAD:
+        console.print(
+            f"[yellow]The machine was busy before this (load {load:.1f}): "
+            "rates are too low, above all on several threads."
+        )
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def _share(row: Mapping[str, Any]) -> str:
@@ -99,44 +147,41 @@ def speed_figure(report: Mapping[str, Any]) -> Figure:
 
     rows = [row for row in report["measurements"] if row["case"] not in (SINGLE, RESET)]
     axis = "threads" if rows[0]["threads"] is not None else "worlds"
+    ticks = sorted({row[axis] for row in rows})
+    labels = [f"{tick:,}" for tick in ticks]
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     rates, shares = figure.subplots(1, 2, width_ratios=(3, 2))
-    curves = {name: curve for name, curve in _curves(rows).items() if name != RESETS}
-    for number, (name, curve) in enumerate(curves.items()):
-        x, colour = [row[axis] for row in curve], _COLOURS[number % len(_COLOURS)]
-        rates.plot(
-            x,
-            [row["steps_per_second"] for row in curve],
-            color=colour,
-            linewidth=2.2 if name == NUMPY else 1.4,
-            marker="o",
-            markersize=4,
-            label=name,
+    curves = _curves(rows)
+    colours = {name: f"C{number % 10}" for number, name in enumerate(curves)}
+    for name, curve in curves.items():
+        if name == RESETS:
+            continue
+        x, rate, low, high = (
+            [row[column] for row in curve]
+            for column in (axis, "steps_per_second", "lowest", "highest")
         )
-        low, high = ([row[end] for row in curve] for end in ("lowest", "highest"))
-        rates.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-    ticks = sorted({row[axis] for row in rows})
-    rates.set_xscale("log", base=2)
-    rates.set_yscale("log")
-    rates.set_xticks(ticks, [f"{count:,}" for count in ticks])
+        rates.plot(x, rate, "o-", color=colours[name], markersize=4, label=name)
+        rates.fill_between(x, low, high, color=colours[name], alpha=0.15, linewidth=0)
+    rates.set(xscale="log", yscale="log", xlabel=axis, ylabel="control steps a second")
+    rates.set_xticks(ticks, labels)
     rates.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     rates.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     rates.minorticks_off()
-    rates.set_xlabel(axis)
-    rates.set_ylabel("control steps a second")
     rates.grid(alpha=0.25)
     rates.legend(fontsize=8, frameon=False)
 
-    bottom = [0.0] * len(ticks)
-    for part, colour in _PARTS.items():
-        found = {row[axis]: row for row in rows if (row["case"], row["part"]) == (NUMPY, part)}
-        heights = [100 * found[tick]["share"] if tick in found else 0.0 for tick in ticks]
-        shares.bar(range(len(ticks)), heights, bottom=bottom, color=colour, label=part)
-        bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
-    shares.set_xticks(range(len(ticks)), [f"{tick:,}" for tick in ticks])
-    shares.set_xlabel(axis)
-    shares.set_ylabel("% of a step of the environment")
+    bottom = np.zeros(len(ticks))
+    for part in _PARTS:
+        of_it = {r[axis]: r["share"] for r in rows if (r["case"], r["part"]) == (NUMPY, part)}
+        heights = np.array([100 * of_it.get(tick, 0.0) for tick in ticks])
+        shares.bar(labels, heights, bottom=bottom, color=colours[part], label=part)
+        bottom += heights
+    shares.set(xlabel=axis, ylabel="% of a step of the environment")
     shares.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
-    on = report["device"]["name"] if report["device"] else report["hardware"]["cpu"]
-    figure.suptitle(f"{report['settings']['task']}, {on}", fontsize=11)
+    figure.suptitle(f"{report['settings']['task']}, {_machine(report)}", fontsize=11)
     return figure
+
+
+def _machine(report: Mapping[str, Any]) -> str:
+    """What did the work: the GPU, or the processor."""
+    return str(report["device"]["name"] if report["device"] else report["hardware"]["cpu"])

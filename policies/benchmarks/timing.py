@@ -6,6 +6,7 @@ are told by CUDA events between the queued work, which do not make anything wait
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -53,23 +54,18 @@ class Clock:
         """Seconds between two moments, after `wait`."""
         return float(end - start if self._cuda is None else start.elapsed_time(end) * 1e-3)
 
-    def memory_used(self) -> int | None:
-        """Bytes that are taken on the device, by whomever; None on a CPU."""
+    def memory_used(self) -> float:
+        """Bytes that are taken on the device, by whomever; not a number on a CPU."""
         if self._cuda is None:
-            return None
+            return math.nan
         self.wait()
         self._cuda.empty_cache()
         free, total = self._cuda.mem_get_info(self._device)
-        return int(total - free)
+        return float(total - free)
 
 
 class EngineProbe:
-    """Stands in front of an engine and times its calls by part of a step.
-
-    Args:
-        engine: The engine that does the work.
-        clock: Times it.
-    """
+    """Stands in front of an engine and times its calls by part of a step."""
 
     def __init__(self, engine: Any, clock: Clock) -> None:
         self._engine, self._clock = engine, clock
@@ -102,25 +98,20 @@ class EngineProbe:
 
 @dataclass
 class Case:
-    """What is timed.
-
-    Attributes:
-        name: What runs.
-        step: Takes a step.
-        worlds: Worlds that a step advances.
-        threads: Threads that it runs on; None on a GPU.
-        probe: Tells parts of the step; None for none.
-        seconds: Seconds of a step, by repetition.
-        parts: Seconds of a step by part, by repetition.
-    """
+    """What is timed."""
 
     name: str
     step: Callable[[], object]
     worlds: int
+    """Worlds that a step advances."""
     threads: int | None = None
+    """None on a GPU."""
     probe: EngineProbe | None = None
+    """Tells parts of the step."""
     seconds: list[float] = field(default_factory=list)
+    """Of a step, by repetition."""
     parts: list[dict[str, float]] = field(default_factory=list)
+    """Seconds of a step by part, by repetition."""
 
     def measurements(self) -> list[dict[str, Any]]:
         """Rows of the table of measurements: the case, then its parts, medians over repetitions."""
@@ -157,8 +148,8 @@ def time_cases(
         cases: What to time; filled.
         clock: That of the device where they run.
         steps: Most steps of a repetition; fewer where there is no time for so many.
-        repetitions: Repetitions.
-        advance: Called after every repetition of a case.
+        repetitions: Turns.
+        advance: Called after each of a case.
     """
     for _ in range(repetitions):
         for case in cases:

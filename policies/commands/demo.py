@@ -5,12 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from policies.bundled import check_policy
-from policies.choices import make_output
+from policies.choices import default, make_output
+from representation.require import require
 
 if TYPE_CHECKING:
     from policies.evaluation.conditions import Condition
@@ -29,7 +30,7 @@ def demo(
     *,
     task: str = "VTInsert-v0",
     policy: str = DEFAULT_POLICY,
-    connectors: tuple[str, ...] = (),
+    connectors: Annotated[tuple[str, ...], default("all there are")] = (),
     episodes: int = 5,
     filmed: int = 1,
     seed: int = 0,
@@ -45,7 +46,7 @@ def demo(
         task: What to show: an id of Gymnasium's registry. Its environment's settings are options
             too, such as --clearance-mm 0.2; --help beside --task lists them.
         policy: As `vtinsert evaluate` takes it.
-        connectors: Connectors, or other variants of the task; by default all there are.
+        connectors: Connectors, or other variants of the task.
         episodes: Episodes of each.
         filmed: How many of each one's episodes go into the video; 0 for no video.
         seed: Where the seeds of the episodes start.
@@ -53,58 +54,44 @@ def demo(
         settings: Settings of the task's environment.
     """
     for name, value, least in (("episodes", episodes, 1), ("filmed", filmed, 0), ("seed", seed, 0)):
-        if value < least:
-            raise ValueError(f"--{name} {value} is not allowed; it must be {least} or more")
+        require(value >= least, name, value, f"{least} or more")
     if policy not in ("expert", "random") and ":" not in policy:
         check_policy(policy)
 
     from rich.console import Console
 
     from policies.evaluation.conditions import Condition
+    from policies.evaluation.evaluate import evaluate
     from policies.evaluation.players import load_player
     from policies.films.film import MODALITIES
     from policies.worlds import variant_names
+    from vtenv.progress import progress_bar
 
     chosen = settings or {}
     described = ", ".join(f"{name} {value}" for name, value in chosen.items())
     condition = Condition("demo", described or "the default settings", chosen)
     player = load_player(policy, task)
-    variants = [
-        name
-        for name in variant_names(player.played(condition))
-        if not connectors or name in connectors
-    ]
+    variants = connectors or variant_names(player.played(condition))
     if filmed:
         make_output(output)
-    records = _play(player, condition, connectors or variants, episodes, seed)
-    console = Console(highlight=False)
-    console.print(_table(player, condition, records))
-    if filmed:
-        shown = [record for of_it in records.values() for record in of_it[:filmed]]
-        _film(player.filmed(MODALITIES), condition, shown, output)
-    return 0
-
-
-def _play(
-    player: Player, condition: Condition, variants: Sequence[str], episodes: int, seed: int
-) -> dict[str, list[EpisodeRecord]]:
-    """What came of the episodes of each variant, by seed."""
-    from policies.evaluation.evaluate import evaluate
-    from vtenv.progress import progress_bar
-
     total = episodes * len(variants)
     with progress_bar() as progress:
         # The bar comes first: the first run of all compiles the sensors and settles the grasps.
-        task = progress.add_task("Playing episodes", total=total)
-        records = evaluate(
+        bar = progress.add_task("Playing episodes", total=total)
+        played = evaluate(
             player,
             condition,
             total,
             seed,
             connectors=variants,
-            on_episode=lambda _: progress.advance(task),
+            on_episode=lambda _: progress.advance(bar),
         )
-    return {name: [r for r in records if r.connector == name] for name in variants}
+    records = {name: [r for r in played if r.connector == name] for name in variants}
+    Console(highlight=False).print(_table(player, condition, records))
+    if filmed:
+        shown = [record for of_it in records.values() for record in of_it[:filmed]]
+        _film(player.filmed(MODALITIES), condition, shown, output)
+    return 0
 
 
 def _table(player: Player, condition: Condition, records: dict[str, list[EpisodeRecord]]) -> Any:
@@ -113,22 +100,22 @@ def _table(player: Player, condition: Condition, records: dict[str, list[Episode
     from policies.worlds import variant_label
 
     task = player.played(condition)
+    label = next(iter(next(iter(records.values()))[0].labels))
     who = "Scripted expert" if player.name == "expert" else f"Policy {player.name}"
     table = Table(
+        "connector",
         title=f"{who}: {condition.description}",
         caption="Means over episodes, but for steps: the median of successes; one takes 20 ms.",
     )
-    label = next(iter(next(iter(records.values()))[0].labels))
-    for heading in ("connector", "success", label.replace("_", " "), "steps", "peak force"):
-        table.add_column(heading, justify="left" if heading == "connector" else "right")
+    for heading in ("success", label.replace("_", " "), "steps", "peak force"):
+        table.add_column(heading, justify="right")
     for connector, of_it in records.items():
-        won = [record for record in of_it if record.success]
-        steps = f"{statistics.median(r.steps for r in won):g}" if won else "-"
+        steps = [record.steps for record in of_it if record.success]
         table.add_row(
             variant_label(task, connector),
-            f"{len(won)} of {len(of_it)}",
+            f"{len(steps)} of {len(of_it)}",
             f"{statistics.mean(r.labels[label] for r in of_it):.1f}",
-            steps,
+            f"{statistics.median(steps):g}" if steps else "-",
             f"{statistics.mean(r.peak_force for r in of_it):.1f} N",
         )
     return table
@@ -144,7 +131,7 @@ def _film(
     import imageio.v3
 
     from policies.films import film
-    from policies.films.video import write_video
+    from policies.films.video import FPS, write_video
     from vtenv.atomic_write import atomic_write
     from vtenv.progress import progress_bar
 
@@ -172,14 +159,11 @@ def _film(
     video, sheet = output / "demo.mp4", output / "demo.png"
     with progress_bar() as progress:
         filming = progress.track(frames(), total=total, description="Filming")
-        count = write_video(video, filming, film.FPS)
+        count = write_video(video, filming)
     with atomic_write(sheet) as temporary:
         imageio.v3.imwrite(temporary, film.contact_sheet(list(rows.values())))
     camera.close()
     envs.close()
     beside = "the sensor panel" if camera.missing else "third person beside the sensor panel"
-    print(
-        f"Video: {video} ({len(records)} episodes, {count / film.FPS:.0f} s at half speed, "
-        f"{beside})"
-    )
+    print(f"Video: {video} ({len(records)} episodes, {count / FPS:.0f} s at half speed, {beside})")
     print(f"Contact sheet: {sheet}")

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from platformdirs import user_cache_path
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console
 
-from vtenv import provenance
-
-Status = Literal["ok", "missing", "broken"]
+    from vtenv.provenance import Requirement
 
 _COLOURS = {"ok": "green", "missing": "yellow", "broken": "red"}
 _TIMEOUT = 180
@@ -35,20 +30,28 @@ _EXTRAS = {
 }
 """What each extra is for."""
 
+_EGL = (
+    "apt-get install libegl1 libopengl0 libgl1-mesa-dri; with NVIDIA's driver, which brings its "
+    "own EGL, the first two; in a container also NVIDIA_DRIVER_CAPABILITIES=all"
+)
+_GLFW = (
+    "run on a desktop, or put xvfb-run in front of the command; only `vtinsert view` and "
+    "render_mode='human' need a display"
+)
 _BACK_ENDS = {
-    "linux": {
-        "egl": "apt-get install libegl1 libopengl0 libgl1-mesa-dri; with NVIDIA's driver, which "
-        "brings its own EGL, the first two; in a container also "
-        "NVIDIA_DRIVER_CAPABILITIES=all",
-        "osmesa": "apt-get install libosmesa6; not needed where egl works",
-        "glfw": "run on a desktop, or put xvfb-run in front of the command; only `vtinsert view` "
-        "and render_mode='human' need a display",
-    },
     "darwin": {"cgl": "log in at the screen", "glfw": "log in at the screen"},
     "win32": {"wgl": "install the graphics driver of the card's maker"},
-}
-"""By platform, the rendering back ends (values of MUJOCO_GL) and how to get each."""
+}.get(
+    sys.platform,
+    {
+        "egl": _EGL,
+        "osmesa": "apt-get install libosmesa6; not needed where egl works",
+        "glfw": _GLFW,
+    },
+)
+"""The platform's rendering back ends (values of MUJOCO_GL) and how to get each."""
 
+_INSTALL = "uv sync, or pip install -e ."
 _REINSTALL = "reinstall with `uv sync --reinstall`; if that is no help, report what it says"
 
 _TRY_ENGINE = """
@@ -94,19 +97,23 @@ print("an encoder loaded after a picture was drawn")
 """
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What a check found.
+_MODES = {
+    "rgb_array": (_TRY_RENDER_MODE, "get one of the back ends above; everything else runs without"),
+    "sensors": (_TRY_RENDER_MODE, "see what the engine above says; this needs no OpenGL"),
+    "rgb_array, encoder": (
+        _TRY_ENCODER_AFTER_PICTURE,
+        "where rgb_array works: load the encoder before the first picture, and report what this "
+        "says",
+    ),
+}
+"""Render modes, code that tries each, and what to do if it fails."""
 
-    Attributes:
-        name: What was looked at.
-        status: Whether it works.
-        detail: What was found, in a few words.
-        remedy: What to do about it if it does not work.
-    """
+
+class Finding(NamedTuple):
+    """What a check found, in a few words, and what to do about it if it does not work."""
 
     name: str
-    status: Status
+    status: Literal["ok", "missing", "broken"]
     detail: str
     remedy: str = ""
 
@@ -117,8 +124,10 @@ def doctor() -> int:
     Tries the engine and the rendering back ends for real, each in a process of its own. The
     exit code is 0 if the environment runs, whatever else is missing.
     """
+    from rich.console import Console
+
     with Console(stderr=True).status("Trying the engine and the rendering back ends"):
-        engine, rendering = _try_for_real()
+        engine, *rendering = _try_for_real()
     sections = {
         "Machine": _check_machine(),
         "Packages": _check_packages(),
@@ -128,72 +137,55 @@ def doctor() -> int:
         "Video": [_check_video()],
         "Cache": [_check_cache()],
     }
-    console = Console(highlight=False)
-    width = max(len(found.name) for findings in sections.values() for found in findings)
-    for title, findings in sections.items():
-        console.print(f"[bold]{title}")
-        console.print(_table(findings, width + 2))
+    _print(Console(highlight=False), sections)
     if engine.status != "ok":
-        console.print(f"[red]The environment does not run here:[/] {engine.remedy}")
+        print(f"The environment does not run here: {engine.remedy}")
         return 1
-    console.print("[green]The environment runs here.")
+    print("The environment runs here.")
     return 0
 
 
-def _table(findings: list[Finding], name_width: int) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(width=name_width, no_wrap=True)
-    table.add_column(width=7, no_wrap=True)
-    table.add_column(overflow="fold")
-    for found in findings:
-        detail = Text(f"{found.remedy}\n" if found.remedy else "")
-        detail.append(found.detail, "dim" if found.remedy else "")
-        status = Text(found.status, _COLOURS[found.status])
-        table.add_row(Text(f"  {found.name}"), status, detail)
-    return table
+def _print(console: Console, sections: Mapping[str, Sequence[Finding]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    width = max(len(found.name) for findings in sections.values() for found in findings)
+    for title, findings in sections.items():
+        console.print(f"[bold]{title}")
+        table = Table.grid(padding=(0, 2))
+        table.add_column(width=width + 2, no_wrap=True)
+        table.add_column(width=7, no_wrap=True)
+        table.add_column(overflow="fold")
+        for found in findings:
+            detail = Text(f"{found.remedy}\n" if found.remedy else "")
+            detail.append(found.detail, "dim" if found.remedy else "")
+            table.add_row(f"  {found.name}", Text(found.status, _COLOURS[found.status]), detail)
+        console.print(table)
 
 
-def _try_for_real() -> tuple[Finding, list[Finding]]:
-    """Findings on the engine, and on the rendering back ends and modes."""
-    back_ends = _BACK_ENDS.get(sys.platform, _BACK_ENDS["linux"])
+def _try_for_real() -> list[Finding]:
+    """Findings on the engine, then on the rendering back ends and modes."""
     with ThreadPoolExecutor(2) as pool:
-        engine = pool.submit(_try, "cpu", _TRY_ENGINE, remedy=_REINSTALL)
-        tries = [
-            pool.submit(_try, name, _TRY_BACK_END, remedy=remedy, back_end=name)
-            for name, remedy in back_ends.items()
-        ]
-        tries += [
-            pool.submit(_try, mode, _TRY_RENDER_MODE, mode, remedy=remedy)
-            for mode, remedy in (
-                ("rgb_array", "get one of the back ends above; everything else runs without"),
-                ("sensors", "see what the engine above says; this needs no OpenGL"),
-            )
-        ]
-        tries.append(
-            pool.submit(
-                _try,
-                "rgb_array, encoder",
-                _TRY_ENCODER_AFTER_PICTURE,
-                remedy="where rgb_array works: load the encoder before the first picture, and "
-                "report what this says",
-            )
-        )
-        return engine.result(), [future.result() for future in tries]
+        tries = [pool.submit(_try, "cpu", _TRY_ENGINE, _REINSTALL)]
+        for name, remedy in _BACK_ENDS.items():
+            tries.append(pool.submit(_try, name, _TRY_BACK_END, remedy, back_end=name))
+        for name, (code, remedy) in _MODES.items():
+            tries.append(pool.submit(_try, name, code, remedy))
+        return [attempt.result() for attempt in tries]
 
 
-def _try(
-    name: str, code: str, *arguments: str, remedy: str, back_end: str | None = None
-) -> Finding:
-    """Run Python code in a process of its own; it prints what it found."""
-    if back_end == "glfw" and sys.platform == "linux" and not _has_display():
-        return Finding(name, "missing", "there is no display", remedy)
+def _try(name: str, code: str, remedy: str, back_end: str | None = None) -> Finding:
+    """Run Python code in a process of its own, which is told the name; it prints what it found."""
     environment = dict(os.environ)
+    if back_end == "glfw" and sys.platform == "linux":
+        if not {"DISPLAY", "WAYLAND_DISPLAY"} & environment.keys():
+            return Finding(name, "missing", "there is no display", remedy)
     if back_end is not None:
-        environment |= {"MUJOCO_GL": back_end}
+        environment["MUJOCO_GL"] = back_end
         environment.pop("PYOPENGL_PLATFORM", None)
     try:
         result = subprocess.run(
-            [sys.executable, "-c", code, *arguments],
+            [sys.executable, "-c", code, name],
             env=environment,
             capture_output=True,
             text=True,
@@ -209,21 +201,17 @@ def _try(
     return Finding(name, "missing" if optional else "broken", _last_error(result.stderr), remedy)
 
 
-def _has_display() -> bool:
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
 def _last_error(stderr: str) -> str:
     """The message of the error that ended a process: what its traceback ends with."""
     if "'NoneType' object has no attribute" in stderr:
         return "its library was not found"  # how PyOpenGL puts it
-    for line in reversed(stderr.splitlines()):
-        if re.match(r"[\w.]+(Error|Exception|Warning)?: |\S", line):
-            return line.strip()
-    return "failed without a message"
+    unindented = [line for line in stderr.splitlines() if line[:1].strip()]
+    return unindented[-1].strip() if unindented else "failed without a message"
 
 
 def _check_machine() -> list[Finding]:
+    from vtenv import provenance
+
     found = provenance.hardware()
     return [
         Finding("processor", "ok", f"{found['cpu']}, {found['cores']} cores for this process"),
@@ -233,42 +221,42 @@ def _check_machine() -> list[Finding]:
 
 
 def _check_packages() -> list[Finding]:
-    findings = [Finding("python", "ok", f"{provenance.versions()['python']} at {sys.executable}")]
-    own = provenance.version(provenance.DISTRIBUTION)
-    if own is None:
-        findings.append(
-            Finding("vtinsert", "missing", "runs uninstalled", "uv sync, or pip install -e .")
-        )
-    else:
-        commit = provenance.commit()
-        findings.append(Finding("vtinsert", "ok", f"{own}, commit {commit}" if commit else own))
-    for needed in provenance.requirements():
-        if not needed.extra:
-            findings.append(_check_requirement(needed, "uv sync, or pip install -e ."))
-    return findings
+    from vtenv import provenance
+
+    python = f"{provenance.versions()['python']} at {sys.executable}"
+    own, commit = provenance.version(provenance.DISTRIBUTION), provenance.commit()
+    found = f"{own}, commit {commit}" if commit else str(own)
+    return [
+        Finding("python", "ok", python),
+        Finding("vtinsert", "ok", found)
+        if own
+        else Finding("vtinsert", "missing", "runs uninstalled", _INSTALL),
+        *(_check_requirement(one) for one in provenance.requirements() if not one.extra),
+    ]
 
 
-def _check_requirement(needed: provenance.Requirement, remedy: str) -> Finding:
+def _check_requirement(needed: Requirement) -> Finding:
     installed = needed.installed
     if installed is None:
-        return Finding(needed.name, "missing", "not installed", remedy)
+        return Finding(needed.name, "missing", "not installed", _INSTALL)
     if not needed.satisfied:
-        return Finding(needed.name, "broken", f"{installed} is older than {needed.minimum}", remedy)
+        old = f"{installed} is older than {needed.minimum}"
+        return Finding(needed.name, "broken", old, _INSTALL)
     return Finding(needed.name, "ok", installed)
 
 
 def _check_extras() -> list[Finding]:
+    from vtenv import provenance
+
     findings = []
     needed = provenance.requirements()
     for extra, purpose in _EXTRAS.items():
         parts = [requirement for requirement in needed if requirement.extra == extra]
-        if not parts:
-            continue
-        if all(part.satisfied for part in parts):
+        if not all(part.satisfied for part in parts):
+            findings.append(Finding(extra, "missing", f"for {purpose}", f"uv sync --extra {extra}"))
+        elif parts:
             versions = ", ".join(f"{part.name} {part.installed}" for part in parts)
             findings.append(Finding(extra, "ok", f"{versions}; for {purpose}"))
-        else:
-            findings.append(Finding(extra, "missing", f"for {purpose}", f"uv sync --extra {extra}"))
     return findings
 
 
@@ -277,24 +265,21 @@ def _check_video() -> Finding:
         import imageio_ffmpeg  # type: ignore[import-untyped]
 
         program = imageio_ffmpeg.get_ffmpeg_exe()
-        encoders = subprocess.run(
-            [program, "-hide_banner", "-encoders"], capture_output=True, text=True, timeout=30
-        ).stdout
-        if "libx264" not in encoders:
-            return Finding(
-                "ffmpeg",
-                "broken",
-                f"{program} cannot write H.264",
-                "unset IMAGEIO_FFMPEG_EXE to use the one that imageio-ffmpeg brings",
-            )
-        return Finding("ffmpeg", "ok", f"{imageio_ffmpeg.get_ffmpeg_version()} at {program}")
+        command = [program, "-hide_banner", "-encoders"]
+        encoders = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
+        version = imageio_ffmpeg.get_ffmpeg_version()
     except (ImportError, RuntimeError, OSError, subprocess.TimeoutExpired) as error:
         return Finding("ffmpeg", "missing", str(error), "pip install imageio-ffmpeg")
+    if "libx264" not in encoders:
+        unset = "unset IMAGEIO_FFMPEG_EXE to use the one that imageio-ffmpeg brings"
+        return Finding("ffmpeg", "broken", f"{program} cannot write H.264", unset)
+    return Finding("ffmpeg", "ok", f"{version} at {program}")
 
 
 def _check_cache() -> Finding:
+    from platformdirs import user_cache_path
+
     folder = user_cache_path("vtinsert")
-    banks = list(folder.glob("grasps-*.npz")) if folder.is_dir() else []
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(nearest, os.W_OK):
         return Finding(
@@ -303,5 +288,6 @@ def _check_cache() -> Finding:
             f"{nearest} cannot be written, so every start settles the grasps again",
             "set XDG_CACHE_HOME to a folder of yours",
         )
+    banks = list(folder.glob("grasps-*.npz"))
     kib = sum(path.stat().st_size for path in banks) / 1024
     return Finding("settled grasps", "ok", f"{len(banks)} banks, {kib:.0f} KiB in {folder}")

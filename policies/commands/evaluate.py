@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     policy: tyro.conf.Positional[str],
-    config: tyro.conf.OmitArgPrefixes[EvaluationConfig] = EvaluationConfig(),  # noqa: B008 (frozen)
+    config: EvaluationConfig = EvaluationConfig(),  # noqa: B008 (frozen)
     *,
     output: Path = Path("outputs/evaluation"),
 ) -> int:
@@ -52,6 +50,7 @@ def evaluate(
     from policies.films.side_by_side import film_pairs
     from policies.worlds import setting_names
     from vtenv.progress import progress_bar
+    from vtenv.run_folder import write_table
 
     player = load_player(policy, config.task)
     names = dict.fromkeys(config.conditions)
@@ -85,7 +84,12 @@ def evaluate(
                 on_episode=lambda _: progress.advance(task),
             )
             # After each condition: what was played is not lost if the next is interrupted.
-            _write_episodes(output, player.name, played)
+            rows = [
+                {"policy": player.name, "condition": name, **record.row()}
+                for name, records in played.items()
+                for record in records
+            ]
+            write_table(output / "episodes.csv", rows)
     summaries = {name: by_connector(records) for name, records in played.items()}
     _write_summary(output, player, config, chosen, summaries)
     _print(player, summaries)
@@ -104,22 +108,9 @@ def evaluate(
             )
         if missing:
             print(f"The video has no third-person view. {missing}")
-        print(f"Video: {video} (successes on the left, failures on the right)")
+        print(f"Video: {video} (successes beside failures, or two alike)")
     print(f"Episodes and summaries: {output}")
     return 0
-
-
-def _write_episodes(output: Path, name: str, played: Mapping[str, Sequence[EpisodeRecord]]) -> None:
-    from vtenv.run_folder import write_table
-
-    write_table(
-        output / "episodes.csv",
-        [
-            {"policy": name, "condition": condition, **record.row()}
-            for condition, records in played.items()
-            for record in records
-        ],
-    )
 
 
 def _write_summary(
@@ -134,13 +125,10 @@ def _write_summary(
     from vtenv import provenance
     from vtenv.atomic_write import atomic_write
 
-    command = shlex.join(["vtinsert", *sys.argv[1:]])
+    made = provenance.record()
     document = {
-        "command": command,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": provenance.commit(),
-        "hardware": provenance.hardware(),
-        "versions": provenance.versions(),
+        **made,
         "policy": player.name,
         **player.told,
         **asdict(config),
@@ -154,13 +142,11 @@ def _write_summary(
             for one in conditions
         },
     }
-    page = f"{to_markdown(_title(player), summaries)}\nMade by `{command}`.\n"
-    for name, text in (
-        ("summary.json", json.dumps(document, indent=1) + "\n"),
-        ("summary.md", page),
-    ):
-        with atomic_write(output / name) as path:
-            path.write_text(text, encoding="utf-8")
+    page = f"{to_markdown(_title(player), summaries)}\nMade by `{made['command']}`.\n"
+    with atomic_write(output / "summary.json") as path:
+        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    with atomic_write(output / "summary.md") as path:
+        path.write_text(page, encoding="utf-8")
 
 
 def _title(player: Player) -> str:
@@ -175,14 +161,14 @@ def _print(player: Player, conditions: Mapping[str, Mapping[str, Summary]]) -> N
     from policies.evaluation.summary import COLUMNS, LEGEND, overview
 
     if len(conditions) > 1:
-        caption = "Success. All the rest is in summary.md."
+        title, caption = _title(player), "Success. All the rest is in summary.md."
         head, *rows = overview(conditions)
-        table = Table(title=_title(player), caption=caption)
     else:
         ((condition, summaries),) = conditions.items()
-        table = Table(title=f"{_title(player)}: {condition}", caption=LEGEND)
+        title, caption = f"{_title(player)}: {condition}", LEGEND
         head = ["connector", *COLUMNS]
         rows = [[connector, *summary.cells()] for connector, summary in summaries.items()]
+    table = Table(title=title, caption=caption)
     for heading in head:
         left = heading in ("condition", "connector", "failures")
         table.add_column(heading, justify="left" if left else "right")

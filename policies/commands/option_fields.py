@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
@@ -15,7 +14,7 @@ _ALIASES = {"learning_rate": ("--lr",)}
 
 
 def option_fields(
-    defaults: Any,
+    config: Any,
     names: Iterable[str],
     of_none: Mapping[str, str],
     texts: Mapping[str, str] | None = None,
@@ -23,8 +22,8 @@ def option_fields(
     """Some fields of a dataclass as fields of a dataclass of options.
 
     Args:
-        defaults: An instance of the dataclass; an option has its field's name, type, docstring,
-            and value here as its default.
+        config: The dataclass, or an instance of it; an option has its field's name, type,
+            docstring, and value here as its default.
         names: Which of its fields.
         of_none: What is said of an option whose default is None, by name.
         texts: Defaults of options that are given as text, whatever the type of the field.
@@ -32,13 +31,13 @@ def option_fields(
     Returns:
         Fields as `dataclasses.make_dataclass` takes them.
     """
-    cls = type(defaults)
+    cls = config if isinstance(config, type) else type(config)
     parsed = docstring_parser.parse_from_object(cls)
     helps = {entry.arg_name: entry.description or "" for entry in parsed.params}
     hints = typing.get_type_hints(cls, include_extras=True)
     fields = []
     for name in names:
-        kind, default = hints[name], getattr(defaults, name)
+        kind, default = hints[name], getattr(config, name)
         if texts and name in texts:
             kind, default = str, texts[name]
         hint = None
@@ -48,7 +47,6 @@ def option_fields(
             hint = f"(default: {default})"
         arg = tyro.conf.arg(
             help=" ".join(helps[name].split()),
-            metavar=_metavar(kind),
             help_behavior_hint=hint,
             aliases=_ALIASES.get(name),
         )
@@ -60,16 +58,3 @@ def given(options: Any) -> dict[str, Any]:
     """The options that are not their defaults."""
     values = {f.name: (getattr(options, f.name), f.default) for f in dataclasses.fields(options)}
     return {name: value for name, (value, default) in values.items() if value != default}
-
-
-def _metavar(kind: Any) -> str | None:
-    """How a value that may be None is shown: as one that may not."""
-    if typing.get_origin(kind) is Annotated:
-        kind = typing.get_args(kind)[0]
-    if typing.get_origin(kind) not in (types.UnionType, typing.Union):
-        return None
-    (other,) = (option for option in typing.get_args(kind) if option is not type(None))
-    choices = typing.get_args(other)
-    if typing.get_origin(other) is tuple:
-        return " ".join(f"[{choice}]" for choice in typing.get_args(choices[0]))
-    return f"{{{','.join(map(str, choices))}}}" if choices else str(other.__name__).upper()

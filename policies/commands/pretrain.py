@@ -7,20 +7,19 @@ import contextlib
 import dataclasses
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from policies.commands import CommandError
+from policies.choices import default, require_at_least
 from policies.commands.option_fields import given, option_fields
 from representation.encoder_config import SENSES, EncoderConfig
 from representation.pretraining.config import BUDGETS, PretrainConfig
 from representation.pretraining.live_config import LiveConfig
-from vtenv.run_folder import RunFolderError
-from vtenv.validation import require
+from representation.require import require
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -34,15 +33,16 @@ if TYPE_CHECKING:
 class RunOptions:
     """What to train on, where, and with what."""
 
-    data: Path | None = None
+    data: Annotated[Path | None, default("none; this or --live")] = None
     """Folder of the data set, as `vtinsert dataset` writes it."""
-    live: Literal["cpu", "warp"] | None = None
-    """Render experience with this physics engine and train on it, in place of --data."""
-    live_device: str | None = None
+    live: Annotated[Literal["cpu", "warp"] | None, default("none; this or --data")] = None
+    """Render experience with this physics engine and train on it, in place of --data. The settings
+    of its --task are options too, such as --clearance-mm 0.2."""
+    live_device: Annotated[str | None, default("that of training")] = None
     """Device of the Warp engine, such as cuda:1."""
-    heldout: Path | None = None
+    heldout: Annotated[Path | None, default("that of --data")] = None
     """Folder of a data set whose held-out split the objective is evaluated on."""
-    preset: str | None = None
+    preset: Annotated[str | None, default("none; this or --objective")] = None
     """A training run by name, such as paper-classify-resnet50 or
     control-resnet-masked+dynamics; options that are not given are its."""
     output: Path = Path("outputs/pretrain")
@@ -51,13 +51,16 @@ class RunOptions:
     """Go on with the run in that folder, from its last checkpoint, with its own options."""
     from_scratch: tyro.conf.FlagCreatePairsOff[bool] = False
     """Start from random weights, whatever the preset says."""
-    modalities: tuple[Literal["vision", "touch", "depth", "contact", "gel"], ...] | None = None
+    modalities: Annotated[
+        tuple[Literal["vision", "touch", "depth", "contact", "gel"], ...] | None,
+        default("the preset's"),
+    ] = None
     """What the encoder perceives with: senses, as the preset has them, or images by key."""
-    fingers: Literal[1, 2] | None = None
+    fingers: Annotated[Literal[1, 2] | None, default("the preset's")] = None
     """Contact masks that the encoder takes."""
-    image_size: int | None = None
+    image_size: Annotated[int | None, default("the data's; with --live, 64")] = None
     """Size that the data's depth images must have; with --live, get."""
-    contact_size: int | None = None
+    contact_size: Annotated[int | None, default("the data's; with --live, 64")] = None
     """Size that the data's contact masks must have; with --live, get."""
     devices: int = 1
     """How many devices, each with a process; -1 for all."""
@@ -70,160 +73,146 @@ class RunOptions:
     checkpoint_every: int = 1
     """Epochs between checkpoints; a kill loses at most so many."""
 
+    def __post_init__(self) -> None:
+        require_at_least(self, devices=-1, workers=1, evaluate_every=1, checkpoint_every=1)
+        require(self.devices != 0, "devices", self.devices, "at least 1, or -1 for all")
+
 
 _DEFAULTS = {
-    "data": "(this or --live)",
-    "live": "(this or --data)",
-    "live_device": "(default: that of training)",
-    "heldout": "(default: that of --data)",
-    "preset": "(this or --objective)",
-    "modalities": "(default: the preset's)",
-    "fingers": "(default: the preset's)",
-    "image_size": "(default: the data's; with --live, 64)",
-    "contact_size": "(default: the data's; with --live, 64)",
+    "max_steps": "(default: none)",
+    "max_minutes": "(default: none)",
     "worlds": "(default: 64, or 4096 with warp)",
     "pairs": "(default: without end)",
+    "start": "(default: none)",
     "clip_norm": "(default: any)",
     "channels_last": "(default: on CUDA)",
     "embedding_dim": "(default: the backbone's)",
 }
 """What is said of an option whose default is None."""
-_HELP = (
-    "Train an encoder on a data set: the paper's presets, ours, or your own options.\n\n"
-    "With --live there is no data set: what is learned from is rendered as it is needed. Options "
-    "that are not given are the preset's; `vtinsert pretrain --preset NAME --help` shows them."
-)
-_RUN = tuple(field.name for field in dataclasses.fields(RunOptions))
-_CONFIG = tuple(
-    field.name
-    for field in dataclasses.fields(PretrainConfig)
-    if field.name not in ("encoder", "objective_options", "augment_options")
-)
-_ENCODER = tuple(
-    field.name
-    for field in dataclasses.fields(EncoderConfig)
-    if field.name not in ("images", "ranges", "backbone_options")
-)
-_LIVE = ("worlds", "pairs", "reuse")
+
+
+def _names(config: Any, *but: str) -> tuple[str, ...]:
+    return tuple(one.name for one in dataclasses.fields(config) if one.name not in but)
+
+
+_CONFIG = _names(PretrainConfig, "encoder", "objective_options", "augment_options")
+_ENCODER = _names(EncoderConfig, "images", "ranges", "backbone_options")
+_LIVE = ("task", "worlds", "pairs", "reuse")
 _GO_ON = (
-    "data",
-    "output",
-    "resume",
-    "devices",
-    "accelerator",
-    "workers",
-    "evaluate_every",
-    "checkpoint_every",
+    *("data", "output", "resume", "devices", "accelerator", "workers"),
+    *("evaluate_every", "checkpoint_every"),
 )
 """What may be given with --resume."""
 
 
 def configured(arguments: Sequence[str]) -> Callable[..., int]:
-    """The command for these arguments: the defaults of its options are the preset's.
+    """The command for these arguments: the defaults of its options are the preset's."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in ("--preset", "--backbone", "--objective"):
+        early.add_argument(option, nargs="?")  # that a value is missing is told below
+    known, _ = early.parse_known_args(list(arguments))
+    base = None
+    if known.preset:
+        from representation.pretraining.presets import preset
 
-    Args:
-        arguments: What follows `vtinsert pretrain`.
-
-    Raises:
-        CommandError: If there is no such preset.
-    """
-    from representation.pretraining.presets import preset
-
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    early.add_argument("--preset")
-    early.add_argument("--backbone")
-    early.add_argument("--objective")
-    try:
-        known, _ = early.parse_known_args(list(arguments))
-        base = preset(known.preset) if known.preset else PretrainConfig()
-    except argparse.ArgumentError:  # an option without a value: told below
-        known, base = argparse.Namespace(backbone=None, objective=None), PretrainConfig()
-    except ValueError as error:
-        raise CommandError(str(error)) from None
-    encoder = base.encoder
-    if known.backbone not in (None, encoder.backbone):
+        base = preset(known.preset)
+    if base and known.backbone not in (None, base.encoder.backbone):
         # What was chosen for another network does not fit this one.
         encoder = dataclasses.replace(
-            encoder, backbone_options={}, pooling="average", embedding_dim=None
+            base.encoder, backbone_options={}, pooling="average", embedding_dim=None
         )
-    base = dataclasses.replace(base, encoder=encoder)
-    augment = base.augment if isinstance(base.augment, str) else ",".join(base.augment)
-    texts = {"objective": base.objective_text, "augment": augment}
+        base = dataclasses.replace(base, encoder=encoder)
+    # Classes know their fields' defaults without loading the simulator, as their instances do.
+    shown = base or PretrainConfig
+    shown_encoder = base.encoder if base else EncoderConfig
+    texts = {
+        "objective": base.objective_text if base else str(PretrainConfig.objective),
+        "augment": ",".join([shown.augment] if isinstance(shown.augment, str) else shown.augment),
+    }
     fields = [
-        *option_fields(RunOptions(), _RUN, _DEFAULTS),
-        *option_fields(base, _CONFIG, _DEFAULTS, texts),
-        *option_fields(encoder, _ENCODER, _DEFAULTS),
-        *option_fields(LiveConfig(), _LIVE, _DEFAULTS),
+        *option_fields(shown, _CONFIG, _DEFAULTS, texts),
+        *option_fields(shown_encoder, _ENCODER, _DEFAULTS),
+        *option_fields(LiveConfig, _LIVE, _DEFAULTS),
     ]
-    kind = dataclasses.make_dataclass("Options", fields, frozen=True)
+    kind = dataclasses.make_dataclass("Options", fields, bases=(RunOptions,), frozen=True)
 
-    def pretrain(options: Any) -> int:
-        values = given(options)
+    def pretrain(
+        options: Any = kind(),  # noqa: B008 (it is frozen)
+        settings: tyro.conf.Suppress[dict[str, Any] | None] = None,
+    ) -> int:
+        """Train an encoder on a data set: the paper's presets, ours, or your own options.
+
+        With --live there is no data set: what is learned from is rendered as it is needed. Options
+        that are not given are the preset's; `vtinsert pretrain --preset NAME --help` shows them.
+        """
+        values = given(options) | {"settings": settings or {}}
         if known.objective is not None:  # also where it is the default
             values["objective"] = options.objective
-        run = RunOptions(**{name: values[name] for name in _RUN if name in values})
-        if run.resume and (named := [name for name in values if name not in _GO_ON]):
-            raise CommandError(
-                f"--resume goes on with the options of {run.output}; leave out "
-                f"{', '.join('--' + name.replace('_', '-') for name in named)}"
-            )
-        return _pretrain(run, {n: v for n, v in values.items() if n not in _RUN}, base)
+        _judge(options, values)
+        return _pretrain(options, base or PretrainConfig(), values)
 
-    pretrain.__doc__ = _HELP
-    without_prefixes: Any = tyro.conf.OmitArgPrefixes
-    pretrain.__annotations__ = {"options": without_prefixes[kind], "return": int}
+    pretrain.__annotations__["options"] = kind
     return pretrain
 
 
-def _pretrain(run: RunOptions, options: dict[str, Any], base: PretrainConfig) -> int:
-    changed = {name: value for name, value in options.items() if name not in _LIVE}
-    rendering = {name: value for name, value in options.items() if name in _LIVE}
-    starts = bool(options.get("pretrained")), run.from_scratch, "start" in options
-    if sum(starts) > 1:
-        raise CommandError("of --pretrained, --from-scratch and --start, only one can be given")
-    require(run.devices >= 1 or run.devices == -1, "--devices", run.devices, "at least 1, or -1")
-    for name in ("workers", "evaluate_every", "checkpoint_every"):
-        require(getattr(run, name) >= 1, name, getattr(run, name), "at least 1")
-    if not run.resume:
-        if run.data is None and run.live is None:
-            raise CommandError(
-                "--data is needed: the folder of a data set, from `vtinsert dataset`; or --live"
+def _judge(run: RunOptions, values: Mapping[str, Any]) -> None:
+    """Refuse options that exclude each other, and the lack of what is needed."""
+    rendering = [name for name in ("live_device", *_LIVE) if name in values]
+    if run.resume:
+        named = [name for name in values if name not in (*_GO_ON, "settings")]
+        if others := [*named, *values["settings"]]:
+            raise ValueError(
+                f"--resume goes on with the options of {run.output}; leave out "
+                f"{', '.join('--' + name.replace('_', '-') for name in others)}"
             )
-        if run.data is not None and (run.live or run.live_device or rendering):
-            raise CommandError(
-                "--live and what belongs to it are in place of --data; leave out one or the other"
-            )
-        if run.preset is None and "objective" not in options:
-            raise CommandError("--preset or --objective is needed, to say what to train for")
-    # What takes seconds to import comes after what can be judged without it.
+        return
+    if run.data is None and run.live is None:
+        raise ValueError(
+            "--data is needed: the folder of a data set, from `vtinsert dataset`; or --live"
+        )
+    if run.data is not None and (run.live or rendering or values["settings"]):
+        raise ValueError(
+            "--live and what belongs to it are in place of --data; leave out one or the other"
+        )
+    if run.preset is None and "objective" not in values:
+        raise ValueError("--preset or --objective is needed, to say what to train for")
+    if sum((bool(values.get("pretrained")), run.from_scratch, "start" in values)) > 1:
+        raise ValueError("of --pretrained, --from-scratch and --start, only one can be given")
 
+
+def _pretrain(run: RunOptions, base: PretrainConfig, values: Mapping[str, Any]) -> int:
+    # Slow to import.
     from representation.backbone import PretrainedWeightsError
     from representation.pretraining.plan import new_plan, resumed_plan
     from representation.pretraining.training import TrainingError
+    from vtenv.registry import make_task
+    from vtenv.run_folder import RunFolderError
 
     resume = shlex.join(["vtinsert", "pretrain", "--resume", "--output", str(run.output)])
     try:
         if run.resume:
             plan = resumed_plan(run.output, run.data)
         else:
-            live = LiveConfig(run.live or "cpu", run.live_device, **rendering)
+            rendered = {name: values[name] for name in (*_LIVE, "settings") if name in values}
+            live = LiveConfig(run.live or "cpu", run.live_device, **rendered)
+            make_task(live.task, **live.settings)  # judges them
             plan = new_plan(
                 run.output,
-                _changed(base, run, changed),
+                _changed(base, run, values),
                 run.data or live,
                 heldout=run.heldout,
                 sizes={"image_size": run.image_size, "contact_size": run.contact_size},
             )
         result = _train(plan, run)
     except PretrainedWeightsError as error:
-        raise CommandError(f"{error}, here --from-scratch") from None
+        raise ValueError(f"{error}, here --from-scratch") from None
     except RunFolderError as error:
         hint = "" if run.resume else f" (`{resume}` goes on with a run)"
-        raise CommandError(f"{error}{hint}") from None
+        raise ValueError(f"{error}{hint}") from None
     except TrainingError as error:
-        raise CommandError(str(error)) from None
+        raise ValueError(str(error)) from None
     except OSError as error:
-        raise CommandError(
+        raise OSError(
             f"cannot write {run.output}: {error.strerror or error}. Make room on the disk; "
             f"checkpoints before it are kept, go on with `{resume}`"
         ) from None
@@ -236,10 +225,10 @@ def _pretrain(run: RunOptions, options: dict[str, Any], base: PretrainConfig) ->
     return 0
 
 
-def _changed(base: PretrainConfig, run: RunOptions, options: dict[str, Any]) -> PretrainConfig:
+def _changed(base: PretrainConfig, run: RunOptions, values: Mapping[str, Any]) -> PretrainConfig:
     """The preset's configuration with the options that were given."""
-    encoder = {name: value for name, value in options.items() if name in _ENCODER}
-    changes = {name: value for name, value in options.items() if name not in _ENCODER}
+    encoder = {name: value for name, value in values.items() if name in _ENCODER}
+    changes = {name: value for name, value in values.items() if name in _CONFIG}
     if any(name in changes for name in BUDGETS):
         changes |= {name: changes.get(name) for name in BUDGETS}
     if run.from_scratch or "start" in changes:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
+
+from policies.choices import default
 
 
 @dataclass(frozen=True)
 class ProbeOptions:
     """Options of `vtinsert probe`."""
 
-    encoder: tyro.conf.Positional[tuple[str, ...]]
+    encoder: tyro.conf.Positional[
+        Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="(one or more)")]
+    ]
     """Encoders: names of bundled ones, folders, ids on the Hugging Face Hub, or "random:BACKBONE"
     for one of that timm backbone that was never trained. Several are shown side by side."""
     data: Path = Path("outputs/experience")
@@ -21,8 +26,8 @@ class ProbeOptions:
     """Most training rows; of the held-out ones, half as many."""
     baselines: bool = True
     """Whether to probe raw pixels and an untrained encoder too."""
-    batch_size: int | None = None
-    """Rows that are embedded at once; by default 64 on a CPU, 512 elsewhere."""
+    batch_size: Annotated[int | None, default("64 on a CPU, 512 elsewhere")] = None
+    """Rows that are embedded at once."""
     device: str = "cpu"
     """Where to run networks, such as "cuda:0"."""
     seed: int = 0
@@ -31,7 +36,7 @@ class ProbeOptions:
     """Folder for the report; with several encoders, one for each in it."""
 
 
-def probe(options: tyro.conf.OmitArgPrefixes[ProbeOptions]) -> int:
+def probe(options: ProbeOptions) -> int:
     """Audit what encoders know: pose, connector, and what the senses share.
 
     Fits linear probes on the training split of a data set and measures them on its held-out

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
-from policies.commands import CommandError
+from policies.choices import default
 
 
-def report(study: tyro.conf.Positional[Path], *, probes: tuple[Path, ...] = ()) -> int:
+def report(
+    study: tyro.conf.Positional[Path],
+    *,
+    probes: Annotated[tuple[Path, ...], default("those in the ablation's folder `probes`")] = (),
+) -> int:
     """Write an ablation's tables, curves and videos as one page.
 
     Writes `report.html`, a page that needs nothing beside it, `report.md`, its tables, and
@@ -18,11 +23,10 @@ def report(study: tyro.conf.Positional[Path], *, probes: tuple[Path, ...] = ()) 
 
     Args:
         study: Folder of an ablation that `vtinsert ablate` made.
-        probes: Reports of `vtinsert probe` on its encoders, or their folders; those in the
-            ablation's own folder `probes` are found.
+        probes: Reports of `vtinsert probe` on its encoders, or their folders.
     """
     if not study.is_dir():
-        raise CommandError(f"{study} is not a folder; give that of an ablation")
+        raise ValueError(f"{study} is not a folder; give that of an ablation")
     # Slow to import.
     from rich.console import Console
 
@@ -42,7 +46,7 @@ def report(study: tyro.conf.Positional[Path], *, probes: tuple[Path, ...] = ()) 
         with atomic_write(study / "report.png") as path:
             overview(content.sections, list(content.study.representations)).savefig(path, dpi=130)
     except OSError as error:
-        raise CommandError(f"cannot write to {study}: {error.strerror or error}") from None
+        raise OSError(f"cannot write to {study}: {error.strerror or error}") from None
     console = Console(highlight=False)
     console.print(content.lead)
     print_sections(console, content.sections)

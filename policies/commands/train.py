@@ -16,7 +16,7 @@ from policies.representation_names import check_representation
 
 
 def train(
-    config: tyro.conf.OmitArgPrefixes[TrainConfig] = TrainConfig(),  # noqa: B008 (it is frozen)
+    config: TrainConfig = TrainConfig(),  # noqa: B008 (it is frozen)
     *,
     output: Path = Path("outputs/train"),
     resume: tyro.conf.FlagCreatePairsOff[bool] = False,
@@ -35,7 +35,8 @@ def train(
     Args:
         config: What to train. What is not given is the algorithm's preset.
         output: Folder for the result; must not exist, or be empty.
-        resume: Go on with the run in that folder, from its last checkpoint, with its own options.
+        resume: Go on with the run in that folder, from its last checkpoint, with its own options;
+            with more --steps or --max-minutes also if it has ended.
         set: Hyperparameters that differ from the preset, such as learning_rate=1e-4 or
             policy_kwargs.log_std_init=-1.
         settings: Settings of the task's environment.
@@ -50,9 +51,9 @@ def train(
         TrainingFolder(output).require_new()
         chosen = _hyperparameters(assignments)
         if settings or config.task != TrainConfig().task:
-            from policies.worlds import make_task
+            from vtenv.registry import make_task
 
-            make_task(config.task, settings or {})
+            make_task(config.task, **(settings or {}))
         config = replace(config, settings=settings or {}, hyperparameters=chosen)
 
     from policies.learners.training import train as learn
@@ -79,13 +80,13 @@ def _resumed(
     config: TrainConfig, output: Path, given: Sequence[str], settings: Mapping[str, Any]
 ) -> TrainConfig:
     """The configuration of a run, with what may differ when it goes on."""
-    from policies.learners.training_folder import TrainingFolder
+    from policies.learners.training_folder import MAY_DIFFER, TrainingFolder
 
     default = TrainConfig()
     changed = [
         f.name for f in fields(config) if getattr(config, f.name) != getattr(default, f.name)
     ]
-    free = {name: getattr(config, name) for name in ("num_threads", "filmed") if name in changed}
+    free = {name: getattr(config, name) for name in MAY_DIFFER if name in changed}
     refused = [*(n.replace("_", "-") for n in (*changed, *settings) if n not in free), *given]
     if refused:
         raise ValueError(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
+
+from policies.choices import default
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,7 +70,7 @@ class Session:
 def view(
     *,
     task: str = "VTInsert-v0",
-    seed: int | None = None,
+    seed: Annotated[int | None, default("another each time")] = None,
     settings: tyro.conf.Suppress[dict[str, Any] | None] = None,
 ) -> int:
     """Drive the hand from the keyboard and see what the sensors see.
@@ -79,15 +81,16 @@ def view(
     Args:
         task: What to play: an id of Gymnasium's registry. Its environment's settings are options
             too, such as --connectors usb or --clearance-mm 0.2; --help beside --task lists them.
-        seed: Seed of the first episode; by default another each time.
+        seed: Seed of the first episode.
         settings: Settings of the task's environment.
     """
     from policies.films import film
     from policies.films.window import Window
-    from policies.worlds import make_task, make_world, variant_names
+    from policies.worlds import make_world, variant_names
+    from vtenv.registry import make_task
 
     chosen = {"modalities": film.MODALITIES, **(settings or {})}
-    made = make_task(task, chosen)
+    made = make_task(task, **chosen)
     window = Window(made, "VTInsert")
     for keys, meaning in _BINDINGS:
         print(f"{keys:>12}  {meaning}")

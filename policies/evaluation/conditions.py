@@ -34,15 +34,12 @@ class Condition:
                 that has none, and change nothing for it.
             trained: The settings that the policy was trained with. The sizes of its images are
                 kept, whatever the condition.
-
-        Returns:
-            Keyword arguments.
         """
         settings = trained if self.settings is None else self.settings
         sizes = {name: trained[name] for name in _SIZES if name in trained}
         return {
             name: value
-            for name, value in (dict(settings) | sizes).items()
+            for name, value in {**settings, **sizes}.items()
             if "depth" in modalities or not name.startswith("depth_")
         }
 
@@ -94,11 +91,6 @@ def condition(name: str) -> Condition:
 
 
 def suite(name: str, settings: Collection[str]) -> list[Condition]:
-    """The conditions of a suite that an environment can be put in.
-
-    Args:
-        name: One of `SUITES`.
-        settings: Names of the environment's settings.
-    """
+    """The conditions of one of `SUITES` that an environment with such settings can be put in."""
     chosen = [condition(name) for name in SUITES[name]]
     return [one for one in chosen if set(one.settings or ()) <= set(settings)]

@@ -16,12 +16,11 @@ from policies.worlds import (
     FAILURE,
     decode,
     simulation_of,
-    to_host,
     variant_key,
     variant_names,
     variant_of_seed,
 )
-from vtenv.arrays import Array
+from vtenv.arrays import Array, to_host
 from vtenv.rollout import rollout
 from vtenv.simulation import Simulation
 from vtenv.tasks import Task
@@ -83,13 +82,10 @@ def episode_seeds(
     more.
 
     Args:
-        task: The task with its settings, of which what is drawn depends.
+        task: The task with its settings, on which what is drawn depends.
         episodes: Number of seeds; where it cannot be shared out, the first variants get one more.
         seed: Where to start.
         variants: The variants to play, of those that the environment draws; all by default.
-
-    Returns:
-        Seeds, ascending.
 
     Raises:
         ValueError: If the environment draws none of the variants.

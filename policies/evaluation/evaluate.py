@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Any
 
-from policies.deployable import DeployablePolicy
 from policies.evaluation.conditions import Condition
 from policies.evaluation.conditions import condition as condition_by_name
 from policies.evaluation.episodes import EpisodeRecord, episode_seeds, play
 from policies.evaluation.evaluation_config import EPISODES, MOST_WORLDS, SEED
-from policies.evaluation.players import Player, learned
+from policies.evaluation.players import Player, player_of
+from vtenv.arrays import Array
+from vtenv.validation import require
 
 
 def evaluate(
-    policy: Player | DeployablePolicy,
+    policy: Player | Callable[[Any], Array],
     condition: Condition | str = "default",
     episodes: int = EPISODES,
     seed: int = SEED,
@@ -31,7 +33,7 @@ def evaluate(
     same records, to the bit.
 
     Args:
-        policy: Who plays.
+        policy: Who plays: a `Player`, or any callable as `player_of` takes it.
         condition: A condition, or the name of one.
         episodes: How many, shared out evenly among the connectors.
         seed: As `episodes.episode_seeds`.
@@ -48,12 +50,11 @@ def evaluate(
     Raises:
         ValueError, TypeError: If an argument is not allowed; says what is.
     """
-    player = policy if isinstance(policy, Player) else learned(policy)
+    player = policy if isinstance(policy, Player) else player_of(policy)
     if isinstance(condition, str):
         condition = condition_by_name(condition)
-    for name, value in (("episodes", episodes), ("num_envs", num_envs)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name}={value} is not allowed; it must be at least 1")
+    require(episodes >= 1, "episodes", episodes, "at least 1")
+    require(num_envs is None or num_envs >= 1, "num_envs", num_envs, "at least 1")
     seeds = episode_seeds(player.played(condition), episodes, seed, connectors)
     number = min(num_envs or MOST_WORLDS.get(engine, 1), episodes)
     envs = player.make(condition, number, engine=engine, device=device, num_threads=num_threads)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from policies.choices import default, require_at_least
 from policies.evaluation.conditions import SUITES, condition
 
 SEED = 1_000_000
@@ -23,37 +24,35 @@ class EvaluationConfig:
         ValueError: If a value is not allowed; names it and what is.
     """
 
-    task: str | None = None
-    """What to play, an id of Gymnasium's registry; by default what the policy was trained on."""
-    conditions: tuple[str, ...] = ()
+    task: Annotated[str | None, default("what the policy was trained on")] = None
+    """What to play, an id of Gymnasium's registry."""
+    conditions: Annotated[tuple[str, ...], default("the suite's")] = ()
     """Conditions by name, in place of a suite."""
     suite: Literal["default", "full"] = "default"
     """Conditions that belong together: "default" alone, or "full", all but "training"."""
-    connectors: tuple[str, ...] = ()
-    """Connectors, or other variants of the task, to play; by default all there are."""
+    connectors: Annotated[tuple[str, ...], default("all there are")] = ()
+    """Connectors, or other variants of the task, to play."""
     episodes: int = EPISODES
     """Episodes of each condition."""
     seed: int = SEED
     """Where the seeds of the episodes start."""
-    num_envs: int | None = None
-    """Worlds played at once; by default at most 16 on the CPU engine, 1024 on Warp."""
+    num_envs: Annotated[
+        int | None,
+        default(f"at most {MOST_WORLDS['cpu']}, or {MOST_WORLDS['warp']} with warp"),
+    ] = None
+    """Worlds played at once."""
     engine: Literal["cpu", "warp"] = "cpu"
     """The physics engine."""
-    device: str | None = None
-    """Device of the Warp engine; by default "cuda:0"."""
-    num_threads: int | None = None
-    """Threads of the CPU engine; by default one a core."""
+    device: Annotated[str | None, default("cuda:0 with warp")] = None
+    """Device of the Warp engine."""
+    num_threads: Annotated[int | None, default("one a core")] = None
+    """Threads of the CPU engine."""
     filmed: int = 1
     """Most successes and failures of each connector in the video, which shows the first condition;
     0 for no video."""
 
     def __post_init__(self) -> None:
-        for name, least in (
-            *(("episodes", 1), ("seed", 0), ("num_envs", 1), ("num_threads", 1), ("filmed", 0)),
-        ):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name}={value} is not allowed; it must be at least {least}")
+        require_at_least(self, episodes=1, seed=0, num_envs=1, num_threads=1, filmed=0)
         if self.conditions and self.suite != "default":
             raise ValueError("conditions and suite exclude each other; leave one out")
         if self.device is not None and self.engine == "cpu":

@@ -65,14 +65,13 @@ class Summary:
 
     def cells(self) -> tuple[str, ...]:
         """The summary as a table's cells, below `COLUMNS`."""
-        causes = ", ".join(f"{cause} {count}" for cause, count in self.failures.items())
         return (
             f"{self.success:.1%}",
             self.bounds,
             f"{self.progress:.0%}",
             "-" if self.steps is None else f"{self.steps:g}",
             f"{self.force_n:.1f} / {self.high_force_n:.1f}",
-            causes or "-",
+            ", ".join(f"{cause} {count}" for cause, count in self.failures.items()) or "-",
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -122,13 +121,11 @@ def by_connector(records: Sequence[EpisodeRecord]) -> dict[str, Summary]:
 
 def overview(conditions: Mapping[str, Mapping[str, Summary]]) -> list[list[str]]:
     """Success by condition and connector, from `by_connector` of each: a table's head and rows."""
-    names = list(
-        dict.fromkeys(name for each in conditions.values() for name in each if name != ALL)
-    )
-    rows = [["condition", ALL, "95% interval", *names]]
+    found = dict.fromkeys(name for each in conditions.values() for name in each if name != ALL)
+    rows = [["condition", ALL, "95% interval", *found]]
     for condition, summaries in conditions.items():
         every = summaries[ALL]
-        cells = [f"{s.success:.1%}" if (s := summaries.get(name)) else "-" for name in names]
+        cells = [f"{s.success:.1%}" if (s := summaries.get(name)) else "-" for name in found]
         rows.append([condition, f"{every.success:.1%}", every.bounds, *cells])
     return rows
 

@@ -22,12 +22,10 @@ Colour = tuple[int, int, int]
 
 MODALITIES = tuple(IMAGE_MODALITIES)
 """What an environment must sense for the panel to show every sense."""
-FPS = 25
-"""Frames a second; each shows a control step of 20 ms, so a film runs at half speed."""
 HOLD_FIRST, HOLD_LAST = 12, 38
 """Frames for which an episode's first state is shown before it moves, and its last after."""
 
-_TEXT_SIZE, _WEIGHT = 19, 500
+_FONT, _TEXT_SIZE, _WEIGHT = cv2.FontFace("sans"), 19, 500
 _MARGIN, _PADDING = 14, 9
 _HEADER = 44
 """Height of the strip that a title stands in."""
@@ -61,23 +59,19 @@ class Camera:
             self.missing = str(error)
 
     def shoot(self, caption: str, colour: Colour = TEXT, world: int = 0) -> Image:
-        """Draw a world as it is now.
-
-        Args:
-            caption: Text for a corner of the third-person view.
-            colour: Its colour, RGB.
-            world: Which one.
+        """Draw a world as it is now, with a caption in a corner of the third-person view.
 
         Returns:
-            An RGB image with even sides, (H, W, 3).
+            An RGB image, (H, W, 3).
         """
         picture: Image = self._panel.render(self._simulation, world)
         if self._third_person is not None:
-            third_person = self._third_person.render(self._simulation, world)
-            _write(third_person, caption, colour)
+            # OpenCV writes into contiguous arrays alone; OpenGL's pictures are flipped views.
+            drawn = self._third_person.render(self._simulation, world)
+            third_person = np.ascontiguousarray(drawn)
+            _caption(third_person, caption, colour)
             picture = np.asarray(self._join([third_person, picture]), np.uint8)
-        height, width = picture.shape[:2]
-        return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        return picture
 
     def close(self) -> None:
         """Release what draws; may be called twice."""
@@ -94,9 +88,9 @@ def film_episodes(
     others stands still.
 
     Args:
-        envs: The environments, on the CPU engine, with `AutoresetMode.NEXT_STEP`.
-        camera: What draws them.
-        act: Who acts.
+        envs: On the CPU engine, with `AutoresetMode.NEXT_STEP`.
+        camera: Draws them.
+        act: Acts.
         seeds: Seeds of the episodes of the first worlds; the others are not shown.
 
     Yields:
@@ -150,17 +144,9 @@ def num_frames(steps: int) -> int:
 
 def titled(picture: Image, title: str, colour: Colour) -> Image:
     """A picture below a strip with its title."""
-    strip = blank((_HEADER, picture.shape[1]))
-    baseline = (_MARGIN, _HEADER - _MARGIN - 1)
-    cv2.putText(strip, title, baseline, colour, cv2.FontFace("sans"), _TEXT_SIZE, _WEIGHT)
+    strip = np.full((_HEADER, picture.shape[1], 3), _BACKGROUND, np.uint8)
+    _write(strip, title, colour, (_MARGIN, _HEADER - _MARGIN - 1))
     return np.vstack([strip, picture])
-
-
-def blank(size: tuple[int, int]) -> Image:
-    """A picture of nothing, of so many rows and columns."""
-    picture = np.empty((*size, 3), np.uint8)
-    picture[:] = _BACKGROUND
-    return picture
 
 
 def contact_sheet(rows: list[list[Image]]) -> Image:
@@ -170,13 +156,15 @@ def contact_sheet(rows: list[list[Image]]) -> Image:
     return np.asarray(cv2.resize(sheet, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _write(image: Image, text: str, colour: Colour) -> None:
+def _caption(image: Image, text: str, colour: Colour) -> None:
     """Write a line of text on a dark plate in the lower left corner."""
-    font = cv2.FontFace("sans")
     bottom = image.shape[0] - _MARGIN
-    width = cv2.getTextSize((image.shape[1], 0), text, (0, 0), font, _TEXT_SIZE, _WEIGHT)[2]
-    top = bottom - _TEXT_SIZE - 2 * _PADDING
+    width = cv2.getTextSize((image.shape[1], 0), text, (0, 0), _FONT, _TEXT_SIZE, _WEIGHT)[2]
     plate = (_MARGIN + width + 2 * _PADDING, bottom)
+    top = bottom - _TEXT_SIZE - 2 * _PADDING
     cv2.rectangle(image, (_MARGIN, top), plate, _BACKGROUND, cv2.FILLED)
-    baseline = (_MARGIN + _PADDING, bottom - _PADDING - 3)
-    cv2.putText(image, text, baseline, colour, font, _TEXT_SIZE, _WEIGHT)
+    _write(image, text, colour, (_MARGIN + _PADDING, bottom - _PADDING - 3))
+
+
+def _write(image: Image, text: str, colour: Colour, baseline: tuple[int, int]) -> None:
+    cv2.putText(image, text, baseline, colour, _FONT, _TEXT_SIZE, _WEIGHT)

@@ -15,7 +15,7 @@ Image = NDArray[np.uint8]
 
 _SAMPLES = 3
 """Rows shown of each connector."""
-_TILE, _GAP, _CAPTION = 128, 6, 22
+_TILE, _GAP, _CAPTION = 128, 6, 24
 _BACKGROUND, _TEXT = (23, 25, 29), (234, 236, 240)
 _TEXT_SIZE, _WEIGHT = 14, 500
 
@@ -35,21 +35,16 @@ def preview(dataset: Dataset, split: str = "train") -> Image:
     """
     rows = dataset[split]
     connector = rows.read(np.arange(len(rows)), ("connector",))["connector"]
-    chosen = {
-        name: _choose(rows, np.flatnonzero(connector == number))
-        for number, name in enumerate(dataset.codes["connector"])
-        if (connector == number).any()
-    }
-    shown = rows.read(np.concatenate(list(chosen.values())))
-    lines, first = [], 0
-    for name, index in chosen.items():
+    lines = []
+    for number, name in enumerate(dataset.codes["connector"]):
+        shown = rows.read(_choose(rows, np.flatnonzero(connector == number)))
         samples = [
             _sample(shown, row, f"{name}: {_what(dataset, shown, row)}")
-            for row in range(first, first + len(index))
+            for row in range(len(shown["connector"]))
         ]
-        first += len(index)
-        blank = np.full_like(samples[0], _BACKGROUND)
-        lines.append(np.hstack(samples + [blank] * (_SAMPLES - len(samples))))
+        if samples:
+            blank = np.full_like(samples[0], _BACKGROUND)
+            lines.append(np.hstack(samples + [blank] * (_SAMPLES - len(samples))))
     return np.vstack(lines)
 
 
@@ -71,23 +66,23 @@ def _what(dataset: Dataset, shown: dict[str, NDArray[Any]], row: int) -> str:
 
 
 def _sample(shown: dict[str, NDArray[Any]], row: int, caption: str) -> Image:
+    """A row's images side by side, below a line that says what it is."""
     tiles = [
-        record.draw(channel)
+        _framed(record.draw(channel))
         for key, record in IMAGE_MODALITIES.items()
         if key in shown and record.draw is not None
         for channel in shown[key][row]
     ]
-    width = len(tiles) * _TILE + (len(tiles) + 1) * _GAP
-    image = np.empty((_TILE + _CAPTION + 2 * _GAP, width, 3), np.uint8)
-    image[:] = _BACKGROUND
-    for number, tile in enumerate(tiles):
-        left = _GAP + number * (_TILE + _GAP)
-        shrinks = tile.shape[0] > _TILE
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
-        image[_GAP + _CAPTION : -_GAP, left : left + _TILE] = cv2.resize(
-            tile, (_TILE, _TILE), interpolation=how
-        )
-    font = cv2.FontFace("sans")
-    place = (_GAP, _GAP + _CAPTION - 7)
-    cv2.putText(image, caption, place, _TEXT, font, _TEXT_SIZE, _WEIGHT)
-    return image
+    tiles_beside = np.hstack(tiles)
+    strip = np.full((_CAPTION, tiles_beside.shape[1], 3), _BACKGROUND, np.uint8)
+    place = (_GAP, _CAPTION - 5)
+    cv2.putText(strip, caption, place, _TEXT, cv2.FontFace("sans"), _TEXT_SIZE, _WEIGHT)
+    return np.vstack([strip, tiles_beside])
+
+
+def _framed(tile: Image) -> Image:
+    how = cv2.INTER_AREA if tile.shape[0] > _TILE else cv2.INTER_NEAREST
+    scaled = cv2.resize(tile, (_TILE, _TILE), interpolation=how)
+    edges = (_GAP // 2,) * 4
+    framed = cv2.copyMakeBorder(scaled, *edges, cv2.BORDER_CONSTANT, value=_BACKGROUND)
+    return np.asarray(framed, np.uint8)

@@ -116,13 +116,13 @@ class Window:
     def draw(
         self, state: Snapshot, picture: NDArray[np.uint8], status: str, notes: Columns
     ) -> None:
-        """Show a world, and to its right a picture with notes below.
+        """Show a world with its status, and to its right a picture with notes below.
 
         Args:
             state: The world.
             picture: RGB image, (H, W, 3); scaled to fit.
-            status: What stands in a corner of the world's view.
-            notes: What stands below the picture.
+            status: Stands in a corner of the world's view.
+            notes: Stand below the picture.
         """
         width, height = glfw.get_framebuffer_size(self._window)
         if min(width, height) < _SMALLEST:

@@ -26,15 +26,7 @@ _RL_ZOO_ALONE = ("policy", "env_wrapper", "env_kwargs", "normalize")
 
 
 def preset(algorithm: str, variants: Mapping[str, bool]) -> dict[str, Any]:
-    """What is chosen for an algorithm.
-
-    Args:
-        algorithm: Its name: a file here.
-        variants: Which of `VARIANTS` it is.
-
-    Returns:
-        `n_timesteps`, `n_envs` and hyperparameters, by name.
-    """
+    """`n_timesteps`, `n_envs` and hyperparameters of an algorithm, and which `VARIANTS` it is."""
     text = (FOLDER / f"{algorithm.replace('-', '_')}.yml").read_text(encoding="utf-8")
     entries: dict[str, dict[str, Any]] = yaml.safe_load(text)
     chosen = entries[_ENTRY]

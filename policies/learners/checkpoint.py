@@ -62,7 +62,10 @@ def save_checkpoint(
     """
     save_model(folder / MODEL, model)
     if isinstance(model, OffPolicyAlgorithm) and model.replay_buffer is not None:
-        np.savez(folder / BUFFER, **cast(Any, _buffer_arrays(model.replay_buffer)))
+        buffer = model.replay_buffer
+        arrays = {name: values[: buffer.size()] for name, values in _buffer_arrays(buffer)}
+        position = np.array([buffer.pos, buffer.full])
+        np.savez(folder / BUFFER, **cast(Any, {"position": position, **arrays}))
     document = io.BytesIO()  # in a file, PyTorch hides why it cannot be written
     torch.save(
         {
@@ -79,20 +82,18 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path, model: BaseAlgorithm, generators: list[np.random.Generator]
 ) -> dict[str, Any]:
-    """Go on from a checkpoint.
-
-    Args:
-        folder: Where it is.
-        model: A model of the same configuration, newly made.
-        generators: The worlds' generators.
+    """Go on from a checkpoint with a model of the same configuration, newly made.
 
     Returns:
         The `state` that it was written with.
     """
     load_parameters(folder / MODEL, model)
     if isinstance(model, OffPolicyAlgorithm) and model.replay_buffer is not None:
+        buffer = model.replay_buffer
         with np.load(folder / BUFFER) as arrays:
-            _fill_buffer(model.replay_buffer, arrays)
+            buffer.pos, buffer.full = int(arrays["position"][0]), bool(arrays["position"][1])
+            for name, values in _buffer_arrays(buffer):
+                values[: buffer.size()] = arrays[name]
     state: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
     for name, value in state["counters"].items():
         setattr(model, name, value)
@@ -103,58 +104,45 @@ def load_checkpoint(
 
 
 def save_model(path: Path, model: BaseAlgorithm) -> None:
-    """Write a model as a zip of Stable-Baselines3, without the state of its worlds.
-
-    Args:
-        path: The zip.
-        model: The model.
-    """
+    """Write a model as a zip of Stable-Baselines3, without the state of its worlds."""
     document = io.BytesIO()
     model.save(document, exclude=["_last_obs", "_last_original_obs", "_last_lstm_states"])
     path.write_bytes(document.getbuffer())
 
 
-def load_parameters(path: Path, model: BaseAlgorithm) -> None:
-    """Load weights and optimizers from a zip of Stable-Baselines3; unpickles tensors alone.
+def load_parameters(path: Path, model: BaseAlgorithm, *, optimizers: bool = True) -> None:
+    """Load weights from a zip of Stable-Baselines3; unpickles tensors alone.
 
     Args:
         path: The zip.
-        model: A model of the same configuration.
+        model: A model of the same networks.
+        optimizers: Whether to load the state of its optimizers, too.
     """
     _, parameters, variables = load_from_zip_file(path, device=model.device, load_data=False)
-    model.set_parameters(parameters, exact_match=True, device=model.device)
+    if optimizers:
+        model.set_parameters(parameters, exact_match=True, device=model.device)
+    else:
+        model.policy.load_state_dict(cast(Any, parameters)["policy"])
     for name, value in (variables or {}).items():
         recursive_setattr(model, f"{name}.data", value.data)
 
 
-def _buffer_arrays(buffer: ReplayBuffer) -> dict[str, NDArray[Any]]:
-    """The part of a replay buffer that is filled, by name."""
-    rows = buffer.size()
-    arrays: dict[str, NDArray[Any]] = {"position": np.array([buffer.pos, buffer.full])}
-    for name in _ARRAYS:
-        values = getattr(buffer, name)
-        entries = values if isinstance(values, dict) else {"": values}
-        arrays |= {f"{name}/{key}": value[:rows] for key, value in entries.items()}
-    return arrays
-
-
-def _fill_buffer(buffer: ReplayBuffer, arrays: Mapping[str, NDArray[Any]]) -> None:
-    position, full = arrays["position"]
-    buffer.pos, buffer.full = int(position), bool(full)
+def _buffer_arrays(buffer: ReplayBuffer) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The arrays of a replay buffer, by name; a row of each is a step of all worlds."""
     for name in _ARRAYS:
         values = getattr(buffer, name)
         entries = values if isinstance(values, dict) else {"": values}
         for key, value in entries.items():
-            value[: buffer.size()] = arrays[f"{name}/{key}"]
+            yield f"{name}/{key}", value
 
 
 def _random_state(model: BaseAlgorithm) -> dict[str, Any]:
     """The state of every generator that an algorithm draws from."""
-    name, keys, position, has_gauss, gauss = cast(Any, np.random.get_state(legacy=True))
-    version, internal, gauss_next = random.getstate()
+    legacy: Any = np.random.get_state(legacy=False)
+    legacy["state"]["key"] = legacy["state"]["key"].tolist()
     state = {
-        "numpy": [str(name), torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss],
-        "python": [version, list(internal), gauss_next],
+        "numpy": legacy,
+        "python": random.getstate(),
         "torch": torch.get_rng_state(),
         "actions": model.action_space.np_random.bit_generator.state,
     }
@@ -164,10 +152,8 @@ def _random_state(model: BaseAlgorithm) -> dict[str, Any]:
 
 
 def _set_random_state(model: BaseAlgorithm, state: Mapping[str, Any]) -> None:
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    version, internal, gauss_next = state["python"]
-    random.setstate((version, tuple(internal), gauss_next))
+    np.random.set_state(state["numpy"])
+    random.setstate(state["python"])
     torch.set_rng_state(state["torch"])
     model.action_space.np_random.bit_generator.state = state["actions"]
     if model.device.type == "cuda":

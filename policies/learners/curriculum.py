@@ -26,12 +26,7 @@ class Curriculum:
         self._set(scale)
 
     def learn_of(self, episodes: float, successes: float) -> None:
-        """Take note of how episodes ended, and widen the ranges if they went well.
-
-        Args:
-            episodes: How many.
-            successes: How many of them succeeded.
-        """
+        """Take note of so many episodes, and widen the ranges if enough of them succeeded."""
         if self.scale >= 1:
             return
         self._episodes += episodes

@@ -16,16 +16,17 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
-from policies.learners.dagger_config import DaggerConfig, DaggerRound
+from policies.learners.dagger_config import DaggerConfig
 from policies.learners.demonstrations import DemonstrationBuffer
+from policies.learners.reinforcement import GoOn, Pause
 from policies.learners.student import Student
 from policies.worlds import expert, simulation_of
-from vtenv.rollout import Transition, rollout
-from vtenv.simulation import Simulation
+from vtenv.rollout import Transition, final_observation, rollout
 
 STD_RANGE = (0.05, 0.3)
 """Least and greatest standard deviation that the policy is left with, for PPO to explore by."""
@@ -33,10 +34,6 @@ _LAST_RATE = 0.01
 """Part of the learning rate that is left at the end of the budget."""
 _RESIDUAL_MEMORY = 0.9
 """Weight of the rounds before in the running mean of the squared residual."""
-
-State = dict[str, Any]
-"""Where a distillation stands: tensors, numbers and containers of them alone, so that
-`torch.save` writes it and `torch.load(weights_only=True)` reads it."""
 
 
 class DivergenceError(ValueError):
@@ -53,8 +50,9 @@ class Dagger:
     there.
 
     Args:
-        policy: The student, a policy of Stable-Baselines3's PPO. Its weights are changed in
-            place; the deviation of its actions, `log_std`, becomes what they err by.
+        model: A model of Stable-Baselines3's PPO. The weights of its policy, the student, are
+            changed in place, and its `num_timesteps` is what is counted; the deviation of
+            actions, `log_std`, becomes what they err by.
         envs: Worlds or wrappers around them, with `AutoresetMode.SAME_STEP`.
         config: The budget, and how to learn.
         seed: Seed of the worlds and of all draws.
@@ -65,18 +63,20 @@ class Dagger:
 
     def __init__(
         self,
-        policy: ActorCriticPolicy,
+        model: BaseAlgorithm,
         envs: VectorEnv[Any, Any, Any],
         config: DaggerConfig,
         *,
         seed: int,
     ) -> None:
-        self.policy, self.envs, self.config = policy, envs, config
+        policy: Any = model.policy
         self._student = Student(policy)
-        self._simulation = _checked(policy, envs)
+        _check_worlds(envs, policy)
+        self.policy: ActorCriticPolicy = policy
+        self.model, self.envs, self.config = model, envs, config
         self.device = policy.device
-        self.steps = self.rounds = 0
-        self.seconds = 0.0
+        self._simulation = simulation_of(envs)
+        self.rounds, self.seconds = 0, 0.0
         self._seed = seed
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._optimizer = torch.optim.Adam(
@@ -85,58 +85,83 @@ class Dagger:
         capacity = max(math.ceil(config.buffer_size / envs.num_envs), config.rollout_steps)
         self._demonstrations = DemonstrationBuffer(capacity, self.device)
         self._residual = torch.full_like(policy.log_std.detach(), STD_RANGE[1] ** 2)
+        self._chance = 0.0
         self._transitions: Iterator[Transition] | None = None
+        self._measured: list[dict[str, float]] = []
 
     @property
     def used(self) -> float:
         """Part of the budget that is used up."""
         steps, seconds = self.config.steps, self.config.seconds
         return max(
-            self.steps / steps if steps is not None else 0.0,
+            self.model.num_timesteps / steps if steps is not None else 0.0,
             self.seconds / seconds if seconds is not None else 0.0,
         )
 
-    def state_dict(self) -> State:
-        """What `load_state_dict` needs to go on, beside the policy's own weights."""
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on, beside the model: tensors and numbers alone."""
         return {
             "optimizer": self._optimizer.state_dict(),
             "generator": self._generator.get_state(),
             "residual": self._residual.clone(),
-            "steps": self.steps,
             "seconds": self.seconds,
             "rounds": self.rounds,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where another distillation stood, whose weights the policy has.
+        """Go on from where another distillation stood, whose weights and steps the model has.
 
         The worlds start new episodes, and what had been aggregated is gathered anew: learning
         waits for `learning_starts` rows.
-
-        Args:
-            state: What `state_dict` returned.
         """
         self._optimizer.load_state_dict(state["optimizer"])
         self._generator.set_state(state["generator"].cpu())
         self._residual.copy_(state["residual"])
-        self.steps, self.rounds = state["steps"], state["rounds"]
-        self.seconds = state["seconds"]
+        self.rounds, self.seconds = state["rounds"], state["seconds"]
         self._transitions = None
 
-    def round(self) -> DaggerRound:
+    def learn(self, pause: Pause, go_on: GoOn) -> None:
+        """Rounds until the budget is used up, or `go_on` says no."""
+        while self.used < 1 and go_on(self.model.num_timesteps):
+            pause(self.model.num_timesteps)
+            self._measured.append(self.round())
+        go_on(self.model.num_timesteps)  # which shows how far it is
+
+    def measures(self) -> dict[str, float]:
+        """Means over the rounds since the last call, for a table.
+
+        Success is of the episodes in which the student alone had acted.
+        """
+        rounds, self._measured = self._measured, []
+        episodes, successes = (
+            sum(measured.pop(name) for measured in rounds) for name in ("episodes", "successes")
+        )
+        means = {f"train/{k}": sum(r[k] for r in rounds) / len(rounds) for k in rounds[0]}
+        return means | {"success": successes / episodes if episodes else 0.0}
+
+    def round(self) -> dict[str, float]:
         """Let the student act, and learn from what the expert says about it.
+
+        Returns:
+            - `episodes`: how many ended in which the student alone had acted, and `successes`,
+              how many of them succeeded;
+            - `imitation_error`: mean squared difference between what the student would have done,
+              before it learned from this round, and what the expert would;
+            - `loss`: the same on the minibatches; NaN in a round without learning;
+            - `value_loss`: mean squared error of the critic on the returns; NaN likewise;
+            - `explained_variance`: part of the returns' variance that the critic had foreseen;
+            - `expert_chance`, the expert's chance to act, and `learning_rate`.
 
         Raises:
             DivergenceError: If a loss is not a number.
         """
         begun = time.monotonic()
         config, used = self.config, self.used
-        chance = max(0.0, 1.0 - used / config.expert_part) if config.expert_part > 0 else 0.0
+        self._chance = max(0.0, 1.0 - used / config.expert_part) if config.expert_part > 0 else 0.0
         rate = config.learning_rate * (1.0 - (1.0 - _LAST_RATE) * min(used, 1.0))
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self.policy.set_training_mode(False)
-        self._chance = chance
         transitions = self._transitions = self._transitions or self._start()
         steps, rows = [], []
         for _ in range(config.rollout_steps):
@@ -146,44 +171,35 @@ class Dagger:
         returns = self._returns(taken, steps)
         self._settle_deviation(taken["residual"])
         learning = len(self._demonstrations) >= config.learning_starts
-        losses = self._learn(returns) if learning else returns.new_full((2,), math.nan)
-        counts = torch.stack([taken[name].sum() for name in ("finished", "success", "length")])
+        loss, value_loss = self._learn(returns) if learning else returns.new_full((2,), math.nan)
         unforeseen = (returns - taken["value"]).var() / returns.var()
-        measured = [taken["residual"].mean(), *losses, 1.0 - unforeseen, taken["reward"].mean()]
-        episodes, successes, episode_steps, *numbers = torch.cat(
-            [counts.double(), torch.stack(measured).double()]
-        ).tolist()
-        self.steps += returns.numel()
+        tensors = {
+            "episodes": taken["finished"].sum(),
+            "successes": taken["success"].sum(),
+            "imitation_error": taken["residual"].mean(),
+            "loss": loss,
+            "value_loss": value_loss,
+            "explained_variance": 1.0 - unforeseen,
+        }
+        # One transfer from the device for all.
+        numbers = torch.stack([value.double() for value in tensors.values()]).tolist()
+        measured = dict(zip(tensors, numbers, strict=True))
+        self.model.num_timesteps += returns.numel()
         self.rounds += 1
         self.seconds += time.monotonic() - begun
-        if learning and not all(math.isfinite(number) for number in numbers[:3]):
+        losses = [measured[name] for name in ("imitation_error", "loss", "value_loss")]
+        if learning and not all(map(math.isfinite, losses)):
             raise DivergenceError(
-                f"after {self.steps} steps the loss is {numbers[1]}, and the critic's "
-                f"{numbers[2]}: lower the learning rate, {config.learning_rate:g}"
+                f"after {self.model.num_timesteps} steps the loss is {losses[1]}, and the "
+                f"critic's {losses[2]}: lower the learning rate, {config.learning_rate:g}"
             )
-        return DaggerRound(
-            steps=self.steps,
-            seconds=self.seconds,
-            used=self.used,
-            episodes=int(episodes),
-            successes=int(successes),
-            episode_steps=int(episode_steps),
-            imitation_error=numbers[0],
-            loss=numbers[1],
-            value_loss=numbers[2],
-            explained_variance=numbers[3],
-            reward=numbers[4],
-            expert_chance=chance,
-            learning_rate=rate,
-        )
+        return measured | {"expert_chance": self._chance, "learning_rate": rate}
 
     def _start(self) -> Iterator[Transition]:
         """Start episodes in all worlds; others after a resumption than at first."""
         words = np.random.SeedSequence((self._seed, self.rounds))
         seeds: Any = words.generate_state(self.envs.num_envs, np.uint64).tolist()
-        count = self.envs.num_envs
-        self._alone = torch.ones(count, dtype=torch.bool, device=self.device)
-        self._elapsed = torch.zeros(count, dtype=torch.int64, device=self.device)
+        self._alone = torch.ones(self.envs.num_envs, dtype=torch.bool, device=self.device)
         return rollout(self.envs, self._act, seed=seeds)
 
     def _act(self, observed: Any, _: Mapping[str, Any]) -> Any:
@@ -197,20 +213,21 @@ class Dagger:
         drawn = torch.rand(count, generator=self._generator, device=self.device)
         self._taught = drawn < self._chance
         action: Any = torch.where(self._taught[:, None], self._expert, self._chosen)
-        return action if _is_tensors(observed) else action.cpu().numpy()
+        part = next(iter(observed.values())) if isinstance(observed, Mapping) else observed
+        return action if isinstance(part, Tensor) else action.cpu().numpy()
 
     def _step(self, step: Transition) -> dict[str, Tensor]:
         """What came of one step of all worlds, by name, (N, ...) each."""
         student, info = self._student, step.next_info
         terminated, truncated = student.tensor(step.terminated), student.tensor(step.truncated)
         self._alone &= ~self._taught
-        self._elapsed += 1
         done = terminated | truncated
         finished = done & self._alone
         success = torch.zeros_like(done)
         if "final_info" in info:
             success = student.tensor(info["final_info"]["is_success"]) & finished
-        row = {
+        self._alone |= done
+        return {
             "value": self._value,
             "reward": student.tensor(step.reward).float(),
             "done": done,
@@ -218,11 +235,7 @@ class Dagger:
             "residual": (self._chosen - self._expert).square(),
             "finished": finished,
             "success": success,
-            "length": self._elapsed * finished,
         }
-        self._alone |= done
-        self._elapsed *= ~done
-        return row
 
     def _returns(self, taken: Mapping[str, Tensor], steps: Sequence[Transition]) -> Tensor:
         """Returns to fit the critic to, (T, N), as Stable-Baselines3 computes them."""
@@ -232,17 +245,12 @@ class Dagger:
         cut, worlds = taken["truncated"].nonzero().cpu().T
         for step in cut.unique().tolist():
             # Time was up: what would have followed is the critic's to say.
-            these = worlds[cut == step]
-            last = student.observed(_select(steps[step].next_info["final_obs"], these))
-            reward[step, these.numpy()] += self.config.gamma * student.act(last)[1].cpu().numpy()
-        nothing = spaces.Box(0.0, 0.0, (0,))
+            these = worlds[cut == step].numpy()
+            last = student.observed(final_observation(steps[step].next_info, these))
+            reward[step, these] += self.config.gamma * student.act(last)[1].cpu().numpy()
+        config, nothing = self.config, spaces.Box(0.0, 0.0, (0,))
         buffer = RolloutBuffer(
-            len(reward),
-            nothing,
-            nothing,
-            "cpu",
-            self.config.gae_lambda,
-            self.config.gamma,
+            *(len(reward), nothing, nothing, "cpu", config.gae_lambda, config.gamma),
             n_envs=self.envs.num_envs,
         )
         buffer.rewards, buffer.values = reward, value
@@ -275,9 +283,8 @@ class Dagger:
     def _settle_deviation(self, residual: Tensor) -> None:
         """Let PPO explore, later, about as far as the student errs."""
         self._residual.lerp_(residual.mean((0, 1)), 1.0 - _RESIDUAL_MEMORY)
-        low, high = STD_RANGE
         with torch.no_grad():
-            self.policy.log_std.copy_(self._residual.sqrt().clamp(low, high).log())
+            self.policy.log_std.copy_(self._residual.sqrt().clamp(*STD_RANGE).log())
 
     def _draw(self, below: int) -> Tensor:
         """Random numbers of rows, a minibatch of them."""
@@ -285,29 +292,8 @@ class Dagger:
         return torch.randint(below, count, generator=self._generator, device=self.device)
 
 
-def _is_tensors(observation: Any) -> bool:
-    part = next(iter(observation.values())) if isinstance(observation, Mapping) else observation
-    return isinstance(part, Tensor)
-
-
-def _select(observation: Any, worlds: Tensor) -> Any:
-    """What was last seen in some worlds, from a `final_obs` of either kind."""
-    if isinstance(observation, Tensor):
-        return observation[worlds]
-    if isinstance(observation, Mapping):
-        return {key: value[worlds] for key, value in observation.items()}
-    rows = [observation[world] for world in worlds.tolist()]
-    if isinstance(rows[0], Mapping):
-        return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-    return np.stack(rows)
-
-
-def _checked(policy: ActorCriticPolicy, envs: VectorEnv[Any, Any, Any]) -> Simulation:
-    """The simulation within the environments.
-
-    Raises:
-        ValueError: If they are none to distil the expert in; says what to change.
-    """
+def _check_worlds(envs: VectorEnv[Any, Any, Any], policy: ActorCriticPolicy) -> None:
+    """Refuse environments that the expert cannot be distilled in; says what to change."""
     mode = envs.metadata["autoreset_mode"]
     if mode is not AutoresetMode.SAME_STEP:
         raise ValueError(
@@ -319,4 +305,3 @@ def _checked(policy: ActorCriticPolicy, envs: VectorEnv[Any, Any, Any]) -> Simul
             f"the policy is for observations {policy.observation_space}, but the environments "
             f"give {envs.single_observation_space}"
         )
-    return simulation_of(envs)

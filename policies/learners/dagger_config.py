@@ -1,4 +1,4 @@
-"""How the scripted expert is distilled, and what every round of it came to."""
+"""How the scripted expert is distilled."""
 
 from __future__ import annotations
 
@@ -43,54 +43,16 @@ class DaggerConfig:
     def __post_init__(self) -> None:
         if self.steps is None and self.seconds is None:
             raise ValueError("a budget is missing; give steps, seconds or both")
-        for name in ("steps", "seconds", "rollout_steps", "updates_per_round", "batch_size"):
+        for name in (
+            *("steps", "seconds", "rollout_steps", "updates_per_round", "batch_size"),
+            *("learning_rate", "buffer_size"),
+        ):
             value = getattr(self, name)
             require(value is None or value > 0, name, value, "positive")
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
-        require(self.buffer_size > 0, "buffer_size", self.buffer_size, "positive")
-        require(
-            0 <= self.learning_starts <= self.buffer_size,
-            "learning_starts",
-            self.learning_starts,
-            f"from 0 to buffer_size, {self.buffer_size}",
-        )
+        starts, size = self.learning_starts, self.buffer_size
+        allowed = f"from 0 to buffer_size, {size}"
+        require(0 <= starts <= size, "learning_starts", starts, allowed)
         require(0 <= self.expert_part < 1, "expert_part", self.expert_part, "in [0, 1)")
         for name in ("gamma", "gae_lambda"):
             value = getattr(self, name)
             require(0 <= value <= 1, name, value, "in [0, 1]")
-
-
-@dataclass(frozen=True)
-class DaggerRound:
-    """What a round came to.
-
-    Attributes:
-        steps: Control steps so far, all worlds together.
-        seconds: Time spent on rounds so far.
-        used: Part of the budget that is used up, 1 or more at the end.
-        episodes: Episodes that ended in this round, in which the student alone had acted.
-        successes: How many of them succeeded.
-        episode_steps: How many control steps they took together.
-        imitation_error: Mean squared difference between what the student would do in this round,
-            before it learned from it, and what the expert would.
-        loss: The same on the minibatches it learned from; NaN in a round without learning.
-        value_loss: Mean squared error of the critic on this round's returns; NaN likewise.
-        explained_variance: Part of the returns' variance that the critic had foreseen, at most 1.
-        reward: Mean reward a step.
-        expert_chance: Chance of the expert to act.
-        learning_rate: Learning rate.
-    """
-
-    steps: int
-    seconds: float
-    used: float
-    episodes: int
-    successes: int
-    episode_steps: int
-    imitation_error: float
-    loss: float
-    value_loss: float
-    explained_variance: float
-    reward: float
-    expert_chance: float
-    learning_rate: float

@@ -22,35 +22,26 @@ class DemonstrationBuffer:
     def __init__(self, capacity: int, device: torch.device | None = None) -> None:
         self.capacity, self.device = capacity, device
         self._columns: dict[str, Tensor] = {}
-        self._flat = False
         self._added = 0
 
     def __len__(self) -> int:
         """Rows kept: steps times worlds."""
-        if not self._columns:
+        if not self._added:
             return 0
         return min(self._added, self.capacity) * self._columns[_EXPERT].shape[1]
 
     def add(self, observation: Observation, expert: Tensor) -> None:
-        """Keep a copy of one step of all worlds.
-
-        Args:
-            observation: (N, ...), or several by key.
-            expert: What the expert would do, (N, A).
-        """
-        self._flat = isinstance(observation, Tensor)
-        values = {_EXPERT: expert} | _columns(observation)
-        if not self._columns:
-            self._columns = {
-                name: value.new_empty((self.capacity, *value.shape), device=self.device)
-                for name, value in values.items()
-            }
-        for name, value in values.items():
+        """Keep a copy of one step: what N worlds showed, (N, ...), and the actions, (N, A)."""
+        entries = {"": observation} if isinstance(observation, Tensor) else observation
+        for name, value in {_EXPERT: expert, **entries}.items():
+            if name not in self._columns:
+                shape = (self.capacity, *value.shape)
+                self._columns[name] = value.new_empty(shape, device=self.device)
             self._columns[name][self._added % self.capacity] = value
         self._added += 1
 
     def rows(self, index: Tensor) -> tuple[Observation, Tensor]:
-        """Rows by number: copies.
+        """Copies of rows.
 
         Args:
             index: Numbers below `len(self)`, (B,), int64.
@@ -60,25 +51,15 @@ class DemonstrationBuffer:
         """
         taken = {name: column.flatten(0, 1)[index] for name, column in self._columns.items()}
         expert = taken.pop(_EXPERT)
-        return taken[_OBSERVATION] if self._flat else taken, expert
+        return taken.get("", taken), expert
 
     def latest(self, steps: int) -> Tensor:
-        """Numbers of the rows of the latest steps, in the order they came.
-
-        Args:
-            steps: How many, at most as many as are kept.
-
-        Returns:
-            (steps, N), int64.
-        """
+        """Numbers of the rows of the latest steps in the order they came, (steps, N), int64."""
         expert = self._columns[_EXPERT]
-        first, worlds = self._added - steps, expert.shape[1]
-        step = torch.arange(first, self._added, device=expert.device) % self.capacity
-        return step[:, None] * worlds + torch.arange(worlds, device=expert.device)
+        worlds = torch.arange(expert.shape[1], device=expert.device)
+        last = torch.arange(self._added - steps, self._added, device=expert.device)
+        return (last % self.capacity)[:, None] * len(worlds) + worlds
 
 
-_EXPERT, _OBSERVATION = "/expert", "/observation"
-
-
-def _columns(observation: Observation) -> dict[str, Tensor]:
-    return {_OBSERVATION: observation} if isinstance(observation, Tensor) else observation
+_EXPERT = "/expert"
+"""Column of the expert's actions: no key of an observation."""

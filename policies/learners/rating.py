@@ -9,8 +9,8 @@ from stable_baselines3.common.policies import BasePolicy
 from policies.actor import actor_of
 from policies.deployable import DeployablePolicy
 from policies.evaluation.conditions import condition
-from policies.evaluation.episodes import EpisodeRecord, episode_seeds, play
-from policies.evaluation.players import learned
+from policies.evaluation.episodes import episode_seeds, play
+from policies.evaluation.players import player_of
 from policies.learners.train_config import TrainConfig
 from policies.representations import Representation
 
@@ -33,50 +33,34 @@ class Rating:
 
     def __init__(self, config: TrainConfig, representation: Representation) -> None:
         self._config, self._representation = config, representation
-        self._envs = representation.make(
-            min(config.evaluation_episodes or 1, _MOST_WORLDS[config.engine]),
-            engine=config.engine,
-            device=config.device,
-            num_threads=config.num_threads,
-            observations="numpy" if config.engine == "cpu" else "torch",
-            autoreset_mode="NextStep",
-            **config.settings,
-        )
+        number = min(config.evaluation_episodes or 1, _MOST_WORLDS[config.engine])
+        self._envs = representation.make(number, autoreset_mode="NextStep", **config.worlds)
 
     def rate(self, policy: BasePolicy) -> dict[str, float]:
-        """Play the episodes that select the best policy, and say how it went.
-
-        Args:
-            policy: Who plays, with its mean actions.
+        """Play the episodes that select the best policy, with a policy's mean actions.
 
         Returns:
             Numbers by name; "success" among them.
         """
         config = self._config
-        player = learned(
-            DeployablePolicy(actor_of(policy), self._representation, config.settings).to(
-                config.torch_device
-            )
-        )
-        task = player.played(condition("training"))
+        acting = DeployablePolicy(actor_of(policy), self._representation, config.settings)
+        player = player_of(acting.to(config.torch_device))
         assert config.evaluation_episodes is not None
+        task = player.played(condition("training"))
         seeds = episode_seeds(task, config.evaluation_episodes, SELECTION_SEED)
-        return _summary(list(play(self._envs, player.act, seeds)))
+        records = list(play(self._envs, player.act, seeds))
+        summary: dict[str, float] = {
+            "episodes": len(records),
+            "success": statistics.fmean(record.success for record in records),
+            "episode_length": statistics.fmean(record.steps for record in records),
+            "progress": statistics.fmean(record.progress for record in records),
+            "peak_force_n": statistics.fmean(record.peak_force for record in records),
+        }
+        for connector in dict.fromkeys(record.connector for record in records):
+            of_it = [record.success for record in records if record.connector == connector]
+            summary[f"success_{connector}"] = statistics.fmean(of_it)
+        return summary
 
     def close(self) -> None:
         """Release the worlds."""
         self._envs.close()
-
-
-def _summary(records: list[EpisodeRecord]) -> dict[str, float]:
-    summary: dict[str, float] = {
-        "episodes": len(records),
-        "success": statistics.fmean(record.success for record in records),
-        "episode_length": statistics.fmean(record.steps for record in records),
-        "progress": statistics.fmean(record.progress for record in records),
-        "peak_force_n": statistics.fmean(record.peak_force for record in records),
-    }
-    for connector in dict.fromkeys(record.connector for record in records):
-        of_it = [record.success for record in records if record.connector == connector]
-        summary[f"success_{connector}"] = statistics.fmean(of_it)
-    return summary

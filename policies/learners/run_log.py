@@ -1,16 +1,19 @@
-"""How training goes: tables in the run's folder, curves in TensorBoard, a bar on stderr."""
+"""How training goes: tables and a curve in the run's folder, TensorBoard, a bar on stderr."""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
+from vtenv.atomic_write import atomic_write
 from vtenv.progress import progress_bar
 from vtenv.run_folder import RunFolder
 
 Row = dict[str, float]
+"""Numbers by name; "steps" and "seconds" among them."""
 
 _NOT_PLOTTED = ("steps", "seconds", "episodes")
 
@@ -30,15 +33,15 @@ class RunLog:
         self._files = files
         self._bar = progress_bar(shown=shown)
         self._task = self._bar.add_task("Training", total=steps)
-        self._said: dict[str, str] = {}
         self._writer: Any = None
-        self._purge: int | None = None
 
     def __enter__(self) -> Self:
         try:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self._files.tensorboard), purge_step=self._purge)
+            # What was plotted after the last checkpoint is plotted anew.
+            purge = self._last_step or None
+            self._writer = SummaryWriter(str(self._files.tensorboard), purge_step=purge)
         except ImportError:
             warnings.warn(
                 "TensorBoard is not installed: metrics.csv is written, and tensorboard/ is not",
@@ -54,48 +57,59 @@ class RunLog:
             with contextlib.suppress(OSError) if error else contextlib.nullcontext():
                 self._writer.close()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, list[Row]]:
         """What a log needs to go on from here."""
         return {"metrics": self.metrics, "evaluations": self.evaluations}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, list[Row]]) -> None:
         """Go on from where another log stood."""
         self.metrics, self.evaluations = list(state["metrics"]), list(state["evaluations"])
-        self._purge = int(self.metrics[-1]["steps"]) if self.metrics else None
-        self._bar.update(self._task, completed=self._purge or 0)
+        self._bar.update(self._task, completed=self._last_step)
+
+    @property
+    def _last_step(self) -> int:
+        return int(self.metrics[-1]["steps"]) if self.metrics else 0
 
     def show(self, steps: int, seconds_left: float | None) -> None:
-        """Move the bar.
-
-        Args:
-            steps: Steps so far.
-            seconds_left: What is left of a budget of time; None for none.
-        """
+        """Move the bar to so many steps; with what is left of a budget of time, if there is one."""
         self._bar.update(self._task, completed=steps, seconds_left=seconds_left)
 
     def train(self, row: Row) -> None:
-        """Add a row on training.
-
-        Args:
-            row: Numbers by name; "steps" among them.
-        """
+        """Add a row on training."""
         self.metrics.append(row)
         self._files.write_table("metrics", self.metrics)
         self._plot("rollout", row)
-        # Success while learning is no news: a curriculum makes it easy.
-        part = row.get("curriculum", 1.0)
-        self._describe("curriculum", f"curriculum at {part:.0%}" if part < 1 else "")
+        self._describe()
 
     def evaluate(self, row: Row) -> None:
-        """Add a row on an evaluation.
-
-        Args:
-            row: Numbers by name; "steps" and "success" among them.
-        """
+        """Add a row on an evaluation; "success" is among its numbers."""
         self.evaluations.append(row)
         self._files.write_table("evaluations", self.evaluations)
         self._plot("evaluation", row)
-        self._describe("success", f"success {row['success']:.0%} when evaluated")
+        self._describe()
+
+    def draw(self, path: Path, title: str) -> None:
+        """Draw success over steps, while learning and on fixed seeds, as a PNG."""
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            warnings.warn("Matplotlib is not installed: curve.png is not drawn", stacklevel=2)
+            return
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.subplots()
+        learning = [row for row in self.metrics if "success" in row]
+        for rows, label, style in (
+            (learning, "episodes of training", {"color": "0.7", "linewidth": 1.0}),
+            (self.evaluations, "fixed seeds, mean actions", {"color": "tab:blue", "marker": "o"}),
+        ):
+            steps, success = ([row[name] for row in rows] for name in ("steps", "success"))
+            axes.plot(steps, success, label=label, **style)
+        axes.set(xlabel="control steps", ylabel="success", ylim=(-0.02, 1.02), title=title)
+        axes.xaxis.set_major_formatter(lambda steps, _: f"{steps:,.0f}")
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right")
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary, dpi=120)
 
     def _plot(self, group: str, row: Row) -> None:
         if self._writer is None:
@@ -106,7 +120,12 @@ class RunLog:
                 self._writer.add_scalar(tag, value, int(row["steps"]))
         self._writer.flush()
 
-    def _describe(self, name: str, text: str) -> None:
-        self._said[name] = text
-        parts = filter(None, ("Training", *self._said.values()))
+    def _describe(self) -> None:
+        parts = ["Training"]
+        if self.evaluations:
+            parts.append(f"success {self.evaluations[-1]['success']:.0%} when evaluated")
+        # Success while learning is no news: a curriculum makes it easy.
+        narrowed = self.metrics[-1]["curriculum"] if self.metrics else 1.0
+        if narrowed < 1:
+            parts.append(f"curriculum at {narrowed:.0%}")
         self._bar.update(self._task, description=", ".join(parts))

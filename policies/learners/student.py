@@ -9,7 +9,6 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.preprocessing import preprocess_obs
 from torch import Tensor, nn
 
 from policies.learners.demonstrations import Observation
@@ -18,8 +17,7 @@ from policies.learners.demonstrations import Observation
 class Student:
     """A policy's mean actions and values.
 
-    Unlike the policy's own methods these make no distribution of actions, and the critic leaves
-    alone what it shares with the actor: what the expert does is to shape it.
+    The critic leaves alone what it shares with the actor: what the expert does is to shape it.
 
     Args:
         policy: The policy; it stays the caller's.
@@ -63,44 +61,26 @@ class Student:
     def act(self, observation: Observation) -> tuple[Tensor, Tensor]:
         """Mean actions within their bounds, (N, A), and values, (N,): float32."""
         with self._autocast():
-            features = self._extract(observation, self.policy.pi_features_extractor)
-            action, value = self._action(features), self._value(observation, features)
-        return action.float().clamp(-1.0, 1.0), value.float()
+            action, value, _ = self.policy(observation, deterministic=True)
+        return action.float().clamp(-1.0, 1.0), value[:, 0].float()
 
     def action(self, observation: Observation) -> Tensor:
         """Mean actions, (B, A), as the network gives them, to learn from."""
         with self._autocast():
-            features = self._extract(observation, self.policy.pi_features_extractor)
-            return self._action(features).float()
+            mean: Tensor = self.policy.get_distribution(observation).mode()
+        return mean.float()
 
     def value(self, observation: Observation) -> Tensor:
         """Values, (B,), to learn from; a features extractor that is shared learns nothing."""
         policy = self.policy
         with self._autocast():
-            if not policy.share_features_extractor:
-                return self._value(observation, None).float()
-            with torch.no_grad():
-                features = self._extract(observation, policy.pi_features_extractor)
-            return self._value(observation, features).float()
-
-    def _extract(self, observation: Observation, extractor: nn.Module) -> Tensor:
-        policy = self.policy
-        inputs = preprocess_obs(
-            observation, policy.observation_space, normalize_images=policy.normalize_images
-        )
-        features: Tensor = extractor(inputs)
-        return features
-
-    def _action(self, features: Tensor) -> Tensor:
-        mean: Tensor = self.policy.action_net(self.policy.mlp_extractor.forward_actor(features))
-        return mean
-
-    def _value(self, observation: Observation, shared: Tensor | None) -> Tensor:
-        policy = self.policy
-        if shared is None or not policy.share_features_extractor:
-            shared = self._extract(observation, policy.vf_features_extractor)
-        value: Tensor = policy.value_net(policy.mlp_extractor.forward_critic(shared))
-        return value[:, 0]
+            if policy.share_features_extractor:
+                with torch.no_grad():
+                    features: Any = policy.extract_features(observation)
+                value = policy.value_net(policy.mlp_extractor.forward_critic(features))
+            else:
+                value = policy.predict_values(observation)
+        return value[:, 0].float()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._half)

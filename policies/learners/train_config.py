@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, Self
 
 import tyro
 
-from policies.choices import require
+from policies.choices import default
 from policies.representation_names import END_TO_END
+from representation.require import require
 
 AlgorithmName = Literal["ppo", "sac", "tqc", "recurrent-ppo", "dagger"]
 DISTILLATION = "dagger"
@@ -40,10 +41,6 @@ def _of_preset(name: str) -> Any:
     return tyro.conf.arg(help_behavior_hint=hint)
 
 
-def _default(text: str) -> Any:
-    return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
-
-
 @dataclass(frozen=True)
 class TrainConfig:
     """What decides the result of a training run. Saved with it.
@@ -64,7 +61,7 @@ class TrainConfig:
     """How it learns; dagger is distillation from the scripted expert."""
     steps: Annotated[int | None, _of_preset("n_timesteps")] = None
     """The budget in control steps, all worlds together."""
-    max_minutes: Annotated[float | None, _default("no limit")] = None
+    max_minutes: Annotated[float | None, default("no limit")] = None
     """The budget in minutes; the budget that ends first counts."""
     seed: int = 0
     """Seed of weights, worlds, exploration and minibatches."""
@@ -72,28 +69,28 @@ class TrainConfig:
     """Worlds that are stepped together."""
     engine: Literal["cpu", "warp"] = "cpu"
     """The physics engine: cpu, or warp for thousands of worlds on a GPU."""
-    device: Annotated[str | None, _default("cpu, or cuda:0 with warp")] = None
+    device: Annotated[str | None, default("cpu, or cuda:0 with warp")] = None
     """Where the policy learns, and the Warp engine runs."""
-    num_threads: Annotated[int | None, _default("one a core")] = None
+    num_threads: Annotated[int | None, default("one a core")] = None
     """Threads of the CPU engine, the encoder and PyTorch."""
     settings: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     """Keyword arguments of the environment, but for `modalities`."""
-    start: Annotated[str | None, _default("from scratch")] = None
+    start: Annotated[str | None, default("from scratch")] = None
     """Folder of a run whose policy to start from."""
     hyperparameters: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     """What is different from the algorithm's preset, by name."""
     curriculum: Annotated[
-        float | None, _default(f"{_CURRICULUM}; 1 with --start and for {DISTILLATION}")
+        float | None, default(f"{_CURRICULUM}; 1 with --start and for {DISTILLATION}")
     ] = None
     """Part of the initial state's ranges to begin with, above 0; it grows with success. 1 for no
     curriculum."""
-    evaluate_every: Annotated[int | None, _default(f"{_EVALUATIONS} times a run")] = None
+    evaluate_every: Annotated[int | None, default(f"{_EVALUATIONS} times a run")] = None
     """Steps between evaluations."""
     evaluation_episodes: Annotated[
-        int | None, _default(", ".join(f"{n} with {engine}" for engine, n in _EPISODES.items()))
+        int | None, default(", ".join(f"{n} with {engine}" for engine, n in _EPISODES.items()))
     ] = None
     """Episodes of each."""
-    checkpoint_every: Annotated[int | None, _default("as evaluations, or rarer")] = None
+    checkpoint_every: Annotated[int | None, default("as evaluations, or rarer")] = None
     """Steps between checkpoints; an interruption that is no Ctrl-C loses at most so many."""
     filmed: int = 1
     """Most successes and failures of each connector in the video; 0 for no video."""
@@ -133,6 +130,17 @@ class TrainConfig:
     def torch_device(self) -> str:
         """Where the policy learns."""
         return self.device or ("cuda:0" if self.engine == "warp" else "cpu")
+
+    @property
+    def worlds(self) -> dict[str, Any]:
+        """Keyword arguments of `Representation.make`, for training and for evaluating alike."""
+        return {
+            "engine": self.engine,
+            "device": self.device,
+            "num_threads": self.num_threads,
+            "observations": "numpy" if self.engine == "cpu" else "torch",
+            **self.settings,
+        }
 
     @property
     def reinforcement(self) -> bool:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -16,7 +16,7 @@ from policies.deployable import DeployablePolicy, load_policy, save_policy
 from policies.evaluation.conditions import condition
 from policies.evaluation.episodes import EpisodeRecord
 from policies.evaluation.evaluate import evaluate
-from policies.evaluation.players import learned
+from policies.evaluation.players import player_of
 from policies.evaluation.statistics import wilson
 from policies.features import calibrate
 from policies.films.side_by_side import film_pairs
@@ -30,13 +30,13 @@ from policies.learners.checkpoint import (
     save_model,
 )
 from policies.learners.curriculum import Curriculum
-from policies.learners.curve import draw_curve
-from policies.learners.dagger import DivergenceError
-from policies.learners.learner import make_learner
+from policies.learners.dagger import Dagger, DivergenceError
+from policies.learners.dagger_config import DaggerConfig
 from policies.learners.rating import RESULT_SEED, Rating
 from policies.learners.record_episodes import RecordEpisodes, episode_means
+from policies.learners.reinforcement import Reinforcement
 from policies.learners.run_log import Row, RunLog
-from policies.learners.train_config import DISTILLATION, TrainConfig
+from policies.learners.train_config import CRITIC_WARMUP, DISTILLATION, TrainConfig
 from policies.learners.training_folder import TrainingFolder
 from policies.learners.warm_start import check_start, start_from
 from policies.representations import Representation, make_representation
@@ -79,6 +79,9 @@ def train(
 ) -> TrainResult:
     """Train a policy and write it down; go on if the folder holds a part of this very run.
 
+    A run that has ended goes on where the configuration has another budget, with its optimizers
+    and its replay buffer.
+
     On the CPU engine, with a budget of steps and one number of threads, a run that was killed and
     goes on from its last checkpoint ends where it would have ended, bit for bit; except for
     "dagger", which gathers its demonstrations anew. At a checkpoint all episodes start anew.
@@ -108,6 +111,7 @@ def train(
         begun = files.begun
         if begun:
             files.require_same(config, representation.digest)
+            files.extend(config, command)
             if (result := files.result()) is not None:
                 return _result(files, result)
         start = check_start(config, representation) if config.start else None
@@ -116,8 +120,8 @@ def train(
             if not begun:
                 files.begin(config, representation.digest, command, resume)
             training.train()
+            training.save()
             if interruption.requested:
-                training.save()
                 print(f"Stopped at step {training.steps:,}. Go on with: {resume}", file=sys.stderr)
                 raise KeyboardInterrupt
             return _result(files, training.finish())
@@ -150,16 +154,7 @@ class _Training:
         self.config, self.representation, self.files = config, representation, files
         self.interruption = interruption
         assert config.num_envs and config.steps and config.curriculum
-        self.envs = RecordEpisodes(
-            representation.make(
-                config.num_envs,
-                engine=config.engine,
-                device=config.device,
-                num_threads=config.num_threads,
-                observations="numpy" if config.engine == "cpu" else "torch",
-                **config.settings,
-            )
-        )
+        self.envs = RecordEpisodes(representation.make(config.num_envs, **config.worlds))
         self.rating = Rating(config, representation)
         venv = VTInsertVecEnv(self.envs)
         self.model = _model(config, representation, venv)
@@ -170,22 +165,20 @@ class _Training:
         elif checkpoint is None:
             calibrate(self.model.policy, venv, config.seed)
             self.envs.take()  # episodes that nobody learned from
-        self.learner = make_learner(self.model, self.envs, config)
+        self.learner = _learner(config, self.model, self.envs)
         self.curriculum = Curriculum(self.simulation, config.curriculum)
         self.log = RunLog(files, config.steps, progress)
-        self.seconds, self.best = 0.0, (-1.0, 0.0)
+        self.seconds = 0.0
         if checkpoint is not None:
             remedy = f"remove {files.checkpoints}, and --resume begins the run anew"
             with reading(checkpoint, remedy):
                 state = load_checkpoint(checkpoint, self.model, self.simulation.generators)
-                success, progress = state["best"]
-                self.seconds, self.best = float(state["seconds"]), (success, progress)
+                self.seconds = float(state["seconds"])
                 self.curriculum.load_state_dict(state["curriculum"])
                 self.learner.load_state_dict(state["learner"])
                 self.log.load_state_dict(state["log"])
             venv._reset_seeds()  # the worlds' generators go on
-        self.logged = self.saved = self.model.num_timesteps
-        self.logged_seconds = self.seconds
+        self.saved = self.steps
         self.begun = time.monotonic()
         self.ended: Counter[str] = Counter()
 
@@ -224,7 +217,8 @@ class _Training:
         assert config.steps and config.evaluate_every and config.checkpoint_every
         save = steps - self.saved >= config.checkpoint_every
         often = max(config.steps / _ROWS, _WHOLE_EPISODE * self.envs.num_envs)
-        if save or steps - self.logged >= often:
+        logged = self.log.metrics[-1]["steps"] if self.log.metrics else 0
+        if save or steps - logged >= often:
             self._log()
         else:
             self._attend()
@@ -238,15 +232,16 @@ class _Training:
     def _log(self) -> None:
         """Add a row on what happened since the last one."""
         seconds = self._elapsed()
-        if self.steps == self.logged:
+        last = self.log.metrics[-1] if self.log.metrics else {"steps": 0, "seconds": 0.0}
+        steps = self.steps - last["steps"]
+        if not steps:
             return
         self._attend()
         row: Row = {"steps": self.steps, "seconds": seconds, **episode_means(self.ended)}
         self.ended.clear()
         row |= self.learner.measures()
-        row["steps_per_s"] = (self.steps - self.logged) / (seconds - self.logged_seconds)
+        row["steps_per_s"] = steps / (seconds - last["seconds"])
         row["curriculum"] = self.curriculum.scale
-        self.logged, self.logged_seconds = self.steps, seconds
         self.log.train(row)
 
     def _attend(self) -> None:
@@ -260,16 +255,15 @@ class _Training:
         evaluations = self.log.evaluations
         if evaluations and evaluations[-1]["steps"] == self.steps:
             return
+        best = max(((row["success"], row["progress"]) for row in evaluations), default=(-1.0, 0.0))
         rated = self.rating.rate(self.model.policy)
         self.log.evaluate({"steps": self.steps, "seconds": self._elapsed(), **rated})
-        found = (rated["success"], rated["progress"])
-        if found > self.best:
-            self.best = found
+        if (rated["success"], rated["progress"]) > best:
             with atomic_folder(self.files.best) as folder:
-                self._save_policy(folder, rated)
+                self._save_policy(folder, rated["success"])
                 save_model(folder / MODEL, self.model)
 
-    def _save_policy(self, folder: Path, rated: dict[str, float]) -> None:
+    def _save_policy(self, folder: Path, success: float) -> None:
         save_policy(
             folder,
             self.model.policy,
@@ -279,7 +273,7 @@ class _Training:
             start=self.config.start,
             seed=self.config.seed,
             steps=self.steps,
-            success=rated["success"],
+            success=success,
         )
 
     def save(self) -> None:
@@ -287,7 +281,6 @@ class _Training:
         self._log()
         state: dict[str, Any] = {
             "seconds": self._elapsed(),
-            "best": list(self.best),
             "curriculum": self.curriculum.state_dict(),
             "learner": self.learner.state_dict(),
             "log": self.log.state_dict(),
@@ -301,18 +294,23 @@ class _Training:
         config, files, log = self.config, self.files, self.log
         last = log.evaluations[-1]
         with atomic_folder(files.policy) as folder:
-            self._save_policy(folder, last)
+            self._save_policy(folder, last["success"])
         save_model(files.model, self.model)
         policy = load_policy(files.best, representation=self.representation)
         assert config.evaluation_episodes is not None
-        on = {"engine": config.engine, "device": config.device, "num_threads": config.num_threads}
         records = evaluate(
-            policy, "training", config.evaluation_episodes, RESULT_SEED, **cast(Any, on)
+            policy,
+            "training",
+            config.evaluation_episodes,
+            RESULT_SEED,
+            engine=config.engine,
+            device=config.device,
+            num_threads=config.num_threads,
         )
         seconds = self._elapsed()
         successes = sum(record.success for record in records)
         title = f"{ALGORITHMS[config.algorithm].title} on {config.representation}"
-        draw_curve(files.curve, log.metrics, log.evaluations, title)
+        log.draw(files.curve, title)
         reached = next((row for row in log.evaluations if row["success"] >= 0.9), None)
         result = {
             "success": successes / len(records),
@@ -328,7 +326,6 @@ class _Training:
             "curve": [(int(row["steps"]), row["success"]) for row in log.evaluations],
         }
         files.write_result(result)
-        files.drop_checkpoints()
         if config.filmed:
             self._film(policy, records)
         return result
@@ -339,7 +336,7 @@ class _Training:
         try:
             videos.mkdir(exist_ok=True)
             film_pairs(
-                learned(policy),
+                player_of(policy),
                 condition("training"),
                 records,
                 videos / "best.mp4",
@@ -387,11 +384,19 @@ def _model(
             preset(algorithm, variants | {"start": True}),
             {"policy_kwargs": chosen.get("policy_kwargs", {})},
         )
-    return make_model(
-        algorithm,
-        representation,
-        venv,
-        chosen,
-        seed=config.seed,
-        device=config.torch_device,
-    )
+    seed, device = config.seed, config.torch_device
+    return make_model(algorithm, representation, venv, chosen, seed=seed, device=device)
+
+
+def _learner(
+    config: TrainConfig, model: BaseAlgorithm, envs: RecordEpisodes
+) -> Reinforcement | Dagger:
+    """What trains a model, by the configuration's algorithm."""
+    chosen = dict(config.hyperparameters)
+    if config.algorithm != DISTILLATION:
+        assert config.steps is not None
+        return Reinforcement(model, config.steps, chosen.get(CRITIC_WARMUP, 0))
+    chosen.pop("policy_kwargs", None)
+    seconds = None if config.max_minutes is None else 60 * config.max_minutes
+    budget = DaggerConfig(steps=config.steps, seconds=seconds, **chosen)
+    return Dagger(model, envs, budget, seed=config.seed)

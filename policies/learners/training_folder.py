@@ -20,6 +20,9 @@ from vtenv import provenance
 from vtenv.json_document import from_document
 from vtenv.run_folder import RunFolder, RunFolderError
 
+MAY_DIFFER = ("steps", "max_minutes", "num_threads", "filmed")
+"""What may differ when a run goes on: its budgets, and what changes no policy."""
+
 
 class TrainingFolder(RunFolder):
     """The files of a training run.
@@ -57,6 +60,43 @@ class TrainingFolder(RunFolder):
             }
         )
 
+    def extend(self, config: TrainConfig, command: str) -> None:
+        """Give the run the budget of a configuration; one that has ended goes on.
+
+        Args:
+            config: The run's, resolved, with another budget.
+            command: The command that asks for it.
+
+        Raises:
+            RunFolderError: If the budget is used up, or there is no checkpoint to go on from.
+        """
+        document = self.read_config()
+        budget = {"steps": config.steps, "max_minutes": config.max_minutes}
+        if all(document[name] == value for name, value in budget.items()):
+            return
+        checkpoint, result = self.checkpoint(), self.result()
+        if checkpoint is None and result is not None:
+            raise RunFolderError(
+                f"{self.path} has no checkpoint to go on from; begin another run with "
+                f"--start {self.path}"
+            )
+        made = 0 if checkpoint is None else int(checkpoint.name)
+        assert config.steps is not None
+        if config.steps <= made:
+            raise RunFolderError(
+                f"steps={config.steps} is not allowed for {self.path}, which has made {made}; it "
+                "must be more"
+            )
+        seconds = 0.0 if result is None else result["seconds"]
+        if config.max_minutes is not None and 60 * config.max_minutes <= seconds:
+            raise RunFolderError(
+                f"max_minutes={config.max_minutes} is not allowed for {self.path}, which has taken "
+                f"{seconds / 60:.3g}; it must be more"
+            )
+        # First the result: without it, the run of either budget can go on.
+        (self.path / "result.json").unlink(missing_ok=True)
+        self.write_config({**document, **budget, "command": f"{document['command']} && {command}"})
+
     def read(self) -> tuple[TrainConfig, str]:
         """The configuration, and the encoder's digest.
 
@@ -71,15 +111,14 @@ class TrainingFolder(RunFolder):
             raise RunFolderError(f"{self.path / 'config.json'} is damaged: {error}") from error
 
     def require_same(self, config: TrainConfig, digest: str) -> None:
-        """Check that the folder holds the run of a configuration.
+        """Check that the folder holds the run of a configuration, but for what may differ.
 
         Raises:
             RunFolderError: If it is another; says what differs.
         """
         there, old = self.read()
         mine, theirs = config.as_json(), there.as_json()
-        # These change no more than the time it takes, and what is filmed.
-        differ = [n for n in mine if mine[n] != theirs[n] and n not in ("num_threads", "filmed")]
+        differ = [n for n in mine if mine[n] != theirs[n] and n not in MAY_DIFFER]
         if differ:
             given = ", ".join(f"{name}={theirs[name]!r}, not {mine[name]!r}" for name in differ)
             raise RunFolderError(

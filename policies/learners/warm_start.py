@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
 
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.save_util import load_from_zip_file, recursive_setattr
 
 from policies.learners.algorithms import ALGORITHMS
-from policies.learners.checkpoint import MODEL, reading
+from policies.learners.checkpoint import MODEL, load_parameters, reading
 from policies.learners.train_config import TrainConfig
 from policies.learners.training_folder import TrainingFolder
 from policies.representations import Representation
@@ -17,11 +15,7 @@ from vtenv.run_folder import RunFolderError
 
 
 def check_start(config: TrainConfig, representation: Representation) -> Path:
-    """Check that a run can start from the one it names.
-
-    Args:
-        config: The run's configuration, with a `start`.
-        representation: What its policy sees.
+    """Check that a run can start from the one it names, on what its policy sees.
 
     Returns:
         The model to start from: that of the best evaluation, or the last.
@@ -46,10 +40,9 @@ def check_start(config: TrainConfig, representation: Representation) -> Path:
     ):
         raise RunFolderError(
             f"{folder} was trained on the representation {started.representation!r}"
-            f"{f' with the encoder {digest[:12]}' if digest else ''}, and this run is on "
-            f"{config.representation!r}"
-            f"{f' with the encoder {representation.digest[:12]}' if representation.digest else ''}"
-            "; its policy can make nothing of that. Take the same representation"
+            f"{_with_encoder(digest)}, and this run is on {config.representation!r}"
+            f"{_with_encoder(representation.digest)}; its policy can make nothing of that. Take "
+            "the same representation"
         )
     for path in (files.best / MODEL, files.model):
         if path.is_file():
@@ -58,19 +51,16 @@ def check_start(config: TrainConfig, representation: Representation) -> Path:
 
 
 def start_from(path: Path, model: BaseAlgorithm) -> None:
-    """Take over the weights of another model: actor, critic and the deviation of actions.
+    """Take over the weights of another model, from `check_start`: actor, critic and deviation.
 
-    Its optimizers and its replay buffer stay behind. Tensors alone are unpickled.
-
-    Args:
-        path: A zip of Stable-Baselines3, from `check_start`.
-        model: The model to change.
+    Its optimizers and its replay buffer stay behind.
 
     Raises:
         RunFolderError: If the networks differ, or the file is damaged.
     """
     with reading(path, "train with the policy_kwargs of the run it comes from, or copy it again"):
-        _, parameters, variables = load_from_zip_file(path, device=model.device, load_data=False)
-        model.policy.load_state_dict(cast(Any, parameters)["policy"])
-    for name, value in (variables or {}).items():
-        recursive_setattr(model, f"{name}.data", value.data)
+        load_parameters(path, model, optimizers=False)
+
+
+def _with_encoder(digest: str) -> str:
+    return f" with the encoder {digest[:12]}" if digest else ""

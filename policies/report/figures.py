@@ -23,6 +23,9 @@ ONE_RUN = "<br>one run, no interval"
 RATE_AXIS = {"tickformat": ".0%", "range": [0, 1.02], "dtick": 0.2}
 SUCCESS_AXIS = RATE_AXIS | {"title_text": "success"}
 """An axis of success rates, all of it, so that figures compare."""
+_PARTS_AXIS = {"tickformat": ".0%", "rangemode": "tozero"}
+_ABOVE = {"orientation": "h", "traceorder": "normal", "yanchor": "bottom", "y": 1.01, "x": 0}
+"""A legend over what is drawn, so that it lies on no point."""
 
 _CLEAR = "rgba(0,0,0,0)"
 _AXIS = {
@@ -214,7 +217,6 @@ def failures(section: Section) -> Drawing | None:
         )
     meanings = "; ".join(f"{c}: {_MEANINGS[c]}" for c in section.causes if c in _MEANINGS)
     told = "; ".join(f"{name}: {', '.join(failed) or 'none'}" for name, failed in words.items())
-    above = {"yanchor": "bottom", "y": 1.01, "x": 0}
     return Drawing(
         "Why episodes failed",
         figure(
@@ -223,9 +225,8 @@ def failures(section: Section) -> Drawing | None:
             barmode="stack",
             bargap=0.3,
             showlegend=True,
-            legend={"orientation": "h", "traceorder": "normal", **above},
-            xaxis={"title_text": "part of final episodes", "tickformat": ".0%"}
-            | {"rangemode": "tozero"},
+            legend=_ABOVE,
+            xaxis=_PARTS_AXIS | {"title_text": "part of final episodes"},
             yaxis={"autorange": "reversed", "automargin": True, "showgrid": False},
         ),
         "Part of the final episodes that failed, by cause."

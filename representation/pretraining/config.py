@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from representation.encoder_config import EncoderConfig
-from vtenv.validation import require
+from representation.require import require
 
 Schedule = Literal["constant", "exponential", "cosine"]
 Selection = Literal["lowest_loss", "last"]

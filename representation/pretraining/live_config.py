@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vtenv.engines import ENGINE_NAMES
-from vtenv.validation import require
+from representation.require import require
 
 SHORTEST_STREAM = 128
 """Steps that every world plays at least: more than the longest episode."""
@@ -33,11 +32,13 @@ class LiveConfig:
     reuse: float = 2.0
     """How often a moment is drawn, on average, before it is written over, where rendering has no
     end."""
+    task: str = "VTInsert-v0"
+    """What is rendered: an id of Gymnasium's registry."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Keyword arguments of `VTInsert-v0`; `modalities` are what the encoder reads unless given."""
+    """Its keyword arguments; `modalities` are what the encoder reads unless given."""
 
     def __post_init__(self) -> None:
-        require(self.engine in ENGINE_NAMES, "engine", self.engine, " or ".join(ENGINE_NAMES))
+        require(self.engine in _WORLDS, "engine", self.engine, " or ".join(_WORLDS))
         require(self.worlds is None or self.worlds >= 1, "worlds", self.worlds, "at least 1")
         enough = self.pairs is None or self.pairs >= SHORTEST_STREAM
         allowed = f"at least {SHORTEST_STREAM}, which is more than an episode has"
@@ -61,6 +62,6 @@ class LiveConfig:
         count = "without end" if self.pairs is None else f"{self.pairs:,} pairs"
         settings = "".join(f", {name}={value}" for name, value in self.settings.items())
         return (
-            f"VTInsert-v0 rendered for training, {count}: {self.engine}, {self.plan[1]:,} worlds"
+            f"{self.task} rendered for training, {count}: {self.engine}, {self.plan[1]:,} worlds"
             f"{settings}"
         )

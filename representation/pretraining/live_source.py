@@ -167,6 +167,7 @@ def live_source(
     warp = live.engine == "warp"
     experience = Experience(
         worlds,
+        task=live.task,
         engine=live.engine,
         device=(live.device or str(device)) if warp else live.device,
         observations="torch" if warp else "numpy",

@@ -12,8 +12,9 @@ from representation.pretraining.fit import fit_to_split, size_setting, with_name
 from representation.pretraining.initial_encoder import require_buildable
 from representation.pretraining.live_config import LiveConfig
 from representation.pretraining.run_folder import PretrainFolder, TrainingData
-from vtenv.collection.experience import column_codes, make_task
+from vtenv.collection.experience import column_codes
 from vtenv.json_document import from_document
+from vtenv.registry import make_task
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def new_plan(
     if isinstance(data, LiveConfig):
         config = replace(config, encoder=with_sizes(config.encoder, **sizes))
         live = replace(data, settings={**_observed(config), **data.settings, **_sizes(config)})
-        task = make_task("VTInsert-v0", **live.settings)
+        task = make_task(live.task, **live.settings)
         config = with_names(config, task.pose_labels, column_codes(task))
     else:
         dataset = _open(data, "train")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -134,7 +135,7 @@ def audit(
             keys=encoder.keys,
             device=device,
             batch_size=batch_size,
-            progress=lambda done, total, stage=stage: progress(stage, done, total),
+            progress=partial(progress, stage),
         )
         for of, stage in ((fitted, "Embedding, to fit"), (held, "Embedding, held out"))
     )
@@ -405,14 +406,16 @@ class _Study:
     def _add_accuracy(
         self, subject: str, part: str, fitted_on: str, predicted: NDArray[np.int64], note: str = ""
     ) -> None:
-        right = (self._held.classes == predicted).astype(np.float64)[:, None]
+        actual = self._held.classes
+        assert actual is not None  # or there would be no class probes
+        right = (actual == predicted).astype(np.float64)[:, None]
         columns = {"part": part, "note": note}
         self._add_means(subject, ms.ACCURACY, (CLASS,), fitted_on, right, **columns)
 
     def _add_confusion(self, fitted_on: str, predicted: NDArray[np.int64]) -> None:
         """Which classes are taken for which, from the whole embedding."""
         actual = self._held.classes
-        assert actual is not None  # as there are class probes
+        assert actual is not None  # or there would be no class probes
         for region, mask in self._within(fitted_on):
             codes = range(len(self.classes))
             counts = confusion_matrix(actual[mask], predicted[mask], labels=codes)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from representation.data.dataset import Dataset
 from representation.probes.measurements import ALL, CLASS
-from vtenv.collection.experience import make_task
+from vtenv.registry import make_task
 
 POSE, EPISODE, REGION = "pose", "episode", "region"
 """Columns that probes read beside `CLASS`: labels, episode and region of each row."""

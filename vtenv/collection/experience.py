@@ -12,28 +12,11 @@ import numpy as np
 from array_api_compat import device, to_device
 from numpy.typing import NDArray
 
-from vtenv import env
-from vtenv.arrays import Array, constant, namespace
+from vtenv.arrays import Array, constant, namespace, to_host
 from vtenv.modalities import Modality
 from vtenv.rollout import rollout
 from vtenv.tasks import Evaluation, Task
 from vtenv.vector_env import TaskVectorEnv
-
-
-def make_task(env_id: str, **settings: Any) -> Task:
-    """The task of an environment's id, without a world.
-
-    Args:
-        env_id: The id.
-        settings: The environment's settings.
-
-    Raises:
-        ValueError, TypeError: If a setting is not allowed; says what is.
-    """
-    entry_point = gymnasium.spec(env_id).entry_point
-    load = gymnasium.envs.registration.load_env_creator
-    environment: Any = load(entry_point) if isinstance(entry_point, str) else entry_point
-    return env.make_task(environment, settings)
 
 
 def column_codes(task: Task) -> dict[str, tuple[str, ...]]:
@@ -146,7 +129,7 @@ class Experience:
             started += number
             now = simulation.evaluation
             action = behaviours.act(now)
-            numbered = np.where(_host(now.state.stable), episode, -1)
+            numbered = np.where(to_host(now.state.stable), episode, -1)
             row = _row(self.task, now, observation, action, finished, numbered)
             row["region"] = _last_of(self.task.regions(row), row["episode"])
             return action
@@ -155,7 +138,7 @@ class Experience:
         for step in rollout(self._envs, act, seed=seeds):
             yield row
             starting = finished
-            finished = _host(step.terminated) | _host(step.truncated)
+            finished = to_host(step.terminated) | to_host(step.truncated)
 
     def close(self) -> None:
         """Release the engine; may be called twice."""
@@ -177,7 +160,7 @@ def record(rows: Iterable[dict[str, Array]], steps: int) -> dict[str, NDArray[An
     kept: dict[str, NDArray[Any]] = {}
     for step, row in enumerate(itertools.islice(rows, steps)):
         for name, value in row.items():
-            values = _host(value)
+            values = to_host(value)
             if step == 0:
                 kept[name] = np.empty((len(values), steps, *values.shape[1:]), values.dtype)
             kept[name][:, step] = values
@@ -247,15 +230,10 @@ def _last_of(regions: Mapping[str, Array], like: Array) -> Array:
     return code
 
 
-def _host(values: Array) -> NDArray[Any]:
-    """An array of any library as NumPy's."""
-    return values if isinstance(values, np.ndarray) else np.asarray(to_device(values, "cpu"))
-
-
 def _like(values: Array, like: Array) -> Array:
     """An array in the library and on the device of another."""
     if isinstance(like, np.ndarray):
-        return _host(values)
+        return to_host(values)
     if isinstance(values, np.ndarray):
         return constant(values, like)
     return to_device(values, device(like))

@@ -42,8 +42,15 @@ class Engine(Protocol):
     def reset(self, worlds: Worlds, initial: InitialPhysics) -> None:
         """Put worlds into their initial states, one row each."""
 
-    def step(self, worlds: Worlds, controls: Array) -> None:
-        """Advance worlds by one control step with these inputs of the driven actuators, (N, n)."""
+    def step(self, worlds: Worlds, controls: Array, forces: Array | None = None) -> None:
+        """Advance worlds by one control step.
+
+        Args:
+            worlds: Worlds to step.
+            controls: Inputs of the driven actuators, (N, n).
+            forces: Force on the centre of mass of `WorldModel.pushed`, and torque, in the world
+                frame, (N, 6), [N] and [N m]; held for the step.
+        """
 
     def state(self) -> PhysicsState:
         """The state of all worlds; may alias the engine's memory until the next call."""

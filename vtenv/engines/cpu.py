@@ -77,6 +77,7 @@ class CPUEngine:
         self._noise: dict[str, NDArray[np.float64]] = {}
         self._images: dict[str, NDArray[Any]] = {}
         self._qpos, self._ctrl, self._warning = batch.qpos, batch.ctrl, batch.warning
+        self._wrenches = batch.xfrc_applied
         self._mocap = batch.mocap_pos, batch.mocap_quat
         self._joints = world_model.joint_slices()
         self._actuators = world_model.actuator_slices()
@@ -100,10 +101,17 @@ class CPUEngine:
         batch.forward(worlds)
         self._unmoved[worlds] = False
 
-    def step(self, worlds: NDArray[np.int64], controls: NDArray[np.float64]) -> None:
-        """Advance worlds by one control step with these inputs of the driven actuators."""
+    def step(
+        self,
+        worlds: NDArray[np.int64],
+        controls: NDArray[np.float64],
+        forces: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Advance worlds by one control step; see `Engine.step`."""
         self._check_process()
         self._ctrl[worlds, self._driven] = controls[worlds]
+        if forces is not None:
+            self._wrenches[worlds, self._bodies[self._world_model.pushed or ""]] = forces[worlds]
         ids = None if len(worlds) == self.num_worlds else worlds
         self._batch.step(ids, nstep=self._world_model.substeps, stage=_POSITION_STAGE)
         self._unmoved[worlds] = False

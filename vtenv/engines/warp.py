@@ -153,14 +153,21 @@ class WarpEngine:
         self._fresh[worlds] = True
         self._run("poses", self._pose)
 
-    def step(self, worlds: NDArray[np.int64], controls: torch.Tensor) -> None:
-        """Advance worlds by one control step with these inputs of the driven actuators."""
+    def step(
+        self,
+        worlds: NDArray[np.int64],
+        controls: torch.Tensor,
+        forces: torch.Tensor | None = None,
+    ) -> None:
+        """Advance worlds by one control step."""
         moving = (self._ctrl, self._qpos, self._qvel, self._warmstart, self._sensordata)
         kept: list[torch.Tensor] = []
         if len(worlds) < self.num_worlds:
             others = self.arrays.asarray(np.setdiff1d(np.arange(self.num_worlds), worlds))
             kept = [field[others] for field in moving]
         self._ctrl[:, self._actuators[self._world_model.driven]] = controls
+        if forces is not None:
+            self._wrenches[:, self._pushed] = forces
         for _ in range(self._world_model.substeps - 1):
             self._run("substep", self._substep)
         self._run("last substep", self._last_substep)
@@ -330,6 +337,8 @@ class WarpEngine:
         self._qpos, self._qvel, self._ctrl = map(wp.to_torch, (d.qpos, d.qvel, d.ctrl))
         self._warmstart, self._sensordata = map(wp.to_torch, (d.qacc_warmstart, d.sensordata))
         self._mocap_pos, self._mocap_quat = map(wp.to_torch, (d.mocap_pos, d.mocap_quat))
+        self._wrenches = wp.to_torch(d.xfrc_applied)
+        self._pushed = self._world_model.body_ids().get(self._world_model.pushed or "")
         self._xpos, self._xmat = map(wp.to_torch, (d.xpos, d.xmat))
         self._overflow = wp.to_torch(d.overflow)
 

@@ -242,18 +242,20 @@ def _dress_plug(looks: _Looks, connector: Connector, scale: float) -> None:
     hanging = t * [-0.09, 0.0, 0.0] + t**2.2 * [0.0, 0.0, -0.03]
     if len(connector.body) > 1:
         for index, primitive in enumerate(connector.body):
-            start = np.array([back + 0.001, 0.0, primitive.pos[2]])
-            looks.line("plug", _WIRES[index % len(_WIRES)], start + hanging, style.cable)
+            leaves = np.array([back + 0.001, 0.0, primitive.pos[2]])
+            looks.line("plug", _WIRES[index % len(_WIRES)], leaves + hanging, style.cable)
         return
-    end = np.array([back - 0.009, 0.0, 0.0])
-    looks.line("plug", style.body, end + hanging, style.cable)
-    looks.line("plug", style.body, [[back, 0, 0], end], 1.5 * style.cable)
+    leaves = np.array([back - 0.009, 0.0, 0.0])
+    looks.line("plug", style.body, leaves + hanging, style.cable)
+    looks.line("plug", style.body, np.array([[back, 0.0, 0.0], leaves]), 1.5 * style.cable)
     for rib in range(4):  # of the sleeve that relieves the cable of strain
         start = back - 0.0024 * (rib + 1)
         looks.solid("plug", style.body, cylinder(start, start + 0.0016, 1.9 * style.cable), 0.0006)
 
 
-def outline(primitives: Sequence[Primitive], angles: ArrayLike, margin: float) -> Points:
+def outline(
+    primitives: Sequence[Primitive], angles: ArrayLike, margin: float
+) -> NDArray[np.float64]:
     """Distance from the axis to the convex outline of primitives seen along x, grown by a margin.
 
     Args:
@@ -270,7 +272,8 @@ def outline(primitives: Sequence[Primitive], angles: ArrayLike, margin: float) -
 
 def _dress_socket(looks: _Looks, connector: Connector, config: scene.SceneConfig) -> None:
     """The housing around a hole of the insert's outline: the far half, cut, and a glass half."""
-    clearance, lead_in = config.clearance_mm * 1e-3, config.lead_in_mm * 1e-3
+    clearance = min(connector.clearance(scene.metres(config.clearance_mm)))
+    lead_in = connector.lead_in(scene.metres(config.lead_in_mm))
     insert = connector.insert(config.connector_scale)
     depth = connector.travel + BACK_GAP
     chamfer = min(CHAMFER_SLOPE * lead_in, depth / 2)

@@ -71,7 +71,7 @@ class Canvas:
         with self._gl.as_current():
             mujoco.mjr_render(self._viewport, self._visuals, self._context)
             mujoco.mjr_readPixels(image, None, self._viewport, self._context)
-        return np.flipud(image)
+        return image[::-1].copy()  # OpenGL's first row is the lowest; OpenCV takes no views
 
     def close(self) -> None:
         """Release the context; may be called twice."""

@@ -64,16 +64,16 @@ class _RaySensor:
     def __init__(
         self, world_model: WorldModel, camera: str, keys: tuple[str, ...], poses: Poses
     ) -> None:
-        self.keys = keys
-        self.rays = RayCamera(world_model, camera, poses)
-        self.settings = self.rays.camera.settings
-        self.depth = np.empty(self.rays.shape, np.float32)
-        self.last: dict[str, NDArray[Any]] = {}
+        self._keys = keys
+        self._rays = RayCamera(world_model, camera, poses)
+        self._settings = self._rays.camera.settings
+        self._depth = np.empty(self._rays.shape, np.float32)
+        self._last: dict[str, NDArray[Any]] = {}
 
-    def new(self, key: str, dtype: type, worlds: NDArray[np.int64]) -> NDArray[Any]:
+    def _new(self, key: str, dtype: type, worlds: NDArray[np.int64]) -> NDArray[Any]:
         """Room for the next images of worlds, with the last ones of all others."""
-        known = len(worlds) < len(self.depth) and key in self.last
-        return self.last[key].copy() if known else np.zeros(self.depth.shape, dtype)
+        known = len(worlds) < len(self._depth) and key in self._last
+        return self._last[key].copy() if known else np.zeros(self._depth.shape, dtype)
 
     def reset(self, worlds: NDArray[np.int64], noise: dict[str, NDArray[np.float64]]) -> None:
         """Nothing of it is a world's own."""
@@ -86,8 +86,8 @@ class DepthSensor(_RaySensor):
         self, world_model: WorldModel, camera: str, keys: tuple[str, ...], poses: Poses
     ) -> None:
         super().__init__(world_model, camera, keys, poses)
-        self._seeds = np.zeros(len(self.depth), np.uint64)
-        self._noise_mm = np.zeros(len(self.depth))
+        self._seeds = np.zeros(len(self._depth), np.uint64)
+        self._noise_mm = np.zeros(len(self._depth))
 
     def reset(self, worlds: NDArray[np.int64], noise: dict[str, NDArray[np.float64]]) -> None:
         """Take over the worlds' noise."""
@@ -97,24 +97,24 @@ class DepthSensor(_RaySensor):
         self, worlds: NDArray[np.int64], generators: Sequence[np.random.Generator]
     ) -> dict[str, NDArray[Any]]:
         """Draw the seeds of the images' noise."""
-        self.last = {key: self.new(key, np.float32, worlds) for key in self.keys}
+        self._last = {key: self._new(key, np.float32, worlds) for key in self._keys}
         for world in worlds:
-            if self._noise_mm[world] > 0 or self.settings["dropout"] > 0:
+            if self._noise_mm[world] > 0 or self._settings["dropout"] > 0:
                 self._seeds[world] = generators[world].bit_generator.random_raw()
-        return self.last
+        return self._last
 
     def measure(self, worlds: NDArray[np.int64]) -> None:
         """Fill the images."""
-        self.rays.cast(worlds, self.depth)
-        (image,) = self.last.values()
+        self._rays.cast(worlds, self._depth)
+        (image,) = self._last.values()
         depth_images(
             worlds,
-            self.depth[:, 0],
+            self._depth[:, 0],
             self._seeds,
             self._noise_mm,
-            np.float32(self.settings["noise_distance"]),
-            self.settings["dropout"],
-            self.settings["quantization_mm"],
+            np.float32(self._settings["noise_distance"]),
+            self._settings["dropout"],
+            self._settings["quantization_mm"],
             image[:, 0],
         )
 
@@ -128,18 +128,18 @@ class GelSensor(_RaySensor):
         """Make room; nothing is drawn."""
         # Fresh memory costs page faults: the indentation takes the place of the depth that it
         # follows from where nobody asked for it.
-        gel = self.new("gel", np.float32, worlds) if "gel" in self.keys else self.depth
-        self.last = {"gel": gel, "contact": self.new("contact", np.uint8, worlds)}
-        return {key: self.last[key] for key in self.keys}
+        gel = self._new("gel", np.float32, worlds) if "gel" in self._keys else self._depth
+        self._last = {"gel": gel, "contact": self._new("contact", np.uint8, worlds)}
+        return {key: self._last[key] for key in self._keys}
 
     def measure(self, worlds: NDArray[np.int64]) -> None:
         """Fill the images."""
-        self.rays.cast(worlds, self.depth)
+        self._rays.cast(worlds, self._depth)
         gel_images(
             worlds,
-            self.depth,
-            np.float32(self.settings["thickness_mm"]),
-            np.float32(self.settings["threshold_mm"]),
-            self.last["gel"],
-            self.last["contact"],
+            self._depth,
+            np.float32(self._settings["thickness_mm"]),
+            np.float32(self._settings["threshold_mm"]),
+            self._last["gel"],
+            self._last["contact"],
         )

@@ -1,8 +1,8 @@
 """The tasks, one folder each, and the protocol that they implement.
 
-An environment id is a task: `make_task("VTInsert-v0", clearance_mm=0.3)`. Outside its folder a task
-is one entry of Gymnasium's registry, whose entry points are `vtenv.env.TaskEnv` and
-`vtenv.vector_env.TaskVectorEnv` (or subclasses of them) with the task's class.
+An environment id is a task: `vtenv.registry.make_task("VTInsert-v0", clearance_mm=0.3)`. Outside
+its folder a task is one entry of Gymnasium's registry, whose entry points are `vtenv.env.TaskEnv`
+and `vtenv.vector_env.TaskVectorEnv` (or subclasses of them) with the task's class.
 """
 
 from __future__ import annotations
@@ -35,6 +35,14 @@ class TaskConfig(Protocol):
     @property
     def reward(self) -> Any:
         """The name of a reward function, or one."""
+
+    @property
+    def action_delay(self) -> int:
+        """Control steps from an action to what it does."""
+
+    @property
+    def observation_delay(self) -> int:
+        """Control steps from what is sensed to its observation."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +157,20 @@ class Task(Protocol):
             joints: Positions of their joints, (N, n).
             actions: Actions, finite, (N, A); those out of the action space are clipped.
         """
+
+    def forces(self, now: Evaluation, elapsed: Array, parameters: dict[str, Array]) -> Array:
+        """Force and torque on the body that is pushed, in a step: see `Engine.step`, (N, 6).
+
+        Args:
+            now: The worlds before it.
+            elapsed: Control steps since the reset, (N,), integer.
+            parameters: Those of `Episodes`, of all worlds.
+        """
+
+    def disturbed(
+        self, images: dict[str, Array], elapsed: Array, parameters: dict[str, Array]
+    ) -> dict[str, Array]:
+        """What sensors with faults make of images (N, C, H, W), by key; arguments as `forces`."""
 
     def evaluate(self, physics: PhysicsState, parameters: dict[str, Array]) -> Evaluation:
         """What the state of the worlds means.

@@ -9,7 +9,7 @@ import torch
 from representation import EncoderConfig, VisuotactileEncoder
 from representation.objectives.pose import POSE_LABELS
 from representation.probes.split import ArraySplit, ProbeTargets
-from vtenv.collection.experience import make_task
+from vtenv.registry import make_task
 
 SIZE = 32
 TASK = make_task("VTInsert-v0")

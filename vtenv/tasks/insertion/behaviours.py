@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,6 @@ from vtenv.arrays import Array, constant, namespace
 from vtenv.tasks import Evaluation
 from vtenv.tasks.behaviours import MixedBehaviours, Mixture
 from vtenv.tasks.insertion.actions import ACTION_SCALE
-from vtenv.tasks.insertion.expert import expert_action
 from vtenv.tasks.insertion.measures import Geometry
 from vtenv.tasks.insertion.state import WorldState
 
@@ -57,11 +57,17 @@ class InsertionBehaviours(MixedBehaviours):
         num_worlds: Worlds.
         mixture: How often each behaviour is drawn.
         rng: Source of all randomness; each step takes as many numbers, whatever happens.
+        expert: The expert's actions, (N, 5), where the plug is as told.
     """
 
     def __init__(
-        self, num_worlds: int, mixture: BehaviourMixture, rng: np.random.Generator
+        self,
+        num_worlds: int,
+        mixture: BehaviourMixture,
+        rng: np.random.Generator,
+        expert: Callable[[WorldState, Geometry], Array],
     ) -> None:
+        self._expert_of = expert
         super().__init__(num_worlds, mixture, rng, self._erring_expert)
         self._bias = np.zeros((num_worlds, 4))
         self._goal = np.zeros((num_worlds, 5))
@@ -83,7 +89,7 @@ class InsertionBehaviours(MixedBehaviours):
 
     def _erring_expert(self, now: Evaluation) -> Array:
         bias = constant(self._bias * self.doing("biased"), now.state.hand)
-        return expert_action(now.state, _believed(now.measures, bias))
+        return self._expert_of(now.state, _believed(now.measures, bias))
 
     def _draw(self, new_bias: NDArray[np.bool_], new_goal: NDArray[np.bool_]) -> None:
         bias, across = self.rng.uniform(-1, 1, (2, len(self.kind), 4))

@@ -12,11 +12,15 @@ import numpy as np
 from vtenv.arrays import Array
 from vtenv.import_string import import_string, is_import_string
 from vtenv.modalities import IMAGE_MODALITIES, Modality, choose_modalities
+from vtenv.sensing.faults import SensorFaultsConfig
+from vtenv.tasks.insertion.actions import HAND_FORCE
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, Connector, get_connectors
+from vtenv.tasks.insertion.disturbances import DisturbanceConfig
 from vtenv.tasks.insertion.modalities import PROPRIO, STATE
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
-from vtenv.tasks.insertion.scene import GRIP_FORCE
-from vtenv.validation import Range, as_number, checked_range, require
+from vtenv.tasks.insertion.scene import GRIP_FORCE, IMPEDANCE
+from vtenv.tasks.insertion.tracks import track_settings
+from vtenv.validation import Range, as_integer, as_number, checked_range, require
 
 REWARDS = ("dense", "sparse")
 """Reward functions by name; a callable is one's own."""
@@ -112,10 +116,19 @@ class HeldPlugConfig:
     """Rows and columns of the overhead depth image, 8 to 512; one number for both."""
     contact_size: tuple[int, int] = 64  # type: ignore[assignment]
     """Rows and columns of each finger's gel and contact images, 8 to 512; one number for both."""
-    clearance_mm: float = 0.4
-    """Room between plug and socket on each side, 0.1 to 2."""
-    lead_in_mm: float = 1.0
-    """Width of the chamfer around the socket's mouth, 0 to 2."""
+    clearance_mm: float | None = 0.4
+    """Room between plug and socket on each side, 0.03 to 2; None for each connector's own fit.
+    At 0.2 and less a `contact_impedance` near 1 is what keeps walls where they are."""
+    lead_in_mm: float | None = 1.0
+    """Width of the chamfer around the socket's mouth, 0 to 2; None for each connector's own."""
+    contact_impedance: Range = IMPEDANCE
+    """Impedance of contacts between plug and socket as they touch and once they overlap by 0.5 mm,
+    0.9 to 0.9999: how little they give. MuJoCo's `solimp`, `d0` and `d_width`."""
+    insertion_resistance: float = 0.0
+    """Force of the springs in the sockets, in parts of each connector's own, `Mating.force`: 0 for
+    none, to 2."""
+    hand_force_n: float = HAND_FORCE
+    """Greatest force of the hand along each axis, 1 to 40 N: how far its target may lead it."""
     connector_scale: float = 1.0
     """Size of what is inserted, and of its hole, across the axis; 0.8 to 1.2 of the standard's.
     Lengths, the held body, the clearance and the lead-in stay."""
@@ -126,12 +139,21 @@ class HeldPlugConfig:
     """Probability that a pixel on a depth edge is lost and reads 0, 0 to 1."""
     depth_quantization_mm: float = 0.0
     """Step to which depth is rounded, 0 to 50; 0 for none."""
+    action_delay: int = 0
+    """Control steps from an action to what it does, 0 to 3."""
+    observation_delay: int = 0
+    """Control steps from what is sensed to its observation, 0 to 3; `info` and `state` of the
+    simulation are not late."""
     reward: Reward = "dense"
     """`dense`, `sparse`, or a function of the dense reward's terms, itself or as `MODULE:NAME`."""
     initial_state: InitialStateRanges = None  # type: ignore[assignment] # made below
     """Ranges of the initial state, or a mapping; None for the default ranges."""
     domain_randomization: DomainRandomizationConfig | None = None
     """Ranges of domain randomisation, or a mapping; None for none."""
+    disturbances: DisturbanceConfig | None = None
+    """Ranges of grip, cable and tilt, or a mapping; None for none."""
+    sensor_faults: SensorFaultsConfig | None = None
+    """Faults of the sensors, or a mapping; None for none."""
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -141,14 +163,29 @@ class HeldPlugConfig:
             put(self, name, _size(name, getattr(self, name)))
         for name, (low, high, unit) in _NUMBERS.items():
             given = getattr(self, name)
+            if given is None and name in OWN_FIT:
+                continue
             number = as_number(given)
             require(
                 number is not None and low <= number <= high,
                 name,
                 given,
-                f"{unit} from {low:g} to {high:g}",
+                f"{unit} from {low:g} to {high:g}"
+                + (", or None for each connector's own" if name in OWN_FIT else ""),
             )
             put(self, name, number)
+        for name in ("action_delay", "observation_delay"):
+            steps = as_integer(getattr(self, name))
+            low, high = _DELAYS
+            require(
+                steps is not None and low <= steps <= high,
+                name,
+                getattr(self, name),
+                f"a whole number of control steps from {low} to {high}",
+            )
+            put(self, name, steps)
+        impedance = checked_range("contact_impedance", self.contact_impedance, _IMPEDANCES)
+        put(self, "contact_impedance", impedance)
         if is_import_string(self.reward):
             put(self, "reward", import_string(str(self.reward), "reward"))
         require(
@@ -160,13 +197,9 @@ class HeldPlugConfig:
         kind = self.initial_state_type
         ranges = kind() if self.initial_state is None else self.initial_state
         put(self, "initial_state", made("initial_state", ranges, kind))
-        if self.domain_randomization is not None:
-            domain = self.domain_randomization
-            put(
-                self,
-                "domain_randomization",
-                made("domain_randomization", domain, DomainRandomizationConfig),
-            )
+        for name, part in _OPTIONAL.items():
+            if getattr(self, name) is not None:
+                put(self, name, made(name, getattr(self, name), part))
 
     @classmethod
     def available_modalities(cls) -> Mapping[str, Modality]:
@@ -179,7 +212,8 @@ class HeldPlugConfig:
 
         Args:
             name: The environment's id, for errors.
-            settings: Fields of this class by name; None is as good as leaving one out.
+            settings: Fields of this class by name; None is as good as leaving one out, but for
+                `OWN_FIT`, of which it means something.
 
         Raises:
             TypeError: If an argument is unknown; lists those there are.
@@ -192,7 +226,7 @@ class HeldPlugConfig:
                 f"{name} got an unexpected keyword argument {unknown[0]!r}; it takes "
                 f"{', '.join(allowed)}"
             )
-        given = {key: value for key, value in settings.items() if value is not None}
+        given = {k: value for k, value in settings.items() if value is not None or k in OWN_FIT}
         config = cls(**given)
         cameras = {modality.camera for modality in config.modalities}
         for key, camera in SENSOR_SETTINGS.items():
@@ -215,9 +249,22 @@ SENSOR_SETTINGS = {
 }
 """Settings of sensors, and the camera of each."""
 
+_OPTIONAL: dict[str, type[Any]] = {
+    "domain_randomization": DomainRandomizationConfig,
+    "disturbances": DisturbanceConfig,
+    "sensor_faults": SensorFaultsConfig,
+}
+
+OWN_FIT = ("clearance_mm", "lead_in_mm")
+"""Settings that are each connector's own where they are None."""
+
+_DELAYS = (0, 3)
+_IMPEDANCES = (0.9, 0.9999)
 _NUMBERS = {
-    "clearance_mm": (0.1, 2.0, "a number of millimetres"),
+    "clearance_mm": (0.03, 2.0, "a number of millimetres"),
     "lead_in_mm": (0.0, 2.0, "a number of millimetres"),
+    "insertion_resistance": (0.0, 2.0, "a number"),
+    "hand_force_n": (1.0, 40.0, "a number of newtons"),
     "connector_scale": (0.8, 1.2, "a number"),
     "depth_noise_mm": (0.0, 50.0, "a number of millimetres"),
     "depth_dropout": (0.0, 1.0, "a probability"),
@@ -227,7 +274,29 @@ _NUMBERS = {
 
 @dataclass(frozen=True)
 class InsertionConfig(HeldPlugConfig):
-    """The settings of `VTInsert-v0`."""
+    """The settings of `VTInsert-v0`.
+
+    `track`, one of `vtenv.tasks.insertion.tracks.TRACKS`, is allowed among an environment's keyword
+    arguments besides: it fills in settings that are not given.
+    """
+
+    @classmethod
+    def from_settings(cls, name: str, settings: Mapping[str, Any]) -> Self:
+        """As `HeldPlugConfig.from_settings`, with the settings of a `track`."""
+        given = dict(settings)
+        track = given.pop("track", None)
+        if track is None:
+            return super().from_settings(name, given)
+        named = {k: v for k, v in given.items() if v is not None or k in OWN_FIT}
+        filled = track_settings(track)
+        keys = choose_modalities(
+            named.get("modalities", cls.modalities), cls.available_modalities()
+        )
+        cameras = {modality.camera for modality in keys}
+        # A track's sensors are for whoever has them.
+        unused = {key for key, camera in SENSOR_SETTINGS.items() if camera not in cameras}
+        filled = {key: value for key, value in filled.items() if key not in unused}
+        return super().from_settings(name, {**filled, **named})
 
 
 def made(name: str, given: object, kind: type[T]) -> T:

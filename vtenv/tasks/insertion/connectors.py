@@ -60,6 +60,9 @@ _HOUSING = box(0.0, 2 * HOUSING_HALF_SIZE[0], *HOUSING_HALF_SIZE[1:])
 _TOLERANCE = 1e-6
 """Rounding, in [m], that the bounds of primitives are compared with."""
 
+FIT_LIMITS = (0.00003, 0.002)
+"""Least and greatest clearance of a fit, in [m]; a lead-in is from 0 to the greatest."""
+
 SIZE_NAMES = ("inserted_width", "inserted_height", "held_width", "held_height")
 """What `Connector.sizes` returns, in its order."""
 
@@ -83,13 +86,13 @@ class Profile(Protocol):
         """
 
     def hole(
-        self, depth: float, clearance: float, lead_in: float, scale: float
+        self, depth: float, clearance: tuple[float, float], lead_in: float, scale: float
     ) -> Sequence[Primitive]:
         """What surrounds the hole, the housing's face around its mouth included.
 
         Args:
             depth: Depth of the hole, in [m].
-            clearance: Room between insert and hole on each side, in [m].
+            clearance: Room between insert and hole on each side, along y and along z, in [m].
             lead_in: Width of the chamfer at the mouth, in [m].
             scale: As in `insert`.
         """
@@ -120,9 +123,12 @@ class RectangularProfile:
             *(Primitive("capsule", (nose, rim_z), (rim_x, y, 0)) for y in (rim_y, -rim_y)),
         ]
 
-    def hole(self, depth: float, clearance: float, lead_in: float, scale: float) -> list[Primitive]:
+    def hole(
+        self, depth: float, clearance: tuple[float, float], lead_in: float, scale: float
+    ) -> list[Primitive]:
         """Four walls."""
-        half_y, half_z = (side / 2 * scale + clearance for side in (self.width, self.height))
+        sides = zip((self.width, self.height), clearance, strict=True)
+        half_y, half_z = (side / 2 * scale + room for side, room in sides)
         return rectangular_hole(half_y, half_z, depth, lead_in)
 
 
@@ -137,9 +143,11 @@ class RoundProfile:
         radius = self.radius * scale
         return [capsule(-2 * radius, travel, radius)]
 
-    def hole(self, depth: float, clearance: float, lead_in: float, scale: float) -> list[Primitive]:
-        """A ring of flat walls that touch the circle."""
-        radius = self.radius * scale + clearance
+    def hole(
+        self, depth: float, clearance: tuple[float, float], lead_in: float, scale: float
+    ) -> list[Primitive]:
+        """A ring of flat walls that touch the circle; the narrower clearance is all around."""
+        radius = self.radius * scale + min(clearance)
         mouth = radius + lead_in
         walls = face_plates(mouth, mouth, depth)
         corner = mouth * 0.5  # fills the plates' square corners outside the octagon
@@ -178,10 +186,15 @@ class PinRowProfile:
         rows = (self.rows * scale).tolist()
         return [capsule(-0.002, travel, self.radius * scale, z=z) for z in rows]
 
-    def hole(self, depth: float, clearance: float, lead_in: float, scale: float) -> list[Primitive]:
-        """A slot for all pins, with dividers where the pitch leaves room for them."""
+    def hole(
+        self, depth: float, clearance: tuple[float, float], lead_in: float, scale: float
+    ) -> list[Primitive]:
+        """A slot for all pins, with dividers where the pitch leaves room for them.
+
+        The narrower clearance is on all sides.
+        """
         rows = self.rows * scale
-        half_y = self.radius * scale + clearance
+        half_y = self.radius * scale + min(clearance)
         half_z = float(rows[-1]) + half_y
         walls = rectangular_hole(half_y, half_z, depth, lead_in)
         half_divider = self.pitch * scale / 2 - half_y
@@ -218,6 +231,48 @@ class Style(NamedTuple):
 _PLAIN = Style()
 
 
+@dataclass(frozen=True)
+class Fit:
+    """How loosely a connector's socket holds what is inserted.
+
+    Attributes:
+        clearance: Room on each side, along y and along z, in [m].
+        lead_in: Width of the chamfer at the mouth, in [m].
+        source: Where the numbers come from.
+    """
+
+    clearance: tuple[float, float] = (0.0004, 0.0004)
+    lead_in: float = 0.001
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Mating:
+    """How a connector's socket resists: a pair of springs that press on what is inserted.
+
+    They press along the narrower side of what is inserted, from both sides alike, and friction
+    on them is what an insertion works against; spreading them at the tip takes more than sliding.
+
+    Attributes:
+        force: Force that slides what is inserted along the springs, in [N].
+        depth: Where they are behind the mouth, in [m].
+        deflection: How far what is inserted spreads each of them, in [m].
+        source: Where the numbers come from.
+    """
+
+    force: float
+    depth: float
+    deflection: float
+    source: str = ""
+
+
+_LOOSE = Fit()
+
+
+SPRING_RADIUS = 0.002
+"""Radius of the springs' rounded tips, in [m]."""
+
+
 class Shape(NamedTuple):
     """The primitives of a connector at one fit, by role."""
 
@@ -225,6 +280,7 @@ class Shape(NamedTuple):
     body: tuple[Primitive, ...]
     insert: tuple[Primitive, ...]
     walls: tuple[Primitive, ...]
+    springs: tuple[Primitive, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -245,6 +301,10 @@ class Connector:
         label: What people call it; empty for its name.
         source: Where the dimensions come from.
         style: What it looks like.
+        fit: Its socket's own fit, of which the environment's `clearance_mm` and `lead_in_mm` take
+            the place unless they are None.
+        mating: How its socket resists, where the environment's `insertion_resistance` is not 0;
+            None for not at all.
 
     Raises:
         ConnectorError: If it cannot be held, reached or inserted; says what is wrong and why.
@@ -260,6 +320,8 @@ class Connector:
     label: str = ""
     source: str = ""
     style: Style = _PLAIN
+    fit: Fit = _LOOSE
+    mating: Mating | None = None
 
     def __post_init__(self) -> None:
         valid = isinstance(self.name, str) and re.fullmatch(r"[A-Za-z][\w.-]*", self.name)
@@ -317,7 +379,9 @@ class Connector:
                 )
         if np.ptp(bounds(self.grip)[:, 1]) < width - 2 * _TOLERANCE:
             self._refuse(f"grip is narrower than the body, {width} m, that the fingers close on")
-        shape = self.shape(0.0004, 0.001)
+        self._check_fit()
+        self._check_mating()
+        shape = self.shape()
         self._check_primitives("insert", shape.insert)
         self._check_primitives("walls", shape.walls)
         low, high = bounds(shape.insert)
@@ -335,6 +399,39 @@ class Connector:
     def _require(self, condition: bool, field: str, allowed: str) -> None:
         if not condition:
             self._refuse(f"{field}={getattr(self, field)!r} is not allowed; it must be {allowed}")
+
+    def _check_fit(self) -> None:
+        fit = self.fit
+        clearance = tuple(fit.clearance) if isinstance(fit.clearance, Iterable) else ()
+        numbers = [as_number(number) for number in (*clearance, fit.lead_in)]
+        low, high = FIT_LIMITS
+        valid = len(clearance) == 2 and None not in numbers
+        if (
+            not valid
+            or not all(low <= n <= high for n in numbers[:2])
+            or not 0 <= numbers[2] <= high
+        ):
+            self._refuse(
+                f"fit={fit!r} is not allowed; its clearance must be two numbers from {low} to "
+                f"{high} m, and its lead-in one from 0 to {high} m"
+            )
+
+    def _check_mating(self) -> None:
+        mating = self.mating
+        if mating is None:
+            return
+        numbers = [as_number(n) for n in (mating.force, mating.depth, mating.deflection)]
+        if None in numbers or min(numbers) <= 0 or mating.depth >= self.travel:
+            self._refuse(
+                f"mating={mating!r} is not allowed; its force, depth and deflection must be "
+                f"positive numbers, in [N] and [m], and its depth less than travel={self.travel} m"
+            )
+        half = float(np.abs(bounds(self.insert())[1, 1:]).min())
+        if mating.deflection >= half:
+            self._refuse(
+                f"mating={mating!r} is not allowed; its deflection must be less than {half:.6g} m, "
+                "half of what is inserted"
+            )
 
     def _check_primitives(self, role: str, primitives: Sequence[Primitive]) -> None:
         if not primitives:
@@ -358,18 +455,50 @@ class Connector:
         """The inserted part; see `shape`."""
         return tuple(self.profile.insert(self.travel, scale))
 
-    def shape(self, clearance: float, lead_in: float, scale: float = 1.0) -> Shape:
+    def clearance(self, given: float | None) -> tuple[float, float]:
+        """Room on each side, along y and along z, in [m]: as given, or that of its own fit."""
+        return self.fit.clearance if given is None else (given, given)
+
+    def lead_in(self, given: float | None) -> float:
+        """Width of the chamfer at the mouth, in [m]: as given, or that of its own fit."""
+        return self.fit.lead_in if given is None else given
+
+    def shape(
+        self, clearance: float | None = None, lead_in: float | None = None, scale: float = 1.0
+    ) -> Shape:
         """The primitives of plug and hole.
 
         Args:
-            clearance: Room between insert and hole on each side, in [m].
-            lead_in: Width of the chamfer at the mouth, in [m].
+            clearance: Room between insert and hole on each side, in [m]; None for its own fit.
+            lead_in: Width of the chamfer at the mouth, in [m]; None for its own fit.
             scale: Size of what is inserted and of its hole, across the axis, in parts of the
                 standard's. Lengths stay, so that a plug reaches as far ahead of the hand; so
                 does the held body, and with it how a settled grasp holds and feels.
         """
-        walls = self.profile.hole(self.travel + BACK_GAP, clearance, lead_in, scale)
+        depth = self.travel + BACK_GAP
+        walls = self.profile.hole(depth, self.clearance(clearance), self.lead_in(lead_in), scale)
         return Shape(self.grip, self.body, self.insert(scale), tuple(walls))
+
+    def springs(self, scale: float = 1.0) -> tuple[Primitive, ...]:
+        """The springs of its socket, none where it does not resist."""
+        if self.mating is None:
+            return ()
+        half = np.abs(bounds(self.insert(scale))[1])
+        across = 2 if half[1] > half[2] else 1  # z where it is wider than high
+        along = 3 - across
+        place = half[across] - self.mating.deflection + SPRING_RADIUS
+        # Clear of the rounded corners, which would press on them besides the face.
+        length = max(half[along] - 2 * half[across], SPRING_RADIUS / 4)
+        springs = []
+        for side in (place, -place):
+            pos = [self.mating.depth, 0.0, 0.0]
+            pos[across] = side
+            size = (SPRING_RADIUS, float(length))
+            quat = (ALONG_Y,) if along == 1 else ()
+            springs.append(
+                Primitive("capsule", size, (pos[0], float(pos[1]), float(pos[2])), *quat)
+            )
+        return tuple(springs)
 
     def sizes(self, scale: float = 1.0) -> tuple[float, float, float, float]:
         """Width and height of what is inserted and of what is held, as `SIZE_NAMES`, in [m]."""
@@ -395,6 +524,8 @@ class Connector:
             "body": [primitive._asdict() for primitive in self.body],
             "grip": [primitive._asdict() for primitive in self.grip],
             "style": self.style._asdict(),
+            "mating": None if self.mating is None else dataclasses.asdict(self.mating),
+            "fit": dataclasses.asdict(self.fit) | {"clearance": list(self.fit.clearance)},
         }
 
     @classmethod
@@ -413,6 +544,10 @@ class Connector:
                     for part in parts
                 )
             given["style"] = Style(**given.get("style", {}))
+            fit = dict(given.get("fit", {}))
+            given["fit"] = Fit(**fit | {"clearance": tuple(fit.get("clearance", _LOOSE.clearance))})
+            if given.get("mating") is not None:
+                given["mating"] = Mating(**given["mating"])
             profile = dict(given["profile"])
             given["profile"] = PROFILES[profile.pop("kind")](**profile)
             return cls(**given)
@@ -495,6 +630,19 @@ CONNECTORS = {
             travel=0.0140,
             profile=RoundProfile(0.00175),
             style=Style(insert="gold"),
+            fit=Fit(
+                (0.00005, 0.00005),
+                0.0003,
+                "Bushing 3.6 mm across for a plug of 3.5 mm: typical of panel jacks. "
+                "Its rounded edge, 0.3 mm: typical.",
+            ),
+            mating=Mating(
+                10.0,
+                0.0040,
+                0.0003,
+                "Insertion and withdrawal from 3 to 30 N: typical of panel jacks' datasheets. The "
+                "place of the contact and its deflection: ours.",
+            ),
             **_round_body(0.018, 0.0045),
         ),
         Connector(
@@ -508,6 +656,19 @@ CONNECTORS = {
             body=tuple(box(-0.0140, 0.0, 0.00254 / 2, 0.00085, z=z) for z in _HEADER.rows.tolist()),
             profile=_HEADER,
             style=Style(insert="gold", cable=0.0007),
+            fit=Fit(
+                (0.0001, 0.0001),
+                0.0003,
+                "Openings 0.84 mm across, widened to 1.4 mm at the face, for posts of 0.64 mm: "
+                "typical of 2.54 mm socket strips.",
+            ),
+            mating=Mating(
+                5.0,
+                0.0025,
+                0.00015,
+                "About 1.3 N a contact, of four: typical of 2.54 mm socket strips. The place of "
+                "the contacts and their deflection: ours.",
+            ),
         ),
         Connector(
             name="usb",
@@ -518,6 +679,19 @@ CONNECTORS = {
             body_size=(0.020, 0.016, 0.008),
             profile=RectangularProfile(0.0120, 0.0045, nose=0.0010),
             style=Style(body="white_plastic"),
+            fit=Fit(
+                (0.00025, 0.00031),
+                0.0005,
+                "Receptacle's opening 12.50 x 5.12 mm, for a shell of 12.0 x 4.5 mm: USB 2.0 "
+                "specification, figure 6-7. Its flared edge, 0.5 mm: typical.",
+            ),
+            mating=Mating(
+                10.0,
+                0.0050,
+                0.0003,
+                "Insertion at most 35 N and extraction at least 10 N: USB 2.0 specification, table "
+                "6-7; the place of the springs and their deflection: ours.",
+            ),
         ),
         Connector(
             name="stud",
@@ -527,6 +701,12 @@ CONNECTORS = {
             travel=0.0120,
             profile=RoundProfile(0.0030),
             style=Style(body="dark_steel", cable=0.0),
+            fit=Fit(
+                (0.0002, 0.0002),
+                0.0005,
+                "Hole 6.4 mm across for M6: ISO 273, fine series. Chamfer 0.5 mm: ours.",
+            ),
+            mating=Mating(3.0, 0.0040, 0.0003, "Drag of the thread in its hole, 3 N: ours."),
             **_round_body(0.020, 0.0040),
         ),
     )

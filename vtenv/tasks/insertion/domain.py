@@ -31,7 +31,8 @@ class Domain:
         connector_friction: Sliding friction between plug and socket, (N,).
         pad_friction: Sliding friction of the gel pads, (N,).
         clearance_level: Index in `clearances`, (N,), int64.
-        clearance: Room between plug and socket on each side, (N,), [m].
+        clearance: Room between plug and socket on each side, (N,), [m]; NaN for each connector's
+            own.
         plug_mass: Mass of the plug, (N,), [kg].
         gel_stiffness: Stiffness of the gel pads, in parts of the nominal, (N,).
         camera_shift: Shift of the overhead camera in the world's axes, (N, 3), [m].
@@ -50,8 +51,11 @@ class Domain:
     depth_noise_mm: NDArray[np.float64]
 
 
-def clearances(config: HeldPlugConfig) -> tuple[float, ...]:
-    """The clearances that sockets may have, in [mm]: one, or `CLEARANCE_LEVELS`."""
+def clearances(config: HeldPlugConfig) -> tuple[float | None, ...]:
+    """The clearances that sockets may have, in [mm]: one, or `CLEARANCE_LEVELS`.
+
+    None stands for each connector's own.
+    """
     ranges = config.domain_randomization
     if ranges is None or ranges.clearance_mm is None:
         return (config.clearance_mm,)
@@ -78,7 +82,7 @@ def draw_domain(uniforms: NDArray[np.float64], config: HeldPlugConfig) -> Domain
         "camera_tilt_deg": 0.0,
         "depth_noise_mm": config.depth_noise_mm,
     }
-    levels = np.array(clearances(config))
+    levels = np.array(clearances(config), np.float64)
     column, values = 0, {}
     level = np.zeros(len(uniforms), np.int64)
     for name in DomainRandomizationConfig.names():

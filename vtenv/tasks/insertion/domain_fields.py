@@ -39,6 +39,7 @@ class DomainFields:
         self._plug = first.body("plug").id
         plug_and_socket = np.isin(first.geom_bodyid, [self._plug, first.body("socket").id])
         self._rigid = plug_and_socket & ((first.geom_contype | first.geom_conaffinity) > 0)
+        self._rigid &= first.geom_priority == 0  # springs have a friction of their own
         self._pads = np.array([first.geom(f"gel_{side}").id for side in ("left", "right")])
 
     def rows(self, variant: NDArray[np.int64], domain: Domain) -> dict[str, NDArray[np.float64]]:

@@ -33,9 +33,9 @@ class VTInsertEnv(TaskEnv):
     ## Action Space
 
     The action space is a `Box(-1, 1, (5,), float32)`: the change of the hand's target. The
-    target stays within 6 mm and 0.15 rad of the hand, which bounds its force to 12 N, and
-    within the gantry's workspace. Actions beyond the bounds are clipped; an action that is not
-    finite raises a `ValueError`.
+    target stays within 6 mm and 0.15 rad of the hand, which bounds its force to 12 N (farther with
+    a greater `hand_force_n`), and within the gantry's workspace. Actions beyond the bounds are
+    clipped; an action that is not finite raises a `ValueError`.
 
     | Num | Action                                    | Control Min | Control Max | At 1 (unit)  |
     |-----|-------------------------------------------|-------------|-------------|--------------|
@@ -144,6 +144,17 @@ class VTInsertEnv(TaskEnv):
 
     `clearance_mm` and `depth_noise_mm` take the place of the arguments of these names.
 
+    ## Disturbances and Faults
+
+    Off unless asked for. `disturbances=DisturbanceConfig(...)` or a mapping draws, at each reset, a
+    weaker or firmer grip, a cable that pulls on the plug's tail in tugs, and a tilt of the socket;
+    `sensor_faults` gives depth a bias, noise that neighbours share and holes at edges, and the
+    contact mask blurred, fraying and drifting edges, dead and flipped pixels. Both are drawn from
+    the world's own generator, alike on both engines.
+
+    `track="contact"` names one of `vtenv.tasks.insertion.tracks.TRACKS`, worlds that fill in
+    settings which are not given.
+
     ## Episode End
 
     The episode terminates on
@@ -176,15 +187,22 @@ class VTInsertEnv(TaskEnv):
     | `modalities` | **sequence** | the paper's three | What to observe: keys of the table above |
     | `image_size` | **int or pair** | `64` | Rows and columns of the depth image |
     | `contact_size` | **int or pair** | `64` | Rows and columns of a finger's images |
-    | `clearance_mm` | **float** | `0.4` | Room on each side of the plug, 0.1 to 2 |
-    | `lead_in_mm` | **float** | `1.0` | Width of the mouth's chamfer, 0 to 2 |
+    | `clearance_mm` | **float** | `0.4` | Room on each side, 0.03 to 2; `None`: each one's own |
+    | `lead_in_mm` | **float** | `1.0` | Width of the mouth's chamfer, likewise |
+    | `contact_impedance` | **pair** | `(0.97, 0.99)` | How little plug and socket give |
+    | `insertion_resistance` | **float** | `0.0` | Sockets' springs, in parts of their own |
+    | `hand_force_n` | **float** | `12.0` | Greatest force of the hand along an axis |
     | `connector_scale` | **float** | `1.0` | Width of plugs' ends and their holes, 0.8 to 1.2 |
     | `depth_noise_mm` | **float** | `1.0` | Deviation at 0.35 m; grows as distance squared |
     | `depth_dropout` | **float** | `0.0` | Chance that a pixel on a depth edge reads 0 |
     | `depth_quantization_mm` | **float** | `0.0` | Step to which depth is rounded |
+    | `action_delay` | **int** | `0` | Control steps until an action acts, 0 to 3 |
+    | `observation_delay` | **int** | `0` | Control steps until it is observed, 0 to 3 |
     | `reward` | **str or callable** | `"dense"` | `dense`, `sparse`, or a function of the terms |
     | `initial_state` | **InitialStateRanges** | `None` | Ranges; None for those above |
     | `domain_randomization` | **DomainRandomizationConfig** | `None` | Ranges; None for none |
+    | `disturbances` | **DisturbanceConfig** | `None` | Grip, cable, tilt; None for none |
+    | `sensor_faults` | **SensorFaultsConfig** | `None` | Faults of depth and touch |
     | `render_mode` | **str** | `None` | `rgb_array`, `human`, `depth_array`, `sensors` |
     | `picture` | **str** | `"scene"` | What `rgb_array` shows: `scene`, `sensors`, `depth` |
     | `engine` | **str** | `"cpu"` | `cpu`, or `warp`: one GPU, for many worlds |

@@ -14,6 +14,7 @@ import logging
 import math
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,10 @@ hand's frame."""
 GEL_STIFFNESSES = (0.7, 0.8, 1.0, 1.25, 1.6, 2.0)
 """Stiffnesses of the gel, in parts of the nominal, that banks are made for: between them grasps
 are interpolated, 0.02 mm off at most."""
+
+GRIP_FORCES = (3.0, 5.0, 8.0, 12.0, 20.0, 30.0)
+"""Grip forces, in [N], that banks are made for where it varies: between them grasps are
+interpolated."""
 
 _CLOSE_STEPS, _HANG_STEPS = 100, 50
 _GAP = 0.0005
@@ -78,14 +83,17 @@ class GraspBank:
     grip_force: float
 
     @classmethod
-    def load(cls, config: HeldPlugConfig, num_threads: int = 1) -> GraspBank:
-        """The bank of an environment, from the cache or made now."""
+    def load(
+        cls, config: HeldPlugConfig, num_threads: int = 1, grip: float | None = None
+    ) -> GraspBank:
+        """The bank of an environment and a grip force, the task's by default."""
         domains = config.domain_randomization
         low, high = (domains and domains.gel_stiffness) or (1.0, 1.0)
         below = max(s for s in GEL_STIFFNESSES if s <= low)
         above = min(s for s in GEL_STIFFNESSES if s >= high)
         stiffnesses = [s for s in GEL_STIFFNESSES if below <= s <= above]
-        ranges, scale, grip = config.initial_state, config.connector_scale, config.grip_force
+        ranges, scale = config.initial_state, config.connector_scale
+        grip = config.grip_force if grip is None else grip
         grasps = [
             [load_bank(c, ranges, num_threads, scale, s, grip) for c in config.connectors]
             for s in stiffnesses
@@ -136,6 +144,48 @@ class GraspBank:
                 self.connectors[kind], in_hand[rows], 1, self.scale, value, self.grip_force
             )
         return grasps
+
+
+def load_banks(config: HeldPlugConfig, num_threads: int = 1) -> tuple[GraspBank, ...]:
+    """The banks of an environment, by ascending grip force: one where that is fixed."""
+    given = config.disturbances and config.disturbances.grip_force_n
+    low, high = given or (config.grip_force, config.grip_force)
+    forces = [low]
+    if high > low:
+        below = max(f for f in GRIP_FORCES if f <= low)
+        above = min(f for f in GRIP_FORCES if f >= high)
+        forces = [f for f in GRIP_FORCES if below <= f <= above]
+    return tuple(GraspBank.load(config, num_threads, force) for force in forces)
+
+
+def take(
+    banks: Sequence[GraspBank],
+    connector: NDArray[np.int64],
+    grasp: NDArray[np.int64],
+    stiffness: NDArray[np.float64],
+    grip: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Grasps of banks, at any grip force within their own; see `GraspBank.take`.
+
+    Args:
+        banks: As `load_banks` returns.
+        connector: As in `GraspBank.take`.
+        grasp: As in `GraspBank.take`.
+        stiffness: As in `GraspBank.take`.
+        grip: Force with which each finger closes, (N,), [N].
+    """
+    if len(banks) == 1:
+        return banks[0].take(connector, grasp, stiffness)
+    forces = np.array([bank.grip_force for bank in banks])
+    above = np.clip(np.searchsorted(forces, grip), 1, len(banks) - 1)
+    grasps = np.empty((len(grip), GRASP_SIZE))
+    for level in np.unique(above):
+        rows = above == level
+        chosen = connector[rows], grasp[rows], stiffness[rows]
+        weaker, firmer = (banks[i].take(*chosen) for i in (level - 1, level))
+        part = (grip[rows] - forces[level - 1]) / (forces[level] - forces[level - 1])
+        grasps[rows] = weaker + part[:, None] * (firmer - weaker)
+    return grasps
 
 
 def settle_grasps(

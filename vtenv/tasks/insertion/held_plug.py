@@ -16,11 +16,18 @@ from vtenv.arrays import Array, constant, namespace
 from vtenv.modalities import Modality
 from vtenv.provenance import cores
 from vtenv.rendering.looks import build_render_spec, show_connector
+from vtenv.sensing.faults import faulty_contact, faulty_depth
 from vtenv.sensing.images import CONTACT_THRESHOLD_MM
 from vtenv.tasks import Evaluation
 from vtenv.tasks.insertion import measures, scene
 from vtenv.tasks.insertion.actions import ACTION_SCALE, next_target
 from vtenv.tasks.insertion.config import HeldPlugConfig
+from vtenv.tasks.insertion.disturbances import (
+    NUM_DISTURBANCE_UNIFORMS,
+    Disturbances,
+    cable_forces,
+    draw_disturbances,
+)
 from vtenv.tasks.insertion.domain import (
     NUM_DOMAIN_UNIFORMS,
     Domain,
@@ -28,7 +35,7 @@ from vtenv.tasks.insertion.domain import (
     draw_domain,
 )
 from vtenv.tasks.insertion.domain_fields import DOMAIN_FIELDS, DomainFields
-from vtenv.tasks.insertion.grasp_bank import BANK_SIZE, GraspBank
+from vtenv.tasks.insertion.grasp_bank import BANK_SIZE, GraspBank, load_banks
 from vtenv.tasks.insertion.initial import NUM_UNIFORMS, check_options, initial_state
 from vtenv.tasks.insertion.measures import Geometry
 from vtenv.tasks.insertion.placement import place
@@ -92,8 +99,17 @@ class HeldPlugTask:
     @property
     def num_uniforms(self) -> int:
         """Random numbers that the start of an episode takes."""
-        randomised = self.config.domain_randomization is not None
-        return NUM_UNIFORMS + (NUM_DOMAIN_UNIFORMS if randomised else 0)
+        return NUM_UNIFORMS + sum(self._optional_uniforms.values())
+
+    @property
+    def _optional_uniforms(self) -> dict[str, int]:
+        """How many more each optional setting takes where it is on, in the order of drawing."""
+        each = {
+            "domain_randomization": NUM_DOMAIN_UNIFORMS,
+            "disturbances": NUM_DISTURBANCE_UNIFORMS,
+            "sensor_faults": 1,
+        }
+        return {n: count for n, count in each.items() if getattr(self.config, n) is not None}
 
     @functools.cached_property
     def world_model(self) -> WorldModel:
@@ -105,6 +121,8 @@ class HeldPlugTask:
             config.connector_scale,
             config.image_size,
             config.contact_size,
+            config.contact_impedance,
+            config.insertion_resistance,
         )
         noise = {
             "noise_distance": scene.CAMERA_HEIGHT,
@@ -124,6 +142,7 @@ class HeldPlugTask:
             actuators={"hand": scene.HAND_JOINTS},
             driven="hand",
             bodies=("hand", "plug", "socket"),
+            pushed=None if config.disturbances is None else "plug",
             sensors={"socket_force": ("socket_force",), "gel_contacts": sides},
             rest_readings={"gel_contacts": 1.0},
             own_fields=() if config.domain_randomization is None else DOMAIN_FIELDS,
@@ -160,7 +179,7 @@ class HeldPlugTask:
         }
         config = replace(self.config, initial_state=replace(ranges, **changed))
         task = replace(self, config=config)
-        for made_once in ("world_model", "_bank", "_domain_fields"):
+        for made_once in ("world_model", "_banks", "_domain_fields"):
             if made_once in self.__dict__:
                 task.__dict__[made_once] = self.__dict__[made_once]
         return task
@@ -170,21 +189,32 @@ class HeldPlugTask:
         return check_options(options, self.connector_names, self.option_limits)
 
     def draw(self, uniforms: NDArray[np.float64], options: Mapping[str, object]) -> Episodes:
-        """Map uniform random numbers to initial states, and then to domains."""
+        """Map uniform random numbers to initial states, and then to domains and the rest."""
         config, levels = self.config, self._clearances
-        initial = initial_state(uniforms[:, :NUM_UNIFORMS], config, BANK_SIZE, options)
+        counts = self._optional_uniforms
+        ends = np.cumsum([NUM_UNIFORMS, *counts.values()])[:-1]
+        first, *parts = np.split(uniforms, ends, axis=1)
+        more = dict(zip(counts, parts, strict=True))
+        initial = initial_state(first, config, BANK_SIZE, options)
         variant = initial.connector * len(levels)
-        clearance = np.full(len(uniforms), levels[0] * 1e-3)
         noise_mm = np.full(len(uniforms), config.depth_noise_mm)
         drawn: Domain | None = None
         own_fields: dict[str, NDArray[np.float64]] = {}
         if config.domain_randomization is not None:
-            first = NUM_UNIFORMS
-            drawn = draw_domain(uniforms[:, first : first + NUM_DOMAIN_UNIFORMS], config)
+            drawn = draw_domain(more["domain_randomization"], config)
             variant = variant + drawn.clearance_level
-            clearance, noise_mm = drawn.clearance, drawn.depth_noise_mm
+            noise_mm = drawn.depth_noise_mm
             own_fields = self._domain_fields.rows(variant, drawn)
-        placed = place(initial, self._bank, drawn)
+        parameters = {"clearance": self._widest_clearances[variant]}
+        disturbances: Disturbances | None = None
+        if config.disturbances is not None:
+            disturbances = draw_disturbances(
+                more["disturbances"], config.disturbances, config.grip_force
+            )
+            parameters |= {"cable_force": disturbances.cable_force, "tugs": disturbances.tugs}
+        if config.sensor_faults is not None:
+            parameters["fault_seed"] = (more["sensor_faults"][:, 0] * 2**53).astype(np.int64)
+        placed = place(initial, self._banks, drawn, disturbances)
         physics = InitialPhysics(
             variant=variant,
             qpos=placed.qpos,
@@ -194,11 +224,37 @@ class HeldPlugTask:
             fields=own_fields,
             noise={"depth_noise_mm": noise_mm},
         )
-        return Episodes(physics, {"clearance": clearance}, {} if drawn is None else asdict(drawn))
+        return Episodes(physics, parameters, {} if drawn is None else asdict(drawn))
 
     def next_controls(self, controls: Array, joints: Array, actions: Array) -> Array:
         """Move the hand's target by an action; keep it on its leash and in the workspace."""
-        return next_target(controls, joints, actions)
+        return next_target(controls, joints, actions, self.config.hand_force_n)
+
+    def forces(self, now: Evaluation, elapsed: Array, parameters: dict[str, Array]) -> Array:
+        """The pull of the cables."""
+        lengths = tuple(connector.body_size[0] for connector in self.config.connectors)
+        return cable_forces(
+            now.state,
+            elapsed,
+            parameters["cable_force"],
+            parameters["tugs"],
+            self.of_connectors(lengths, now.state),
+        )
+
+    def disturbed(
+        self, images: dict[str, Array], elapsed: Array, parameters: dict[str, Array]
+    ) -> dict[str, Array]:
+        """Depth and contact with the faults of the settings; other images as they are."""
+        faults = self.config.sensor_faults
+        if faults is None:
+            return images
+        kinds = {"depth": faulty_depth, "contact": faulty_contact}
+        told = {
+            key: kind(images[key], faults, parameters["fault_seed"], elapsed)
+            for key, kind in kinds.items()
+            if key in images
+        }
+        return {**images, **told}
 
     def view(self, physics: PhysicsState) -> WorldState:
         """The state of the worlds, with the scene's own names."""
@@ -264,12 +320,22 @@ class HeldPlugTask:
         show_connector(model, self.connector_names[variant // len(self._clearances)])
 
     @functools.cached_property
-    def _clearances(self) -> tuple[float, ...]:
+    def _clearances(self) -> tuple[float | None, ...]:
         return clearances(self.config)
 
     @functools.cached_property
-    def _bank(self) -> GraspBank:
-        return GraspBank.load(self.config, cores())
+    def _widest_clearances(self) -> NDArray[np.float64]:
+        """Room between plug and socket on its widest side, of each variant, [m]."""
+        rooms = [
+            max(connector.clearance(scene.metres(clearance)))
+            for connector in self.config.connectors
+            for clearance in self._clearances
+        ]
+        return np.array(rooms)
+
+    @functools.cached_property
+    def _banks(self) -> tuple[GraspBank, ...]:
+        return load_banks(self.config, cores())
 
     @functools.cached_property
     def _domain_fields(self) -> DomainFields:

@@ -143,7 +143,9 @@ def failure(state: WorldState, geom: Geometry) -> Array:
     return xp.where(state.stable, xp.where(dropped, 1, code), 4)
 
 
-def potentials(geom: Geometry, clearance: float | Array, lead_in: float) -> dict[str, Array]:
+def potentials(
+    geom: Geometry, clearance: float | Array, lead_in: float | Array
+) -> dict[str, Array]:
     """How far along the task is, by term: each rises to 1 as the plug goes in.
 
     Projected on the socket's axis: approach is the way to the mouth, insertion the way from

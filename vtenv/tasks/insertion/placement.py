@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vtenv.tasks.insertion import scene
+from vtenv.tasks.insertion.disturbances import Disturbances
 from vtenv.tasks.insertion.domain import Domain
-from vtenv.tasks.insertion.grasp_bank import GraspBank
+from vtenv.tasks.insertion.grasp_bank import GraspBank, take
 from vtenv.tasks.insertion.initial import InitialState
 
 
@@ -29,20 +32,31 @@ class Placement(NamedTuple):
     socket_quat: NDArray[np.float64]
 
 
-def place(initial: InitialState, bank: GraspBank, domain: Domain | None = None) -> Placement:
+def place(
+    initial: InitialState,
+    banks: Sequence[GraspBank],
+    domain: Domain | None = None,
+    disturbances: Disturbances | None = None,
+) -> Placement:
     """Turn initial states into rows of an engine's state.
 
     Args:
         initial: The states; grasps that an option fixes are settled now.
-        bank: Settled grasps.
+        banks: Settled grasps, as `load_banks` returns.
         domain: The worlds' domains; None where nothing is randomised.
+        disturbances: Their disturbances; None where there are none.
     """
-    stiffness = np.ones(len(initial.hand)) if domain is None else domain.gel_stiffness
-    grasps = bank.take(initial.connector, initial.grasp, stiffness)
+    count = len(initial.hand)
+    stiffness = np.ones(count) if domain is None else domain.gel_stiffness
+    grip = np.full(count, banks[0].grip_force)
+    if disturbances is not None:
+        grip = disturbances.grip_force
+    grasps = take(banks, initial.connector, initial.grasp, stiffness, grip)
     fresh = np.flatnonzero(~np.isnan(initial.in_hand[:, 0]))
-    if fresh.size:
-        grasps[fresh] = bank.settle(
-            initial.connector[fresh], initial.in_hand[fresh], stiffness[fresh]
+    for force in np.unique(grip[fresh]):
+        rows = fresh[grip[fresh] == force]
+        grasps[rows] = replace(banks[0], grip_force=float(force)).settle(
+            initial.connector[rows], initial.in_hand[rows], stiffness[rows]
         )
 
     yaw = initial.hand[:, 3]
@@ -58,10 +72,18 @@ def place(initial: InitialState, bank: GraspBank, domain: Domain | None = None) 
         ],
         axis=-1,
     )
-    ctrl = np.full((len(yaw), 7), bank.grip_force)
+    ctrl = np.tile(grip[:, None], (1, 7))
     ctrl[:, scene.HAND_CTRL] = initial.hand
-    upright = np.broadcast_to([1.0, 0.0, 0.0, 0.0], (len(yaw), 4))
-    return Placement(qpos, ctrl, initial.socket_pos_w, _turn(initial.socket_yaw, upright))
+    tilt = np.broadcast_to([1.0, 0.0, 0.0, 0.0], (len(yaw), 4))
+    if disturbances is not None:
+        tilt = _tilted(disturbances.socket_pitch, disturbances.socket_roll)
+    return Placement(qpos, ctrl, initial.socket_pos_w, _turn(initial.socket_yaw, tilt))
+
+
+def _tilted(pitch: NDArray[np.float64], roll: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quaternions (N, 4), wxyz, of a pitch about y after a roll about x, (N,) each."""
+    c, s, cos, sin = np.cos(pitch / 2), np.sin(pitch / 2), np.cos(roll / 2), np.sin(roll / 2)
+    return np.stack([c * cos, c * sin, s * cos, -s * sin], axis=-1)
 
 
 def _turn(yaw: NDArray[np.float64], quat: NDArray[np.float64]) -> NDArray[np.float64]:

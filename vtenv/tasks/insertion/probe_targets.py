@@ -6,6 +6,7 @@ import math
 
 from vtenv.tasks.insertion.config import InsertionConfig
 from vtenv.tasks.insertion.connectors import SHOULDER_IN_HAND
+from vtenv.tasks.insertion.scene import metres
 
 BOUNDS = {
     "connector": 0.99,
@@ -25,8 +26,9 @@ _ANGULAR = ("hand_pitch_deg", "socket_yaw_deg")
 def capture_range(config: InsertionConfig) -> dict[str, float]:
     """How far off the plug may be and still slide in.
 
-    Sideways and up it is the clearance and the lead-in of the socket. For an angle it is the one
-    that moves the tip of the longest plug as far, turned about the middle of the hand.
+    Sideways and up it is the clearance and the lead-in of the tightest socket in play. For an
+    angle it is the one that moves the tip of the longest plug as far, turned about the middle of
+    the hand.
 
     Args:
         config: The settings of the task.
@@ -34,7 +36,8 @@ def capture_range(config: InsertionConfig) -> dict[str, float]:
     Returns:
         The range by label, in its unit; labels along the socket's axis have none.
     """
-    room_mm = config.clearance_mm + config.lead_in_mm
+    clearance, lead_in = metres(config.clearance_mm), metres(config.lead_in_mm)
+    room_mm = 1e3 * min(min(c.clearance(clearance)) + c.lead_in(lead_in) for c in config.connectors)
     lever_mm = 1e3 * (SHOULDER_IN_HAND + max(c.travel for c in config.connectors))
     angle = math.degrees(math.atan2(room_mm, lever_mm))
     return dict.fromkeys(_LATERAL, room_mm) | dict.fromkeys(_ANGULAR, angle)

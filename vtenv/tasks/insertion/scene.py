@@ -13,12 +13,13 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import mujoco
 import numpy as np
 
+from vtenv.tasks.insertion.actions import HAND_STIFFNESS
 from vtenv.tasks.insertion.connectors import (
     FINGER_OPEN,
     SHOULDER_IN_HAND,
@@ -64,11 +65,14 @@ _PLUG, _PAD = 1, 2
 # cameras. 3: collisions only.
 DECOR_GROUP, SCENE_GROUP, PLUG_GROUP, COLLIDER_GROUP = range(4)
 
+IMPEDANCE = (0.97, 0.99)
+"""Impedance of contacts between plug and socket, and of plug and table: MuJoCo's `d0` and
+`d_width`."""
 _RIGID = {
     "friction": [CONNECTOR_FRICTION, 0.005, 0.0001],
     "solref": [0.004, 1.0],
     # Stiffer than MuJoCo's default, which lets a light plug sink 0.9 mm into a wall at 15 N.
-    "solimp": [0.97, 0.99, 0.0005, 0.5, 2.0],
+    "solimp": [*IMPEDANCE, 0.0005, 0.5, 2.0],
 }
 _GEL = {
     "friction": [PAD_FRICTION, 0.02, 0.0001],
@@ -77,6 +81,9 @@ _GEL = {
     "condim": 4,
     "priority": 1,
 }
+SPRING_FRICTION = 0.3
+"""Sliding friction of plugs on the springs of sockets: typical of plated contacts."""
+_SPRING = {**_RIGID, "friction": [SPRING_FRICTION, 0.005, 0.0001], "priority": 1}
 GEOM_TYPES = {
     "box": mujoco.mjtGeom.mjGEOM_BOX,
     "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
@@ -99,9 +106,15 @@ _EMPTY = {
     "socket": ((1e-4, 1e-4, 1e-4), (2 * HOUSING_HALF_SIZE[0] - 0.001, 0.0, 0.0)),
 }
 """Size and place of unused slots: tiny, and deep inside their owner, where nothing touches them."""
-_OWNERS = {"grip": "plug", "body": "plug", "insert": "plug", "walls": "socket"}
+_OWNERS = {
+    "grip": "plug",
+    "body": "plug",
+    "insert": "plug",
+    "walls": "socket",
+    "springs": "socket",
+}
 """Roles in model order, and the bodies that they belong to."""
-_COLLIDING, _VISIBLE = ("grip", "insert", "walls"), ("body", "insert")
+_COLLIDING, _VISIBLE = ("grip", "insert", "walls", "springs"), ("body", "insert")
 """Roles that touch other bodies, and those that the sensors see."""
 _WIDEST_FITS = ((0.0001, 0.002), (0.002, 0.002), (0.0001, 0.0), (0.002, 0.0))
 """Clearances and lead-ins, in [m], at the limits: some hole there has the most primitives."""
@@ -114,22 +127,27 @@ class SceneConfig:
     Pixels are square, and the longer side of an image spans the whole of what its sensor sees.
 
     Attributes:
-        clearance_mm: Room between plug and socket on each side.
-        lead_in_mm: Width of the chamfer around the socket's mouth.
+        clearance_mm: Room between plug and socket on each side; None for each connector's own.
+        lead_in_mm: Width of the chamfer around the socket's mouth, likewise.
         connector_scale: Size of what is inserted, as in `Connector.shape`.
         image_size: Rows and columns of the overhead depth image.
         contact_size: Rows and columns of each finger's gel and contact images.
+        impedance: Impedance of contacts between plug and socket as they touch, and once they
+            overlap by 0.5 mm: MuJoCo's `d0` and `d_width`.
+        resistance: Force of the sockets' springs, in parts of `Mating.force`; 0 for none.
     """
 
-    clearance_mm: float = 0.4
-    lead_in_mm: float = 1.0
+    clearance_mm: float | None = 0.4
+    lead_in_mm: float | None = 1.0
     connector_scale: float = 1.0
     image_size: tuple[int, int] = (64, 64)
     contact_size: tuple[int, int] = (64, 64)
+    impedance: tuple[float, float] = IMPEDANCE
+    resistance: float = 0.0
 
 
 @functools.lru_cache(maxsize=64)
-def slots(connectors: tuple[Connector, ...]) -> tuple[Slots, ...]:
+def slots(connectors: tuple[Connector, ...], with_springs: bool = False) -> tuple[Slots, ...]:
     """Geoms that a world needs to hold any of some connectors, in model order.
 
     Worlds with different connectors share one memory layout and step in one batch: for each role
@@ -139,6 +157,8 @@ def slots(connectors: tuple[Connector, ...]) -> tuple[Slots, ...]:
     for connector in connectors:
         for fit in _WIDEST_FITS:
             shape = connector.shape(*fit)
+            if with_springs:
+                shape = shape._replace(springs=connector.springs())
             for role in _OWNERS:
                 most |= Counter((role, part.kind) for part in getattr(shape, role))
     return tuple(
@@ -161,7 +181,6 @@ def build_spec(
     config: SceneConfig,
     connector: Connector,
     in_play: Sequence[Connector] = (),
-    clearance_mm: float | None = None,
 ) -> mujoco.MjSpec:
     """Describe the scene with one connector.
 
@@ -170,14 +189,16 @@ def build_spec(
         connector: The connector.
         in_play: Connectors whose scenes compile to models of the same sizes and layout; none for
             this connector alone.
-        clearance_mm: Clearance in the place of the configuration's.
 
     Returns:
         The specification, ready to compile or to decorate.
     """
-    clearance_mm = config.clearance_mm if clearance_mm is None else clearance_mm
-    shape = connector.shape(clearance_mm * 1e-3, config.lead_in_mm * 1e-3, config.connector_scale)
-    layout = slots(tuple(in_play) or (connector,))
+    shape = connector.shape(
+        metres(config.clearance_mm), metres(config.lead_in_mm), config.connector_scale
+    )
+    if config.resistance:
+        shape = shape._replace(springs=connector.springs(config.connector_scale))
+    layout = slots(tuple(in_play) or (connector,), config.resistance > 0)
     spec = mujoco.MjSpec()
     spec.modelname = f"vtinsert_{connector.name}"
     spec.compiler.degree = False
@@ -199,15 +220,18 @@ def build_spec(
         group=SCENE_GROUP,
         **_RIGID,
     )
-    _add_socket(spec, connector, shape, layout)
+    fill = functools.partial(_fill_slots, config, connector, shape, layout)
+    fill(_add_socket(spec))
     _add_hand(spec, config)
-    _add_plug(spec, connector, shape, layout)
+    fill(_add_plug(spec, connector))
     _add_contact_sensors(spec)
     return spec
 
 
 def build_models(
-    config: SceneConfig, connectors: Sequence[Connector], clearances_mm: Sequence[float] = ()
+    config: SceneConfig,
+    connectors: Sequence[Connector],
+    clearances_mm: Sequence[float | None] = (),
 ) -> list[mujoco.MjModel]:
     """Compile one model for each connector, or one for each of its clearances.
 
@@ -225,10 +249,13 @@ def build_models(
     models = []
     for connector in connectors:
         for clearance_mm in clearances_mm or (config.clearance_mm,):
-            spec = build_spec(config, connector, connectors, clearance_mm)
+            fitted = replace(config, clearance_mm=clearance_mm)
+            spec = build_spec(fitted, connector, connectors)
             spec.modelname = "vtinsert"  # of one length, too: models are written over another
             model = spec.compile()
             check_fit(model, connector)
+            if config.resistance and connector.mating is not None:
+                _load_springs(model, connector, config.resistance * connector.mating.force)
             models.append(model)
     return models
 
@@ -252,7 +279,8 @@ def check_fit(model: mujoco.MjModel, connector: Connector) -> None:
         mujoco.mj_kinematics(model, data)
         mujoco.mj_collision(model, data)
         for geoms in data.contact.geom:
-            if sorted(model.geom_bodyid[geoms]) == sorted((plug, socket)):
+            rigid = (model.geom_priority[geoms] == 0).all()
+            if rigid and sorted(model.geom_bodyid[geoms]) == sorted((plug, socket)):
                 names = " meets ".join(model.geom(geom).name for geom in geoms)
                 raise ConnectorError(
                     f"connector {connector.name!r} does not fit its own hole: {names} with the "
@@ -261,14 +289,49 @@ def check_fit(model: mujoco.MjModel, connector: Connector) -> None:
                 )
 
 
+def metres(millimetres: float | None) -> float | None:
+    """A length in [m], of one in [mm]; None, which stands for a connector's own, as it is."""
+    return None if millimetres is None else millimetres * 1e-3
+
+
+def _load_springs(model: mujoco.MjModel, connector: Connector, force: float) -> None:
+    """Make springs as stiff as slides what is inserted along them with a force, in [N].
+
+    Two equal contacts that squeeze a body between them press with
+    `n m r / (d (1 - d) timeconst^2)`, where n is the contacts a side, m the body's mass, r the
+    overlap and d the impedance: MuJoCo's soft contact, of which the inertia drops out.
+    """
+    mating = connector.mating
+    assert mating is not None
+    springs = [g for g in range(model.ngeom) if model.geom(g).name.startswith("springs_")]
+    data = mujoco.MjData(model)
+    data.mocap_pos[0] = (0.3, 0.0, 0.0)  # away from the hand
+    data.qpos[PLUG_POS] = data.mocap_pos[0]
+    mujoco.mj_kinematics(model, data)
+    mujoco.mj_collision(model, data)
+    on_springs = np.isin(data.contact.geom, springs).any(axis=-1)
+    a_side = on_springs.sum() / 2
+    inertia = a_side / model.body_invweight0[model.body("plug").id, 0]
+    pressure = force / (2 * SPRING_FRICTION)
+    needed = inertia * mating.deflection / pressure  # d (1 - d) timeconst^2
+    impedance, timeconst = 0.95, math.sqrt(needed / (0.95 * 0.05))
+    if timeconst < 2 * TIMESTEP:  # which MuJoCo does not go below
+        timeconst = 2 * TIMESTEP
+        impedance = (1 + math.sqrt(1 - 4 * needed / timeconst**2)) / 2
+    model.geom_solref[springs] = timeconst, 1.0
+    model.geom_solimp[springs, :2] = impedance
+
+
 def _fill_slots(
-    body: mujoco.MjsBody,
-    owner: str,
+    config: SceneConfig,
     connector: Connector,
     shape: Shape,
     layout: tuple[Slots, ...],
+    body: mujoco.MjsBody,
 ) -> None:
     """Give `body` the geoms of all of its slots, empty ones where `shape` has no primitive."""
+    owner = body.name
+    rigid = {**_RIGID, "solimp": [*config.impedance, *_RIGID["solimp"][2:]]}
     for slot in (s for s in layout if s.owner == owner):
         primitives = [part for part in getattr(shape, slot.role) if part.kind == slot.kind]
         if len(primitives) > slot.number:
@@ -293,13 +356,11 @@ def _fill_slots(
                 conaffinity=collides if owner == "socket" else 0,
                 group=PLUG_GROUP if slot.role in _VISIBLE else COLLIDER_GROUP,
                 rgba=[0.5, 0.5, 0.5, 1.0 if used else 0.0],
-                **_RIGID,
+                **(_SPRING if slot.role == "springs" else rigid),
             )
 
 
-def _add_socket(
-    spec: mujoco.MjSpec, connector: Connector, shape: Shape, layout: tuple[Slots, ...]
-) -> None:
+def _add_socket(spec: mujoco.MjSpec) -> mujoco.MjsBody:
     """The socket on its pedestal, a mocap body posed at each reset."""
     socket = spec.worldbody.add_body(name="socket", mocap=True, pos=[0.04, 0, HAND_HEIGHT])
     half_x, _, half_z = HOUSING_HALF_SIZE
@@ -323,7 +384,7 @@ def _add_socket(
         conaffinity=0,
         group=SCENE_GROUP,
     )
-    _fill_slots(socket, "socket", connector, shape, layout)
+    return socket
 
 
 def _add_hand(spec: mujoco.MjSpec, config: SceneConfig) -> None:
@@ -366,7 +427,7 @@ def _add_hand(spec: mujoco.MjSpec, config: SceneConfig) -> None:
         actuator = spec.add_actuator(
             name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT, ctrllimited=0
         )
-        actuator.set_to_position(kp=2000.0 if slide else 20.0, dampratio=1.0)
+        actuator.set_to_position(kp=HAND_STIFFNESS if slide else 20.0, dampratio=1.0)
     for name in FINGER_JOINTS:
         spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT).set_to_motor()
 
@@ -419,15 +480,13 @@ def _add_finger(hand: mujoco.MjsBody, side: str, sign: float, config: SceneConfi
     camera.proj = mujoco.mjtProjection.mjPROJ_ORTHOGRAPHIC
 
 
-def _add_plug(
-    spec: mujoco.MjSpec, connector: Connector, shape: Shape, layout: tuple[Slots, ...]
-) -> None:
+def _add_plug(spec: mujoco.MjSpec, connector: Connector) -> mujoco.MjsBody:
     """The plug, free to move: only friction holds it in the hand."""
     plug = spec.worldbody.add_body(name="plug", pos=[SHOULDER_IN_HAND, 0, HAND_HEIGHT])
     plug.add_freejoint(name="plug")
     _set_inertia(plug, *plug_mass_properties(connector))
-    _fill_slots(plug, "plug", connector, shape, layout)
     plug.add_site(name="tip", pos=[connector.travel, 0, 0], group=COLLIDER_GROUP)
+    return plug
 
 
 def _add_contact_sensors(spec: mujoco.MjSpec) -> None:

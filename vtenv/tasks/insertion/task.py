@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ import numpy as np
 from vtenv.arrays import Array, namespace
 from vtenv.rendering.panel import PanelBar, PanelText
 from vtenv.tasks import Evaluation
-from vtenv.tasks.insertion import measures, probe_targets
+from vtenv.tasks.insertion import measures, probe_targets, scene
 from vtenv.tasks.insertion.behaviours import BehaviourMixture, InsertionBehaviours
 from vtenv.tasks.insertion.config import InsertionConfig
-from vtenv.tasks.insertion.expert import expert_action
+from vtenv.tasks.insertion.expert import MAX_LATERAL, expert_action
 from vtenv.tasks.insertion.held_plug import HeldPlugTask
+from vtenv.tasks.insertion.measures import Geometry
 from vtenv.tasks.insertion.regions import JAMMED_DEPTH_MM, NEAR_LATERAL_MM, jammed, near_contact
+from vtenv.tasks.insertion.state import WorldState
 from vtenv.world_model import PhysicsState
 
 
@@ -42,13 +45,14 @@ class InsertionTask(HeldPlugTask):
         """Where the plugs are, and whether they are in."""
         state, clearance = self.view(physics), parameters["clearance"]
         geometry = self.geometry(state)
+        lead_in = self.of_connectors(self._lead_ins, state)
         success = measures.is_success(state, geometry, clearance)
         code = measures.failure(state, geometry)
         xp = namespace(code)
         return Evaluation(
             state=state,
             measures=geometry,
-            potentials=measures.potentials(geometry, clearance, self.config.lead_in_mm * 1e-3),
+            potentials=measures.potentials(geometry, clearance, lead_in),
             success=success,
             failure=xp.where(success, xp.zeros_like(code), code),
             info={
@@ -62,7 +66,7 @@ class InsertionTask(HeldPlugTask):
 
     def expert_action(self, now: Evaluation, parameters: dict[str, Array]) -> Array:
         """What the scripted expert does, (N, 5), in [-1, 1]."""
-        return expert_action(now.state, now.measures)
+        return self._expert(now.state, now.measures)
 
     def capture_range(self) -> dict[str, float]:
         """How far off the plug may be and still slide in."""
@@ -97,7 +101,23 @@ class InsertionTask(HeldPlugTask):
         self, num_worlds: int, mixture: BehaviourMixture, rng: np.random.Generator
     ) -> InsertionBehaviours:
         """What worlds do that experience is collected from."""
-        return InsertionBehaviours(num_worlds, mixture, rng)
+        return InsertionBehaviours(num_worlds, mixture, rng, self._expert)
+
+    def _expert(self, state: WorldState, geometry: Geometry) -> Array:
+        """The expert's actions, (N, 5), where the plug is at `geometry`."""
+        clearance = scene.metres(self.config.clearance_mm)
+        mouths = [
+            min(connector.clearance(clearance)) + lead_in
+            for connector, lead_in in zip(self.config.connectors, self._lead_ins, strict=True)
+        ]
+        max_lateral = self.of_connectors(tuple(min(m, MAX_LATERAL) for m in mouths), state)
+        return expert_action(state, geometry, max_lateral, self.config.action_delay)
+
+    @functools.cached_property
+    def _lead_ins(self) -> tuple[float, ...]:
+        """Width of the chamfer of each connector in play, [m]."""
+        given = scene.metres(self.config.lead_in_mm)
+        return tuple(connector.lead_in(given) for connector in self.config.connectors)
 
     def panel(self, info: Mapping[str, Any]) -> PanelText:
         """Insertion depth, with a mark where it counts as inserted, errors and force."""

@@ -139,15 +139,22 @@ class VTPivotEnv(TaskEnv):
     | `modalities` | **sequence** | the paper's three | What to observe besides the goal |
     | `image_size` | **int or pair** | `64` | Rows and columns of the depth image |
     | `contact_size` | **int or pair** | `64` | Rows and columns of a finger's images |
-    | `clearance_mm` | **float** | `0.4` | Room on each side of the plug, 0.1 to 2 |
-    | `lead_in_mm` | **float** | `1.0` | Width of the mouth's chamfer, 0 to 2 |
+    | `clearance_mm` | **float** | `0.4` | Room on each side, 0.03 to 2; `None`: each one's own |
+    | `lead_in_mm` | **float** | `1.0` | Width of the mouth's chamfer, likewise |
+    | `contact_impedance` | **pair** | `(0.97, 0.99)` | How little plug and socket give |
+    | `insertion_resistance` | **float** | `0.0` | Sockets' springs, in parts of their own |
+    | `hand_force_n` | **float** | `12.0` | Greatest force of the hand along an axis |
     | `connector_scale` | **float** | `1.0` | Width of plugs' ends and their holes, 0.8 to 1.2 |
     | `depth_noise_mm` | **float** | `1.0` | Deviation at 0.35 m; grows as distance squared |
     | `depth_dropout` | **float** | `0.0` | Chance that a pixel on a depth edge reads 0 |
     | `depth_quantization_mm` | **float** | `0.0` | Step to which depth is rounded |
+    | `action_delay` | **int** | `0` | Control steps until an action acts, 0 to 3 |
+    | `observation_delay` | **int** | `0` | Control steps until it is observed, 0 to 3 |
     | `reward` | **str or callable** | `"dense"` | `dense`, `sparse`, or a function of the terms |
     | `initial_state` | **PivotInitialStateRanges** | `None` | Ranges; None for those above |
     | `domain_randomization` | **DomainRandomizationConfig** | `None` | Ranges; None for none |
+    | `disturbances` | **DisturbanceConfig** | `None` | Grip, cable, tilt; None for none |
+    | `sensor_faults` | **SensorFaultsConfig** | `None` | Faults of depth and touch |
     | `render_mode` | **str** | `None` | `rgb_array`, `human`, `depth_array`, `sensors` |
     | `engine` | **str** | `"cpu"` | `cpu`, or `warp`: one GPU, for many worlds |
     | `device` | **str** | `None` | Device of the Warp engine; None for `cuda:0` |

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from vtenv.arrays import Array, constant, namespace
-from vtenv.tasks.insertion.actions import ACTION_SCALE, TARGET_LEASH
+from vtenv.tasks.insertion.actions import ACTION_SCALE, target_leash
 from vtenv.tasks.insertion.connectors import SHOULDER_IN_HAND
 from vtenv.tasks.insertion.primitives import HOUSING_HALF_SIZE
 from vtenv.tasks.insertion.state import WorldState
@@ -106,6 +106,6 @@ def _lead(state: WorldState, geom: PivotGeometry, ahead: Array, left: Array, up:
     forward, sideways = state.socket_mat_w[:, :, 0], state.socket_mat_w[:, :, 1]
     move = forward * ahead[:, None] + sideways * left[:, None]
     lead = xp.stack([move[:, 0], move[:, 1], up, -geom.yaw, -state.hand[:, 4]], axis=-1)
-    leash = constant(TARGET_LEASH, ahead)
+    leash = constant(target_leash(), ahead)
     change = xp.clip(lead, -leash, leash) + state.hand - state.target
     return xp.clip(_GAIN * change / constant(ACTION_SCALE, ahead), -1.0, 1.0)

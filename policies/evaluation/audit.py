@@ -1,0 +1,235 @@
+"""Does a world need touch? Who plays it with and without, on the same episodes.
+
+Players are the expert, a scripted search that feels nothing, chance, and policies: as they are,
+with their touch taken away, and with the part of their proprioception that tells force taken away.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.evaluation.conditions import Condition
+from policies.evaluation.episodes import EpisodeRecord, episode_seeds, play
+from policies.evaluation.evaluation_config import MOST_WORLDS
+from policies.evaluation.players import PLAYERS, Player
+from policies.evaluation.statistics import wilson
+from policies.worlds import simulation_of
+from vtenv.arrays import Array, namespace
+from vtenv.seeds import SEED_RANGES, purpose_of
+from vtenv.simulation import Intervention, Simulation
+from vtenv.tasks.insertion.no_touch import search_action
+
+TOUCH = ("contact", "gel")
+"""Keys of touch among observations."""
+_LAG = slice(5, 10)
+"""Where `proprio` has how far the target is ahead of the hand, which tells its force."""
+
+
+def without_touch(observation: dict[str, Array], _: NDArray[np.bool_]) -> dict[str, Array]:
+    """Nothing is felt."""
+    return {k: v * 0 if k in TOUCH else v for k, v in observation.items()}
+
+
+def without_a_finger(observation: dict[str, Array], _: NDArray[np.bool_]) -> dict[str, Array]:
+    """The left finger feels nothing."""
+    told = dict(observation)
+    for key in set(TOUCH) & set(observation):
+        image = observation[key]
+        told[key] = namespace(image).concat([image[:, :1] * 0, image[:, 1:]], axis=1)
+    return told
+
+
+def without_lag(observation: dict[str, Array], _: NDArray[np.bool_]) -> dict[str, Array]:
+    """Proprioception does not tell how far the target is ahead."""
+    if "proprio" not in observation:
+        return observation
+    values = observation["proprio"]
+    parts = [values[:, : _LAG.start], values[:, _LAG] * 0, values[:, _LAG.stop :]]
+    return {**observation, "proprio": namespace(values).concat(parts, axis=1)}
+
+
+class FrozenTouch:
+    """What was felt first is felt throughout the episode."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, Array] = {}
+
+    def __call__(
+        self, observation: dict[str, Array], started: NDArray[np.bool_]
+    ) -> dict[str, Array]:
+        """Observations with the touch of their episodes' first."""
+        told = dict(observation)
+        for key in set(TOUCH) & set(observation):
+            image = observation[key]
+            xp = namespace(image)
+            first = self._first.get(key, image)
+            mask = xp.asarray(started, device=image.device)[:, None, None, None]
+            self._first[key] = told[key] = xp.where(mask, image, first)
+        return told
+
+
+INTERVENTIONS: Mapping[str, Callable[[], Intervention | None]] = {
+    "as it is": lambda: None,
+    "no touch": lambda: without_touch,
+    "touch of the first step": FrozenTouch,
+    "one finger dead": lambda: without_a_finger,
+    "no lag": lambda: without_lag,
+}
+"""What is done to policies' observations, by name; each makes one that has seen nothing yet."""
+
+
+@dataclass(frozen=True)
+class AuditRow:
+    """How often a player succeeded.
+
+    Attributes:
+        player: Its name.
+        intervention: One of `INTERVENTIONS`.
+        connector: Whose episodes these were; "all" for everybody's.
+        episodes: How many.
+        successes: How many of them succeeded.
+        low: Lower end of Wilson's 95% interval of the rate.
+        high: Its upper end.
+        force_n: 95th percentile of the peak force of those that succeeded, [N]; NaN for none.
+        steps: Median of their control steps; NaN for none.
+    """
+
+    player: str
+    intervention: str
+    connector: str
+    episodes: int
+    successes: int
+    low: float
+    high: float
+    force_n: float
+    steps: float
+
+    @property
+    def rate(self) -> float:
+        """Part of the episodes that succeeded."""
+        return self.successes / self.episodes
+
+
+def no_touch_search() -> Player:
+    """The scripted search of `vtenv.tasks.insertion.no_touch`."""
+
+    def act(_: Any, simulation: Simulation, __: NDArray[np.bool_]) -> Array:
+        config = simulation.task.config
+        return search_action(
+            simulation.state,
+            simulation.measures.travel,
+            simulation.elapsed,
+            config.initial_state,  # type: ignore[attr-defined] # of an insertion
+            delay=config.action_delay,
+        )
+
+    return Player("no-touch search", act, looks=False)
+
+
+def audit(
+    settings: Mapping[str, Any],
+    policies: Iterable[Player] = (),
+    episodes: int = 800,
+    seed: int = SEED_RANGES["development"].start,
+    *,
+    engine: str = "cpu",
+    device: str | None = None,
+    num_threads: int | None = None,
+    num_envs: int | None = None,
+    interventions: Iterable[str] = tuple(INTERVENTIONS),
+) -> list[AuditRow]:
+    """Play a world of `VTInsert-v0` with the scripted players and policies.
+
+    Everybody plays the same episodes.
+
+    Args:
+        settings: The world: keyword arguments of the environment, `track` among them.
+        policies: Learned players, as `players.load_player` makes.
+        episodes: How many, shared out evenly among the connectors.
+        seed: Where their seeds start, in one of `vtenv.seeds.SEED_RANGES`.
+        engine: One of `vtenv.engines.ENGINE_NAMES`.
+        device: Device of the Warp engine; None for "cuda:0".
+        num_threads: Threads of the CPU engine; None for one a core.
+        num_envs: Worlds played at once; by default as an evaluation's.
+        interventions: What is done to the policies' observations, of `INTERVENTIONS`.
+
+    Returns:
+        A row for each player, intervention and connector, and for all connectors together.
+
+    Raises:
+        ValueError, TypeError: If an argument is not allowed, or the seeds leave their range.
+    """
+    condition = Condition("audit", "the world that is audited", dict(settings))
+    scripted = [
+        PLAYERS["expert"]("VTInsert-v0"),
+        no_touch_search(),
+        PLAYERS["random"]("VTInsert-v0"),
+    ]
+    played = [(player, "as it is") for player in scripted]
+    played += [(player, name) for player in policies for name in interventions]
+    rows: list[AuditRow] = []
+    for player, name in played:
+        seeds = episode_seeds(player.played(condition), episodes, seed)
+        if purpose_of(seeds[-1]) != purpose_of(seeds[0]):
+            raise ValueError(
+                f"seeds from {seed} on for {episodes} episodes leave the range for "
+                f"{purpose_of(seed)}; start earlier, or play fewer"
+            )
+        number = min(num_envs or MOST_WORLDS.get(engine, 1), episodes)
+        envs = player.make(condition, number, engine=engine, device=device, num_threads=num_threads)
+        simulation_of(envs).intervention = INTERVENTIONS[name]()
+        try:
+            rows += summarized(player.name, name, list(play(envs, player.act, seeds)))
+        finally:
+            envs.close()
+    return rows
+
+
+def summarized(player: str, intervention: str, records: Iterable[EpisodeRecord]) -> list[AuditRow]:
+    """Rows of a player's episodes: one for each connector, and one for all."""
+    groups: dict[str, list[EpisodeRecord]] = defaultdict(list)
+    for record in records:
+        groups[record.connector].append(record)
+        groups["all"].append(record)
+    rows = []
+    for connector in sorted(groups, key=lambda name: (name == "all", name)):
+        those = groups[connector]
+        won = [record for record in those if record.success]
+        low, high = wilson(len(won), len(those))
+        force = np.percentile([record.peak_force for record in won], 95) if won else np.nan
+        steps = np.median([record.steps for record in won]) if won else np.nan
+        rows.append(
+            AuditRow(
+                player,
+                intervention,
+                connector,
+                len(those),
+                len(won),
+                low,
+                high,
+                float(force),
+                float(steps),
+            )
+        )
+    return rows
+
+
+def table(rows: Iterable[AuditRow]) -> str:
+    """Rows as a Markdown table."""
+    lines = [
+        "| Player | Observations | Connector | Success | 95% interval | Steps | Force (N) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row.player} | {row.intervention} | {row.connector} "
+            f"| {row.successes}/{row.episodes} = {row.rate:.1%} "
+            f"| {row.low:.1%} to {row.high:.1%} | {row.steps:.0f} | {row.force_n:.0f} |"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,96 @@
+"""Reinforcement learning by Stable-Baselines3, and what happens beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+Pause = Callable[[int], bool]
+"""Called between rollouts with the steps so far; returns whether the worlds are to start anew."""
+GoOn = Callable[[int], bool]
+"""Called with the steps so far; returns whether to go on."""
+
+
+class BetweenRollouts(BaseCallback):
+    """Calls `pause` between rollouts, where all agree, and `go_on` after every step."""
+
+    def __init__(self, pause: Pause, go_on: GoOn) -> None:
+        super().__init__()
+        self._pause, self._go_on = pause, go_on
+
+    def _on_rollout_start(self) -> None:
+        model = self.model
+        if self._pause(model.num_timesteps):
+            assert model.env is not None
+            model._last_obs = model.env.reset()  # type: ignore[assignment]
+            model._last_episode_starts = np.ones(model.env.num_envs, bool)
+
+    def _on_step(self) -> bool:
+        return self._go_on(self.model.num_timesteps)
+
+
+class WarmUpCritic(BaseCallback):
+    """Lets PPO change its critic alone until so many control steps.
+
+    A policy that comes from demonstrations is better than a new critic can tell, and advantages
+    that are mistaken would undo it.
+    """
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self._steps = steps
+
+    def _on_rollout_start(self) -> None:
+        policy = self.model.policy
+        assert isinstance(policy, ActorCriticPolicy)
+        both = self.model.num_timesteps >= self._steps
+        policy.requires_grad_(both)
+        for critic in (policy.mlp_extractor.value_net, policy.value_net):
+            critic.requires_grad_(True)
+
+    def _on_step(self) -> bool:
+        return True
+
+
+class Reinforcement:
+    """An algorithm of Stable-Baselines3 with its own loop; learns as `Dagger` does.
+
+    Args:
+        model: What is trained.
+        steps: The budget, with the steps that it has made.
+        critic_warmup: Steps until the actor learns, too.
+    """
+
+    def __init__(self, model: BaseAlgorithm, steps: int, critic_warmup: int) -> None:
+        self._model, self._steps, self._critic_warmup = model, steps, critic_warmup
+
+    def learn(self, pause: Pause, go_on: GoOn) -> None:
+        """Learn until the budget is used up, or `go_on` says no."""
+        callbacks: list[BaseCallback] = [BetweenRollouts(pause, go_on)]
+        if self._critic_warmup:
+            callbacks.append(WarmUpCritic(self._critic_warmup))
+        left = self._steps - self._model.num_timesteps
+        if left > 0:
+            # Our log replaces that of the algorithm.
+            self._model.learn(
+                left, callbacks, log_interval=cast(int, None), reset_num_timesteps=False
+            )
+
+    def measures(self) -> dict[str, float]:
+        """What the algorithm recorded since the last call."""
+        logger = self._model.logger
+        values = {name: float(value) for name, value in logger.name_to_value.items()}
+        logger.dump(self._model.num_timesteps)  # it has nowhere to write, and forgets
+        return values
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the model has it all."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing."""

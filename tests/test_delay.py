@@ -1,0 +1,135 @@
+"""Actions and observations that come late: by how much, in which worlds, and through copies."""
+
+import copy
+import pickle
+
+import gymnasium
+import numpy as np
+import pytest
+from worlds import make_simulation
+
+from vtenv.delay import DelayLine
+
+WORLDS = 5
+SETTINGS = {"modalities": ("depth", "proprio"), "image_size": 8, "depth_noise_mm": 0.0}
+
+
+def played(actions, seed=0, **settings):
+    """Observations of single worlds under actions (T, 5), the first of the reset."""
+    env = gymnasium.make("VTInsert-v0", **SETTINGS, **settings)
+    seen = [env.reset(seed=seed)[0]]
+    seen += [env.step(action)[0] for action in actions]
+    env.close()
+    return seen
+
+
+def assert_same(left, right):
+    for one, other in zip(left, right, strict=True):
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key])
+
+
+@pytest.fixture
+def actions():
+    return np.random.default_rng(0).uniform(-0.3, 0.3, (8, 5)).astype(np.float32)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_late_action_does_what_it_did_before(actions, steps):
+    still = np.zeros((steps, 5), np.float32)
+    late = played(actions, action_delay=steps)
+    at_once = played(np.concatenate([still, actions]))
+    assert_same(late, at_once[: len(late)])
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_late_observation_is_an_earlier_one(actions, steps):
+    late, at_once = played(actions, observation_delay=steps), played(actions)
+    assert_same(late, [at_once[max(step - steps, 0)] for step in range(len(late))])
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_worlds_of_a_vector_are_late_as_single_ones(mode):
+    delays = {"action_delay": 2, "observation_delay": 2, "reward": "sparse"}
+    envs = gymnasium.make_vec(
+        "VTInsert-v0",
+        WORLDS,
+        vectorization_mode="vector_entry_point",
+        autoreset_mode=mode,
+        max_episode_steps=4,
+        **SETTINGS,
+        **delays,
+    )
+    single = gymnasium.make("VTInsert-v0", max_episode_steps=4, **SETTINGS, **delays)
+    rng = np.random.default_rng(1)
+    observation, _ = envs.reset(seed=7)
+    alone, _ = single.reset(seed=7 + 3)
+    over = False
+    for _ in range(12):
+        for key, values in observation.items():
+            np.testing.assert_array_equal(values[3], alone[key])
+        action = rng.uniform(-1, 1, (WORLDS, 5)).astype(np.float32)
+        observation, *_ = envs.step(action)
+        if over and mode == "NextStep":
+            alone, _ = single.reset()
+            over = False
+            continue
+        alone, _, terminated, truncated, _ = single.step(action[3])
+        over = terminated or truncated
+        if over and mode == "SameStep":
+            alone, _ = single.reset()
+    envs.close()
+    single.close()
+
+
+def test_what_is_on_its_way_is_part_of_the_state(actions):
+    env = gymnasium.make("VTInsert-v0", action_delay=2, observation_delay=3, **SETTINGS).unwrapped
+    env.reset(seed=0)
+    for action in actions[:4]:
+        env.step(action)
+    state = pickle.loads(pickle.dumps(env.get_state()))
+    other = copy.deepcopy(env)
+    rest = [env.step(action)[0] for action in actions[4:]]
+    assert_same(rest, [other.step(action)[0] for action in actions[4:]])
+    env.set_state(state)
+    assert_same(rest, [env.step(action)[0] for action in actions[4:]])
+    env.close()
+    other.close()
+
+
+def test_each_world_moves_on_by_itself():
+    line = DelayLine(2)
+    line.fill({"x": np.zeros((2, 1))}, None)
+    both, first = np.array([True, True]), np.array([True, False])
+    line.put({"x": np.array([[1.0], [1.0]])}, both)
+    line.put({"x": np.array([[2.0], [9.0]])}, first)
+    told = line.put({"x": np.array([[3.0], [3.0]])}, both)
+    np.testing.assert_array_equal(told["x"], [[1.0], [0.0]])
+    line.fill({"x": np.array([[7.0], [7.0]])}, ~first)
+    np.testing.assert_array_equal(line.told["x"], [[1.0], [7.0]])
+
+
+@pytest.mark.slow
+def test_delays_are_the_same_on_both_engines():
+    pytest.importorskip("mujoco_warp")
+    settings = {"modalities": ("proprio",), "action_delay": 1, "observation_delay": 2}
+    worlds = np.arange(WORLDS)
+    seen = []
+    for engine, more in (("cpu", {}), ("warp", {"device": "cpu"})):
+        simulation = make_simulation(WORLDS, engine, engine_settings=more, **settings)
+        simulation.reset(worlds, [np.random.default_rng(i) for i in worlds])
+        rng = np.random.default_rng(2)
+        told = [simulation.fetch(simulation.observe(worlds))[0]["proprio"]]
+        for _ in range(5):
+            simulation.step(worlds, rng.uniform(-0.3, 0.3, (WORLDS, 5)))
+            told.append(simulation.fetch(simulation.observe(worlds))[0]["proprio"])
+        seen.append(told)
+        simulation.close()
+    np.testing.assert_allclose(*seen, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["action_delay", "observation_delay"])
+@pytest.mark.parametrize("given", [-1, 4, 1.5, "2"])
+def test_a_delay_that_is_not_allowed(name, given):
+    with pytest.raises(ValueError, match=f"{name}=.*whole number of control steps from 0 to 3"):
+        gymnasium.make("VTInsert-v0", **{name: given})

@@ -1,0 +1,63 @@
+"""What happens or is told a fixed number of control steps late, in N worlds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vtenv.arrays import Array, namespace
+
+
+class DelayLine:
+    """The last values of N worlds, of which the oldest are told; each world moves on by itself.
+
+    Args:
+        steps: How many values later one comes out than it went in; 0 for at once.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self._kept: list[dict[str, Array]] = []
+
+    @property
+    def told(self) -> dict[str, Array]:
+        """What comes out now, (N, ...) by name."""
+        return self._kept[0]
+
+    def fill(self, values: Mapping[str, Array], worlds: Array | None) -> None:
+        """Forget what worlds of a mask (N,), None for all, put in, and hold `values` alone."""
+        if not self._kept or worlds is None:
+            self._kept = [dict(values)] * (self.steps + 1)
+        else:
+            self._kept = [_chosen(worlds, values, kept) for kept in self._kept]
+
+    def put(self, values: Mapping[str, Array], worlds: Array | None) -> dict[str, Array]:
+        """Put in values of all worlds, of which those of a mask (N,), None for all, move on.
+
+        Returns:
+            What comes out.
+        """
+        if not self._kept:
+            self.fill(values, None)
+        moved = [*self._kept[1:], dict(values)]
+        if worlds is not None:
+            pairs = zip(moved, self._kept, strict=True)
+            moved = [_chosen(worlds, new, old) for new, old in pairs]
+        self._kept = moved
+        return self.told
+
+    def get_state(self) -> list[dict[str, Array]]:
+        """All that is kept, the oldest first."""
+        return list(self._kept)
+
+    def set_state(self, state: list[dict[str, Any]]) -> None:
+        """Go on from what `get_state` returned."""
+        self._kept = [dict(kept) for kept in state]
+
+
+def _chosen(worlds: Array, new: Mapping[str, Array], old: Mapping[str, Array]) -> dict[str, Array]:
+    """New values of the worlds of a mask, and old values of the others."""
+    return {
+        name: namespace(value).where(worlds.reshape(-1, *[1] * (value.ndim - 1)), value, old[name])
+        for name, value in new.items()
+    }

@@ -1,0 +1,232 @@
+"""Faults of real sensors, added to what the engines sense; the same code for every engine.
+
+What is random is a hash of the world's seed, the control step and the pixel, so that both engines
+draw the same faults for the same seeds, and an image can be made again.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vtenv.arrays import Array, constant, namespace
+from vtenv.sensing.images import (
+    DEPTH_EDGE,
+    MAX_DEPTH,
+    NOISE_SUM_DEVIATION,
+    NOISE_SUM_MEAN,
+)
+from vtenv.validation import as_number, require
+
+DRIFT_STEPS = 100
+"""Control steps in which the threshold of touch drifts from where it was to where it goes."""
+_DEPTH_CELL, _HOLE_CELL = 12, 4
+"""Pixels between independent values of correlated depth noise, and side of a hole."""
+_BIAS, _DEPTH_NOISE, _HOLES, _DRIFT, _EDGES, _DEAD, _FLIPS = range(7)
+"""What is drawn; part of what is hashed."""
+_GOLDEN, _MIX_1, _MIX_2 = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
+"""Constants of SplitMix64 as signed numbers, which torch has and unsigned ones it has not."""
+
+
+@dataclass(frozen=True)
+class SensorFaultsConfig:
+    """How bad the sensors are; 0, the default, is a sensor without that fault.
+
+    The sizes that a world uses are ours. The kinds are those of structured-light and stereo
+    cameras, and of masks that are made by a threshold on a gel's image.
+
+    Raises:
+        ValueError: If a number is not allowed; names it and what is.
+    """
+
+    depth_bias_mm: float = 0.0
+    """Greatest offset of an episode's depth, either way, 0 to 50."""
+    depth_correlated_mm: float = 0.0
+    """Standard deviation of noise that neighbouring pixels share, 0 to 50; new in each image."""
+    depth_holes: float = 0.0
+    """Probability that a patch of 4 by 4 pixels reads 0 where it is next to an edge or a surface
+    seen at a grazing angle: where depth steps by over 5 mm from pixel to pixel."""
+    touch_blur_px: float = 0.0
+    """Standard deviation of a Gaussian by which the contact mask is blurred before its threshold, 0
+    to 8: corners round off, and small marks are lost."""
+    touch_edge_noise: float = 0.0
+    """Standard deviation of noise on the blurred mask, whose values are 0 to 1; 0 to 1. It frays
+    the edges."""
+    touch_drift: float = 0.0
+    """Greatest distance of the threshold from the middle, 0 to 0.4, at an episode's start and after
+    2 s: it erodes or dilates the mask, and changes on the way."""
+    touch_dead: float = 0.0
+    """Probability that a pixel of the mask feels nothing throughout an episode."""
+    touch_flips: float = 0.0
+    """Probability that a pixel of the mask is wrong in an image."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            given, high = getattr(self, field.name), _HIGHEST[field.name]
+            number = as_number(given)
+            allowed = f"a number from 0 to {high:g}"
+            require(number is not None and 0 <= number <= high, field.name, given, allowed)
+            object.__setattr__(self, field.name, number)
+
+
+_HIGHEST = {
+    "depth_bias_mm": 50.0,
+    "depth_correlated_mm": 50.0,
+    "depth_holes": 1.0,
+    "touch_blur_px": 8.0,
+    "touch_edge_noise": 1.0,
+    "touch_drift": 0.4,
+    "touch_dead": 1.0,
+    "touch_flips": 1.0,
+}
+
+
+def faulty_depth(depth: Array, faults: SensorFaultsConfig, seed: Array, step: Array) -> Array:
+    """Depth images of a camera with faults.
+
+    Args:
+        depth: What it senses without, (N, 1, H, W), float32, [m]; 0 for no return.
+        faults: How bad it is.
+        seed: Seeds of the episodes' faults, (N,), int64.
+        step: Control steps since the reset, (N,), int64.
+
+    Returns:
+        (N, 1, H, W), float32, within [0, `MAX_DEPTH`]; 0 where there was no return, or is none.
+    """
+    xp, told = namespace(depth), depth
+    rows, columns = depth.shape[-2:]
+    if faults.depth_bias_mm:
+        off = 2 * _uniform(seed, 0 * step, _BIAS, (1, 1)) - 1
+        told = told + off[:, None] * (faults.depth_bias_mm * 1e-3)
+    if faults.depth_correlated_mm:
+        lattice = _normal(seed, step, _DEPTH_NOISE, _lattice(rows, columns, _DEPTH_CELL))
+        spread = _mixed(lattice, _linear(rows, _DEPTH_CELL), _linear(columns, _DEPTH_CELL))
+        told = told + spread[:, None] * (faults.depth_correlated_mm * 1e-3)
+    lost = depth <= 0
+    if faults.depth_holes:
+        cells = _uniform(seed, step, _HOLES, _lattice(rows, columns, _HOLE_CELL))
+        nearest = _nearest(rows, _HOLE_CELL), _nearest(columns, _HOLE_CELL)
+        chance = _mixed(cells, *nearest)[:, None]
+        lost = lost | (_beside_edge(depth) & (chance < faults.depth_holes))
+    told = xp.clip(told, 0.0, MAX_DEPTH)
+    return xp.astype(xp.where(lost, xp.zeros_like(told), told), depth.dtype)
+
+
+def faulty_contact(contact: Array, faults: SensorFaultsConfig, seed: Array, step: Array) -> Array:
+    """Contact masks of gels with faults.
+
+    Args:
+        contact: What they feel without, (N, C, H, W), uint8.
+        faults: How bad they are.
+        seed: As in `faulty_depth`.
+        step: As in `faulty_depth`.
+
+    Returns:
+        (N, C, H, W), uint8.
+    """
+    xp = namespace(contact)
+    shape = tuple(contact.shape[1:])
+    felt = xp.astype(contact, xp.float32)
+    if faults.touch_blur_px:
+        blurs = (_gaussian(side, faults.touch_blur_px) for side in shape[1:])
+        felt = _mixed(felt, *blurs)
+    if faults.touch_edge_noise:
+        # On edges alone: where a pixel and all around it agree, no noise reaches the threshold.
+        unsure = 4 * felt * (1 - felt)
+        felt = felt + faults.touch_edge_noise * unsure * _normal(seed, step, _EDGES, shape)
+    threshold = 0.5
+    if faults.touch_drift:
+        ends = 2 * _uniform(seed, 0 * step, _DRIFT, (2, 1, 1, 1)) - 1
+        part = xp.astype(xp.clip(step, 0, DRIFT_STEPS), xp.float32) / DRIFT_STEPS
+        part = part[:, None, None, None]
+        threshold = 0.5 + faults.touch_drift * ((1 - part) * ends[:, 0] + part * ends[:, 1])
+    mask = felt > threshold
+    if faults.touch_dead:
+        mask = mask & ~(_uniform(seed, 0 * step, _DEAD, shape) < faults.touch_dead)
+    if faults.touch_flips:
+        mask = mask ^ (_uniform(seed, step, _FLIPS, shape) < faults.touch_flips)
+    return xp.astype(mask, xp.uint8)
+
+
+def _bits(seed: Array, step: Array, salt: int, shape: tuple[int, ...]) -> Array:
+    """64 random bits for each of (N, *shape), int64.
+
+    Source:
+        Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
+    """
+    xp = namespace(seed)
+    start = _hashed(seed + (step * 8 + salt + 1) * _GOLDEN)
+    places = constant(range(1, math.prod(shape) + 1), seed)
+    return xp.reshape(_hashed(start[:, None] + places * _GOLDEN), (-1, *shape))
+
+
+def _hashed(z: Array) -> Array:
+    # Shifts of signed numbers copy the sign, which the masks take away.
+    z = (z ^ ((z >> 30) & 0x3FFFFFFFF)) * _MIX_1
+    z = (z ^ ((z >> 27) & 0x1FFFFFFFFF)) * _MIX_2
+    return z ^ ((z >> 31) & 0x1FFFFFFFF)
+
+
+def _uniform(seed: Array, step: Array, salt: int, shape: tuple[int, ...]) -> Array:
+    """Uniform numbers in [0, 1), (N, *shape), float32."""
+    xp = namespace(seed)
+    return xp.astype(_bits(seed, step, salt, shape) >> 40 & 0xFFFFFF, xp.float32) * 2.0**-24
+
+
+def _normal(seed: Array, step: Array, salt: int, shape: tuple[int, ...]) -> Array:
+    """Numbers of a bell curve, the sum of four uniform ones, (N, *shape), float32."""
+    xp, bits = namespace(seed), _bits(seed, step, salt, shape)
+    total = sum((bits >> 16 * part) & 0xFFFF for part in range(4))
+    return (xp.astype(total, xp.float32) - NOISE_SUM_MEAN) * (1 / NOISE_SUM_DEVIATION)
+
+
+def _mixed(values: Array, rows: NDArray[Any], columns: NDArray[Any]) -> Array:
+    """Images (..., H, W) of values (..., h, w): `rows` (H, h) times them times `columns`' own."""
+    xp = namespace(values)
+    left, right = (xp.asarray(m, dtype=values.dtype, device=values.device) for m in (rows, columns))
+    return left @ values @ right.T
+
+
+def _lattice(rows: int, columns: int, cell: int) -> tuple[int, int]:
+    return (rows - 1) // cell + 2, (columns - 1) // cell + 2
+
+
+def _linear(pixels: int, cell: int) -> NDArray[np.float64]:
+    """Weights (pixels, points) that interpolate between points `cell` pixels apart."""
+    points = np.arange((pixels - 1) // cell + 2) * cell
+    away = np.abs(np.arange(pixels)[:, None] - points) / cell
+    weights = np.clip(1 - away, 0, None)
+    # Between two independent values the mean of them varies less: make up for it.
+    return np.asarray(weights / np.linalg.norm(weights, axis=1, keepdims=True))
+
+
+def _nearest(pixels: int, cell: int) -> NDArray[np.float64]:
+    """Weights (pixels, points) that repeat each point `cell` times."""
+    points = (pixels - 1) // cell + 2
+    return np.eye(points)[np.arange(pixels) // cell]
+
+
+def _gaussian(pixels: int, deviation: float) -> NDArray[np.float64]:
+    """Weights (pixels, pixels) of a Gaussian blur."""
+    away = np.arange(pixels)[:, None] - np.arange(pixels)
+    weights = np.exp(-0.5 * (away / deviation) ** 2)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def _beside_edge(depth: Array) -> Array:
+    """Pixels at a depth edge, and those next to them, as `depth` in shape, bool."""
+    xp = namespace(depth)
+
+    def both_sides(steps: Array, axis: int) -> Array:
+        none = xp.zeros_like(xp.take(steps, constant(range(1), depth, xp.int64), axis=axis))
+        return xp.concat([steps, none], axis=axis) | xp.concat([none, steps], axis=axis)
+
+    along_rows = xp.abs(depth[..., 1:, :] - depth[..., :-1, :]) > DEPTH_EDGE
+    along_columns = xp.abs(depth[..., :, 1:] - depth[..., :, :-1]) > DEPTH_EDGE
+    edge = both_sides(along_rows, -2) | both_sides(along_columns, -1)
+    edge = edge | both_sides(edge[..., 1:, :] | edge[..., :-1, :], -2)
+    return edge | both_sides(edge[..., :, 1:] | edge[..., :, :-1], -1)

@@ -1,0 +1,141 @@
+"""What disturbs an insertion: a weak grip, a cable that pulls, a socket that is tilted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vtenv.arrays import Array, constant, namespace
+from vtenv.tasks.insertion.scene import SUBSTEPS, TIMESTEP
+from vtenv.tasks.insertion.state import WorldState
+from vtenv.validation import Range, checked_range
+
+NUM_DISTURBANCE_UNIFORMS = 8
+"""Random numbers that the disturbances of an episode take, whichever there are."""
+
+CABLE_CONE_DEG = 60.0
+"""Farthest the cable pulls from straight back, sideways and up or down."""
+STEADY_PULL = 0.3
+"""Part of the cable's force that is always there; the rest comes and goes in tugs."""
+TUG_FREQUENCY = (0.5, 1.5)
+"""Tugs a second, least and most."""
+
+
+@dataclass(frozen=True)
+class DisturbanceConfig:
+    """Ranges from which an episode's disturbances are drawn, uniformly and independently.
+
+    Equal bounds fix a value. All sizes are ours.
+
+    Raises:
+        ValueError: If a pair is out of its limits; names it and them.
+    """
+
+    grip_force_n: Range | None = None
+    """Force with which each finger closes, 3 to 30; None for the task's own, 20 for insertion."""
+    cable_force_n: Range = (0.0, 0.0)
+    """Greatest pull of the cable on the plug's tail in an episode, 0 to 10. It pulls back and aside
+    in a direction drawn for the episode, in tugs."""
+    socket_pitch_deg: Range = (0.0, 0.0)
+    """The socket about its own side, positive nose-down, -15 to 15."""
+    socket_roll_deg: Range = (0.0, 0.0)
+    """The socket about its own axis, -15 to 15; the hand cannot roll, so that beyond what the
+    clearance leaves the plug must turn between the fingers."""
+
+    def __post_init__(self) -> None:
+        for name, limits in _LIMITS.items():
+            given = getattr(self, name)
+            if given is not None or name != "grip_force_n":
+                object.__setattr__(self, name, checked_range(name, given, limits))
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Names of the fields, in the order in which they are drawn."""
+        return tuple(field.name for field in fields(cls))
+
+    @staticmethod
+    def limits(name: str) -> Range:
+        """Widest bounds that the field `name` may take, in its unit."""
+        return _LIMITS[name]
+
+
+_LIMITS: dict[str, Range] = {
+    "grip_force_n": (3.0, 30.0),
+    "cable_force_n": (0.0, 10.0),
+    "socket_pitch_deg": (-15.0, 15.0),
+    "socket_roll_deg": (-15.0, 15.0),
+}
+
+
+@dataclass(frozen=True)
+class Disturbances:
+    """The disturbances of N worlds, NumPy arrays on the host, float64.
+
+    Attributes:
+        grip_force: Force with which each finger closes, (N,), [N].
+        cable_force: Greatest pull of the cable as a vector in the world frame, (N, 3), [N].
+        tugs: Tugs a second, and the phase of the first, in turns, (N, 2).
+        socket_pitch: (N,), [rad].
+        socket_roll: (N,), [rad].
+    """
+
+    grip_force: NDArray[np.float64]
+    cable_force: NDArray[np.float64]
+    tugs: NDArray[np.float64]
+    socket_pitch: NDArray[np.float64]
+    socket_roll: NDArray[np.float64]
+
+
+def draw_disturbances(
+    uniforms: NDArray[np.float64], config: DisturbanceConfig, grip_force: float
+) -> Disturbances:
+    """Map uniform random numbers to disturbances.
+
+    Args:
+        uniforms: Numbers in [0, 1), (N, `NUM_DISTURBANCE_UNIFORMS`).
+        config: The ranges.
+        grip_force: The task's own, in [N].
+    """
+
+    def between(column: int, bounds: Range) -> NDArray[np.float64]:
+        low, high = bounds
+        return np.asarray(low + (high - low) * uniforms[:, column])
+
+    pull = between(1, config.cable_force_n)
+    cone = math.radians(CABLE_CONE_DEG)
+    aside, up = between(2, (-cone, cone)), between(3, (-cone, cone))
+    ways = [-np.cos(aside) * np.cos(up), np.sin(aside) * np.cos(up), np.sin(up)]
+    return Disturbances(
+        grip_force=between(0, config.grip_force_n or (grip_force, grip_force)),
+        cable_force=pull[:, None] * np.stack(ways, axis=-1),
+        tugs=np.stack([between(4, TUG_FREQUENCY), between(5, (0.0, 1.0))], axis=-1),
+        socket_pitch=np.radians(between(6, config.socket_pitch_deg)),
+        socket_roll=np.radians(between(7, config.socket_roll_deg)),
+    )
+
+
+def cable_forces(
+    state: WorldState, elapsed: Array, cable_force: Array, tugs: Array, body_length: Array
+) -> Array:
+    """Force and torque of the cables on the plugs, at their centres of mass, (N, 6).
+
+    Args:
+        state: The worlds.
+        elapsed: Control steps since the reset, (N,), integer.
+        cable_force: As in `Disturbances`, (N, 3).
+        tugs: As in `Disturbances`, (N, 2).
+        body_length: Length of the held body, whose middle is the centre of mass and whose end the
+            cable's, (N,), [m].
+    """
+    xp = namespace(cable_force)
+    seconds = xp.astype(elapsed, cable_force.dtype) * (TIMESTEP * SUBSTEPS)
+    turns = tugs[:, 0] * seconds + tugs[:, 1]
+    pulled = STEADY_PULL + (1 - STEADY_PULL) * xp.sin(math.pi * turns) ** 2
+    force = cable_force * pulled[:, None]
+    arm = state.plug_mat_w[:, :, 0] * (-body_length / 2)[:, None]
+    next_, after = (constant(axes, elapsed) for axes in ((1, 2, 0), (2, 0, 1)))
+    torque = arm[:, next_] * force[:, after] - arm[:, after] * force[:, next_]
+    return xp.concat([force, torque], axis=-1)

@@ -1,0 +1,131 @@
+"""Tracks: named worlds that ask one question each, with what may be spent on an answer.
+
+`gymnasium.make("VTInsert-v0", track="contact")` makes the world of a track; settings given besides
+take the place of the track's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+from vtenv.validation import require
+
+
+@dataclass(frozen=True)
+class Track:
+    """A named world, and how it is used.
+
+    Attributes:
+        question: What it asks.
+        settings: Keyword arguments of `VTInsert-v0`, as JSON has them.
+        trained_on: The track whose world policies are trained in; its own unless another is named.
+        budget: Control steps of training after which policies are compared, ascending.
+        demonstrations: Episodes of the expert that a policy may be taught with, ascending.
+        held_out: Connectors that are left out of training, one fold each; empty for none.
+    """
+
+    question: str
+    settings: Mapping[str, Any]
+    trained_on: str | None = None
+    budget: tuple[int, ...] = (1_000_000,)
+    demonstrations: tuple[int, ...] = (200,)
+    held_out: tuple[str, ...] = field(default=())
+
+
+_OWN_FIT = {
+    "clearance_mm": None,
+    "lead_in_mm": None,
+    "contact_impedance": [0.9998, 0.9999],
+}
+"""Every connector's real fit, with walls that give less than a third of it."""
+
+TRACKS: Mapping[str, Track] = MappingProxyType(
+    {
+        "nominal": Track("Does the chain work?", {}),
+        "precision": Track(
+            "How exact is the pose that a representation tells?",
+            {
+                "clearance_mm": 0.1,
+                "lead_in_mm": 0.1,
+                "contact_impedance": [0.9998, 0.9999],
+                "initial_state": {
+                    "in_hand_x_mm": [0.0, 6.0],
+                    "in_hand_z_mm": [-6.0, 6.0],
+                    "in_hand_pitch_deg": [-15.0, 15.0],
+                },
+                # A firm grip lets a search drag the plug over the face until it falls in.
+                "disturbances": {"grip_force_n": [5.0, 8.0]},
+            },
+        ),
+        "contact": Track(
+            "Is touch used while the plug goes in, or at a first look alone?",
+            {
+                **_OWN_FIT,
+                "insertion_resistance": 1.0,
+                "hand_force_n": 30.0,
+                "action_delay": 1,
+                "observation_delay": 1,
+                "disturbances": {
+                    "grip_force_n": [8.0, 14.0],
+                    "cable_force_n": [1.0, 3.0],
+                    "socket_pitch_deg": [-8.0, 8.0],
+                },
+            },
+        ),
+        "shift": Track(
+            "Does it withstand sensors that are worse than those it was trained with?",
+            {
+                "depth_noise_mm": 2.0,
+                "depth_dropout": 0.2,
+                "domain_randomization": {
+                    "connector_friction": None,
+                    "pad_friction": None,
+                    "clearance_mm": None,
+                    "plug_mass_g": None,
+                    "gel_stiffness": None,
+                    "camera_shift_mm": [-2.0, 2.0],
+                    "camera_tilt_deg": [-0.5, 0.5],
+                    "depth_noise_mm": None,
+                },
+                "sensor_faults": {
+                    "depth_bias_mm": 3.0,
+                    "depth_correlated_mm": 1.0,
+                    "depth_holes": 0.1,
+                    "touch_blur_px": 1.0,
+                    "touch_edge_noise": 0.1,
+                    "touch_drift": 0.1,
+                    "touch_dead": 0.01,
+                    "touch_flips": 0.001,
+                },
+            },
+            trained_on="nominal",
+        ),
+        "transfer": Track(
+            "Does it generalise to a connector that neither encoder nor policy has seen?",
+            _OWN_FIT,
+            held_out=CONNECTOR_NAMES,
+        ),
+        "budget": Track(
+            "How few steps and demonstrations does it take?",
+            {},
+            budget=(25_000, 50_000, 100_000, 250_000),
+            demonstrations=(10, 50, 200),
+        ),
+    }
+)
+"""The tracks, by name. All sizes in them are ours."""
+
+
+def track_settings(name: object) -> dict[str, Any]:
+    """Keyword arguments of the world of a track.
+
+    Raises:
+        ValueError: If there is no such track; lists those there are.
+    """
+    known = isinstance(name, str) and name in TRACKS
+    require(known, "track", name, f"one of {', '.join(TRACKS)}")
+    return dict(TRACKS[str(name)].settings)
