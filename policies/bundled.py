@@ -1,31 +1,12 @@
-"""Encoders and policies that come with the package, found without importing what loads them."""
+"""Whether there is a policy of a name, told without importing what loads it."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
 
 from policies.choices import check_name
-
-Kind = Literal["encoders", "policies"]
-
-_MARKS = {"encoders": "config.json", "policies": "policy.json"}
-"""The file that each of a kind has."""
-
-
-def bundled_folder(kind: Kind) -> Path:
-    """Where those of a kind lie: in the wheel, or in the repository it was installed from."""
-    root = Path(__file__).parent.parent
-    in_wheel = root / "vtenv" / "assets"
-    return (in_wheel if in_wheel.is_dir() else root / "assets") / kind
-
-
-def bundled(kind: Kind) -> tuple[str, ...]:
-    """Names of those of a kind, sorted."""
-    return tuple(
-        sorted(path.parent.name for path in bundled_folder(kind).glob(f"*/{_MARKS[kind]}"))
-    )
+from representation.bundled import bundled
 
 
 def check_policy(source: str) -> None:

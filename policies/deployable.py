@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from policies.actor import Actor, ActorConfig, LSTMState, PolicyError, actor_of, build_actor
-from policies.bundled import bundled, bundled_folder, check_policy
+from policies.bundled import check_policy
 from policies.representation_names import IMAGENET
 from policies.representations import Representation, encoder_representation, make_representation
 from policies.worlds import settings_to_json
-from representation.tensor_file import write_tensors
+from representation.bundled import bundled, bundled_folder
+from representation.tensor_file import load_weights, write_tensors
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.atomic_write import atomic_write
 from vtenv.import_string import is_import_string
@@ -217,7 +216,7 @@ def load_policy(
         raise PolicyError(
             f"{folder / CONFIG_FILE} does not describe a policy ({error}); copy the folder again"
         ) from error
-    _load_weights(actor, folder / WEIGHTS_FILE)
+    load_weights(actor, folder / WEIGHTS_FILE, PolicyError, CONFIG_FILE)
     if representation is None:
         representation = _representation(document, folder)
     if representation.digest != document.encoder_digest:
@@ -259,30 +258,6 @@ def _read(path: Path) -> dict[str, Any]:
     return read_json(
         path, "a policy of VTInsert", FORMAT, VERSION, PolicyError, again="train the policy again"
     )
-
-
-def _load_weights(actor: Actor, path: Path) -> None:
-    if not path.is_file():
-        raise PolicyError(f"there is no {path.name} in {path.parent}; copy the folder again")
-    try:
-        weights = load_file(path)
-        actor.load_state_dict(weights)
-    except (SafetensorError, OSError) as error:
-        raise PolicyError(
-            f"{path} is truncated or not a safetensors file ({error}); copy it again. Pickled "
-            "weights are never loaded"
-        ) from error
-    except RuntimeError as error:
-        told = " ".join(str(error).split())
-        raise PolicyError(
-            f"{path} does not fit its {CONFIG_FILE} ({told}); take both files from the same save"
-        ) from error
-    broken = [name for name, value in weights.items() if not value.isfinite().all()]
-    if broken:
-        raise PolicyError(
-            f"{path} has numbers that are not finite, in {', '.join(broken)}: training diverged, "
-            "or the file is damaged. Train again with a lower learning rate, or copy it again"
-        )
 
 
 def _representation(document: _Document, folder: Path) -> Representation:

@@ -20,7 +20,7 @@ from torch import nn
 from policies.choices import make_output
 from policies.commands.probe import ProbeOptions
 from policies.report.numbers import commit
-from representation.bundled import bundled_encoders
+from representation.bundled import bundled
 from representation.data.dataset import Dataset
 from representation.encoder_config import EncoderConfig
 from representation.pretraining.run_folder import load_objective
@@ -63,7 +63,7 @@ def probe_encoders(options: ProbeOptions) -> int:
             cannot be written.
     """
     if not options.encoder:
-        known = ", ".join(bundled_encoders()) or "none yet"
+        known = ", ".join(bundled("encoders")) or "none yet"
         raise ValueError(f"name one or more encoders: a folder, or a bundled one ({known})")
     dataset = Dataset.open(options.data)
     train, heldout = dataset["train"], dataset["heldout"]
@@ -129,7 +129,7 @@ def _load(
     else:
         source = Path(os.path.expanduser(name))
         run = source if _is_run(source) else source.parent
-        if name not in bundled_encoders() and _is_run(run) and source in (run, run / "encoder"):
+        if name not in bundled("encoders") and _is_run(run) and source in (run, run / "encoder"):
             encoder = VisuotactileEncoder.from_pretrained(run / "encoder")
             objective = load_objective(run, encoder)
         else:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from policies.bundled import bundled
 from policies.choices import check_name
+from representation.bundled import bundled
 
 PRIVILEGED, PROPRIO = "state", "proprio"
 SINGLE_KEYS = (PRIVILEGED, PROPRIO)

@@ -27,7 +27,7 @@ from policies.representation_names import (
 from policies.select_observation import SelectObservation, joined, joined_space
 from policies.worlds import DEFAULT_TASK, make_worlds
 from representation.backbone import PretrainedWeightsError
-from representation.bundled import encoders_folder
+from representation.bundled import bundled_folder
 from representation.encoder import require_encoder
 from representation.encoder_config import EncoderConfig
 from representation.encoder_files import CONFIG_FILE, read_config
@@ -269,8 +269,8 @@ def _load(source: str) -> VisuotactileEncoder:
             require_encoder(own)
             return own.eval().requires_grad_(False) if isinstance(own, nn.Module) else own
         if source == UNTRAINED:
-            config = read_config(encoders_folder() / DEFAULT_ENCODER / CONFIG_FILE)
-            return VisuotactileEncoder(EncoderConfig(**config)).eval().requires_grad_(False)
+            config = read_config(bundled_folder("encoders") / DEFAULT_ENCODER / CONFIG_FILE)
+            return VisuotactileEncoder(config).eval().requires_grad_(False)
         if source == IMAGENET:
             try:
                 encoder = VisuotactileEncoder(_IMAGENET_NETWORK, pretrained=True)

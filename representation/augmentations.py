@@ -1,5 +1,8 @@
 """Augmentations of images, batched, on the device they lie on.
 
+Each is a function of images, (N, C, H, W), and a generator on any device, and gives new images of
+the same shape and type. Every sample draws its own change; its channels share it.
+
 Source: the paper, section C, "Dataset": noise, random centre crop and occlusions for the visual
 image, slight rotations and morphological transformations for the tactile one.
 """
@@ -7,16 +10,16 @@ image, slight rotations and morphological transformations for the tactile one.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, max_pool2d
 
-from representation.options import make_with_options, require_chosen
+from representation.options import require_chosen, require_known
+from vtenv.import_string import OpenTable, instance_of
 from vtenv.modalities import IMAGE_MODALITIES, Modality
 from vtenv.validation import require
 
@@ -25,185 +28,107 @@ KINDS: dict[str, Callable[[Modality], bool]] = {
     "touch": lambda modality: not modality.missing_at_zero,
     "mask": lambda modality: modality.dtype == "uint8" and (modality.low, modality.high) == (0, 1),
 }
-"""Kinds of images that augmentations change, told by a modality's record: distances, in which 0
-is no return; what touches, in which 0 is no contact; and flags."""
+"""Kinds of images that augmentations change, told by a modality's record: distances [m], in which
+0 is no return; what touches, in which 0 is no contact; and flags."""
 
 
-def _uniform(
-    shape: Sequence[int], low: float, high: float, like: Tensor, generator: torch.Generator
-) -> Tensor:
-    drawn = torch.rand(tuple(shape), generator=generator, device=generator.device)
-    return (low + (high - low) * drawn).to(like.device)
+def depth_noise(images: Tensor, generator: torch.Generator, *, std_mm: float = 1.0) -> Tensor:
+    """Gaussian noise on each pixel that has a return."""
+    noise = torch.randn(images.shape, generator=generator, device=generator.device)
+    noisy = (images + 1e-3 * std_mm * noise.to(images)).clamp(min=0.0)
+    return torch.where(images > 0.0, noisy, images)
 
 
-class Augmentation(ABC):
-    """A random change of images. Every sample draws its own; its channels share it."""
-
-    kind: ClassVar[str]
-    """What it changes, one of `KINDS`."""
-
-    @abstractmethod
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Change images.
-
-        Args:
-            images: (N, C, H, W); distances, float32, [m], or masks in {0, 1}.
-            generator: Draws the changes; on any device.
-
-        Returns:
-            New images of the same shape and type.
-        """
-
-
-@dataclass(frozen=True)
-class DepthNoise(Augmentation):
-    """Gaussian noise on each pixel that has a return.
-
-    Raises:
-        ValueError: If the deviation is negative.
-    """
-
-    kind = "distance"
-    std_mm: float = 1.0
-    """Standard deviation."""
-
-    def __post_init__(self) -> None:
-        require(self.std_mm >= 0.0, "std_mm", self.std_mm, "at least 0")
-
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Change images."""
-        noise = torch.randn(images.shape, generator=generator, device=generator.device)
-        noisy = (images + 1e-3 * self.std_mm * noise.to(images)).clamp(min=0.0)
-        return torch.where(images > 0.0, noisy, images)
-
-
-@dataclass(frozen=True)
-class CentreCrop(Augmentation):
+def centre_crop(images: Tensor, generator: torch.Generator, *, min_scale: float = 0.8) -> Tensor:
     """Cut out the centre, of random size, and enlarge it to the image.
 
-    Pixels are the nearest, not mixed: a mean of the plug's and the table's depth is neither's.
-
-    Raises:
-        ValueError: If the scale is not in (0, 1].
+    Args:
+        images: Distances.
+        generator: Draws the sizes.
+        min_scale: Smallest side of the crop, as a part of the image's.
     """
-
-    kind = "distance"
-    min_scale: float = 0.8
-    """Smallest side of the crop, as a part of the image's."""
-
-    def __post_init__(self) -> None:
-        require(0.0 < self.min_scale <= 1.0, "min_scale", self.min_scale, "in (0, 1]")
-
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Change images."""
-        return crop_centre(images, _uniform((len(images),), self.min_scale, 1.0, images, generator))
+    return crop_centre(images, _uniform((len(images),), min_scale, 1.0, images, generator))
 
 
-@dataclass(frozen=True)
-class Occlusion(Augmentation):
+def occlusion(
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    max_count: int = 3,
+    max_size: float = 0.4,
+    strip_chance: float = 0.5,
+) -> Tensor:
     """Boxes and strips that stand before the scene, nearer than anything in it.
 
+    Args:
+        images: Distances.
+        generator: Draws the shapes.
+        max_count: Most occluders in an image; at least one, unless this is 0.
+        max_size: Largest side of a box and width of a strip, as a part of the image's side.
+        strip_chance: Chance that an occluder is a strip across the whole image.
+
     Source: the paper, figure 5.
-
-    Raises:
-        ValueError: If a number is out of its range.
     """
-
-    kind = "distance"
-    max_count: int = 3
-    """Most occluders in an image; at least one, unless this is 0."""
-    max_size: float = 0.4
-    """Largest side of a box and width of a strip, as a part of the image's side."""
-    strip_chance: float = 0.5
-    """Chance that an occluder is a strip across the whole image."""
-
-    def __post_init__(self) -> None:
-        require(self.max_count >= 0, "max_count", self.max_count, "at least 0")
-        require(0.0 < self.max_size <= 1.0, "max_size", self.max_size, "in (0, 1]")
-        require(0.0 <= self.strip_chance <= 1.0, "strip_chance", self.strip_chance, "in [0, 1]")
-
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Change images."""
-        count, (height, width) = len(images), images.shape[-2:]
-        if self.max_count == 0:
-            return images.clone()
-        shape = (count, self.max_count)
-        present = torch.arange(self.max_count, device=images.device) < _uniform(
-            (count, 1), 1.0, self.max_count + 1.0, images, generator
-        ).floor().to(torch.int64)
-        centre = _uniform((*shape, 2), 0.0, 1.0, images, generator)
-        half = _uniform((*shape, 2), 0.1, 1.0, images, generator) * (self.max_size / 2)
-        kind = _uniform(shape, 0.0, 1.0, images, generator)
-        along = torch.stack(  # which side of a strip spans the image: rows or columns
-            [kind < self.strip_chance / 2, kind > 1.0 - self.strip_chance / 2], dim=-1
-        )
-        half = torch.where(along, torch.full_like(half, 2.0), half)
-        rows = (torch.arange(height, device=images.device) + 0.5) / height
-        columns = (torch.arange(width, device=images.device) + 0.5) / width
-        in_rows = (rows - centre[..., :1]).abs() < half[..., :1]  # (N, K, H)
-        in_columns = (columns - centre[..., 1:]).abs() < half[..., 1:]  # (N, K, W)
-        covers = in_rows[..., :, None] & in_columns[..., None, :] & present[..., None, None]
-        seen = torch.where(images > 0.0, images, torch.full_like(images, torch.inf))
-        nearest = seen.amin(dim=(1, 2, 3), keepdim=True)
-        nearest = torch.where(nearest.isfinite(), nearest, torch.zeros_like(nearest))
-        depth = nearest * _uniform((count, 1, 1, 1), 0.7, 0.95, images, generator)
-        return torch.where(covers.any(dim=1, keepdim=True), depth.to(images), images)
+    count, (height, width) = len(images), images.shape[-2:]
+    if max_count == 0:
+        return images.clone()
+    shape = (count, max_count)
+    present = torch.arange(max_count, device=images.device) < _uniform(
+        (count, 1), 1.0, max_count + 1.0, images, generator
+    ).floor().to(torch.int64)
+    centre = _uniform((*shape, 2), 0.0, 1.0, images, generator)
+    half = _uniform((*shape, 2), 0.1, 1.0, images, generator) * (max_size / 2)
+    kind = _uniform(shape, 0.0, 1.0, images, generator)
+    along = torch.stack(  # which side of a strip spans the image: rows or columns
+        [kind < strip_chance / 2, kind > 1.0 - strip_chance / 2], dim=-1
+    )
+    half = torch.where(along, torch.full_like(half, 2.0), half)
+    rows = (torch.arange(height, device=images.device) + 0.5) / height
+    columns = (torch.arange(width, device=images.device) + 0.5) / width
+    in_rows = (rows - centre[..., :1]).abs() < half[..., :1]  # (N, K, H)
+    in_columns = (columns - centre[..., 1:]).abs() < half[..., 1:]  # (N, K, W)
+    covers = in_rows[..., :, None] & in_columns[..., None, :] & present[..., None, None]
+    seen = torch.where(images > 0.0, images, torch.full_like(images, torch.inf))
+    nearest = seen.amin(dim=(1, 2, 3), keepdim=True)
+    nearest = torch.where(nearest.isfinite(), nearest, torch.zeros_like(nearest))
+    depth = nearest * _uniform((count, 1, 1, 1), 0.7, 0.95, images, generator)
+    return torch.where(covers.any(dim=1, keepdim=True), depth.to(images), images)
 
 
-@dataclass(frozen=True)
-class SlightRotation(Augmentation):
+def slight_rotation(images: Tensor, generator: torch.Generator, *, max_deg: float = 10.0) -> Tensor:
     """Turn each finger's image about its centre. What comes in from outside has no contact.
 
     It turns the plug in the hand too: not for an encoder that is to tell its pitch.
 
-    Raises:
-        ValueError: If the angle is not from 0 to 180.
+    Args:
+        images: What touches.
+        generator: Draws the angles.
+        max_deg: Largest angle, either way.
     """
-
-    kind = "touch"
-    max_deg: float = 10.0
-    """Largest angle, either way."""
-
-    def __post_init__(self) -> None:
-        require(0.0 <= self.max_deg <= 180.0, "max_deg", self.max_deg, "from 0 to 180")
-
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Change images."""
-        limit = math.radians(self.max_deg)
-        return rotate(images, _uniform((len(images),), -limit, limit, images, generator))
+    limit = math.radians(max_deg)
+    return rotate(images, _uniform((len(images),), -limit, limit, images, generator))
 
 
-@dataclass(frozen=True)
-class DilationErosion(Augmentation):
+def dilation_erosion(images: Tensor, generator: torch.Generator, *, max_pixels: int = 2) -> Tensor:
     """Grow or shrink the area in contact, as more or less force would.
 
-    Raises:
-        ValueError: If the number of pixels is negative.
+    Args:
+        images: Masks in {0, 1}.
+        generator: Draws how far.
+        max_pixels: Most pixels by which an edge moves, either way.
     """
-
-    kind = "mask"
-    max_pixels: int = 2
-    """Most pixels by which an edge moves, either way."""
-
-    def __post_init__(self) -> None:
-        require(self.max_pixels >= 0, "max_pixels", self.max_pixels, "at least 0")
-
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Change images."""
-        low, high = -self.max_pixels, self.max_pixels + 1
-        drawn = _uniform((len(images),), low, high, images, generator)
-        return dilate(images, drawn.floor().to(torch.int64), self.max_pixels)
+    drawn = _uniform((len(images),), -max_pixels, max_pixels + 1, images, generator)
+    return dilate(images, drawn.floor().to(torch.int64), max_pixels)
 
 
 def crop_centre(images: Tensor, scale: Tensor) -> Tensor:
-    """Enlarge the centre of images to the whole, nearest pixel.
+    """Enlarge the centre of images, (N, C, H, W), floating, to the whole.
+
+    Pixels are the nearest, not mixed: a mean of the plug's and the table's depth is neither's.
 
     Args:
-        images: (N, C, H, W), floating.
+        images: The images.
         scale: Side of what is kept, as a part of the image's, (N,).
-
-    Returns:
-        The crops, of the images' size.
     """
     zero = torch.zeros_like(scale)
     rows = [torch.stack([scale, zero, zero], -1), torch.stack([zero, scale, zero], -1)]
@@ -211,14 +136,11 @@ def crop_centre(images: Tensor, scale: Tensor) -> Tensor:
 
 
 def rotate(images: Tensor, angles: Tensor) -> Tensor:
-    """Turn images about their centre, nearest pixel, 0 from outside.
+    """Turn images, (N, C, S, S), of any type, about their centre; nearest pixel, 0 from outside.
 
     Args:
-        images: (N, C, S, S), of any type.
+        images: The images.
         angles: Counter-clockwise as one looks at the image, (N,), [rad].
-
-    Returns:
-        The turned images, of the same type.
     """
     cos, sin, zero = angles.cos(), angles.sin(), torch.zeros_like(angles)
     rows = [torch.stack([cos, -sin, zero], -1), torch.stack([sin, cos, zero], -1)]
@@ -226,18 +148,15 @@ def rotate(images: Tensor, angles: Tensor) -> Tensor:
 
 
 def dilate(masks: Tensor, pixels: Tensor, max_pixels: int) -> Tensor:
-    """Dilate or erode masks with a square.
+    """Dilate or erode masks, (N, C, H, W), in {0, 1}, of any type, with a square.
 
     What lies outside of the image changes nothing: it is neither contact that grows in, nor a gap
     that eats at what touches the border.
 
     Args:
-        masks: (N, C, H, W), in {0, 1}, of any type.
+        masks: The masks.
         pixels: How far an edge moves, (N,), int64; positive dilates, negative erodes.
         max_pixels: Bound on its magnitude.
-
-    Returns:
-        The masks, of the same type.
     """
     area = masks.float()
     moves = pixels[:, None, None, None]
@@ -256,14 +175,41 @@ def _resample(images: Tensor, matrices: Tensor) -> Tensor:
     return moved.to(images.dtype)
 
 
-AUGMENTATIONS: dict[str, type[Augmentation]] = {
-    "noise": DepthNoise,
-    "crop": CentreCrop,
-    "occlusion": Occlusion,
-    "rotation": SlightRotation,
-    "dilation_erosion": DilationErosion,
-}
-"""Every augmentation by its name, in the order they are applied."""
+def _uniform(
+    shape: Sequence[int], low: float, high: float, like: Tensor, generator: torch.Generator
+) -> Tensor:
+    drawn = torch.rand(tuple(shape), generator=generator, device=generator.device)
+    return (low + (high - low) * drawn).to(like.device)
+
+
+class Augmentation(NamedTuple):
+    """An augmentation, what it changes, and what can be set."""
+
+    kind: str
+    """What it changes, one of `KINDS`."""
+    change: Callable[..., Tensor]
+    """The function."""
+    limits: dict[str, tuple[float, float]]
+    """Least and greatest value of each of its settings."""
+
+
+AUGMENTATIONS = OpenTable(
+    {
+        "noise": Augmentation("distance", depth_noise, {"std_mm": (0.0, 1000.0)}),
+        "crop": Augmentation("distance", centre_crop, {"min_scale": (0.01, 1.0)}),
+        "occlusion": Augmentation(
+            "distance",
+            occlusion,
+            {"max_count": (0, 100), "max_size": (0.01, 1.0), "strip_chance": (0.0, 1.0)},
+        ),
+        "rotation": Augmentation("touch", slight_rotation, {"max_deg": (0.0, 180.0)}),
+        "dilation_erosion": Augmentation("mask", dilation_erosion, {"max_pixels": (0, 100)}),
+    },
+    "augmentation",
+    instance_of(Augmentation),
+)
+"""Every augmentation by its name, in the order they are applied; anybody's by `MODULE:NAME`, which
+come last."""
 
 PRESETS: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -281,7 +227,7 @@ class Augment:
     and dilated by itself, as each gel is mounted and pressed by itself.
 
     Args:
-        names: A preset of `PRESETS`, or names of `AUGMENTATIONS`.
+        names: A preset of `PRESETS`, or names of `AUGMENTATIONS` and `MODULE:NAME`s.
         options: Settings of augmentations by name.
         modalities: Records of the images by key, which say what changes them; other columns of a
             batch stay as they are.
@@ -301,25 +247,32 @@ class Augment:
             if names not in PRESETS:
                 raise ValueError(
                     f"augmentation preset {names!r} is unknown; it must be one of "
-                    f"{', '.join(PRESETS)}, or a list of {', '.join(AUGMENTATIONS)}"
+                    f"{', '.join(PRESETS)}, or a list of {', '.join(AUGMENTATIONS)} and "
+                    "MODULE:NAME"
                 )
             names = PRESETS[names]
         for name in (*names, *options):
             if name not in AUGMENTATIONS:
                 raise ValueError(
                     f"augmentation {name!r} is unknown; it must be one of "
-                    f"{', '.join(AUGMENTATIONS)}"
+                    f"{', '.join(AUGMENTATIONS)}, or one of your own as MODULE:NAME"
                 )
         require_chosen(options, names, "augmentations")
-        self.augmentations = tuple(
-            make_with_options(f"augmentation {name!r}", kind, options.get(name, {}))
-            for name, kind in AUGMENTATIONS.items()
-            if name in names
-        )
-        self.changes = {
-            key: chosen
+        for name, given in options.items():
+            limits = AUGMENTATIONS[name].limits
+            require_known(given, limits, f"augmentation {name!r}")
+            for setting, value in given.items():
+                low, high = limits[setting]
+                require(low <= value <= high, setting, value, f"from {low:g} to {high:g}")
+        ordered = dict.fromkeys((*AUGMENTATIONS, *names))
+        self.names = tuple(name for name in ordered if name in names)
+        self._changes = {
+            key: [
+                partial(AUGMENTATIONS[name].change, **options.get(name, {}))
+                for name in self.names
+                if KINDS[AUGMENTATIONS[name].kind](record)
+            ]
             for key, record in modalities.items()
-            if (chosen := [change for change in self.augmentations if KINDS[change.kind](record)])
         }
 
     def __call__(
@@ -336,9 +289,9 @@ class Augment:
             A new batch; the tensors given are not changed.
         """
         augmented = dict(batch)
-        for key, changes in self.changes.items():
+        for key, changes in self._changes.items():
             moments = [name for name in (key, f"next_{key}") if name in batch]
-            if not moments:
+            if not (moments and changes):
                 continue
             images = torch.stack([batch[name] for name in moments], dim=2)  # (B, C, T, H, W)
             rows = images.flatten(0, 1)

@@ -52,14 +52,14 @@ def require_encoder(value: object) -> TypeGuard[Encoder]:
     """
     members = ("keys", "image_shapes", "embedding_size")
     missing = [name for name in members if not hasattr(value, name)]
+    name = type(value).__name__
     if missing or not callable(value):
         raise ValueError(
-            f"{type(value).__name__} is not an encoder: it has no "
-            f"{', '.join(missing) or '__call__'}. Give the name or the folder of an encoder, a "
-            "VisuotactileEncoder, or a network with keys, image_shapes, embedding_size and "
-            "__call__ (see representation.encoder.Encoder)"
+            f"{name} is not an encoder: it has no {', '.join(missing) or '__call__'}. Give the "
+            "name or the folder of an encoder, a VisuotactileEncoder, or a network with keys, "
+            "image_shapes, embedding_size and __call__ (see representation.encoder.Encoder)"
         )
-    keys, shapes, size = (getattr(value, name) for name in members)
+    keys, shapes, size = (getattr(value, member) for member in members)
     if not (
         isinstance(keys, tuple)
         and keys
@@ -69,7 +69,7 @@ def require_encoder(value: object) -> TypeGuard[Encoder]:
         and isinstance(size, int)
     ):
         raise ValueError(
-            f"{type(value).__name__} is not an encoder: keys={keys!r}, image_shapes={shapes!r}, "
+            f"{name} is not an encoder: keys={keys!r}, image_shapes={shapes!r}, "
             f"embedding_size={size!r}; keys must be a tuple of strings, image_shapes map each of "
             "them to (channels, rows, columns), and embedding_size be an integer"
         )

@@ -38,17 +38,9 @@ FUSIONS = ("concat", "cross_attention")
 POOLINGS = ("average", "flatten")
 
 
-def _is_int(value: object, low: int, high: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
 @dataclass(frozen=True)
 class ImageRange:
-    """What the values of an image mean to an encoder; taken from its `Modality`.
-
-    Raises:
-        ValueError: If a value is not allowed.
-    """
+    """What the values of an image mean to an encoder; taken from its `Modality`."""
 
     low: float
     """Least value; a space that goes below is in another unit."""
@@ -62,43 +54,37 @@ class ImageRange:
     def __post_init__(self) -> None:
         from vtenv.validation import as_number
 
-        given = self.encoded_range
-        numbers = [as_number(value) for value in given] if isinstance(given, Iterable) else []
-        match numbers:
-            case [float(low), float(high)] if low < high:
-                object.__setattr__(self, "encoded_range", (low, high))
-            case _:
-                require(False, "encoded_range", given, "a pair (low, high) with low < high")
         for name in ("low", "high"):
             number = as_number(getattr(self, name))
             require(number is not None, name, getattr(self, name), "a finite number")
             object.__setattr__(self, name, number)
+        given = self.encoded_range
+        pair = tuple(map(as_number, given)) if isinstance(given, Iterable) else ()
+        valid = len(pair) == 2 and None not in pair and pair[0] < pair[1]  # type: ignore[operator]
+        require(valid, "encoded_range", given, "a pair (low, high) with low < high")
+        object.__setattr__(self, "encoded_range", pair)
 
     @classmethod
-    def of(cls, key: str, given: ImageRange | Modality | Mapping[str, Any]) -> ImageRange:
-        """From a modality's record, or from the fields as a mapping."""
+    def of(cls, key: str, given: object) -> ImageRange:
+        """That of a modality's record, or of what is one already.
+
+        Raises:
+            ValueError: If it is neither, or the modality is not encoded.
+        """
         from vtenv.modalities import Modality
 
-        if isinstance(given, Modality):
-            if given.encoded_range is None:
-                raise ValueError(f"the modality {key!r} has no encoded_range: it is not encoded")
-            return cls(given.low, given.high, given.encoded_range, given.missing_at_zero)
-        if isinstance(given, Mapping):
-            try:
-                return cls(**given)
-            except TypeError as error:
-                raise ValueError(f"ranges of {key!r} are wrong: {error}") from error
-        require(isinstance(given, ImageRange), f"ranges[{key!r}]", given, "a Modality's record")
-        return given
+        if isinstance(given, cls):
+            return given
+        require(isinstance(given, Modality), f"ranges[{key!r}]", given, "a Modality's record")
+        assert isinstance(given, Modality)
+        if given.encoded_range is None:
+            raise ValueError(f"the modality {key!r} has no encoded_range: it is not encoded")
+        return cls(given.low, given.high, given.encoded_range, given.missing_at_zero)
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """What an encoder is built from, preprocessing included. Saved with its weights.
-
-    Raises:
-        ValueError: If a value is not allowed; names it and what is.
-    """
+    """What an encoder is built from, preprocessing included. Saved with its weights."""
 
     backbone: str = "resnet18"
     """Any network that timm knows."""
@@ -130,52 +116,49 @@ class EncoderConfig:
     """Further arguments of `timm.create_model`, such as `{"patch_size": 8, "depth": 6}`."""
 
     def __post_init__(self) -> None:
-        require(isinstance(self.backbone, str), "backbone", self.backbone, "a string")
         object.__setattr__(self, "images", _checked_images(self.images))
         object.__setattr__(self, "ranges", _checked_ranges(self.ranges, self.images))
-        one_of = {"fusion": FUSIONS, "pooling": POOLINGS, "shared_backbone": (False, True)}
-        for name, allowed in one_of.items():
-            value = getattr(self, name)
-            require(value in allowed, name, value, f"one of {', '.join(map(str, allowed))}")
-        require(
-            self.embedding_dim is None or _is_int(self.embedding_dim, 1, 1 << 16),
-            "embedding_dim",
-            self.embedding_dim,
-            "a positive integer, or None for the backbone's own width",
-        )
-        require(
-            self.pooling == "average" or self.embedding_dim is not None,
-            "embedding_dim",
-            self.embedding_dim,
-            'a positive integer with pooling="flatten"',
-        )
-        require(_is_int(self.num_heads, 1, 64), "num_heads", self.num_heads, "from 1 to 64")
-        require(
-            self.fusion == "concat" or len(self.images) > 1,
-            "fusion",
-            self.fusion,
-            '"concat" for a single image: there is nothing to attend to',
-        )
-        require(
-            self.fusion == "concat" or self.pooling == "average",
-            "pooling",
-            self.pooling,
-            '"average" with fusion="cross_attention", whose attended tokens are averaged',
-        )
-        require(
-            not self.shared_backbone or len(set(self.images.values())) == 1,
-            "shared_backbone",
-            self.shared_backbone,
-            f"False for images of different shapes, {dict(self.images)}",
-        )
-        require(
-            isinstance(self.backbone_options, Mapping)
-            and not set(self.backbone_options) & set(RESERVED_OPTIONS),
-            "backbone_options",
-            self.backbone_options,
-            f"a mapping without {', '.join(RESERVED_OPTIONS)}, which other fields decide",
-        )
-        object.__setattr__(self, "backbone_options", dict(self.backbone_options))
+        dim, heads, concat = self.embedding_dim, self.num_heads, self.fusion == "concat"
+        options = self.backbone_options
+        for name, allowed, text in (
+            ("backbone", isinstance(self.backbone, str), "a string"),
+            ("fusion", self.fusion in FUSIONS, f"one of {', '.join(FUSIONS)}"),
+            ("pooling", self.pooling in POOLINGS, f"one of {', '.join(POOLINGS)}"),
+            ("shared_backbone", self.shared_backbone in (False, True), "True or False"),
+            (
+                "embedding_dim",
+                dim is None or _is_int(dim, 1, 1 << 16),
+                "a positive integer, or None for the backbone's own width",
+            ),
+            (
+                "embedding_dim",
+                self.pooling == "average" or dim is not None,
+                'a positive integer with pooling="flatten"',
+            ),
+            ("num_heads", _is_int(heads, 1, 64), "from 1 to 64"),
+            (
+                "fusion",
+                concat or len(self.images) > 1,
+                '"concat" for a single image: there is nothing to attend to',
+            ),
+            (
+                "pooling",
+                concat or self.pooling == "average",
+                '"average" with fusion="cross_attention", whose attended tokens are averaged',
+            ),
+            (
+                "shared_backbone",
+                not self.shared_backbone or len(set(self.images.values())) == 1,
+                f"False for images of different shapes, {dict(self.images)}",
+            ),
+            (
+                "backbone_options",
+                isinstance(options, Mapping) and not set(options) & set(RESERVED_OPTIONS),
+                f"a mapping without {', '.join(RESERVED_OPTIONS)}, which other fields decide",
+            ),
+        ):
+            require(allowed, name, getattr(self, name), text)
+        object.__setattr__(self, "backbone_options", dict(options))
 
     @classmethod
     def for_space(
@@ -216,19 +199,12 @@ class EncoderConfig:
         return senses_of(self.keys)
 
     def with_images(self, images: Mapping[str, Shape]) -> Self:
-        """The same for other images; ranges of those that stay are kept.
-
-        Args:
-            images: As the field.
-        """
+        """The same for other images; ranges of those that stay are kept."""
         kept = {key: value for key, value in self.ranges.items() if key in images}
         return replace(self, images=images, ranges=kept)
 
     def only(self, name: str) -> Self:
-        """The same for one sense, or one image, alone.
-
-        Args:
-            name: One of `senses` or `keys`.
+        """The same for one of `senses`, or one of `keys`, alone.
 
         Raises:
             ValueError: If there is no such sense or image.
@@ -238,35 +214,39 @@ class EncoderConfig:
         return self.with_images({key: self.images[key] for key in allowed[name]})
 
 
+def _is_int(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
 def _checked_images(given: object) -> dict[str, Shape]:
+    """Shapes by key, those of `IMAGE_MODALITIES` first."""
     from vtenv.modalities import IMAGE_MODALITIES
 
-    allowed = (
-        "a mapping of one or more observation keys, without dots, to (channels, rows, columns): at "
-        "least one channel, and rows and columns from 8 to 1024"
+    images = {}
+    if isinstance(given, Mapping):
+        for key in (*(key for key in IMAGE_MODALITIES if key in given), *given):
+            images[key] = tuple(given[key]) if isinstance(given[key], Iterable) else ()
+    valid = images and all(
+        isinstance(key, str)
+        and key != ""
+        and "." not in key
+        and len(shape) == 3
+        and _is_int(shape[0], 1, 1024)
+        and all(_is_int(side, 8, 1024) for side in shape[1:])
+        for key, shape in images.items()
     )
-    require(isinstance(given, Mapping) and len(given) > 0, "images", given, allowed)
-    assert isinstance(given, Mapping)
-    images: dict[str, Shape] = {}
-    for key in (*(k for k in IMAGE_MODALITIES if k in given), *given):
-        shape = given[key]
-        shape = tuple(shape) if isinstance(shape, Iterable) else ()
-        require(
-            isinstance(key, str)
-            and key != ""
-            and "." not in key
-            and len(shape) == 3
-            and _is_int(shape[0], 1, 1024)
-            and all(_is_int(side, 8, 1024) for side in shape[1:]),
-            "images",
-            given,
-            allowed,
-        )
-        images[key] = shape
+    require(
+        bool(valid),
+        "images",
+        given,
+        "a mapping of one or more observation keys, without dots, to (channels, rows, columns): at "
+        "least one channel, and rows and columns from 8 to 1024",
+    )
     return images
 
 
 def _checked_ranges(given: object, images: Mapping[str, Shape]) -> dict[str, ImageRange]:
+    """The range of each image."""
     from vtenv.modalities import IMAGE_MODALITIES
 
     known = dict.fromkeys((*images, *IMAGE_MODALITIES))
@@ -276,14 +256,11 @@ def _checked_ranges(given: object, images: Mapping[str, Shape]) -> dict[str, Ima
         given,
         f"a mapping of some of {', '.join(known)} to the records of their modalities",
     )
-    assert isinstance(given, Mapping)
-    ranges = {}
+    records = {**IMAGE_MODALITIES, **given}  # type: ignore[dict-item]  # refused above
     for key in images:
-        value = given.get(key, IMAGE_MODALITIES.get(key))
-        if value is None:
+        if key not in records:
             raise ValueError(
                 f"images has {key!r}, of which nothing is known; give ranges={{{key!r}: ...}}, "
                 "the Modality of that key, which says what values it has"
             )
-        ranges[key] = ImageRange.of(key, value)
-    return ranges
+    return {key: ImageRange.of(key, records[key]) for key in images}

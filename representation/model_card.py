@@ -17,7 +17,7 @@ CARD_FILE, PROBES_FILE = "README.md", "probes.json"
 _PAGE = """\
 ---
 library_name: vtinsert
-license: {license}
+license: mit
 pipeline_tag: feature-extraction
 tags: [robotics, timm, visuotactile]
 ---
@@ -63,8 +63,6 @@ def write_card(
     probes: Sequence[Measurement] = (),
     hardware: str = "",
     seed: int | None = None,
-    license_name: str = "mit",
-    notes: str = "",
     name: str = "",
 ) -> Path:
     """Write the model card of a saved encoder, in the format of the Hugging Face Hub.
@@ -80,8 +78,6 @@ def write_card(
             card as `probes.json`, which programs read.
         hardware: What it was trained on.
         seed: The seed, if one was given.
-        license_name: Licence of the weights, as the Hub names it.
-        notes: Anything a user must know.
         name: What the encoder is called; the folder's name unless given.
 
     Returns:
@@ -103,7 +99,6 @@ def write_card(
     fields = {n: f"`{json.dumps(v)}`" for n, v in config.items() if n not in ("format", "version")}
     answers = {_question(row): _answer(row) for row in probes}
     text = _PAGE.format(
-        license=license_name,
         name=name,
         made=_table(facts),
         command=command,
@@ -115,15 +110,12 @@ def write_card(
         rows = json.dumps([row.to_dict() for row in probes], indent=1) + "\n"
         (folder / PROBES_FILE).write_text(rows, encoding="utf-8")
     card = folder / CARD_FILE
-    card.write_text(text + (f"\n## Notes\n\n{notes}\n" if notes else ""), encoding="utf-8")
+    card.write_text(text, encoding="utf-8")
     return card
 
 
 def read_probes(folder: str | Path) -> tuple[Measurement, ...]:
     """What an encoder is probed to know, as it stands beside its card; empty for nothing.
-
-    Args:
-        folder: The encoder's.
 
     Raises:
         ValueError: If the file is not what `write_card` writes.

@@ -1,12 +1,8 @@
-"""Things by name, made with options that their constructors take."""
+"""Options of things that are chosen by name."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeVar
-
-T = TypeVar("T")
+from collections.abc import Collection
 
 
 def require_chosen(options: Collection[str], chosen: Collection[str], what: str) -> None:
@@ -19,21 +15,11 @@ def require_chosen(options: Collection[str], chosen: Collection[str], what: str)
         raise ValueError(f"options are given for {unused}, but the {what} are {[*chosen]}")
 
 
-def make_with_options(
-    what: str, kind: Callable[..., T], options: Mapping[str, Any], *given: object
-) -> T:
-    """Make something.
-
-    Args:
-        what: What an error calls it.
-        kind: Its constructor.
-        options: Keyword arguments.
-        given: Positional arguments, which are no options.
+def require_known(options: Collection[str], allowed: Collection[str], what: str) -> None:
+    """Check that a thing has the options that are given.
 
     Raises:
-        ValueError: If an option is unknown, and names those there are; or a value is not allowed.
+        ValueError: If one is unknown; names those there are.
     """
-    allowed = list(inspect.signature(kind).parameters)[len(given) :]
     if unknown := sorted(set(options) - set(allowed)):
         raise ValueError(f"{what} has no option {', '.join(unknown)}; it has {', '.join(allowed)}")
-    return kind(*given, **options)

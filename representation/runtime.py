@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -129,9 +128,10 @@ class FrozenEncoder:
             ValueError: If an image is missing or has another shape than the encoder's.
             EncoderRuntimeError: If the runtime cannot run this encoder.
         """
-        images = {key: self._checked(key, observation) for key in self.keys}
-        first = images[self.keys[0]]
-        home = first.device if isinstance(first, Tensor) else torch.device("cpu")
+        images = {
+            key: _as_tensor(image_of(observation, key, self.image_shapes[key])) for key in self.keys
+        }
+        home = images[self.keys[0]].device
         device = self.device or home
         exportable = device.type == "cpu" and isinstance(self.module, nn.Module)
         runtime = self.runtime or ("onnxruntime" if exportable else "torch")
@@ -141,35 +141,17 @@ class FrozenEncoder:
                 f"{type(self.module).__name__} and images on {device}; leave runtime out, or "
                 'pass device="cpu"'
             )
-        if runtime == "onnxruntime":
-            embedding = self._run_session(
-                {
-                    key: value.cpu().numpy() if isinstance(value, Tensor) else value
-                    for key, value in images.items()
-                }
-            )
-            return torch.from_numpy(embedding).to(home) if isinstance(first, Tensor) else embedding
-        tensors = {key: torch.as_tensor(value, device=device) for key, value in images.items()}
-        encoded = self._run_module(tensors, device).to(home)
-        return encoded if isinstance(first, Tensor) else encoded.numpy()
+        images = {key: image.to(device) for key, image in images.items()}
+        run = self._run_session if runtime == "onnxruntime" else self._run_module
+        embedding = run(images).to(home)
+        return embedding if isinstance(observation[self.keys[0]], Tensor) else embedding.numpy()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what belongs to this process."""
         return {**self.__dict__, "_sessions": {}, "_pool": None}
 
-    def _checked(self, key: str, observation: Mapping[str, Any]) -> Any:
-        """An image of the encoder's shape, float32 if it is floating and uint8 if it is bool."""
-        image = image_of(observation, key, self.image_shapes[key])
-        if isinstance(image, Tensor):
-            if image.dtype is torch.bool:
-                return image.to(torch.uint8)
-            return image.float() if image.is_floating_point() else image
-        if image.dtype == bool:
-            return image.astype(np.uint8)
-        floating = np.issubdtype(image.dtype, np.floating)
-        return np.ascontiguousarray(image, np.float32 if floating else image.dtype)
-
-    def _run_module(self, images: Mapping[str, Tensor], device: torch.device) -> Tensor:
+    def _run_module(self, images: Mapping[str, Tensor]) -> Tensor:
+        device = images[self.keys[0]].device
         _call(self.module, "to", device)
         _call(self.module, "eval")  # also if somebody has reached in and trained it
         threads = self.num_threads if device.type == "cpu" else None
@@ -178,36 +160,47 @@ class FrozenEncoder:
         # A tensor made in inference mode cannot enter a policy that learns; its clone can.
         return embedding.clone()
 
-    def _run_session(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    def _run_session(self, images: Mapping[str, Tensor]) -> Tensor:
+        arrays = {key: np.ascontiguousarray(image.numpy()) for key, image in images.items()}
         dtypes = tuple(array.dtype for array in arrays.values())
         if dtypes not in self._sessions:
             self._sessions[dtypes] = _make_session(self.module, dtypes)
         session = self._sessions[dtypes]
 
-        def run(rows: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-            embedding: NDArray[np.float32] = session.run(None, dict(rows))[0]
+        def run(rows: slice) -> NDArray[np.float32]:
+            part = {key: array[rows] for key, array in arrays.items()}
+            embedding: NDArray[np.float32] = session.run(None, part)[0]
             return embedding
 
         count = len(arrays[self.keys[0]])
+        if count == 0:
+            return torch.zeros(0, self.embedding_size)
         threads = self.num_threads or torch.get_num_threads()
         shards = min(threads, max(1, count // _ROWS_PER_THREAD))
-        if count == 0:
-            return np.zeros((0, self.embedding_size), np.float32)
-        if shards == 1:
-            return run(arrays)
         edges = np.linspace(0, count, shards + 1).astype(int)
-        own, *others = [
-            {key: array[start:stop] for key, array in arrays.items()}
-            for start, stop in pairwise(edges)
-        ]
+        own, *others = map(slice, edges[:-1], edges[1:])
         submitted = [self._threads(threads - 1).submit(run, rows) for rows in others]
-        return np.concatenate([run(own), *(part.result() for part in submitted)])
+        parts = [run(own), *(part.result() for part in submitted)]
+        return torch.from_numpy(np.concatenate(parts) if others else parts[0])
 
     def _threads(self, count: int) -> ThreadPoolExecutor:
         process = os.getpid()
         if self._pool is None or self._pool[0] != process:  # a fork has none of its parent's
             self._pool = process, ThreadPoolExecutor(count, "encoder")
         return self._pool[1]
+
+
+def _as_tensor(image: Any) -> Tensor:
+    """An image as a tensor: float32 if it is floating, and uint8 if it is bool."""
+    if isinstance(image, Tensor):
+        if image.dtype is torch.bool:
+            return image.to(torch.uint8)
+        return image.float() if image.is_floating_point() else image
+    # By NumPy, whose conversions work in a forked process too.
+    array = np.asarray(image)
+    if array.dtype.kind in "bf":
+        array = array.astype(np.uint8 if array.dtype.kind == "b" else np.float32, copy=False)
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
 def _call(encoder: Encoder, method: str, *arguments: object) -> None:
@@ -239,10 +232,9 @@ def _make_session(encoder: Encoder, dtypes: tuple[np.dtype[Any], ...]) -> Any:
         with torch.no_grad(), torch_threads(1):
             # Weights of half precision too: a CPU has no kernels for most of their operations.
             module = _Positional(copy.deepcopy(encoder)).cpu().float().eval()
+            exported = _exported(module, encoder.keys, _examples(encoder, dtypes, 2))
             session = onnxruntime.InferenceSession(
-                _exported(module, encoder.keys, _examples(encoder, dtypes, 2)),
-                options,
-                providers=["CPUExecutionProvider"],
+                exported, options, providers=["CPUExecutionProvider"]
             )
             examples = _examples(encoder, dtypes, 3)
             expected = module(*examples).numpy()
@@ -263,7 +255,7 @@ def _make_session(encoder: Encoder, dtypes: tuple[np.dtype[Any], ...]) -> Any:
 
 def _exported(module: nn.Module, keys: tuple[str, ...], examples: tuple[Tensor, ...]) -> bytes:
     """A network as an ONNX model whose batch may have any size."""
-    buffer: Any = io.BytesIO()
+    buffer = io.BytesIO()
     with warnings.catch_warnings():
         # The exporter that traces takes a second, its successor half a minute; and the shapes
         # that the encoder checks are those of the examples.
@@ -271,20 +263,19 @@ def _exported(module: nn.Module, keys: tuple[str, ...], examples: tuple[Tensor, 
         torch.onnx.export(
             module,
             examples,
-            buffer,
+            buffer,  # type: ignore[arg-type]
             dynamo=False,
             input_names=list(keys),
             output_names=["embedding"],
             dynamic_axes={name: {0: "batch"} for name in (*keys, "embedding")},
         )
-    model: bytes = buffer.getvalue()
-    return model
+    return buffer.getvalue()
 
 
 def example_image(
     key: str, shape: Shape, count: int, dtype: Any, generator: np.random.Generator
 ) -> NDArray[Any]:
-    """Random images of a modality, no two alike, with pixels that have no return.
+    """Random images of a modality, (count, *shape), no two alike, with pixels of no return.
 
     Args:
         key: Key of the modality; what `IMAGE_MODALITIES` lacks is within [0, 1].

@@ -69,14 +69,10 @@ class VisuotactileEncoder(
         self.embedding_size = sum(self._widths.values())
         self.fusion: CrossAttentionFusion | None = None
         if attend:
-            width = self._widths[config.keys[0]]
-            require(
-                width % config.num_heads == 0,
-                "num_heads",
-                config.num_heads,
-                f"a divisor of the tokens' width, {width}",
-            )
-            self.fusion = CrossAttentionFusion(num_tokens, width, config.num_heads)
+            width, heads = self._widths[config.keys[0]], config.num_heads
+            allowed = f"a divisor of the tokens' width, {width}"
+            require(width % heads == 0, "num_heads", heads, allowed)
+            self.fusion = CrossAttentionFusion(num_tokens, width, heads)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -102,14 +98,11 @@ class VisuotactileEncoder(
         }
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """The fused embedding of a batch of observations.
+        """The fused embeddings, (B, embedding_size), of a batch of observations.
 
         Args:
             observation: Images by key, (B, C, H, W), in their modality's unit, of any type; others
                 than those of `keys` are ignored.
-
-        Returns:
-            Embeddings, (B, embedding_size).
 
         Raises:
             ValueError: If an image is missing or has another shape than the configuration.
@@ -120,13 +113,6 @@ class VisuotactileEncoder(
         """Features of each sense, (B, D_s), which know nothing of the others."""
         return self.by_sense(self.encode(self.preprocess(observation)))
 
-    def tokens(self, observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Spatial tokens of each image's backbone by key, (B, N_k, token width)."""
-        return {
-            key: self._backbone(key).tokens(image)
-            for key, image in self.preprocess(observation).items()
-        }
-
     def preprocess(self, observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Images by key in [-1, 1], (B, C, H, W), of the weights' type, from an observation."""
         dtype = next(self.parameters()).dtype
@@ -136,24 +122,18 @@ class VisuotactileEncoder(
         }
 
     def encode(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Each image by itself, as far as it goes before fusion.
-
-        Args:
-            images: Normalised images by key.
+        """Each normalised image by itself, as far as it goes before fusion.
 
         Returns:
             What `fuse` takes: features (B, D_k), or with cross-attention tokens (B, N_k, width).
         """
+        flat = self.config.pooling == "flatten"
+        spatial = flat or self.fusion is not None
         encoded = {}
         for key, image in images.items():
             backbone = self._backbone(key)
-            if self.fusion is not None:
-                value = backbone.tokens(image)
-            elif self.config.pooling == "flatten":
-                value = backbone.tokens(image).flatten(1)
-            else:
-                value = backbone(image)
-            encoded[key] = self.projections[key](value)
+            value = backbone.tokens(image) if spatial else backbone(image)
+            encoded[key] = self.projections[key](value.flatten(1) if flat else value)
         return encoded
 
     def by_sense(self, encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -171,15 +151,12 @@ class VisuotactileEncoder(
         return torch.cat([parts[key] for key in self.keys], dim=1)
 
     def tower(self, name: str) -> Self:
-        """What encodes one sense, or one image, as an encoder of its own.
+        """What encodes one sense, or one image, as an encoder of its own, with copied weights.
 
         Its embedding is that part of this encoder's, to the bit.
 
         Args:
             name: "vision", "touch", or an observation key.
-
-        Returns:
-            A new encoder with copies of the weights.
 
         Raises:
             ValueError: If this encoder has no such sense or image, or fuses its images by
@@ -240,10 +217,7 @@ class VisuotactileEncoder(
             "force_download": force_download,
             "local_files_only": local_files_only,
         }
-        encoder = read_encoder(
-            pretrained_model_name_or_path, lambda fields: cls(EncoderConfig(**fields)), download
-        )
-        return encoder.to(device).eval()
+        return read_encoder(pretrained_model_name_or_path, cls, download).to(device).eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:
         write_encoder(self, self.config, save_directory)

@@ -17,7 +17,7 @@ from policies.ablation.folder import EPISODES_FILE, FAILED_FILE, Ablation
 from policies.ablation.grid import PRESETS, AblationConfig, Cell
 from policies.ablation.run import GridStatus, run_grid
 from policies.learners.training_folder import TrainingFolder
-from representation.bundled import bundled_encoders
+from representation.bundled import bundled
 
 CONFIG = AblationConfig(("state", "proprio"), ("dagger", "ppo"), ("scratch", "warm"), seeds=2)
 STATE = Cell("state", "dagger", "scratch", 0)
@@ -177,7 +177,7 @@ def test_bundled_grids_train(name, tmp_path):
 
 def test_the_study_has_every_bundled_encoder_and_every_yardstick():
     config = AblationConfig.from_json(yaml.safe_load((PRESETS / "paper.yml").read_text()))
-    assert {*bundled_encoders(), "state", "proprio", "random", "end-to-end"} <= set(
+    assert {*bundled("encoders"), "state", "proprio", "random", "end-to-end"} <= set(
         config.representations
     )
     assert any(name.endswith(":vision") for name in config.representations)

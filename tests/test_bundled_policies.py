@@ -2,10 +2,10 @@
 
 import pytest
 
-from policies.bundled import bundled, bundled_folder
 from policies.deployable import load_policy
 from policies.evaluation.evaluate import evaluate
 from policies.evaluation.players import load_player
+from representation.bundled import bundled, bundled_folder
 
 
 @pytest.mark.parametrize("name", bundled("policies"))

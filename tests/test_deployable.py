@@ -12,7 +12,6 @@ from sb3_contrib import TQC, RecurrentPPO
 from stable_baselines3 import DDPG, PPO, SAC
 
 from policies.actor import PolicyError
-from policies.bundled import bundled, bundled_folder
 from policies.deployable import (
     CONFIG_FILE,
     ENCODER_FOLDER,
@@ -25,6 +24,7 @@ from policies.representations import encoder_representation, make_representation
 from policies.vec_env import VTInsertVecEnv
 from policies.worlds import settings_to_json
 from representation import EncoderConfig, VisuotactileEncoder
+from representation.bundled import bundled, bundled_folder
 from vtenv.tasks.insertion.config import InitialStateRanges
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 
@@ -256,7 +256,7 @@ def test_damaged_files_are_named(damaged):
         load_policy(damaged)
     diverged = weights | {"mean.bias": torch.full_like(weights["mean.bias"], torch.nan)}
     save_file(diverged, path)
-    with pytest.raises(PolicyError, match=r"not finite, in mean\.bias: training diverged"):
+    with pytest.raises(PolicyError, match=r"not finite: mean\.bias; its training has diverged"):
         load_policy(damaged)
     del weights["mean.bias"]
     save_file(weights, path)

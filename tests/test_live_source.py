@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from representation.encoder_config import EncoderConfig
 from representation.objectives.combine import OBJECTIVES
 from representation.pretraining.config import PretrainConfig
 from representation.pretraining.fit import fit_to_split
 from representation.pretraining.live_config import LiveConfig
 from representation.pretraining.live_source import LiveSource, live_source
+from representation.pretraining.plan import new_plan
 from vtenv.collection.experience import Experience
 
 SIZES = {"image_size": 16, "contact_size": 16}
@@ -101,6 +103,18 @@ def test_worlds_go_on_as_often_as_their_moments_are_drawn(make_source):
     frozen = make_source(reuse=None)
     list(frozen.epoch(0))
     assert frozen.rendered == 24
+
+
+def test_what_the_encoder_reads_is_observed(tmp_path):
+    images = {"depth": (1, 16, 16), "gel": (2, 16, 16)}
+    encoder = EncoderConfig(backbone="test_resnet", images=images)
+    config = PretrainConfig(encoder=encoder, objective="infonce")
+    plan = new_plan(tmp_path / "run", config, LiveConfig(engine="cpu", worlds=2, pairs=256))
+    assert plan.live.settings["modalities"] == ("depth", "contact", "proprio", "gel")
+    source = live_source(plan.live, 4, config.keys, device=CPU, batches_per_epoch=1)
+    source.buffer.append(next(source._experience.rows((0, 0))))
+    assert source.buffer.read(np.arange(2), ["gel"])["gel"].shape == (2, 2, 16, 16)
+    source.close()
 
 
 def test_its_rows_stand_in_for_a_split(make_source):

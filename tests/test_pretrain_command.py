@@ -195,6 +195,18 @@ def test_a_full_disk_is_named_and_the_run_goes_on(grasps, tmp_path, monkeypatch,
     assert cli.main(["pretrain", "--resume", "--output", str(output)]) == 0
 
 
+def test_any_images_of_the_data_enter_the_encoder(tmp_path):
+    def gel(rng, rows):
+        return {"gel": rng.uniform(0.0, 2.0, (rows, 2, 32, 32)).astype(np.float32)}
+
+    write(tmp_path / "data", "experience", gel, labels=())
+    output = tmp_path / "run"
+    options = ["--objective", "infonce", "--modalities", "depth", "gel", "--output", str(output)]
+    assert cli.main(["pretrain", "--data", str(tmp_path / "data"), *SMALL, *options]) == 0
+    config = json.loads((output / "encoder" / "config.json").read_text())
+    assert config["images"] == {"depth": [1, 32, 32], "gel": [2, 32, 32]}
+
+
 def test_help_shows_the_presets_own_defaults(capsys):
     with pytest.raises(SystemExit):
         cli.main(["pretrain", "--preset", "control-vit-moco", "--help"])

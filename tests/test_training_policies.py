@@ -76,7 +76,6 @@ def run(tmp_path_factory):
 
 def test_a_run_leaves_its_policies_tables_and_curve(run):
     assert sorted(path.name for path in run.folder.iterdir()) == [
-        ".lock",
         "best",
         "checkpoints",
         "config.json",

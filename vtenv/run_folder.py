@@ -5,7 +5,7 @@
 - `tensorboard/`: for TensorBoard
 - `checkpoints/STEP/`: the last checkpoint
 - `result.json`: what came out, once the run is over
-- `.lock`: held by the process that writes
+- `.lock`: while a process writes
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ import csv
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from vtenv.atomic_write import atomic_folder, atomic_write
+from vtenv.folder_lock import LOCK_FILE, folder_lock
 from vtenv.json_document import read_json, read_object
-
-LOCK_FILE = ".lock"
 
 
 class RunFolderError(ValueError):
@@ -92,32 +90,13 @@ class RunFolder:
                     f"{self.path} is there already; resume it, or choose another folder"
                 )
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Make the folder and be the only process that writes into it.
+    def lock(self) -> AbstractContextManager[None]:
+        """Make the folder and be the only process that writes into it; see `folder_lock`.
 
         Raises:
             RunFolderError: If another process is.
         """
-        is_new = not self.path.exists()
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / LOCK_FILE)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise RunFolderError(
-                f"another process is writing {self.path}; wait for it, or choose another folder"
-            ) from None
-        try:
-            yield
-        finally:
-            lock.release()
-            if not self.begun:
-                # A run that did not begin leaves nothing.
-                (self.path / LOCK_FILE).unlink(missing_ok=True)
-                if is_new:
-                    with contextlib.suppress(OSError):  # somebody else's files
-                        self.path.rmdir()
+        return folder_lock(self.path, RunFolderError)
 
     def write_config(self, document: Mapping[str, Any]) -> None:
         """Write what the run is made from; what JSON can hold."""

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from policies.ablation.grid import Cell
 from policies.representation_names import END_TO_END, IMAGENET, SINGLE_KEYS, UNTRAINED, split_part
-from representation.bundled import bundled_encoders
+from representation.bundled import bundled
 
 _NO_NAMES = ("/", "..", "~")
 """Parts of a path that say nothing of what lies there."""
@@ -31,7 +31,7 @@ def labels(representations: Iterable[str]) -> dict[str, str]:
     # Parts of one encoder share its label, so those that must differ are encoders.
     encoders = dict.fromkeys(encoder for encoder, _ in split.values())
     paths = {encoder: _path(encoder) for encoder in encoders if _is_folder(encoder)}
-    taken = {*SINGLE_KEYS, END_TO_END, UNTRAINED, IMAGENET, *bundled_encoders(), *encoders}
+    taken = {*SINGLE_KEYS, END_TO_END, UNTRAINED, IMAGENET, *bundled("encoders"), *encoders}
     short = dict(zip(encoders, encoders, strict=True))
     for encoder, path in paths.items():
         others = [other for name, other in paths.items() if name != encoder]

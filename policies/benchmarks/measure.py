@@ -121,7 +121,7 @@ def measure_encoders(config: BenchmarkConfig) -> dict[str, Any]:
     finally:
         steps.close()
     settings = _settings(config) | {"worlds": worlds, "threads": threads}
-    return {"settings": settings, "encoders": [timing.summary() for timing in timings]}
+    return {"settings": settings, "encoders": timings}
 
 
 def first_steps(

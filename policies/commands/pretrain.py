@@ -52,9 +52,10 @@ class RunOptions:
     from_scratch: tyro.conf.FlagCreatePairsOff[bool] = False
     """Start from random weights, whatever the preset says."""
     modalities: Annotated[
-        tuple[Literal["vision", "touch"], ...] | None, default("the preset's")
+        tuple[Literal["vision", "touch", "depth", "contact", "gel"], ...] | None,
+        default("the preset's"),
     ] = None
-    """What the encoder perceives with."""
+    """What the encoder perceives with: senses, as the preset has them, or images by key."""
     fingers: Annotated[Literal[1, 2] | None, default("the preset's")] = None
     """Contact masks that the encoder takes."""
     image_size: Annotated[int | None, default("the data's; with --live, 64")] = None
@@ -244,9 +245,13 @@ def _images(base: PretrainConfig, run: RunOptions) -> dict[str, tuple[int, int, 
     """The preset's images, of the senses and with the fingers that were given."""
     images = dict(base.encoder.images)
     if run.modalities is not None:
-        chosen = {key for sense in run.modalities for key in SENSES[sense]}
-        images = {**EncoderConfig().images, **images}
-        images = {key: shape for key, shape in images.items() if key in chosen}
+        known = {**EncoderConfig().images, **images}
+        images = {
+            key: known.get(key, known["contact"])
+            for name in run.modalities
+            for key in SENSES.get(name, (name,))
+            if key in known or key == name
+        }
     if run.fingers is not None:
         touch = [key for key in images if key in SENSES["touch"]]
         images |= {key: (run.fingers, *images[key][1:]) for key in touch}

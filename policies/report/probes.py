@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from policies import representation_names as named
-from representation.bundled import bundled_encoders, encoders_folder
+from representation.bundled import bundled, bundled_folder
 from representation.model_card import read_probes
 from representation.probes.measurements import (
     ACCURACY,
@@ -137,9 +137,9 @@ def _plain(name: str) -> str:
 
 def _card(representation: str) -> Probed | None:
     """What is measured of an encoder beside its weights; None if nothing is."""
-    bundled = representation in bundled_encoders()
-    within = encoders_folder() if bundled else Path()
-    rows = read_probes(within / Path(os.path.expanduser(representation)))
+    ours = representation in bundled("encoders")
+    within = bundled_folder("encoders") if ours else Path()
+    rows = read_probes(within / os.path.expanduser(representation))
     bounds = {row.variable: row.bound for row in rows if row.bound is not None}
     return _known(rows, bounds, f"the card of {representation}")
 

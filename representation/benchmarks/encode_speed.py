@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
+import itertools
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
@@ -50,56 +49,8 @@ def candidates(names: Sequence[str]) -> Iterator[tuple[str, VisuotactileEncoder]
             yield name, VisuotactileEncoder(EncoderConfig(name, images=images))
 
 
-@dataclass
-class Timing:
-    """What a batch took.
-
-    Attributes:
-        encoder: The encoder's name.
-        image_size: Rows of its first image.
-        parameters: Its numbers to learn.
-        runtime: What ran it, one of `representation.runtime.RUNTIMES`.
-        batch: Observations encoded together.
-        seconds: Seconds for the batch, by repetition.
-        environment: Seconds of the environment's step right after it, by repetition.
-    """
-
-    encoder: str
-    image_size: int
-    parameters: int
-    runtime: str
-    batch: int
-    seconds: list[float] = field(default_factory=list)
-    environment: list[float] = field(default_factory=list)
-
-    def summary(self) -> dict[str, Any]:
-        """Medians over repetitions, for a report."""
-        seconds = statistics.median(self.seconds)
-        ratios = [own / other for own, other in zip(self.seconds, self.environment, strict=True)]
-        return {
-            "encoder": self.encoder,
-            "image_size": self.image_size,
-            "parameters": self.parameters,
-            "mib": self.parameters * 4 / 2**20,
-            "runtime": self.runtime,
-            "batch": self.batch,
-            "repetitions": len(self.seconds),
-            "batch_ms": seconds * 1e3,
-            "lowest_ms": min(self.seconds) * 1e3,
-            "highest_ms": max(self.seconds) * 1e3,
-            "observation_ms": seconds * 1e3 / self.batch,
-            "environment_step_ms": statistics.median(self.environment) * 1e3,
-            "over_environment_step": statistics.median(ratios),
-        }
-
-
 def environment_steps(worlds: int, threads: int, seed: int) -> Generator[float, None, None]:
     """Step an environment with random actions, whenever the next one is asked for.
-
-    Args:
-        worlds: Worlds that are stepped together.
-        threads: The simulator's threads.
-        seed: Seed of worlds and actions.
 
     Yields:
         Seconds that a control step of all worlds took.
@@ -133,7 +84,7 @@ def measure(
     repetitions: int,
     seed: int,
     advance: Callable[[], object] = lambda: None,
-) -> list[Timing]:
+) -> list[dict[str, Any]]:
     """Time an encoder, with every runtime and every size of `BATCHES`.
 
     Runtimes and batches take turns, and a step of the environment follows each, so that a ratio
@@ -149,34 +100,50 @@ def measure(
         advance: Called after every repetition.
 
     Returns:
-        A timing for every runtime and batch.
+        A row for every runtime and batch: medians over repetitions, times in [ms].
     """
     generator = np.random.default_rng(seed)
     images = {
         key: example_image(key, shape, max(BATCHES), IMAGE_MODALITIES[key].dtype, generator)
         for key, shape in encoder.image_shapes.items()
     }
-    image_size = next(iter(encoder.image_shapes.values()))[1]
-    parameters = sum(parameter.numel() for parameter in encoder.parameters())
+    batches = {batch: {key: image[:batch] for key, image in images.items()} for batch in BATCHES}
     frozen = {
         runtime: FrozenEncoder(encoder, runtime=runtime, num_threads=threads)
         for runtime in RUNTIMES
     }
-    timings = [
-        Timing(name, image_size, parameters, runtime, batch)
-        for runtime in RUNTIMES
-        for batch in BATCHES
-    ]
     for runtime in RUNTIMES:  # exports the network, starts threads and touches memory
-        frozen[runtime]({key: value[: BATCHES[1]] for key, value in images.items()})
+        frozen[runtime](batches[BATCHES[1]])
+    timed: dict[tuple[str, int], list[tuple[float, float]]] = {
+        case: [] for case in itertools.product(RUNTIMES, BATCHES)
+    }
     for _ in range(repetitions):
-        for timing in timings:
-            if sum(timing.seconds) > _ENOUGH_S:
+        for (runtime, batch), times in timed.items():
+            if sum(seconds for seconds, _ in times) > _ENOUGH_S:
                 continue
-            batch = {key: value[: timing.batch] for key, value in images.items()}
             start = time.perf_counter()
-            frozen[timing.runtime](batch)
-            timing.seconds.append(time.perf_counter() - start)
-            timing.environment.append(next(steps))
+            frozen[runtime](batches[batch])
+            times.append((time.perf_counter() - start, next(steps)))
         advance()
-    return timings
+    parameters = sum(parameter.numel() for parameter in encoder.parameters())
+    rows = []
+    for (runtime, batch), times in timed.items():
+        own, environment = 1e3 * np.array(times).T
+        rows.append(
+            {
+                "encoder": name,
+                "image_size": next(iter(encoder.image_shapes.values()))[1],
+                "parameters": parameters,
+                "mib": parameters * 4 / 2**20,
+                "runtime": runtime,
+                "batch": batch,
+                "repetitions": len(times),
+                "batch_ms": float(np.median(own)),
+                "lowest_ms": float(own.min()),
+                "highest_ms": float(own.max()),
+                "observation_ms": float(np.median(own)) / batch,
+                "environment_step_ms": float(np.median(environment)),
+                "over_environment_step": float(np.median(own / environment)),
+            }
+        )
+    return rows

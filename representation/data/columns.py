@@ -24,20 +24,14 @@ _DTYPES += ("float16", "float32", "float64")
 
 @dataclass(frozen=True)
 class Column:
-    """What a column holds, a row at a time.
-
-    Attributes:
-        dtype: NumPy's name of the values' type.
-        shape: Shape of one row's values.
-        storage: How they are stored.
-
-    Raises:
-        ValueError: If one is not allowed.
-    """
+    """What a column holds, a row at a time."""
 
     dtype: str
+    """NumPy's name of the values' type."""
     shape: tuple[int, ...]
+    """Shape of one row's values."""
     storage: Storage = "raw"
+    """How they are stored."""
 
     def __post_init__(self) -> None:
         require(self.dtype in _DTYPES, "dtype", self.dtype, f"one of {', '.join(_DTYPES)}")
@@ -69,14 +63,7 @@ class Column:
         return math.prod(self.stored_shape) * self.stored_dtype.itemsize
 
     def encode(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
-        """Values as they are stored.
-
-        Args:
-            name: The column's name, for errors.
-            values: (n, *shape).
-
-        Returns:
-            A new array, (n, *stored_shape).
+        """A new array, (n, *stored_shape), of the values, (n, *shape), of the column `name`.
 
         Raises:
             ValueError: If values are of another form, not finite, or cannot be stored.

@@ -15,13 +15,13 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from representation.data.columns import Column
 from vtenv.atomic_write import atomic_write, sync
+from vtenv.folder_lock import LOCK_FILE, folder_lock
 from vtenv.json_document import from_document, read_json
 from vtenv.modalities import Modality
 from vtenv.validation import require
@@ -31,14 +31,9 @@ FORMAT, VERSION = "vtinsert-dataset", 2
 SHARD_BYTES = 256 * 2**20
 """Size at which a shard is full."""
 
-_LOCK_FILE = ".lock"
 _SHARD_NAME = re.compile(r"[\w-]{1,100}-\d{5,9}\.safetensors")
 _CUT_SHORT = re.compile(r"\.dataset-[0-9a-f]+\.json")
 """What an atomic write leaves that was killed."""
-_OPEN_SHARDS = 256
-"""Shards of a split that are memory-mapped at once: each holds a file descriptor."""
-_DTYPES = {"bool": "BOOL", "int": "I", "uint": "U", "float": "F"}
-"""Names of types in a safetensors file, by NumPy's without the number of bits."""
 
 
 class DatasetError(ValueError):
@@ -47,22 +42,16 @@ class DatasetError(ValueError):
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of a split.
-
-    Attributes:
-        file: Its name in the data set's folder.
-        rows: How many rows it holds.
-        bytes: Its size.
-        sha256: Its checksum, in hexadecimal.
-
-    Raises:
-        ValueError: If one is not allowed.
-    """
+    """One file of a split."""
 
     file: str
+    """Its name in the data set's folder."""
     rows: int
+    """How many rows it holds."""
     bytes: int
+    """Its size."""
     sha256: str
+    """Its checksum, in hexadecimal."""
 
     def __post_init__(self) -> None:
         fits = _SHARD_NAME.fullmatch(self.file) is not None
@@ -73,34 +62,26 @@ class Shard:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a data set holds, and what it was made from.
-
-    Attributes:
-        kind: What sort it is, such as "paper", "clutter" or "experience".
-        settings: What its content follows from.
-        labels: Names of the columns of `pose`.
-        codes: Names that the whole numbers of a column stand for, by column.
-        made: What it was made with: date, and whatever its writer noted.
-        columns: What each column holds.
-        splits: Files of each split, in the order of their rows.
-        checkpoints: Checkpoints that its writer reached.
-        complete: Whether all of it is there.
-    """
+    """What a data set holds, and what it was made from."""
 
     kind: str
+    """What sort it is, such as "paper", "clutter" or "experience"."""
     settings: Mapping[str, Any]
+    """What its content follows from."""
     labels: tuple[str, ...]
+    """Names of the columns of `pose`."""
     codes: Mapping[str, tuple[str, ...]]
+    """Names that the whole numbers of a column stand for, by column."""
     made: Mapping[str, Any]
+    """What it was made with: date, and whatever its writer noted."""
     columns: Mapping[str, Column] = field(default_factory=dict)
+    """What each column holds."""
     splits: Mapping[str, tuple[Shard, ...]] = field(default_factory=dict)
+    """Files of each split, in the order of their rows."""
     checkpoints: int = 0
+    """Checkpoints that its writer reached."""
     complete: bool = True
-
-    @property
-    def shards(self) -> list[Shard]:
-        """Files of all splits."""
-        return [shard for shards in self.splits.values() for shard in shards]
+    """Whether all of it is there."""
 
 
 class DatasetWriter:
@@ -148,9 +129,13 @@ class DatasetWriter:
         """Checkpoints that were reached, in earlier runs too."""
         self._storage = {name: record.storage for name, record in (modalities or {}).items()}
         self._shard_bytes = shard_bytes
-        names = {column: list(of_it) for column, of_it in (codes or {}).items()}
-        plan = {"kind": kind, "settings": settings, "labels": list(labels)}
-        plan |= {"codes": names, "made": made or {}}
+        plan = {
+            "kind": kind,
+            "settings": settings,
+            "labels": list(labels),
+            "codes": {column: list(names) for column, names in (codes or {}).items()},
+            "made": made or {},
+        }
         try:
             plan = json.loads(json.dumps(plan, allow_nan=False))
         except (TypeError, ValueError) as error:
@@ -159,26 +144,14 @@ class DatasetWriter:
         self._columns: dict[str, Column] = {}
         self._shards: dict[str, list[Shard]] = {}
         self._pending: dict[str, list[dict[str, NDArray[Any]]]] = {}
-        self._lock = FileLock(self.folder / _LOCK_FILE)
-        self._created = self._finished = False
+        self._lock = contextlib.ExitStack()
         self._begun()
 
     def __enter__(self) -> DatasetWriter:
-        self._created = not self.folder.exists()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock.acquire(timeout=0)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(folder_lock(self.folder, DatasetError))
             self._go_on()
-        except Timeout:
-            raise DatasetError(
-                f"another process is writing {self.folder}; wait for it, or choose another folder"
-            ) from None
-        except DatasetError:
-            self._lock.release()
-            raise
-        except BaseException:
-            self._leave()
-            raise
+            self._lock = stack.pop_all()
         return self
 
     def __exit__(
@@ -187,31 +160,19 @@ class DatasetWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            if error is None:
-                self._finish()
-        finally:
-            self._leave()
-
-    def _leave(self) -> None:
-        """Let others write, and remove what nobody can go on with."""
-        self._lock.release()
-        if self.completed and not self._finished:
-            return
-        for path in self.folder.iterdir():
-            if path.name == _LOCK_FILE or (_is_ours(path.name) and not self._finished):
-                path.unlink()
-        if self._created and not self._finished:
-            with contextlib.suppress(OSError):  # somebody else's files
-                self.folder.rmdir()
+        finished = False
+        with self._lock:
+            try:
+                if error is None:
+                    self._finish()
+                    finished = True
+            finally:
+                if not (finished or self.completed):  # nobody can go on with it
+                    for path in filter(_is_ours, self.folder.iterdir()):
+                        path.unlink()
 
     def append(self, split: str, columns: Mapping[str, NDArray[Any]]) -> None:
-        """Add rows to a split.
-
-        Args:
-            split: The split's name.
-            columns: The rows by column, each with the same leading axis; the first call fixes
-                names, types and shapes.
+        """Add rows to a split, by column; the first call fixes names, types and shapes.
 
         Raises:
             ValueError: If the columns are of another form, or a value cannot be stored.
@@ -253,7 +214,6 @@ class DatasetWriter:
             raise DatasetError(f"no rows were written to {self.folder}")
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._write_manifest(replace(self._plan, made={"date": now} | dict(self._plan.made)))
-        self._finished = True
 
     def _begun(self) -> Manifest | None:
         """The manifest of an unfinished data set in the folder, if there is one.
@@ -267,7 +227,7 @@ class DatasetWriter:
             return None
         names = {entry.name for entry in self.folder.iterdir()}
         begun = _read_manifest(self.folder) if MANIFEST_FILE in names else None
-        others = {n for n in names if n != _LOCK_FILE and not _CUT_SHORT.fullmatch(n)}
+        others = {n for n in names if n != LOCK_FILE and not _CUT_SHORT.fullmatch(n)}
         if begun.complete if begun else others:
             raise DatasetError(
                 f"{self.folder} is not empty; choose another folder, or delete it first"
@@ -278,10 +238,9 @@ class DatasetWriter:
         """Take up the work of an earlier run with the same plan, or begin."""
         begun = self._begun()
         if begun is None or not begun.checkpoints:
-            self._remove_strays(set())
+            self._remove_strays()
             self._write_manifest(replace(self._plan, complete=False))
             return
-        self.completed = begun.checkpoints
         was, now = asdict(begun), asdict(self._plan)
         plan = ("kind", "settings", "labels", "codes", "made")
         if difference := _difference({n: was[n] for n in plan}, {n: now[n] for n in plan}):
@@ -290,18 +249,20 @@ class DatasetWriter:
                 f"{difference}. Go on with what it was begun with, choose another folder, or "
                 "delete that one"
             )
-        for shard in begun.shards:
-            _check_size(self.folder / shard.file, shard)
         self._columns = dict(begun.columns)
         self._shards = {name: list(shards) for name, shards in begun.splits.items()}
-        self._remove_strays({shard.file for shard in begun.shards})
+        kept = [shard for shards in begun.splits.values() for shard in shards]
+        for shard in kept:
+            _check_size(self.folder, shard)
+        self._remove_strays(*(shard.file for shard in kept))
+        self.completed = begun.checkpoints
 
-    def _remove_strays(self, kept: set[str]) -> None:
+    def _remove_strays(self, *kept: str) -> None:
         """Remove what was written after the last checkpoint; refuse what is not ours."""
         for path in self.folder.iterdir():
-            if path.name in kept | {MANIFEST_FILE, _LOCK_FILE}:
+            if path.name in (*kept, MANIFEST_FILE, LOCK_FILE):
                 continue
-            if not (_is_ours(path.name) and path.is_file()):
+            if not (_is_ours(path) and path.is_file()):
                 raise DatasetError(f"{path} is in the way; move it away, or choose another folder")
             path.unlink()
 
@@ -320,36 +281,134 @@ class DatasetWriter:
         if there < (1 if rest else size):
             return
         whole = {name: np.concatenate([part[name] for part in pending]) for name in self._columns}
-        first = 0
-        while there - first >= size or (rest and first < there):
-            part = {name: value[first : first + size] for name, value in whole.items()}
-            first += len(next(iter(part.values())))
-            self._write_shard(split, part)
-        left = {name: value[first:].copy() for name, value in whole.items()}
-        self._pending[split] = [left] if first < there else []
+        end = there if rest else there - there % size
+        for first in range(0, end, size):
+            self._write_shard(split, {n: v[first:end][:size] for n, v in whole.items()})
+        left = {name: values[end:].copy() for name, values in whole.items()}
+        self._pending[split] = [left] if end < there else []
 
-    def _write_shard(self, split: str, tensors: dict[str, NDArray[Any]]) -> None:
-        data = save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
-        name = f"{split}-{len(self._shards[split]):05d}.safetensors"
-        (self.folder / name).write_bytes(data)
-        sync(self.folder / name)
-        rows = len(next(iter(tensors.values())))
-        digest = hashlib.sha256(data).hexdigest()
-        self._shards[split].append(Shard(name, rows, len(data), digest))
+    def _write_shard(self, split: str, columns: Mapping[str, NDArray[Any]]) -> None:
+        data = save({name: np.ascontiguousarray(values) for name, values in columns.items()})
+        path = self.folder / f"{split}-{len(self._shards[split]):05d}.safetensors"
+        path.write_bytes(data)
+        sync(path)
+        rows, digest = len(next(iter(columns.values()))), hashlib.sha256(data).hexdigest()
+        self._shards[split].append(Shard(path.name, rows, len(data), digest))
+
+
+class Split:
+    """The rows of one split, memory-mapped; `representation.data.sources.Split`.
+
+    Many threads may read at once.
+    """
+
+    def __init__(self, folder: Path, name: str, manifest: Manifest) -> None:
+        self.name, self.columns = name, tuple(manifest.columns)
+        self.labels, self.codes = manifest.labels, manifest.codes
+        self.shards = manifest.splits[name]
+        self._folder, self._manifest, self._forms = folder, manifest, manifest.columns
+        self._ends = np.cumsum([0] + [shard.rows for shard in self.shards])[1:]
+        self._mapped = functools.cache(self._map)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Worker processes map the files themselves.
+        return Split, (self._folder, self.name, self._manifest)
+
+    def read(
+        self, rows: NDArray[np.int64] | Sequence[int], columns: Sequence[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Read rows, in any order.
+
+        Args:
+            rows: Their numbers, (n,), from 0 to less than `len(self)`; may repeat.
+            columns: What to read of them; None for all.
+
+        Returns:
+            New arrays by column, (n, ...).
+
+        Raises:
+            IndexError: If a row is out of range.
+            DatasetError: If there is no such column, or a file has gone bad.
+        """
+        names = self.columns if columns is None else tuple(columns)
+        if unknown := [name for name in names if name not in self._forms]:
+            raise DatasetError(f"no column {unknown[0]!r}; there are {', '.join(self.columns)}")
+        index = np.asarray(rows)
+        if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
+            raise IndexError("rows must be a list of whole numbers; use flatnonzero on a mask")
+        index = index.astype(np.int64)
+        if index.size and not (index.min() >= 0 and index.max() < len(self)):
+            raise IndexError(
+                f"rows reach from {index.min()} to {index.max()}; split {self.name!r} has rows 0 "
+                f"to {len(self) - 1}"
+            )
+        forms = {name: self._forms[name] for name in names}
+        stored = {
+            name: np.empty((len(index), *form.stored_shape), form.stored_dtype)
+            for name, form in forms.items()
+        }
+        shard_of = np.searchsorted(self._ends, index, side="right")
+        for number in np.unique(shard_of):
+            places = np.flatnonzero(shard_of == number)
+            here = index[places] - (self._ends[number] - self.shards[number].rows)
+            mapped = self._mapped(int(number))
+            for name in names:
+                stored[name][places] = mapped[name][here]
+        return {name: form.decode(stored[name]) for name, form in forms.items()}
+
+    def transitions(self) -> NDArray[np.int64]:
+        """Rows whose next row is the next moment of the same episode, in order.
+
+        Raises:
+            DatasetError: If there are no episodes.
+        """
+        if "episode" not in self.columns:
+            raise DatasetError(
+                f"split {self.name!r} has no column 'episode', so no row follows another; "
+                "`vtinsert dataset experience` makes data with episodes"
+            )
+        episode = self.read(np.arange(len(self)), ("episode",))["episode"]
+        rows: NDArray[np.int64] = np.flatnonzero(episode[1:] == episode[:-1])
+        return rows
+
+    def check(self) -> None:
+        """Compare every file's size and header with the manifest.
+
+        Raises:
+            DatasetError: If one differs; says which.
+        """
+        for number in range(len(self.shards)):
+            self._mapped(number)
+
+    def _map(self, number: int) -> dict[str, NDArray[Any]]:
+        """A shard's columns as they are stored, memory-mapped."""
+        shard = self.shards[number]
+        path = _check_size(self._folder, shard)
+        try:
+            with safe_open(path, "pt") as file:  # which maps what it reads, unlike "np"
+                mapped = {name: file.get_tensor(name).numpy() for name in self._forms}
+        except (OSError, SafetensorError) as error:
+            raise DatasetError(
+                f"{path} is not a safetensors file, or damaged ({error}); copy it again"
+            ) from error
+        for name, form in self._forms.items():
+            found = mapped[name].dtype, mapped[name].shape
+            expected = form.stored_dtype, (shard.rows, *form.stored_shape)
+            if found != expected:
+                raise DatasetError(
+                    f"{path} does not fit {MANIFEST_FILE}: column {name!r} is {found}, not "
+                    f"{expected}; take all files from the same data set"
+                )
+        return mapped
 
 
 class Dataset:
     """A data set on disk; its rows are read when asked for.
 
-    Attributes:
-        folder: Where it is.
-        kind: What sort it is: "paper", "clutter" or "experience".
-        settings: What its content follows from.
-        labels: Names of the columns of `pose`.
-        codes: Names that the whole numbers of a column stand for, by column.
-        columns: What each column holds.
-        made: What it was made with: date, and whatever its writer noted.
-        splits: Its splits by name.
+    Its attributes are those of its `Manifest`, `splits` the splits by name.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -357,16 +416,11 @@ class Dataset:
         self.kind, self.labels = manifest.kind, manifest.labels
         self.settings, self.made = dict(manifest.settings), dict(manifest.made)
         self.codes, self.columns = dict(manifest.codes), dict(manifest.columns)
-        self.splits: dict[str, Split] = {
-            name: Split(folder, name, manifest) for name in manifest.splits
-        }
+        self.splits = {name: Split(folder, name, manifest) for name in manifest.splits}
 
     @classmethod
     def open(cls, folder: str | Path) -> Dataset:
-        """Open a data set.
-
-        Args:
-            folder: What a `DatasetWriter` wrote.
+        """Open what a `DatasetWriter` wrote.
 
         Raises:
             DatasetError: If a file is missing, truncated, foreign or of another version; says
@@ -410,150 +464,15 @@ class Dataset:
         Raises:
             DatasetError: If one differs; says which.
         """
-        for split in self.splits.values():
-            for shard in split.shards:
-                path = self.folder / shard.file
-                with path.open("rb") as file:
-                    found = hashlib.file_digest(file, "sha256").hexdigest()
-                if found != shard.sha256:
-                    raise DatasetError(
-                        f"{path} is not what was written (its sha256 is {found}, not "
-                        f"{shard.sha256}); copy it again, or make the data set again"
-                    )
-
-
-class Split:
-    """The rows of one split, memory-mapped. Many threads may read at once.
-
-    Attributes:
-        name: The split's name.
-        columns: Names of its columns.
-        labels: Names of the columns of `pose`.
-        codes: Names that the whole numbers of a column stand for, by column.
-        shards: Its files, in the order of their rows.
-    """
-
-    def __init__(self, folder: Path, name: str, manifest: Manifest) -> None:
-        self.name, self.columns = name, tuple(manifest.columns)
-        self.labels, self.codes = manifest.labels, manifest.codes
-        self.shards = manifest.splits[name]
-        self._folder, self._manifest, self._forms = folder, manifest, manifest.columns
-        self._ends = np.cumsum([0] + [shard.rows for shard in self.shards])[1:]
-        self._map = functools.lru_cache(maxsize=_OPEN_SHARDS)(self._map_shard)
-
-    def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Worker processes map the files themselves.
-        return Split, (self._folder, self.name, self._manifest)
-
-    def read(
-        self, rows: NDArray[np.int64] | Sequence[int], columns: Sequence[str] | None = None
-    ) -> dict[str, NDArray[Any]]:
-        """Read rows, in any order.
-
-        Args:
-            rows: Their numbers, (n,), from 0 to less than `len(self)`; may repeat.
-            columns: What to read of them; None for all.
-
-        Returns:
-            New arrays by column, (n, ...).
-
-        Raises:
-            IndexError: If a row is out of range.
-            DatasetError: If there is no such column, or a file has gone bad.
-        """
-        names = self.columns if columns is None else tuple(columns)
-        if unknown := [name for name in names if name not in self._forms]:
-            raise DatasetError(f"no column {unknown[0]!r}; there are {', '.join(self.columns)}")
-        index = np.asarray(rows)
-        if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
-            raise IndexError("rows must be a list of whole numbers; use flatnonzero on a mask")
-        index = index.astype(np.int64)
-        if index.size and not (index.min() >= 0 and index.max() < len(self)):
-            raise IndexError(
-                f"rows reach from {index.min()} to {index.max()}; split {self.name!r} has rows 0 "
-                f"to {len(self) - 1}"
-            )
-        order = np.argsort(index, kind="stable")
-        in_order = index[order]
-        cuts = np.searchsorted(in_order, self._ends)
-        forms = {name: self._forms[name] for name in names}
-        stored = {
-            name: np.empty((len(index), *form.stored_shape), form.stored_dtype)
-            for name, form in forms.items()
-        }
-        first = 0
-        for number, cut in enumerate(cuts):
-            if cut == first:
-                continue
-            here = in_order[first:cut] - (self._ends[number] - self.shards[number].rows)
-            mapped = self._map(number)
-            for name in names:
-                stored[name][order[first:cut]] = mapped[name][here]
-            first = cut
-        return {name: form.decode(stored[name]) for name, form in forms.items()}
-
-    def transitions(self) -> NDArray[np.int64]:
-        """Rows whose next row is the next moment of the same episode, in order.
-
-        Raises:
-            DatasetError: If there are no episodes.
-        """
-        if "episode" not in self.columns:
-            raise DatasetError(
-                f"split {self.name!r} has no column 'episode', so no row follows another; "
-                "`vtinsert dataset experience` makes data with episodes"
-            )
-        episode = self.read(np.arange(len(self)), ("episode",))["episode"]
-        rows: NDArray[np.int64] = np.flatnonzero(episode[1:] == episode[:-1])
-        return rows
-
-    def check(self) -> None:
-        """Compare every file's size and header with the manifest.
-
-        Raises:
-            DatasetError: If one differs; says which.
-        """
-        for shard in self.shards:
-            _check_size(self._folder / shard.file, shard)
-            self._header(shard)
-
-    def _header(self, shard: Shard) -> dict[str, int]:
-        """Where the columns of a shard begin in its file."""
-        path = self._folder / shard.file
-        try:
-            with safe_open(path, "np"), path.open("rb") as file:  # refuses a damaged header
-                length = int.from_bytes(file.read(8), "little")
-                header = json.loads(file.read(length))
-        except (OSError, ValueError, SafetensorError) as error:
-            raise DatasetError(
-                f"{path} is not a safetensors file, or damaged ({error}); copy it again"
-            ) from error
-        begins = {}
-        for name, form in self._forms.items():
-            entry = header.get(name, {})
-            found = entry.get("dtype"), entry.get("shape")
-            expected = _safetensors_name(form.stored_dtype), [shard.rows, *form.stored_shape]
-            if found != expected:
+        for shard in (shard for split in self.splits.values() for shard in split.shards):
+            path = self.folder / shard.file
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != shard.sha256:
                 raise DatasetError(
-                    f"{path} does not fit {MANIFEST_FILE}: column {name!r} is {found}, not "
-                    f"{expected}; take all files from the same data set"
+                    f"{path} is not what was written (its sha256 is {found}, not "
+                    f"{shard.sha256}); copy it again, or make the data set again"
                 )
-            begins[name] = 8 + length + entry["data_offsets"][0]
-        return begins
-
-    def _map_shard(self, number: int) -> dict[str, NDArray[Any]]:
-        shard = self.shards[number]
-        _check_size(self._folder / shard.file, shard)
-        begins = self._header(shard)
-        data = np.asarray(np.memmap(self._folder / shard.file, np.uint8, mode="r"))
-        mapped = {}
-        for name, form in self._forms.items():
-            part = data[begins[name] :][: shard.rows * form.row_bytes]
-            mapped[name] = part.view(form.stored_dtype).reshape(shard.rows, *form.stored_shape)
-        return mapped
 
 
 def _read_manifest(folder: Path) -> Manifest:
@@ -580,28 +499,25 @@ def _read_manifest(folder: Path) -> Manifest:
         ) from error
 
 
-def _safetensors_name(dtype: np.dtype[Any]) -> str:
-    kind = dtype.name.rstrip("0123456789")
-    return _DTYPES[kind] + dtype.name[len(kind) :]
-
-
-def _is_ours(name: str) -> bool:
+def _is_ours(path: Path) -> bool:
     """Whether a writer makes files of this name, besides the lock."""
+    name = path.name
     return bool(_SHARD_NAME.fullmatch(name) or _CUT_SHORT.fullmatch(name) or name == MANIFEST_FILE)
 
 
-def _check_size(path: Path, shard: Shard) -> None:
+def _check_size(folder: Path, shard: Shard) -> Path:
+    """The file of a shard, which is there and as long as it was written."""
+    path = folder / shard.file
     try:
         size = path.stat().st_size
     except FileNotFoundError:
-        raise DatasetError(
-            f"there is no {path.name} in {path.parent}; copy the folder again"
-        ) from None
+        raise DatasetError(f"there is no {path.name} in {folder}; copy the folder again") from None
     if size != shard.bytes:
         raise DatasetError(
             f"{path} has {size} bytes instead of {shard.bytes}: it is truncated or another file; "
             "copy it again"
         )
+    return path
 
 
 def _difference(was: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str | None:

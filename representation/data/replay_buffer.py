@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
 from representation.data.columns import LARGEST
 from representation.data.sources import NEXT, free_memory
@@ -52,10 +53,7 @@ class ReplayBuffer:
     ) -> None:
         self.columns = tuple(dict.fromkeys((*columns, "episode")))
         self.labels, self.codes = tuple(labels), dict(codes or {})
-        records = modalities or {}
-        self._storage: dict[str, str | float] = {
-            name: records[name].storage if name in records else "raw" for name in self.columns
-        }
+        self._storage = {name: record.storage for name, record in (modalities or {}).items()}
         self._steps, self._worlds, self._channels = steps, worlds, dict(channels or {})
         self._device = torch.device(device)
         self._stored: dict[str, Tensor] = {}
@@ -95,13 +93,10 @@ class ReplayBuffer:
         self._places = {}
 
     def places(self, *, followed: bool = False) -> Tensor:
-        """Where the rows are.
+        """Where the rows are, for `gather`: (n,), int64, on the device.
 
         Args:
             followed: Whether to leave out those whose next moment is not there.
-
-        Returns:
-            Places for `gather`, (n,), int64, on the device.
         """
         if followed not in self._places:
             episode = self._stored["episode"][: self._filled]
@@ -113,22 +108,18 @@ class ReplayBuffer:
         return self._places[followed]
 
     def gather(self, places: Tensor, keys: Sequence[str]) -> dict[str, Tensor]:
-        """Some rows.
+        """Some rows, as new tensors by key, (B, ...).
 
         Args:
             places: Where they are, (B,), of `places`.
             keys: Columns, or `next_` and a column for its value one step later.
-
-        Returns:
-            New tensors by key, (B, ...).
         """
         later = (places + self._worlds) % (self._steps * self._worlds)
         rows = {}
         for key in keys:
             name = key.removeprefix(NEXT)
             stored = self._stored[name].flatten(0, 1)
-            chosen = stored.index_select(0, later if key.startswith(NEXT) else places)
-            rows[key] = self._decoded(name, chosen)
+            rows[key] = self._decoded(name, stored[later if key.startswith(NEXT) else places])
         return rows
 
     def read(
@@ -149,19 +140,19 @@ class ReplayBuffer:
         tensor = torch.as_tensor(values).to(self._device)
         if name in self._channels:
             tensor = tensor[:, : self._channels[name]]
-        storage = self._storage[name]
+        storage = self._storage.get(name, "raw")
         if storage == "raw":
             return tensor
         if storage == "bits":
             self._shapes[name] = tuple(tensor.shape[1:])
             bits = tensor.flatten(1)
-            bits = torch.nn.functional.pad(bits, (0, -bits.shape[1] % 8))
-            return (bits.reshape(len(bits), -1, 8) << self._shifts()).sum(-1, dtype=torch.uint8)
+            bits = pad(bits, (0, -bits.shape[1] % 8)).reshape(len(bits), -1, 8)
+            return (bits << self._shifts()).sum(-1, dtype=torch.uint8)
         steps = (tensor / float(storage)).round().clamp(0, LARGEST)
         return (steps - _OFFSET).to(torch.int16)
 
     def _decoded(self, name: str, stored: Tensor) -> Tensor:
-        storage = self._storage[name]
+        storage = self._storage.get(name, "raw")
         if storage == "raw":
             return stored
         if storage == "bits":

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from vtenv.validation import require
 
 NEXT = "next_"
 """What a key begins with that asks for its column one control step later."""
@@ -65,15 +68,7 @@ class Split(Protocol):
     def read(
         self, rows: NDArray[np.int64], columns: Sequence[str] | None = None
     ) -> dict[str, NDArray[Any]]:
-        """Columns of some rows, decoded.
-
-        Args:
-            rows: The rows, in any order.
-            columns: The columns; None for all.
-
-        Returns:
-            Arrays by column, in the order of `rows`.
-        """
+        """Columns of some rows, in their order, decoded; all columns by default."""
 
     def transitions(self) -> NDArray[np.int64]:
         """Rows that are followed by the next moment of their episode."""
@@ -124,19 +119,14 @@ class DatasetSource:
         ahead: int = 4,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("workers", workers), ("ahead", ahead)):
-            if value < 1:
-                raise ValueError(f"{name}={value!r} is not allowed; it must be at least 1")
-        if batch_size % world_size:
-            raise ValueError(
-                f"batch_size={batch_size} cannot be divided among {world_size} processes; "
-                f"choose a multiple of {world_size}"
-            )
+            require(value >= 1, name, value, "at least 1")
         require_columns(split, keys)
         self.keys = tuple(dict.fromkeys(keys))
         self._split, self._seed, self._shuffle = split, seed, shuffle
         self._channels = dict(channels or {})
         self._device = torch.device(device)
-        self._rank, self._share, self._batch_size = rank, batch_size // world_size, batch_size
+        self._batch_size, self._share = batch_size, share_of(batch_size, world_size)
+        self._first = rank * self._share
         self._workers, self._ahead = workers, ahead
         self._rows = np.arange(len(split), dtype=np.int64)
         if any(key.startswith(NEXT) for key in self.keys):
@@ -149,91 +139,103 @@ class DatasetSource:
             )
         whole, rest = divmod(len(self._rows), batch_size)
         self.batches_per_epoch = whole + (rest > 0 and partial)
-        self.held = self._fits() if hold is None else hold
-        self._columns: dict[str, Tensor] | None = None
+        self._names = tuple(dict.fromkeys(key.removeprefix(NEXT) for key in self.keys))
+        self._hold = self._fits() if hold is None else hold
 
     def epoch(self, number: int, first: int = 0) -> Iterator[dict[str, Tensor]]:
         """Batches of an epoch; see `Source`."""
         rows = self._rows
         if self._shuffle:
             rows = np.random.default_rng([self._seed, number]).permutation(rows)
-        begin, size = self._rank * self._share, self._batch_size
         parts = [
-            rows[begin + batch * size :][: self._share]
+            rows[self._first + batch * self._batch_size :][: self._share]
             for batch in range(first, self.batches_per_epoch)
         ]
-        return self._held_batches(parts) if self.held else self._read_batches(parts)
-
-    def hold(self) -> None:
-        """Decode the split and put it on the device now, and not at the first batch."""
-        if not self.held or self._columns is not None:
+        if not self._hold:
+            for batch in self._read_ahead(self._read_batch, parts):
+                yield {key: v.to(self._device, non_blocking=True) for key, v in batch.items()}
             return
-        names = list(dict.fromkeys(key.removeprefix(NEXT) for key in self.keys))
-        columns: dict[str, Tensor] = {}
-        parts = np.split(
-            np.arange(len(self._split)), range(_READ_AT_ONCE, len(self._split), _READ_AT_ONCE)
-        )
-        with ThreadPoolExecutor(self._workers) as pool:
-            read = _in_order(pool, self._read_columns, parts, names, self._ahead)
-            for rows, part in zip(parts, read, strict=True):
-                for name, value in part.items():
-                    if name not in columns:
-                        shape = (len(self._split), *value.shape[1:])
-                        columns[name] = torch.empty(shape, dtype=value.dtype, device=self._device)
-                    columns[name][rows[0] : rows[0] + len(rows)] = value
-        self._columns = columns
-
-    def _held_batches(self, parts: list[NDArray[np.int64]]) -> Iterator[dict[str, Tensor]]:
-        self.hold()
-        columns = self._columns
-        assert columns is not None
         for part in parts:
-            rows = torch.from_numpy(part).to(self._device)
+            now = torch.from_numpy(part).to(self._device)
+            rows_of = {False: now, True: now + 1}
             yield {
-                key: columns[key.removeprefix(NEXT)].index_select(
-                    0, rows + 1 if key.startswith(NEXT) else rows
-                )
+                key: self._held[key.removeprefix(NEXT)][rows_of[key.startswith(NEXT)]]
                 for key in self.keys
             }
 
-    def _read_batches(self, parts: list[NDArray[np.int64]]) -> Iterator[dict[str, Tensor]]:
-        with ThreadPoolExecutor(self._workers, "batches") as pool:
-            for batch in _in_order(pool, self._read, parts, self.keys, self._ahead):
-                yield {
-                    key: value.to(self._device, non_blocking=True) for key, value in batch.items()
-                }
+    @cached_property
+    def _held(self) -> dict[str, Tensor]:
+        """The split's columns on the device."""
+        count = len(self._split)
+        parts = np.split(np.arange(count), range(_READ_AT_ONCE, count, _READ_AT_ONCE))
+        held: dict[str, Tensor] = {}
+        for rows, part in zip(parts, self._read_ahead(self._read, parts), strict=True):
+            for name, value in part.items():
+                if name not in held:
+                    held[name] = value.new_empty((count, *value.shape[1:]), device=self._device)
+                held[name][rows[0] : rows[0] + len(rows)] = value
+        return held
 
-    def _read(self, rows: NDArray[np.int64], keys: Sequence[str]) -> dict[str, Tensor]:
+    def _read_batch(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
         """One batch, in memory that the device can copy from by itself."""
-        now = [key for key in keys if not key.startswith(NEXT)]
-        later = [key.removeprefix(NEXT) for key in keys if key.startswith(NEXT)]
-        batch = self._read_columns(rows, now) if now else {}
+        now = [key for key in self.keys if not key.startswith(NEXT)]
+        later = [key.removeprefix(NEXT) for key in self.keys if key.startswith(NEXT)]
+        batch = self._read(rows, now) if now else {}
         if later:
-            batch |= {NEXT + name: v for name, v in self._read_columns(rows + 1, later).items()}
+            batch |= {NEXT + name: v for name, v in self._read(rows + 1, later).items()}
         if self._device.type == "cuda":
             batch = {key: value.pin_memory() for key, value in batch.items()}
         return batch
 
-    def _read_columns(self, rows: NDArray[np.int64], names: Sequence[str]) -> dict[str, Tensor]:
-        columns = dict(self._split.read(rows, names))
-        for name, count in self._channels.items():
-            if name in columns:
-                columns[name] = columns[name][:, :count]
+    def _read(
+        self, rows: NDArray[np.int64], names: Sequence[str] | None = None
+    ) -> dict[str, Tensor]:
+        columns = dict(self._split.read(rows, names or self._names))
+        for name in self._channels.keys() & columns.keys():
+            columns[name] = columns[name][:, : self._channels[name]]
         return {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in columns.items()}
 
+    def _read_ahead(
+        self,
+        read: Callable[[NDArray[np.int64]], dict[str, Tensor]],
+        requests: Iterable[NDArray[np.int64]],
+    ) -> Iterator[dict[str, Tensor]]:
+        """What threads read, in the order it was asked for, a few requests ahead."""
+        waiting: deque[Future[dict[str, Tensor]]] = deque()
+        with ThreadPoolExecutor(self._workers, "batches") as pool:
+            try:
+                for rows in requests:
+                    waiting.append(pool.submit(read, rows))
+                    if len(waiting) > self._ahead:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
     def _fits(self) -> bool:
-        names = list(dict.fromkeys(key.removeprefix(NEXT) for key in self.keys))
-        row = self._read_columns(np.zeros(1, dtype=np.int64), names)
+        row = self._read(np.zeros(1, dtype=np.int64))
         needed = len(self._split) * sum(value.nbytes for value in row.values())
         return needed <= _HELD_PART * free_memory(self._device)
 
 
+def share_of(batch_size: int, world_size: int) -> int:
+    """Rows of a batch that each of several processes reads.
+
+    Raises:
+        ValueError: If they do not divide it.
+    """
+    if batch_size % world_size:
+        raise ValueError(
+            f"batch_size={batch_size} cannot be divided among {world_size} processes; "
+            f"choose a multiple of {world_size}"
+        )
+    return batch_size // world_size
+
+
 def require_columns(split: Split, keys: Sequence[str]) -> None:
     """Check that a split has what an objective and its encoder read.
-
-    Args:
-        split: The split.
-        keys: Columns, or `next_` and a column.
 
     Raises:
         ValueError: If it lacks one; names it and those it has.
@@ -247,27 +249,6 @@ def require_columns(split: Split, keys: Sequence[str]) -> None:
             f"{', '.join(split.columns)}. Choose an objective that reads these, or make a data "
             "set of experience, which has what every objective reads"
         )
-
-
-def _in_order(
-    pool: ThreadPoolExecutor,
-    read: Any,
-    requests: Iterable[NDArray[np.int64]],
-    names: Sequence[str],
-    ahead: int,
-) -> Iterator[dict[str, Tensor]]:
-    """What threads read, in the order it was asked for, a few requests ahead."""
-    waiting: deque[Future[dict[str, Tensor]]] = deque()
-    try:
-        for rows in requests:
-            waiting.append(pool.submit(read, rows, names))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
 
 
 def free_memory(device: torch.device) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from representation.objectives.moco import MoCo
 from representation.objectives.objective import Objective, ObjectiveOutput, require_positive
 from representation.objectives.pose import PoseRegression
 from representation.objectives.soft_contrastive import SoftContrastive
-from representation.options import make_with_options, require_chosen
+from representation.options import require_chosen, require_known
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.import_string import OpenTable, subclass_of
 
@@ -101,12 +102,10 @@ def build_objective(
     """An objective by name, or a sum of several.
 
     Args:
-        names: A name of `OBJECTIVES`, or `MODULE:NAME`; or weights by name, for their sum.
+        names: A name of `OBJECTIVES`, or `MODULE:NAME`; or weights by name, for their
+            `WeightedSum`.
         encoder: The encoder it will train, for its sizes.
         options: Keyword arguments of the objectives by name.
-
-    Returns:
-        The objective; a `WeightedSum` where weights are given.
 
     Raises:
         ValueError: If a name or an option is unknown, a value is not allowed, or no objective
@@ -116,12 +115,12 @@ def build_objective(
     chosen = [names] if isinstance(names, str) else list(names)
     require_objectives(chosen)
     require_chosen(options, chosen, "objectives")
-    built = {
-        name: make_with_options(
-            f"objective {name!r}", OBJECTIVES[name], options.get(name, {}), encoder
-        )
-        for name in chosen
-    }
+    built = {}
+    for name in chosen:
+        kind, given = OBJECTIVES[name], options.get(name, {})
+        _, *allowed = inspect.signature(kind).parameters
+        require_known(given, allowed, f"objective {name!r}")
+        built[name] = kind(encoder, **given)
     if encoder.fusion is not None and not any(part.trains_fusion for part in built.values()):
         fitting = [name for name, kind in OBJECTIVES.items() if kind.trains_fusion]
         raise ValueError(

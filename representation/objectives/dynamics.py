@@ -78,21 +78,17 @@ class Dynamics(Objective):
         if fingers is None:
             fingers = encoder.config.images.get("contact", (2,))[0]
         size, cells = encoder.embedding_size, fingers * contact_grid**2
-        shapes = {
+        widths = {
             "inverse": (2 * size, action_size),
             "contact": (size + action_size, cells),
             "alignment": (size, 1),
         }
-        self.heads = nn.ModuleDict(
-            {
-                term: nn.Sequential(
-                    nn.Linear(shapes[term][0], hidden_dim),
-                    nn.ReLU(),
-                    nn.Linear(hidden_dim, shapes[term][1]),
-                )
-                for term in self.terms
-            }
-        )
+        self.heads = nn.ModuleDict()
+        for term in self.terms:
+            taken, given = widths[term]
+            self.heads[term] = nn.Sequential(
+                nn.Linear(taken, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, given)
+            )
 
     def forward(
         self,
@@ -126,25 +122,17 @@ class Dynamics(Objective):
 
 
 def contact_cells(contact: Tensor, grid: int) -> Tensor:
-    """The part of each cell of a coarse grid that is in contact.
+    """The part of each cell of a coarse grid that is in contact, (B, F * G * G), float32.
 
     Args:
         contact: Contact masks, (B, F, H, W), in {0, 1}.
         grid: Cells along a side, G.
-
-    Returns:
-        Parts in [0, 1], (B, F * G * G), float32.
     """
     return adaptive_avg_pool2d(contact.float(), grid).flatten(1)
 
 
 def mix_up(count: int, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
-    """Whose touch each sample gets: half keep their own, half get another's.
-
-    Args:
-        count: Samples, at least 2.
-        device: Where the result goes.
-        generator: Draws which half, and from whom.
+    """Whose touch each of `count` samples, at least 2, gets: half keep their own.
 
     Returns:
         Indices, (count,), int64; equal to the sample's own index where it keeps its own.

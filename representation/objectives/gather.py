@@ -15,7 +15,7 @@ def process_rank() -> int:
 
 
 def gather(tensor: Tensor) -> Tensor:
-    """Concatenate the tensors of all processes in order of rank, with gradients.
+    """The tensors of all processes, (processes * B, ...), in order of rank, with gradients.
 
     The gradient of a process's tensor is the sum of those it gets from the losses of all
     processes. Averaged over processes, as data-parallel training does, the gradients are those
@@ -23,9 +23,6 @@ def gather(tensor: Tensor) -> Tensor:
 
     Args:
         tensor: This process's, (B, ...); every process's has the same shape.
-
-    Returns:
-        All of them, (processes * B, ...); `tensor` itself where there is one process.
     """
     if not _several():
         return tensor
@@ -37,9 +34,8 @@ class _Gather(torch.autograd.Function):
     # torch.distributed.nn.all_gather is deprecated, and its successor is in a private module.
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        tensor = tensor.contiguous()
         parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, tensor)
+        dist.all_gather(parts, tensor.contiguous())
         return torch.cat(parts)
 
     @staticmethod

@@ -45,9 +45,6 @@ def info_nce(queries: Tensor, keys: Tensor, temperature: Tensor | float, first: 
         temperature: T.
         first: Row of the first query's key.
 
-    Returns:
-        The loss, a scalar.
-
     Source: van den Oord et al. 2018 (CPC), equation 4.
     """
     labels = first + torch.arange(len(queries), device=queries.device)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import unfold
 
 from representation.encoder_config import SENSES
 from representation.objectives.objective import Objective, ObjectiveOutput, require_positive
@@ -17,44 +18,38 @@ _HEADS = 4
 
 
 def patchify(images: Tensor, side: int) -> Tensor:
-    """Cut images into patches.
+    """Cut images into G = `side` by G patches, G a divisor of their sides.
 
     Args:
-        images: Images, (B, C, H, W); `side` divides H and W.
-        side: Patches along a side, G.
+        images: Images, (B, C, H, W).
+        side: Patches along a side.
 
     Returns:
         Pixels of each patch, (B, G * G, C * H/G * W/G); patches in row-major order, the pixels of
         a patch by channel, row, column.
     """
-    batch, channels, rows, columns = images.shape
-    patches = images.reshape(batch, channels, side, rows // side, side, columns // side)
-    return patches.permute(0, 2, 4, 1, 3, 5).reshape(batch, side * side, -1)
+    size = images.shape[-2] // side, images.shape[-1] // side
+    return unfold(images, size, stride=size).transpose(1, 2)
 
 
 def draw_mask(
-    count: int,
-    patches: int,
-    ratio: float,
-    device: torch.device,
-    generator: torch.Generator | None = None,
+    shape: tuple[int, int], ratio: float, device: torch.device, generator: torch.Generator | None
 ) -> Tensor:
     """Choose patches to hide, the same number in each sample.
 
     Args:
-        count: Samples, B.
-        patches: Patches of a sample, P.
-        ratio: Part of them to hide; at least one is hidden and one is left.
+        shape: Samples and patches of each, (B, P).
+        ratio: Part of the patches to hide; at least one is hidden and one is left.
         device: Where the mask goes.
-        generator: Draws them.
+        generator: Draws them; None for torch's own.
 
     Returns:
         True where hidden, (B, P), bool.
     """
+    patches = shape[1]
     hidden = min(max(round(ratio * patches), 1), patches - 1)
-    drawn_on = device if generator is None else generator.device
-    noise = torch.rand(count, patches, generator=generator, device=drawn_on).to(device)
-    return noise.argsort(dim=1).argsort(dim=1) < hidden
+    noise = torch.rand(shape, generator=generator, device=generator.device if generator else device)
+    return noise.to(device).argsort(dim=1).argsort(dim=1) < hidden
 
 
 def masked_error(predicted: Tensor, patches: Tensor, mask: Tensor) -> Tensor:
@@ -64,9 +59,6 @@ def masked_error(predicted: Tensor, patches: Tensor, mask: Tensor) -> Tensor:
         predicted: Pixels, (B, P, D).
         patches: Pixels as they are, (B, P, D).
         mask: True where hidden, (B, P), bool; at least one is.
-
-    Returns:
-        The error, a scalar.
     """
     errors = (predicted - patches).square().mean(dim=2)
     return (errors * mask).sum() / mask.sum()
@@ -128,10 +120,7 @@ class MaskedReconstruction(Objective):
         self.weights = {key: touch_weight if key in SENSES["touch"] else 1.0 for key in self.shapes}
         patches = self.side**2
         self.paint = nn.ParameterDict(
-            {
-                key: nn.Parameter(torch.zeros(channels, 1, 1))
-                for key, (channels, _, _) in self.shapes.items()
-            }
+            {key: torch.zeros(channels, 1, 1) for key, (channels, _, _) in self.shapes.items()}
         )
         self.project = nn.Linear(encoder.embedding_size, decoder_dim)
         places = torch.empty(1, len(self.shapes) * patches, decoder_dim)
@@ -164,9 +153,7 @@ class MaskedReconstruction(Objective):
         """The loss; metrics `error_KEY`, mean squares in [-1, 1]."""
         images = encoder.preprocess(batch)
         masks = {
-            name: draw_mask(
-                len(image), self.side**2, self.mask_ratio, image.device, generator=generator
-            )
+            name: draw_mask((len(image), self.side**2), self.mask_ratio, image.device, generator)
             for name, image in images.items()
         }
         predicted = self.reconstruct(encoder, images, masks)
@@ -176,9 +163,8 @@ class MaskedReconstruction(Objective):
         }
         total = sum(self.weights[name] for name in errors)
         loss = torch.stack([self.weights[name] * errors[name] for name in errors]).sum() / total
-        return ObjectiveOutput(
-            loss, {f"error_{name}": error.detach() for name, error in errors.items()}
-        )
+        metrics = {f"error_{name}": error.detach() for name, error in errors.items()}
+        return ObjectiveOutput(loss, metrics)
 
     def reconstruct(
         self,
@@ -186,15 +172,12 @@ class MaskedReconstruction(Objective):
         images: Mapping[str, Tensor],
         masks: Mapping[str, Tensor],
     ) -> dict[str, Tensor]:
-        """Draw all patches from what the masks leave.
+        """Draw all patches, as `patchify` orders them, from what the masks leave of images.
 
         Args:
             encoder: The encoder.
             images: Normalised images by key, (B, C, H, W).
             masks: True where hidden by key, (B, P), bool.
-
-        Returns:
-            Pixels by key, as `patchify` orders them.
         """
         painted = {name: self._paint_over(name, images[name], masks[name]) for name in images}
         embedding = encoder.fuse(encoder.encode(painted))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from itertools import permutations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from representation.objectives.objective import (
     require_senses,
 )
 from representation.objectives.projection import ProjectionHeads
+from vtenv.validation import require
 
 if TYPE_CHECKING:  # it imports timm, which takes seconds
     from representation.timm_encoder import VisuotactileEncoder
@@ -70,7 +71,7 @@ def queue_info_nce(
     temperature: float,
     first: int = 0,
 ) -> Tensor:
-    """InfoNCE with the keys of a batch and of a queue as negatives.
+    """As `info_nce`, with the keys of a queue as negatives too.
 
     Args:
         queries: Unit vectors, (N, D).
@@ -79,9 +80,6 @@ def queue_info_nce(
         filled: Rows of the queue that count, (K,), bool.
         temperature: T.
         first: Row of the first query's key.
-
-    Returns:
-        The loss, a scalar.
     """
     earlier = (queries @ queue.T).masked_fill(~filled, -float("inf"))
     logits = torch.cat([queries @ keys.T, earlier], dim=1) / temperature
@@ -129,8 +127,7 @@ class MoCo(Objective):
         require_positive(
             projection_dim=projection_dim, temperature=temperature, queue_size=queue_size
         )
-        if not 0.0 <= momentum < 1.0:
-            raise ValueError(f"momentum={momentum!r} is not allowed; it must be in [0, 1)")
+        require(0.0 <= momentum < 1.0, "momentum", momentum, "in [0, 1)")
         self.temperature = temperature
         self.momentum = momentum
         self.projections = ProjectionHeads(encoder.feature_sizes, projection_dim)
@@ -154,10 +151,10 @@ class MoCo(Objective):
             keys = self.momentum_projections(self.momentum_encoder.features(batch))
             keys = {sense: gather(value) for sense, value in keys.items()}
         first = process_rank() * len(next(iter(queries.values())))
-        queues = {sense: self._queue(sense) for sense in queries}
+        queues = cast(Mapping[str, KeyQueue], self.queues)
         # The queues are overwritten below, before gradients are taken through the product.
         earlier = {sense: queue.keys.clone() for sense, queue in queues.items()}
-        filled = queues[next(iter(queues))].filled
+        filled = queues[next(iter(queries))].filled
         losses = [
             queue_info_nce(queries[query], keys[key], earlier[key], filled, self.temperature, first)
             for query, key in permutations(queries, 2)
@@ -177,8 +174,3 @@ class MoCo(Objective):
         ):
             for slow, fast in zip(copied.parameters(), module.parameters(), strict=True):
                 slow.lerp_(fast, 1.0 - self.momentum)
-
-    def _queue(self, sense: str) -> KeyQueue:
-        queue = self.queues[sense]
-        assert isinstance(queue, KeyQueue)
-        return queue

@@ -32,8 +32,7 @@ class Objective(nn.Module, ABC):
     An objective is constructed with the encoder, for its sizes, and does not hold it. A batch
     maps names to tensors with a leading axis B: the encoder's images by key, (B, C, H, W), as the
     environment observes them; `connector` (B,), int64; `pose` (B, P), float32; `action`
-    (B, A), float32; and the images one control step later, as
-    `next_KEY`.
+    (B, A), float32; and the images one control step later, as `next_KEY`.
     """
 
     keys: tuple[str, ...] = ()
@@ -50,15 +49,12 @@ class Objective(nn.Module, ABC):
         batch: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
     ) -> ObjectiveOutput:
-        """The loss.
+        """The loss and its metrics.
 
         Args:
             encoder: The encoder to train.
             batch: Tensors on the encoder's device.
             generator: Draws what is random, if anything is; None for torch's own.
-
-        Returns:
-            The loss and its metrics.
         """
 
 

@@ -19,13 +19,9 @@ POSE_STD = (1.7, 1.7, 5.8, 12.0, 7.0, 2.0, 6.0)
 
 
 def pose_statistics(poses: Tensor) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of labels, for `PoseRegression`.
+    """Means and standard deviations of labels, (N, P), N > 1, for `PoseRegression`.
 
-    Args:
-        poses: Labels, (N, P), N > 1, each in its unit.
-
-    Returns:
-        Means, and deviations; a label that never changes has deviation 1.
+    A label that never changes has deviation 1.
     """
     poses = poses.double()
     std = poses.std(dim=0)

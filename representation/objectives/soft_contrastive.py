@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from representation.objectives.infonce import InfoNCE, Vectors
 from representation.objectives.objective import require_positive
@@ -46,21 +47,11 @@ def soft_targets(
 def soft_info_nce(
     queries: Tensor, keys: Tensor, targets: Tensor, temperature: Tensor | float
 ) -> Tensor:
-    """Cross-entropy between target weights and the similarities of queries and keys.
+    """Cross-entropy between target weights w, (N, M), and similarities; else as `info_nce`.
 
     loss = -mean_i sum_j w_ij log( exp(q_i . k_j / T) / sum_n exp(q_i . k_n / T) )
-
-    Args:
-        queries: Unit vectors, (N, D).
-        keys: Unit vectors, (M, D).
-        targets: Weights w, (N, M).
-        temperature: T.
-
-    Returns:
-        The loss, a scalar.
     """
-    log_probabilities = (queries @ keys.T / temperature).log_softmax(dim=1)
-    return -(targets * log_probabilities).sum(dim=1).mean()
+    return cross_entropy(queries @ keys.T / temperature, targets)
 
 
 class SoftContrastive(InfoNCE):

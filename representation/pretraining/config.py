@@ -16,6 +16,11 @@ Selection = Literal["lowest_loss", "last"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
 BUDGETS = ("epochs", "max_steps", "max_minutes")
+_CHOICES = {
+    "schedule": get_args(Schedule),
+    "select": get_args(Selection),
+    "precision": get_args(Precision),
+}
 
 
 @dataclass(frozen=True)
@@ -24,9 +29,6 @@ class PretrainConfig:
 
     Names of networks, objectives and augmentations are looked up where they are built, or by
     `representation.pretraining.initial_encoder.require_buildable`: this needs no torch.
-
-    Raises:
-        ValueError: If a value is not allowed; names it and what is.
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -73,12 +75,11 @@ class PretrainConfig:
     channels_last: bool | None = None
     """Memory format of convolutions; None for channels last on CUDA."""
     compile: bool = False
-    """Whether `torch.compile` compiles the encoder, which takes a minute at the start."""
+    """Whether `torch.compile` compiles encoder and objective, which takes a minute at the start."""
     seed: int = 0
     """Of initial weights, order, augmentation and masking."""
 
     def __post_init__(self) -> None:
-        require(bool(self.objective), "objective", self.objective, "one or more")
         given = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
@@ -86,22 +87,22 @@ class PretrainConfig:
                 f"{', '.join(BUDGETS)}, and the others to None"
             )
         require(getattr(self, given[0]) > 0, given[0], getattr(self, given[0]), "positive")
-        require(not (self.start and self.pretrained), "start", self.start, "None if pretrained")
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
-        require(0 < self.gamma <= 1, "gamma", self.gamma, "in (0, 1]")
-        require(0 <= self.warmup < 1, "warmup", self.warmup, "in [0, 1)")
-        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
-        clipped = self.clip_norm is None or self.clip_norm > 0
-        require(clipped, "clip_norm", self.clip_norm, "positive, or None")
-        for name, options in (
-            ("schedule", get_args(Schedule)),
-            ("select", get_args(Selection)),
-            ("precision", get_args(Precision)),
-        ):
+        for name, options in _CHOICES.items():
             value = getattr(self, name)
             require(value in options, name, value, f"one of {', '.join(options)}")
-        require(self.seed >= 0, "seed", self.seed, "at least 0")
+        clipped = self.clip_norm is None or self.clip_norm > 0
+        for name, allowed, text in (
+            ("objective", bool(self.objective), "one or more"),
+            ("start", not (self.start and self.pretrained), "None if pretrained"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("learning_rate", self.learning_rate > 0, "positive"),
+            ("gamma", 0 < self.gamma <= 1, "in (0, 1]"),
+            ("warmup", 0 <= self.warmup < 1, "in [0, 1)"),
+            ("weight_decay", self.weight_decay >= 0, "at least 0"),
+            ("clip_norm", clipped, "positive, or None"),
+            ("seed", self.seed >= 0, "at least 0"),
+        ):
+            require(allowed, name, getattr(self, name), text)
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -146,9 +147,6 @@ def learning_rate(config: PretrainConfig, epoch: int, fraction: float) -> float:
         config: The configuration.
         epoch: The epoch, from 0.
         fraction: Part of the budget that is used up, in [0, 1].
-
-    Returns:
-        The rate.
     """
     if fraction < config.warmup:
         return config.learning_rate * fraction / config.warmup

@@ -15,13 +15,7 @@ from representation.pretraining.config import PretrainConfig
 from vtenv.modalities import IMAGE_MODALITIES
 
 
-def fit_to_split(
-    config: PretrainConfig,
-    split: Split,
-    *,
-    image_size: int | None = None,
-    contact_size: int | None = None,
-) -> PretrainConfig:
+def fit_to_split(config: PretrainConfig, split: Split, **sizes: int | None) -> PretrainConfig:
     """Take from the data what the configuration leaves to it, and check that they fit.
 
     The images' sizes; names, means and deviations of pose labels, and the number of classes, for
@@ -30,11 +24,7 @@ def fit_to_split(
     Args:
         config: The configuration.
         split: The data of training.
-        image_size: Size that the depth image must have; None for any.
-        contact_size: Size that a contact mask must have; None for any.
-
-    Returns:
-        The configuration for this data.
+        sizes: `image_size` and `contact_size` that images must have; any if left out.
 
     Raises:
         ValueError: If the data lacks a column, or has another size, other labels, more classes or
@@ -42,40 +32,35 @@ def fit_to_split(
     """
     require_columns(split, config.keys)
     config = with_names(config, split.labels, split.codes)
-    encoder = with_sizes(config.encoder, image_size=image_size, contact_size=contact_size)
-    first = split.read(np.zeros(1, dtype=np.int64), encoder.keys)
-    asked = {"image_size": image_size, "contact_size": contact_size}
+    first = split.read(np.zeros(1, dtype=np.int64), config.encoder.keys)
     images = {}
-    for key, (channels, *sides) in encoder.images.items():
-        found, *size = first[key].shape[1:]
-        name = IMAGE_MODALITIES[key].size_setting if key in IMAGE_MODALITIES else None
-        if name is not None and asked.get(name) is not None and size != sides:
+    for key, (channels, *_) in config.encoder.images.items():
+        found, rows, columns = first[key].shape[1:]
+        name = size_setting(key)
+        size = sizes.get(name)
+        if size is not None and (rows, columns) != (size, size):
             raise ValueError(
-                f"{name}={asked[name]}, but {key} in the data set has {size[0]} x {size[1]} "
-                f"pixels; leave {name} out, or make a data set of {asked[name]} pixels"
+                f"{name}={size}, but {key} in the data set has {rows} x {columns} "
+                f"pixels; leave {name} out, or make a data set of {size} pixels"
             )
         if found < channels:
             raise ValueError(
                 f"the encoder takes {channels} channels of {key}, and the data set has {found}"
             )
-        images[key] = (channels, size[0], size[1])
+        images[key] = (channels, rows, columns)
     options = dict(config.objective_options)
     if "pose" in config.objectives and not {"mean", "std"} & options["pose"].keys():
         poses = split.read(np.arange(len(split)), ["pose"])["pose"]
         mean, std = pose_statistics(torch.from_numpy(poses))
         options["pose"] = {**options["pose"], "mean": mean, "std": std}
-    return replace(config, encoder=encoder.with_images(images), objective_options=options)
+    encoder = config.encoder.with_images(images)
+    return replace(config, encoder=encoder, objective_options=options)
 
 
 def with_names(
     config: PretrainConfig, labels: Sequence[str], codes: Mapping[str, Sequence[str]]
 ) -> PretrainConfig:
-    """A configuration whose objectives predict these labels and classes.
-
-    Args:
-        config: The configuration.
-        labels: Names of the columns of `pose`.
-        codes: Names that the whole numbers of a column stand for, by column.
+    """A configuration whose objectives predict a data set's labels and classes; see `Split`.
 
     Raises:
         ValueError: If it has other labels, or fewer classes.
@@ -100,16 +85,15 @@ def with_names(
 
 
 def with_sizes(encoder: EncoderConfig, **sizes: int | None) -> EncoderConfig:
-    """An encoder's configuration for images of other sizes.
-
-    Args:
-        encoder: The configuration.
-        sizes: Rows and columns by the setting of the environment, such as `image_size`; None
-            for what the configuration has.
-    """
+    """An encoder's configuration for images of other sizes, by the environment's settings."""
     images = {}
     for key, (channels, rows, columns) in encoder.images.items():
-        record = IMAGE_MODALITIES.get(key)
-        size = sizes.get(record.size_setting or "") if record is not None else None
-        images[key] = (channels, rows, columns) if size is None else (channels, size, size)
+        size = sizes.get(size_setting(key))
+        images[key] = (channels, size or rows, size or columns)
     return encoder.with_images(images)
+
+
+def size_setting(key: str) -> str:
+    """The environment's setting that gives an image's size; "" for an image of one's own."""
+    record = IMAGE_MODALITIES.get(key)
+    return (record.size_setting if record else None) or ""

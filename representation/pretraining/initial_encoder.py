@@ -7,18 +7,12 @@ import torch
 from representation.augmentations import Augment
 from representation.objectives.combine import build_objective, require_objectives
 from representation.pretraining.config import PretrainConfig
-from representation.pretraining.run_folder import check_state
+from representation.tensor_file import require_fit
 from representation.timm_encoder import VisuotactileEncoder
 
 
 def initial_encoder(config: PretrainConfig) -> VisuotactileEncoder:
-    """The encoder before the first step.
-
-    Args:
-        config: The configuration.
-
-    Returns:
-        The encoder; its random weights are drawn from torch's own generator.
+    """The encoder before the first step; random weights are drawn from torch's own generator.
 
     Raises:
         PretrainedWeightsError: If ImageNet weights are asked for and cannot be had.
@@ -27,15 +21,12 @@ def initial_encoder(config: PretrainConfig) -> VisuotactileEncoder:
     """
     encoder = VisuotactileEncoder(config.encoder, pretrained=config.pretrained)
     if config.start is not None:
-        copy_backbones(VisuotactileEncoder.from_pretrained(config.start), encoder)
+        _copy_backbones(VisuotactileEncoder.from_pretrained(config.start), encoder)
     return encoder
 
 
 def require_buildable(config: PretrainConfig) -> None:
     """Check that encoder and objective can be built, and that there is what they start from.
-
-    Args:
-        config: The configuration.
 
     Raises:
         ValueError: If they cannot, or not together; says why.
@@ -46,19 +37,11 @@ def require_buildable(config: PretrainConfig) -> None:
         encoder = VisuotactileEncoder(config.encoder)
         build_objective(config.objective, encoder, config.objective_options)
     if config.start is not None:
-        copy_backbones(VisuotactileEncoder.from_pretrained(config.start), encoder)
+        _copy_backbones(VisuotactileEncoder.from_pretrained(config.start), encoder)
 
 
-def copy_backbones(source: VisuotactileEncoder, encoder: VisuotactileEncoder) -> None:
-    """Take the backbones of another encoder, for the images that both have.
-
-    Args:
-        source: The encoder to start from; its fusion and projections stay behind.
-        encoder: The encoder to change.
-
-    Raises:
-        ValueError: If they share no image, or a backbone has other weights.
-    """
+def _copy_backbones(source: VisuotactileEncoder, encoder: VisuotactileEncoder) -> None:
+    """Take another encoder's backbones, for images that both have; its fusion stays behind."""
     shared = [key for key in encoder.backbones if key in source.backbones]
     if not shared:
         raise ValueError(
@@ -68,10 +51,10 @@ def copy_backbones(source: VisuotactileEncoder, encoder: VisuotactileEncoder) ->
     for key in shared:
         weights = source.backbones[key].state_dict()
         try:
-            check_state(encoder.backbones[key], weights)
+            require_fit(encoder.backbones[key], weights)
         except ValueError as error:
             raise ValueError(
-                f"the {key} backbone cannot start from that encoder's: {error}; "
-                "it must be the same network for the same images"
+                f"the {key} backbone cannot start from that encoder's, which does not fit: "
+                f"{error}. It must be the same network for the same images"
             ) from None
         encoder.backbones[key].load_state_dict(weights)

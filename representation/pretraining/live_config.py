@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from representation.require import require
@@ -14,16 +13,11 @@ SHORTEST_STREAM = 128
 """Steps that every world plays at least: more than the longest episode."""
 
 _WORLDS = {"cpu": 64, "warp": 4096}
-"""Worlds that are stepped together, unless given."""
 
 
 @dataclass(frozen=True)
 class LiveConfig:
-    """What is rendered for training, and how often.
-
-    Raises:
-        ValueError: If a value is not allowed; names it and what is.
-    """
+    """What is rendered for training, and how often."""
 
     engine: str = "warp"
     """The physics engine, one of `vtenv.engines.ENGINE_NAMES`."""
@@ -40,18 +34,15 @@ class LiveConfig:
     end."""
     task: str = "VTInsert-v0"
     """What is rendered: an id of Gymnasium's registry."""
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """Keyword arguments of the task's environment, but for `modalities`."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Its keyword arguments; `modalities` are what the encoder reads unless given."""
 
     def __post_init__(self) -> None:
         require(self.engine in _WORLDS, "engine", self.engine, " or ".join(_WORLDS))
         require(self.worlds is None or self.worlds >= 1, "worlds", self.worlds, "at least 1")
-        require(
-            self.pairs is None or self.pairs >= SHORTEST_STREAM,
-            "pairs",
-            self.pairs,
-            f"at least {SHORTEST_STREAM}, which is more than an episode has",
-        )
+        enough = self.pairs is None or self.pairs >= SHORTEST_STREAM
+        allowed = f"at least {SHORTEST_STREAM}, which is more than an episode has"
+        require(enough, "pairs", self.pairs, allowed)
         require(self.reuse > 0, "reuse", self.reuse, "positive")
 
     @property
@@ -68,9 +59,9 @@ class LiveConfig:
 
     def describe(self) -> str:
         """What is rendered, in words, for a card."""
-        _, worlds = self.plan
         count = "without end" if self.pairs is None else f"{self.pairs:,} pairs"
         settings = "".join(f", {name}={value}" for name, value in self.settings.items())
-        return f"{self.task} rendered for training, {count}: {self.engine}, {worlds:,} worlds" + (
-            settings
+        return (
+            f"{self.task} rendered for training, {count}: {self.engine}, {self.plan[1]:,} worlds"
+            f"{settings}"
         )

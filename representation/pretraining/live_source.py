@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from representation.data.replay_buffer import ReplayBuffer
-from representation.data.sources import NEXT
+from representation.data.sources import NEXT, share_of
 from representation.pretraining.live_config import SHORTEST_STREAM, LiveConfig
 from vtenv.collection.experience import Experience
 
@@ -66,21 +66,16 @@ class LiveSource:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if batch_size % world_size:
-            raise ValueError(
-                f"batch_size={batch_size} cannot be divided among {world_size} processes; "
-                f"choose a multiple of {world_size}"
-            )
-        names = [key.removeprefix(NEXT) for key in keys]
         self.keys = tuple(dict.fromkeys(keys))
+        self.batches_per_epoch = batches_per_epoch
+        self._share = share_of(batch_size, world_size)
         self._followed = any(key.startswith(NEXT) for key in keys)
-        self._experience, self._share = experience, batch_size // world_size
+        self._experience, self._reuse = experience, reuse
         self._seed, self._rank, self._device = seed, rank, torch.device(device)
-        self._reuse, self.batches_per_epoch = reuse, batches_per_epoch
         self.buffer = ReplayBuffer(
             steps,
             experience.num_envs,
-            names,
+            [key.removeprefix(NEXT) for key in keys],
             modalities=experience.modalities,
             labels=experience.task.pose_labels,
             codes=experience.codes,
@@ -89,8 +84,6 @@ class LiveSource:
         )
         self._stream: Iterator[Mapping[str, Any]] | None = None
         self._due = 0.0
-        self.steps = steps
-        """Steps that fill the buffer."""
         self.rendered = 0
         """Moments rendered so far, in this process."""
         self.rate: float | None = None
@@ -164,17 +157,7 @@ def live_source(
     device: torch.device,
     **options: Any,
 ) -> LiveSource:
-    """The source that a configuration describes.
-
-    Args:
-        live: The configuration.
-        batch_size: As `LiveSource`.
-        keys: As `LiveSource`.
-        device: The device of training.
-        options: Further arguments of `LiveSource`.
-
-    Returns:
-        The source; its buffer is not filled yet.
+    """The `LiveSource` that a configuration describes; its buffer is not filled yet.
 
     Raises:
         ValueError, TypeError: If a setting is not allowed, or the worlds do not fit the device.

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from representation.data.dataset import Dataset
 from representation.pretraining.config import PretrainConfig
-from representation.pretraining.fit import fit_to_split, with_names, with_sizes
+from representation.pretraining.fit import fit_to_split, size_setting, with_names, with_sizes
+from representation.pretraining.initial_encoder import require_buildable
 from representation.pretraining.live_config import LiveConfig
 from representation.pretraining.run_folder import PretrainFolder, TrainingData
 from vtenv.collection.experience import column_codes
 from vtenv.json_document import from_document
-from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.registry import make_task
 
 
 @dataclass(frozen=True)
 class PretrainPlan:
-    """What is to be trained, and on what: a data set, or what is rendered.
-
-    Attributes:
-        config: What to train.
-        dataset: What to train on; None where it is rendered.
-        live: What to render; None where there is a data set.
-        heldout: What to evaluate on beside; None for nothing.
-    """
+    """What is to be trained, and on what: a data set, or what is rendered."""
 
     config: PretrainConfig
+    """What to train."""
     dataset: Dataset | None
+    """What to train on; None where it is rendered."""
     live: LiveConfig | None
+    """What to render; None where there is a data set."""
     heldout: Dataset | None
+    """What to evaluate on beside; None for nothing."""
 
     @property
     def data(self) -> TrainingData:
@@ -40,8 +36,7 @@ class PretrainPlan:
         other = self.heldout is not None and self.heldout is not self.dataset
         heldout = str(self.heldout.folder) if self.heldout is not None and other else ""
         if self.live is not None:
-            live = dataclasses.asdict(self.live)
-            return TrainingData(self.live.describe(), live=live, heldout=heldout)
+            return TrainingData(self.live.describe(), live=asdict(self.live), heldout=heldout)
         assert self.dataset is not None
         return TrainingData(str(self.dataset.folder), self.dataset.fingerprint, heldout=heldout)
 
@@ -67,22 +62,19 @@ def new_plan(
         ValueError: If there is something in the folder, or the configuration cannot be built or
             does not fit the data.
     """
-    from representation.pretraining.initial_encoder import require_buildable
-
     PretrainFolder(output).require_new()
-    sizes = {name: size for name, size in (sizes or {}).items() if size is not None}
-    dataset = None if isinstance(data, LiveConfig) else _open(data, "train")
+    sizes = sizes or {}
     held = None if heldout is None else _open(heldout, "heldout")
-    if held is None and dataset is not None and "heldout" in dataset.splits:
-        held = dataset
-    live = None
-    if dataset is not None:
-        config = fit_to_split(config, dataset["train"], **sizes)
-    elif isinstance(data, LiveConfig):
-        config = dataclasses.replace(config, encoder=with_sizes(config.encoder, **sizes))
-        live = dataclasses.replace(data, settings={**data.settings, **_sizes(config)})
+    dataset, live = None, None
+    if isinstance(data, LiveConfig):
+        config = replace(config, encoder=with_sizes(config.encoder, **sizes))
+        live = replace(data, settings={**_observed(config), **data.settings, **_sizes(config)})
         task = make_task(live.task, **live.settings)
         config = with_names(config, task.pose_labels, column_codes(task))
+    else:
+        dataset = _open(data, "train")
+        config = fit_to_split(config, dataset["train"], **sizes)
+        held = held or _with_heldout(dataset)
     if held is not None:
         fit_to_split(config, held["heldout"], **_sizes(config))
     require_buildable(config)
@@ -90,11 +82,7 @@ def new_plan(
 
 
 def resumed_plan(output: Path, data: Path | None = None) -> PretrainPlan:
-    """What a run that goes on trains.
-
-    Args:
-        output: Folder of the run.
-        data: The data set, where it is now; None for where it was.
+    """What a run that goes on trains, with its data set where it is now; None for where it was.
 
     Raises:
         ValueError: If there is no such run, or the data have changed.
@@ -111,20 +99,26 @@ def resumed_plan(output: Path, data: Path | None = None) -> PretrainPlan:
             f"{dataset.folder} is not the data set that {output} was begun with, or was changed; "
             "give the right one with --data, or begin again in another folder"
         )
-    if held is None and "heldout" in dataset.splits:
-        held = dataset
-    return PretrainPlan(config, dataset, None, held)
+    return PretrainPlan(config, dataset, None, held or _with_heldout(dataset))
 
 
 def _sizes(config: PretrainConfig) -> dict[str, int]:
     """The environment's settings that give images of the encoder's sizes."""
-    return {
-        IMAGE_MODALITIES[key].size_setting or "": rows
-        for key, (_, rows, _) in config.encoder.images.items()
-    }
+    return {size_setting(key): rows for key, (_, rows, _) in config.encoder.images.items()}
+
+
+def _observed(config: PretrainConfig) -> dict[str, tuple[str, ...]]:
+    """What to observe, where the encoder reads more than is observed by default."""
+    default = ("depth", "contact", "proprio")
+    more = [key for key in config.encoder.keys if key not in default]
+    return {"modalities": (*default, *more)} if more else {}
 
 
 def _open(folder: Path, split: str) -> Dataset:
     dataset = Dataset.open(folder)
     dataset[split]  # refuses what is not there
     return dataset
+
+
+def _with_heldout(dataset: Dataset) -> Dataset | None:
+    return dataset if "heldout" in dataset.splits else None

@@ -31,20 +31,20 @@ CONTROL_BACKBONES = {
 """Encoders for control at 64 pixels: small enough to run beside a simulator on a CPU, and with
 `pooling="flatten"`, which keeps where something is."""
 
-CONTROL_OBJECTIVES: dict[str, str | dict[str, float]] = {
-    "pose": "pose",
-    "classification": "classification",
-    "infonce": "infonce",
-    "moco": "moco",
-    "masked": "masked",
-    "soft_contrastive": "soft_contrastive",
-    "dynamics": "dynamics",
-    "masked+dynamics": {"masked": 1.0, "dynamics": 1.0},
-    "infonce+masked": {"infonce": 1.0, "masked": 1.0},
-    "infonce+dynamics": {"infonce": 1.0, "dynamics": 1.0},
-    "infonce+masked+dynamics": {"infonce": 1.0, "masked": 1.0, "dynamics": 1.0},
-}
-"""Objectives of the presets for control."""
+CONTROL_OBJECTIVES: tuple[str, ...] = (
+    "pose",
+    "classification",
+    "infonce",
+    "moco",
+    "masked",
+    "soft_contrastive",
+    "dynamics",
+    "masked+dynamics",
+    "infonce+masked",
+    "infonce+dynamics",
+    "infonce+masked+dynamics",
+)
+"""Objectives of the presets for control, sums with equal weights."""
 
 _PAPER_BACKBONES = {
     "resnet50": ("resnet50", 1e-4),
@@ -54,16 +54,10 @@ _PAPER_BACKBONES = {
 
 
 def preset(name: str) -> PretrainConfig:
-    """A training run by its name.
-
-    Args:
-        name: One of `PRESETS`.
-
-    Returns:
-        Its configuration; `dataclasses.replace` changes what shall be different.
+    """A training run by its name; `dataclasses.replace` changes what shall be different.
 
     Raises:
-        ValueError: If the name is unknown; names those that are nearest.
+        ValueError: If the name is none of `PRESETS`; names those that are nearest.
     """
     if name in PRESETS:
         return PRESETS[name]
@@ -108,7 +102,7 @@ def _control() -> dict[str, PretrainConfig]:
     return {
         f"control-{backbone}-{name}": PretrainConfig(
             encoder=encoder,
-            objective=objective,
+            objective=name if "+" not in name else dict.fromkeys(name.split("+"), 1.0),
             batch_size=512,
             epochs=30,
             learning_rate=1e-3,
@@ -120,7 +114,7 @@ def _control() -> dict[str, PretrainConfig]:
             precision="32-true",  # as it will be used; networks so small gain nothing from less
         )
         for backbone, encoder in CONTROL_BACKBONES.items()
-        for name, objective in CONTROL_OBJECTIVES.items()
+        for name in CONTROL_OBJECTIVES
     }
 
 

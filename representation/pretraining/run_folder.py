@@ -20,14 +20,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from representation.encoder_files import EncoderFileError, load_weights
+from representation.encoder_files import EncoderFileError
 from representation.model_card import write_card
 from representation.objectives.combine import build_objective
 from representation.objectives.objective import Objective
 from representation.pretraining.config import PretrainConfig
-from representation.tensor_file import write_tensors
+from representation.tensor_file import load_weights, write_tensors
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.atomic_write import atomic_folder, atomic_write, restore_folder
 from vtenv.json_document import from_document, read_object
@@ -36,6 +36,9 @@ from vtenv.run_folder import RunFolder, RunFolderError
 FORMAT, VERSION = "vtinsert-pretraining", 3
 
 _STATE_FILE, _PROGRESS_FILE = "state.safetensors", "progress.json"
+
+Parts = Mapping[str, Mapping[str, Tensor]]
+"""Tensors by name, of each part of a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,18 @@ class PretrainFolder(RunFolder):
         self.encoder = self.path / "encoder"
         self.objective = self.path / "objective.safetensors"
 
+    def begin(
+        self,
+        config: PretrainConfig,
+        data: TrainingData,
+        made: Mapping[str, Any],
+        devices: Mapping[str, Any],
+    ) -> None:
+        """Write what the run is made from, and with: `vtenv.provenance.record`, and devices."""
+        self.write_config(
+            {**asdict(data), **made, "devices": dict(devices), "config": config.as_json()}
+        )
+
     def read(self) -> tuple[PretrainConfig, TrainingData, dict[str, Any]]:
         """The configuration, the data, and all that `config.json` says.
 
@@ -71,9 +86,9 @@ class PretrainFolder(RunFolder):
             RunFolderError: If there is none, or it cannot be read.
         """
         document = self.read_config()
+        names = TrainingData.__dataclass_fields__
         try:
             config = from_document(PretrainConfig, document.get("config"))
-            names = TrainingData.__dataclass_fields__
             data = from_document(TrainingData, {n: document[n] for n in names if n in document})
         except ValueError as error:
             raise RunFolderError(
@@ -81,25 +96,19 @@ class PretrainFolder(RunFolder):
             ) from error
         return config, data, document
 
-    def write_state(
-        self, step: int, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]
-    ) -> None:
-        """Write a checkpoint.
-
-        Args:
-            step: Where training stands.
-            tensors: By name.
-            progress: What JSON can hold.
-        """
+    def write_state(self, step: int, parts: Parts, progress: Mapping[str, Any]) -> None:
+        """Write a checkpoint: tensors, and what JSON can hold."""
+        tensors = {
+            f"{part}.{name}": value
+            for part, values in parts.items()
+            for name, value in values.items()
+        }
         with self.new_checkpoint(step) as folder:
             write_tensors(folder / _STATE_FILE, tensors)
             (folder / _PROGRESS_FILE).write_text(json.dumps(dict(progress)), encoding="utf-8")
 
-    def read_state(self, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """What `write_state` wrote last; None if there is nothing yet.
-
-        Args:
-            device: Where the tensors go.
+    def read_state(self, device: torch.device) -> tuple[Parts, dict[str, Any]] | None:
+        """What `write_state` wrote last, tensors on a device; None if there is nothing yet.
 
         Raises:
             RunFolderError: If it is missing in part, truncated or foreign.
@@ -109,23 +118,24 @@ class PretrainFolder(RunFolder):
             return None
         try:
             progress = read_object(folder / _PROGRESS_FILE, RunFolderError)
-            return load_file(folder / _STATE_FILE, device=str(device)), progress
+            tensors = load_file(folder / _STATE_FILE, device=str(device))
         except (RunFolderError, OSError, SafetensorError) as error:
             raise damaged(folder, error) from error
+        parts: dict[str, dict[str, Tensor]] = {}
+        for path, value in tensors.items():
+            part, _, name = path.partition(".")
+            parts.setdefault(part, {})[name] = value
+        return parts, progress
 
     def write_weights(
         self, encoder: VisuotactileEncoder, objective: Objective, metrics: Mapping[str, float]
     ) -> None:
-        """Write an encoder with its card, and its objective's weights.
-
-        Args:
-            encoder: The encoder.
-            objective: Its objective.
-            metrics: For the card.
-        """
+        """Write an encoder with a card that shows metrics, and its objective's weights."""
         config, data, document = self.read()
-        made = {"hardware": {}, "command": "not said", "commit": "not said"} | document
-        hardware = [*made["hardware"].values(), document.get("devices", {}).get("device", "")]
+        hardware = [
+            *document.get("hardware", {}).values(),
+            document.get("devices", {}).get("device", ""),
+        ]
         with atomic_write(self.objective) as temporary:
             write_tensors(temporary, objective.state_dict())
         with atomic_folder(self.encoder) as folder:
@@ -135,31 +145,12 @@ class PretrainFolder(RunFolder):
                 name=self.encoder.name,
                 data=data.data,
                 objective=config.objective_text,
-                command=made["command"],
-                commit=made["commit"],
+                command=document.get("command", "not said"),
+                commit=document.get("commit", "not said"),
                 metrics=metrics,
                 hardware=", ".join(str(value) for value in hardware if value),
                 seed=config.seed,
             )
-
-    def begin(
-        self,
-        config: PretrainConfig,
-        data: TrainingData,
-        made: Mapping[str, Any],
-        devices: Mapping[str, Any],
-    ) -> None:
-        """Write what the run is made from.
-
-        Args:
-            config: The configuration.
-            data: What it is trained on.
-            made: What it is made with, as `vtenv.provenance.record` says.
-            devices: Devices and precision in use.
-        """
-        self.write_config(
-            {**asdict(data), **made, "devices": dict(devices), "config": config.as_json()}
-        )
 
 
 def damaged(folder: Path, error: Exception) -> RunFolderError:
@@ -168,18 +159,6 @@ def damaged(folder: Path, error: Exception) -> RunFolderError:
         f"the checkpoint {folder} is damaged, or another run's: {error}. Copy it again, or delete "
         f"it to train from the beginning"
     )
-
-
-def check_state(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Check that tensors are the state of a module.
-
-    Raises:
-        ValueError: If the names, shapes or types are others.
-    """
-    expected = {name: (v.shape, v.dtype) for name, v in module.state_dict().items()}
-    found = {name: (v.shape, v.dtype) for name, v in tensors.items()}
-    if wrong := [n for n in expected | found if expected.get(n) != found.get(n)]:
-        raise ValueError(f"{wrong[0]} does not fit the network, and {len(wrong) - 1} more")
 
 
 def load_objective(folder: str | Path, encoder: VisuotactileEncoder) -> Objective:
@@ -204,5 +183,5 @@ def load_objective(folder: str | Path, encoder: VisuotactileEncoder) -> Objectiv
             f"{run.path} trained another encoder than the one given; load it from {run.encoder}"
         )
     objective = build_objective(config.objective, encoder, config.objective_options)
-    load_weights(objective, run.objective)
+    load_weights(objective, run.objective, EncoderFileError)
     return objective.to(next(encoder.parameters()).device).eval()

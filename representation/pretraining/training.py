@@ -1,4 +1,4 @@
-"""Training an encoder for an objective: on a CPU, a GPU, or several."""
+"""Training an encoder for an objective with Lightning Fabric: on a CPU, a GPU, or several."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from lightning.fabric.strategies.ddp import DDPStrategy
 from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]
 from torch import Tensor, nn
@@ -25,13 +27,8 @@ from representation.objectives.combine import build_objective
 from representation.objectives.objective import Objective
 from representation.pretraining.config import PretrainConfig, learning_rate
 from representation.pretraining.initial_encoder import initial_encoder
-from representation.pretraining.run_folder import (
-    PretrainFolder,
-    TrainingData,
-    check_state,
-    damaged,
-)
-from representation.pretraining.scalar_log import scalar_log
+from representation.pretraining.run_folder import PretrainFolder, TrainingData, damaged
+from representation.tensor_file import require_fit
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.interruption import Interruption
 from vtenv.json_document import from_document
@@ -66,7 +63,8 @@ class PretrainResult:
     epoch: int
     """The selected epoch, from 1."""
     history: list[dict[str, float]]
-    """A row for each epoch, as in `metrics.csv`."""
+    """A row for each epoch, as in `metrics.csv`; its `loss` is the mean over the epoch's steps, in
+    training mode, while the weights changed."""
     measured: dict[str, float]
     """What was measured of this encoder at the end: `heldout/`, and the final evaluation. Its
     batch statistics are others than in its epoch, and so are these numbers."""
@@ -100,18 +98,12 @@ class _Progress:
 
 
 def make_fabric(config: PretrainConfig, *, devices: int = 1, accelerator: str = "auto") -> Fabric:
-    """The devices of a run, and the processes on them.
-
-    Several devices are a process each: the program is started again for each of them, here or by
-    `torchrun`.
+    """The devices of a run; several are a process each, started here or by `torchrun`.
 
     Args:
         config: For its precision.
         devices: How many; -1 for all there are.
         accelerator: "auto", "cpu", "cuda" or "mps".
-
-    Returns:
-        The started fabric.
 
     Raises:
         ValueError: If there are no such devices.
@@ -143,18 +135,7 @@ def make_fabric(config: PretrainConfig, *, devices: int = 1, accelerator: str = 
 def make_source(
     config: PretrainConfig, split: Split, fabric: Fabric, *, shuffle: bool = True, **options: Any
 ) -> DatasetSource:
-    """The batches that a configuration asks of a split, for this process.
-
-    Args:
-        config: The configuration.
-        split: The rows.
-        fabric: The devices.
-        shuffle: Whether to train with them, rather than to evaluate.
-        options: Further arguments of `DatasetSource`.
-
-    Returns:
-        The source.
-    """
+    """The batches that a configuration asks of a split, for this process; see `DatasetSource`."""
     return DatasetSource(
         split,
         config.batch_size,
@@ -205,9 +186,6 @@ def pretrain(
         checkpoint_every: Epochs between checkpoints, of which a kill loses at most so many.
         progress: Whether to show progress on stderr.
 
-    Returns:
-        The selected encoder, and what was measured.
-
     Raises:
         RunFolderError: If the folder holds something, what it holds cannot be resumed, or another
             process writes it.
@@ -232,19 +210,15 @@ def pretrain(
     fabric = fabric or make_fabric(config)
     fabric.barrier()  # every process has checked the folder before one makes it
     devices = [fabric.device.index or 0] if fabric.device.type == "cuda" else []
-    with (
-        _locked(run, fabric),
-        torch.random.fork_rng(devices),
-        Interruption() as interruption,
-    ):
+    with _locked(run, fabric), torch.random.fork_rng(devices), Interruption() as interruption:
         with _fast_math(fabric.device):
-            training = _Training(config, source, heldout, fabric, run, interruption, progress)
+            trainer = _Trainer(config, source, heldout, fabric, run, interruption)
             if fabric.is_global_zero and not run.begun:
-                run.begin(config, data or TrainingData(), made or {}, training.devices)
-            training.train(evaluate_every, checkpoint_every)
+                run.begin(config, data or TrainingData(), made or {}, _devices(fabric))
+            trainer.train(evaluate_every, checkpoint_every, progress)
         # In full precision, which is that of whoever uses the encoder.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            return training.finish(evaluate)
+            return trainer.finish(evaluate)
 
 
 @torch.no_grad()
@@ -254,16 +228,13 @@ def evaluate_objective(
     source: Source,
     fabric: Fabric | None = None,
 ) -> dict[str, float]:
-    """Loss and metrics of an objective on a source, in evaluation mode.
+    """Loss and metrics of an objective in evaluation mode, by name: means over the samples.
 
     Args:
         encoder: The encoder.
         objective: The objective.
         source: The batches of its epoch 0 are evaluated.
         fabric: For its precision, and for the mean over its processes.
-
-    Returns:
-        Means over the samples, by name; "loss" among them.
     """
     modes = [(module, module.training) for module in (encoder, objective)]
     encoder.eval()
@@ -280,9 +251,7 @@ def evaluate_objective(
             rows += count
     for module, mode in modes:
         module.train(mode)
-    means = total / rows
-    if fabric is not None and fabric.world_size > 1:
-        means = cast(Tensor, fabric.all_reduce(means, reduce_op="mean"))
+    means = total / rows if fabric is None else _mean(fabric, total / rows)
     return dict(zip(values, means.tolist(), strict=True))
 
 
@@ -301,8 +270,8 @@ class _Learner(nn.Module):
         return output.loss, output.metrics
 
 
-class _Training:
-    """A run and where it stands."""
+class _Trainer:
+    """The networks of a run, and where it stands."""
 
     def __init__(
         self,
@@ -312,11 +281,9 @@ class _Training:
         fabric: Fabric,
         run: PretrainFolder,
         interruption: Interruption,
-        shown: bool,
     ) -> None:
         self.config, self.source, self.heldout = config, source, heldout
         self.fabric, self.run, self.interruption = fabric, run, interruption
-        self.shown = shown and fabric.is_global_zero
         saved = run.read_state(fabric.device)
         torch.manual_seed(config.seed)
         # A checkpoint has the weights: no need for those it began with.
@@ -332,31 +299,25 @@ class _Training:
             lr=config.learning_rate,
             fused=cuda,
         )
-        self.network, self.stepper = fabric.setup(self.learner, self.optimizer)
+        # Evaluation runs the learner itself, which stays as it is.
+        network = cast(nn.Module, torch.compile(self.learner)) if config.compile else self.learner
+        self.network, self.stepper = fabric.setup(network, self.optimizer)
         self.augment = Augment(config.augment, config.augment_options)
         self.generator = torch.Generator(fabric.device)
-        self.devices = {
-            "device": torch.cuda.get_device_name(fabric.device) if cuda else fabric.device.type,
-            "processes": fabric.world_size,
-            "precision": str(fabric.strategy.precision.precision),
-        }
         self.at = _Progress()
         self.best: dict[str, Tensor] | None = None
         """The selected epoch's weights; None where the last one is selected."""
         if saved is not None:
             self._restore(*saved)
-        begun = time.monotonic() - self.at.seconds
-        self._elapsed: Callable[[], float] = lambda: time.monotonic() - begun
+        self.begun = time.monotonic() - self.at.seconds
         self.used = self._used()
 
-    def train(self, evaluate_every: int, checkpoint_every: int) -> None:
-        """Epochs until the budget is used up."""
+    def train(self, evaluate_every: int, checkpoint_every: int, shown: bool) -> None:
+        """Train epoch after epoch, until the budget is used up."""
         at = self.at
-        folder = self.run.tensorboard if self.fabric.is_global_zero else None
         with (
-            progress_bar(shown=self.shown) as self.bar,
-            scalar_log(folder, at.step) as self.log,
-            self._compiled(),
+            progress_bar(shown=shown and self.fabric.is_global_zero) as self.bar,
+            _tensorboard(self.run, at.step) as self.log,
         ):
             self.task = self.bar.add_task("", total=self._steps, completed=at.step)
             # A budget of time may have run out in the epoch that was interrupted.
@@ -365,31 +326,135 @@ class _Training:
                     self._save()
                     raise KeyboardInterrupt(f"{at.step} steps are kept in {self.run.path}")
                 last = self.used >= 1.0
-                self._end_epoch(last or (at.epoch + 1) % evaluate_every == 0)
+                self._end_epoch(evaluate=last or (at.epoch + 1) % evaluate_every == 0)
                 if last or at.epoch % checkpoint_every == 0:
                     self._save()
 
+    def _train_epoch(self) -> bool:
+        """Train to the end of the epoch or of the budget; False if it was interrupted."""
+        at, source = self.at, self.source
+        self.learner.train()
+        waiting: list[Tensor] = []
+        going_on = True
+        for batch in source.epoch(at.epoch, at.batch):
+            values = self._step(batch)
+            waiting.append(torch.stack([value.detach().float() for value in values.values()]))
+            at.step += 1
+            at.batch += 1
+            self.used = self._used()
+            stop = self.interruption.requested and self.fabric.world_size == 1
+            if len(waiting) == _LOOK_EVERY or self.used >= 1.0 or stop:
+                going_on = self._look(tuple(values), waiting)
+                waiting = []
+                self._show(len(next(iter(batch.values()))))
+            if self.used >= 1.0 or not going_on:
+                break
+        if waiting:
+            going_on = self._look(tuple(values), waiting)
+        # What was asked for at the end of an epoch ends the next one: it has what this one lacks.
+        return going_on or self.used >= 1.0 or at.batch >= source.batches_per_epoch
+
+    def _step(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """One step of the optimizer; loss and metrics."""
+        config, fabric, at = self.config, self.fabric, self.at
+        # Of the step alone, so that training goes on from any.
+        seed = _seed(config.seed, at.step, fabric.global_rank)
+        torch.manual_seed(seed)  # dropout and stochastic depth draw from torch's own
+        self.generator.manual_seed(seed)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(config, at.epoch, self.used)
+        loss, metrics = self.network(self.augment(batch, self.generator), self.generator)
+        fabric.backward(loss)
+        if config.clip_norm is not None:
+            fabric.clip_gradients(
+                self.network, self.stepper, max_norm=config.clip_norm, error_if_nonfinite=False
+            )
+        self.stepper.step()
+        self.stepper.zero_grad(set_to_none=True)
+        return {"loss": loss, **metrics}
+
+    def _look(self, names: tuple[str, ...], values: list[Tensor]) -> bool:
+        """Add up the latest steps' losses and metrics, (K,) each, the mean over processes.
+
+        Returns:
+            Whether to go on: whether no process was interrupted.
+        """
+        stop = torch.full((len(values), 1), float(self.interruption.requested))
+        rows = torch.stack(values)
+        rows = _mean(self.fabric, torch.cat([rows, stop.to(rows)], dim=1))
+        at, first = self.at, self.at.batch - len(values)
+        for index, (*row, _) in enumerate(rows.tolist()):
+            if not math.isfinite(row[0]):
+                raise TrainingError(
+                    f"the loss is {row[0]} in epoch {at.epoch + 1}, step {first + index + 1} of "
+                    f"{self.source.batches_per_epoch}. Lower the learning rate "
+                    f"({self.config.learning_rate:g}), set clip_norm, or train with "
+                    f"precision='32-true'; checkpoints before it are in {self.run.path}"
+                )
+            for name, value in zip(names, row, strict=True):
+                at.sums[name] = at.sums.get(name, 0.0) + value
+        return not bool(rows[-1, -1])
+
+    def _show(self, rows: int) -> None:
+        """Show the epoch's mean loss so far, which is its loss once it is over."""
+        at, config = self.at, self.config
+        loss = at.sums["loss"] / at.batch
+        left = None if config.max_minutes is None else 60.0 * config.max_minutes - self._elapsed()
+        self.bar.update(
+            self.task,
+            description=f"Epoch {at.epoch + 1}{f' of {config.epochs}' if config.epochs else ''}, "
+            f"mean loss {loss:.4g}, step",
+            completed=at.step,
+            seconds_left=left,
+        )
+        speed = at.batch / (self._elapsed() - at.epoch_begun)
+        shown = {
+            "train/loss": loss,
+            "train/learning_rate": self.optimizer.param_groups[0]["lr"],
+            "train/samples_per_s": speed * rows * self.fabric.world_size,
+        }
+        self.log(shown, at.step)
+
+    def _end_epoch(self, *, evaluate: bool) -> None:
+        """Write down what the epoch was, and keep its weights if they are the best."""
+        at, learner = self.at, self.learner
+        self._average_buffers()
+        row: dict[str, int | float] = {"epoch": at.epoch + 1, "step": at.step}
+        row |= {name: value / at.batch for name, value in at.sums.items()}
+        row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        seconds = self._elapsed() - at.epoch_begun
+        row["samples_per_s"] = at.batch * self.config.batch_size / seconds
+        if evaluate:
+            row |= self._heldout()
+        lowest = min((earlier["loss"] for earlier in at.history), default=math.inf)
+        at.history.append(row)
+        at.epoch += 1
+        at.batch, at.sums, at.epoch_begun = 0, {}, self._elapsed()
+        shown = {f"epoch/{name}": v for name, v in row.items() if name not in ("epoch", "step")}
+        self.log(shown, at.epoch)
+        if self.config.select == "last":
+            at.best_epoch = at.epoch
+        elif row["loss"] < lowest:
+            at.best_epoch = at.epoch
+            self.best = {name: v.detach().clone() for name, v in learner.state_dict().items()}
+
     def finish(self, evaluate: Evaluate | None) -> PretrainResult:
         """Measure the selected epoch's encoder, and write it and the result."""
-        encoder, objective = self.learner.encoder, self.learner.objective
+        at, learner = self.at, self.learner
         if self.best is not None:
-            self.learner.load_state_dict(self.best)
+            learner.load_state_dict(self.best)
         self._settle_statistics()
-        encoder.eval()
-        objective.eval()
-        measured: dict[str, float] = {}
-        if self.heldout is not None:
-            values = evaluate_objective(encoder, objective, self.heldout, self.fabric)
-            measured = {f"heldout/{name}": value for name, value in values.items()}
-        at = self.at
+        learner.eval()
+        measured = self._heldout()
+        encoder, objective = learner.encoder, learner.objective
         result = PretrainResult(
             self.run.path, encoder, objective, at.best_epoch, at.history, measured
         )
         if self.fabric.is_global_zero:
             if evaluate is not None:
-                values = dict(evaluate(encoder, objective))
+                values = evaluate(encoder, objective)
                 measured |= {name: float(value) for name, value in values.items()}
-            self.run.write_weights(encoder, objective, self._shown(measured))
+            self._write_weights(measured)
             self.run.write_result(
                 {
                     "epoch": at.best_epoch,
@@ -403,123 +468,12 @@ class _Training:
         self.fabric.barrier()
         return result
 
-    def _train_epoch(self) -> bool:
-        """Train to the end of the epoch or of the budget; False if it was interrupted."""
-        config, fabric, at = self.config, self.fabric, self.at
-        self.learner.train()
-        waiting: list[Tensor] = []
-        going_on = True
-        for batch in self.source.epoch(at.epoch, at.batch):
-            # Of the step alone, so that training goes on from any.
-            seed = _seed(config.seed, at.step, fabric.global_rank)
-            torch.manual_seed(seed)  # dropout and stochastic depth draw from torch's own
-            self.generator.manual_seed(seed)
-            rate = learning_rate(config, at.epoch, self.used)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            augmented = self.augment(batch, self.generator)
-            loss, metrics = self.network(augmented, self.generator)
-            fabric.backward(loss)
-            if config.clip_norm is not None:
-                fabric.clip_gradients(
-                    self.network,
-                    self.stepper,
-                    max_norm=config.clip_norm,
-                    error_if_nonfinite=False,
-                )
-            self.stepper.step()
-            self.stepper.zero_grad(set_to_none=True)
-            at.step += 1
-            at.batch += 1
-            self.used = self._used()
-            names = ("loss", *metrics)
-            values = [loss, *metrics.values()]
-            waiting.append(torch.stack([value.detach().float() for value in values]))
-            stop = self.interruption.requested and fabric.world_size == 1
-            if len(waiting) == _LOOK_EVERY or self.used >= 1.0 or stop:
-                going_on = self._look(names, waiting)
-                waiting = []
-                self._show(rate, len(next(iter(batch.values()))))
-            if self.used >= 1.0 or not going_on:
-                break
-        if waiting:
-            going_on = self._look(names, waiting)
-        # What was asked for at the end of an epoch ends the next one: it has what this one lacks.
-        return going_on or self.used >= 1.0 or at.batch >= self.source.batches_per_epoch
-
-    def _look(self, names: tuple[str, ...], values: list[Tensor]) -> bool:
-        """Add up losses and metrics, the mean over processes: if a loss is none, all know.
-
-        Args:
-            names: Of the values.
-            values: Those of the latest steps, (K,) each.
-
-        Returns:
-            Whether to go on: whether no process was interrupted.
-        """
-        stacked = torch.stack(values)
-        stop = torch.full((len(values), 1), float(self.interruption.requested))
-        stacked = torch.cat([stacked, stop.to(stacked)], dim=1)
-        if self.fabric.world_size > 1:
-            stacked = cast(Tensor, self.fabric.all_reduce(stacked, reduce_op="mean"))
-        at, first = self.at, self.at.batch - len(values)
-        for index, (*row, _) in enumerate(stacked.tolist()):
-            if not math.isfinite(row[0]):
-                raise TrainingError(
-                    f"the loss is {row[0]} in epoch {at.epoch + 1}, step {first + index + 1} of "
-                    f"{self.source.batches_per_epoch}. Lower the learning rate "
-                    f"({self.config.learning_rate:g}), set clip_norm, or train with "
-                    f"precision='32-true'; checkpoints before it are in {self.run.path}"
-                )
-            for name, value in zip(names, row, strict=True):
-                at.sums[name] = at.sums.get(name, 0.0) + value
-        return not bool(stacked[-1, -1])
-
-    def _show(self, rate: float, rows: int) -> None:
-        at = self.at
-        of = f" of {self.config.epochs}" if self.config.epochs else ""
-        loss = at.sums["loss"] / at.batch
-        left = None
-        if self.config.max_minutes is not None:
-            left = 60.0 * self.config.max_minutes - self._elapsed()
-        self.bar.update(
-            self.task,
-            description=f"Epoch {at.epoch + 1}{of}, mean loss {loss:.4g}, step",
-            completed=at.step,
-            seconds_left=left,
-        )
-        speed = at.batch / (self._elapsed() - at.epoch_begun)
-        self.log("train/loss", loss, at.step)
-        self.log("train/learning_rate", rate, at.step)
-        self.log("train/samples_per_s", speed * rows * self.fabric.world_size, at.step)
-
-    def _end_epoch(self, evaluated: bool) -> None:
-        """Write down what the epoch was, and keep its weights if they are the best."""
-        at = self.at
-        if self.fabric.world_size > 1:
-            self._average_buffers()
-        seconds = self._elapsed() - at.epoch_begun
-        row: dict[str, int | float] = {"epoch": at.epoch + 1, "step": at.step}
-        row |= {name: value / at.batch for name, value in at.sums.items()}
-        row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
-        row["samples_per_s"] = at.batch * self.config.batch_size / seconds
-        if self.heldout is not None and evaluated:
-            learner = self.learner
-            values = evaluate_objective(
-                learner.encoder, learner.objective, self.heldout, self.fabric
-            )
-            row |= {f"heldout/{name}": value for name, value in values.items()}
-        lowest = min((earlier["loss"] for earlier in at.history), default=math.inf)
-        at.history.append(row)
-        at.epoch += 1
-        at.batch, at.sums, at.epoch_begun = 0, {}, self._elapsed()
-        for name, value in row.items():
-            if name not in ("epoch", "step"):
-                self.log(f"epoch/{name}", value, at.epoch)
-        if self.config.select == "last":
-            at.best_epoch = at.epoch
-        elif row["loss"] < lowest:
-            at.best_epoch, self.best = at.epoch, _copy(self.learner.state_dict())
+    def _heldout(self) -> dict[str, float]:
+        if self.heldout is None:
+            return {}
+        learner = self.learner
+        values = evaluate_objective(learner.encoder, learner.objective, self.heldout, self.fabric)
+        return {f"heldout/{name}": value for name, value in values.items()}
 
     @property
     def _steps(self) -> int | None:
@@ -534,10 +488,13 @@ class _Training:
             return self.at.step / self._steps
         assert self.config.max_minutes is not None
         used = self._elapsed() / (60.0 * self.config.max_minutes)
-        if self.fabric.world_size > 1:
-            value = torch.tensor(used, dtype=torch.float64, device=self.fabric.device)
-            used = float(cast(Tensor, self.fabric.all_reduce(value, reduce_op="max")))
-        return used
+        if self.fabric.world_size == 1:  # which need not wait for the device
+            return used
+        value = torch.tensor(used, dtype=torch.float64, device=self.fabric.device)
+        return float(cast(Tensor, self.fabric.all_reduce(value, reduce_op="max")))
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self.begun
 
     @torch.no_grad()
     def _settle_statistics(self) -> None:
@@ -549,82 +506,96 @@ class _Training:
 
         Source: Wu and Johnson 2021 ("Rethinking 'Batch' in BatchNorm"), section 3.
         """
-        for encoder in self._encoders():
-            self.generator.manual_seed(_seed(self.config.seed, _STATISTICS_SEED))
-            batches = self.source.epoch(self.at.best_epoch - 1)
-            some = itertools.islice(batches, _STATISTICS_BATCHES)
-            update_bn((self.augment(batch, self.generator) for batch in some), encoder)
-        if self.fabric.world_size > 1:
-            self._average_buffers()
+        for module in self.learner.modules():
+            if isinstance(module, VisuotactileEncoder):  # momentum copies of it too
+                self.generator.manual_seed(_seed(self.config.seed, _STATISTICS_SEED))
+                batches = self.source.epoch(self.at.best_epoch - 1)
+                some = itertools.islice(batches, _STATISTICS_BATCHES)
+                update_bn((self.augment(batch, self.generator) for batch in some), module)
+        self._average_buffers()
 
     @torch.no_grad()
     def _average_buffers(self) -> None:
         """Each process's batch statistics count alike."""
         for buffer in self.learner.buffers():
             if buffer.is_floating_point():
-                buffer.copy_(cast(Tensor, self.fabric.all_reduce(buffer, reduce_op="mean")))
-
-    def _encoders(self) -> list[VisuotactileEncoder]:
-        """The encoder, and momentum copies of it."""
-        return [m for m in self.learner.modules() if isinstance(m, VisuotactileEncoder)]
-
-    @contextlib.contextmanager
-    def _compiled(self) -> Iterator[None]:
-        """Encoders that compile what they compute, while training lasts."""
-        encoders = self._encoders() if self.config.compile else []
-        for encoder in encoders:
-            object.__setattr__(encoder, "encode", torch.compile(encoder.encode))
-        try:
-            yield
-        finally:
-            for encoder in encoders:
-                object.__delattr__(encoder, "encode")
+                buffer.copy_(_mean(self.fabric, buffer))
 
     def _save(self) -> None:
         """Write a checkpoint, and the selected encoder as it is so far."""
         at = self.at
         at.seconds = self._elapsed()
         if self.fabric.is_global_zero:
-            learner, now = self.learner, self.learner.state_dict()
-            tensors = {f"learner.{name}": value for name, value in now.items()}
-            for index, state in self.optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
-            tensors |= {f"best.{name}": value for name, value in (self.best or {}).items()}
+            moments = {
+                f"{index}.{name}": value
+                for index, state in self.optimizer.state_dict()["state"].items()
+                for name, value in state.items()
+            }
+            parts = {"learner": self.learner.state_dict(), "optimizer": moments}
             self.run.write_table("metrics", at.history)
-            self.run.write_state(at.step, tensors, asdict(at))
+            self.run.write_state(at.step, parts | {"best": self.best or {}}, asdict(at))
             if at.best_epoch == at.epoch and at.batch == 0:
-                self.run.write_weights(learner.encoder, learner.objective, self._shown({}))
+                self._write_weights({})
         self.fabric.barrier()
 
-    def _restore(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
+    def _restore(
+        self, parts: Mapping[str, Mapping[str, Tensor]], progress: Mapping[str, Any]
+    ) -> None:
         """Go on from a checkpoint."""
-        parts: dict[str, dict[str, Tensor]] = {"learner": {}, "optimizer": {}, "best": {}}
+        weights = [p for group in self.optimizer.param_groups for p in group["params"]]
+        moments: dict[int, dict[str, Tensor]] = {}
         try:
             self.at = from_document(_Progress, progress)
-            for name, value in tensors.items():
-                part, _, rest = name.partition(".")
-                parts[part][rest] = value
-            weights = [p for group in self.optimizer.param_groups for p in group["params"]]
-            moments: dict[int, dict[str, Tensor]] = {}
-            for name, value in parts["optimizer"].items():
-                index, _, rest = name.partition(".")
+            for path, value in parts["optimizer"].items():
+                index, _, name = path.partition(".")
                 if value.shape not in (weights[int(index)].shape, ()):
-                    raise ValueError(f"optimizer.{name} does not fit its weights")
-                moments.setdefault(int(index), {})[rest] = value
+                    raise ValueError(f"optimizer.{path} does not fit its weights")
+                moments.setdefault(int(index), {})[name] = value
             for name in ("learner", "best"):
-                if name == "learner" or parts[name]:
-                    check_state(self.learner, parts[name])
+                if name == "learner" or name in parts:
+                    require_fit(self.learner, parts[name])
         except (KeyError, IndexError, ValueError) as error:
             raise damaged(self.run.checkpoints, error) from error
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
         self.learner.load_state_dict(parts["learner"])
-        self.best = parts["best"] or None
+        self.best = dict(parts["best"]) if "best" in parts else None
 
-    def _shown(self, measured: Mapping[str, float]) -> dict[str, float]:
-        """What the card shows."""
+    def _write_weights(self, measured: Mapping[str, float]) -> None:
+        """Write encoder and objective as they are, with a card that shows what is known."""
         row = self.at.history[self.at.best_epoch - 1]
-        shown = {name: value for name, value in row.items() if name not in _NOT_ON_THE_CARD}
-        return {name: v for name, v in shown.items() if name not in measured} | dict(measured)
+        shown = {n: v for n, v in row.items() if n not in (*_NOT_ON_THE_CARD, *measured)}
+        learner = self.learner
+        self.run.write_weights(learner.encoder, learner.objective, shown | dict(measured))
+
+
+def _devices(fabric: Fabric) -> dict[str, Any]:
+    """Devices and precision in use, for whoever makes the run again."""
+    cuda = fabric.device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(fabric.device) if cuda else fabric.device.type,
+        "processes": fabric.world_size,
+        "precision": str(fabric.strategy.precision.precision),
+    }
+
+
+@contextlib.contextmanager
+def _tensorboard(
+    run: PretrainFolder, step: int
+) -> Iterator[Callable[[Mapping[str, float], int], None]]:
+    """Write curves for TensorBoard, in the first process; hide what is there of later steps."""
+    try:
+        logger = TensorBoardLogger(run.path, run.tensorboard.name, "", purge_step=step or None)
+    except ModuleNotFoundError:
+        warnings.warn(
+            "TensorBoard is not installed: metrics.csv is written, and tensorboard/ is not",
+            stacklevel=2,
+        )
+        yield lambda metrics, step: None
+        return
+    try:
+        yield logger.log_metrics
+    finally:
+        logger.finalize("success")
 
 
 @contextlib.contextmanager
@@ -642,10 +613,6 @@ def _locked(run: PretrainFolder, fabric: Fabric) -> Iterator[None]:
         yield
 
 
-def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in state.items()}
-
-
 def _require_same(config: PretrainConfig, run: PretrainFolder) -> None:
     saved, given = run.read()[0].as_json(), config.as_json()
     if changed := [name for name in given if saved[name] != given[name]]:
@@ -653,6 +620,11 @@ def _require_same(config: PretrainConfig, run: PretrainFolder) -> None:
             f"{run.path} was begun with another {', '.join(changed)}; resume with the "
             "configuration that it holds, or choose another folder"
         )
+
+
+def _mean(fabric: Fabric, tensor: Tensor) -> Tensor:
+    """The mean over processes; the tensor itself where there is one."""
+    return cast(Tensor, fabric.all_reduce(tensor, reduce_op="mean"))
 
 
 def _seed(*parts: int) -> int:

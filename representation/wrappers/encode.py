@@ -49,16 +49,13 @@ class EncodeOptions(TypedDict, total=False):
 class ObservationEncoder:
     """Observations in, encoded observations out: what all the wrappers are wired to.
 
+    The other arguments are those of `EncodeOptions`.
+
     Args:
         space: Space of one observation, before.
         encoder: An encoder (`representation.Encoder`), or what
             `VisuotactileEncoder.from_pretrained` takes: a bundled encoder's name, a folder, or an
             id on the Hugging Face Hub.
-        keep: See `EncodeOptions`.
-        flat: See `keep`.
-        device: See `keep`.
-        runtime: See `keep`.
-        num_threads: See `keep`.
         output: What encoded observations are made of: "same" for what observations are, or "numpy"
             or "torch".
 
@@ -109,45 +106,40 @@ class ObservationEncoder:
         self.space = _flat_space(parts) if flat else spaces.Dict(parts)
 
     def __call__(self, observation: Mapping[str, Any], batch: tuple[int, ...] = ()) -> Any:
-        """Encode.
+        """The encoded observation.
 
         Args:
             observation: Arrays or tensors by key, each with the axes `batch` in front.
             batch: () for one observation, (N,) for N of them.
-
-        Returns:
-            The encoded observation, with the same axes in front.
         """
-        images = {}
-        for key in self.encoder.keys:
-            images[key] = observation[key].reshape(-1, *observation[key].shape[-3:])
+        images = {
+            key: observation[key].reshape(-1, *observation[key].shape[-3:])
+            for key in self.encoder.keys
+        }
         embedding = self.encoder(images)
-        encoded = {EMBEDDING: embedding.reshape(*batch, *self.frames, embedding.shape[-1])}
-        encoded |= {key: observation[key] for key in self.keep}
+        encoded = {
+            EMBEDDING: embedding.reshape(*batch, *self.frames, embedding.shape[-1]),
+            **{key: observation[key] for key in self.keep},
+        }
         encoded = {key: self._converted(value) for key, value in encoded.items()}
         if not self.flat:
             return encoded
-        axes = len(batch)
-        parts = [value.reshape(*batch, math.prod(value.shape[axes:])) for value in encoded.values()]
+        parts = [
+            value.reshape(*batch, math.prod(value.shape[len(batch) :]))
+            for value in encoded.values()
+        ]
         if isinstance(parts[0], Tensor):
             return torch.cat([part.float() for part in parts], dim=-1)
         return np.concatenate([np.asarray(part, np.float32) for part in parts], axis=-1)
 
-    def encode_each(self, observations: Sequence[Any]) -> list[Any]:
-        """Encode observations that come one by one, in one pass.
-
-        Args:
-            observations: Observations, each a mapping of arrays or of tensors.
-
-        Returns:
-            The encoded observation of each.
-        """
-        if not len(observations):
+    def encode_each(self, observations: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Encode observations that come one by one, each a mapping of arrays or of tensors."""
+        count = len(observations)
+        if not count:
             return []
         keys = (*self.encoder.keys, *self.keep)
         stack = torch.stack if isinstance(observations[0][keys[0]], Tensor) else np.stack
         batch: dict[str, Any] = {key: stack([one[key] for one in observations]) for key in keys}
-        count = len(observations)
         encoded = self(batch, (count,))
         if self.flat:
             return list(encoded)
@@ -182,13 +174,10 @@ class EncodeObservation(
 
     Args:
         env: An environment with the images that the encoder reads, such as `VTInsert-v0`.
-        encoder: As `ObservationEncoder`.
+        encoder: As `ObservationEncoder`, errors included.
         output: As `ObservationEncoder`.
         options: See `EncodeOptions`. One thread by default: environments like this one run side by
             side in worker processes.
-
-    Raises:
-        ValueError: As `ObservationEncoder`.
 
     Example:
         >>> import gymnasium, vtenv
@@ -225,14 +214,7 @@ class EncodeObservation(
         self.observation_space = self.transform.space
 
     def observation(self, observation: Mapping[str, Any]) -> Any:
-        """Encode an observation.
-
-        Args:
-            observation: An observation of the wrapped environment.
-
-        Returns:
-            `{"embedding": (D,) float32, ...}`, or one vector if `flat`.
-        """
+        """`{"embedding": (D,) float32, ...}`, or one vector if `flat`."""
         return self.transform(observation)
 
 
@@ -249,12 +231,9 @@ class VectorEncodeObservation(VectorWrapper[Any, Any, Any, Any, Any], RecordCons
 
     Args:
         env: A vector environment.
-        encoder: As `ObservationEncoder`.
+        encoder: As `ObservationEncoder`, errors included.
         output: As `ObservationEncoder`.
         options: See `EncodeOptions`.
-
-    Raises:
-        ValueError: As `ObservationEncoder`.
 
     Example:
         >>> import gymnasium, vtenv
@@ -308,35 +287,29 @@ class VectorEncodeObservation(VectorWrapper[Any, Any, Any, Any, Any], RecordCons
 
     def _final(self, final: Any, there: Any) -> Any:
         """Last observations of the episodes that ended, in the form they came in."""
-        if isinstance(final, Mapping):
-            return self._final_tensors(final, there)
-        encoded = np.full(self.num_envs, None, dtype=object)
-        worlds = np.flatnonzero(np.asarray(there))
-        for world, value in zip(worlds, self.transform.encode_each(final[worlds]), strict=True):
-            encoded[world] = value
-        return encoded
-
-    def _final_tensors(self, final: Mapping[str, Any], there: Any) -> Any:
-        keys = (*self.transform.encoder.keys, *self.transform.keep)
-        first = final[keys[0]]
-        mask = torch.as_tensor(there, device=first.device) if isinstance(first, Tensor) else there
-        some = self.transform({key: final[key][mask] for key in keys}, (int(mask.sum()),))
+        worlds = np.flatnonzero(torch.as_tensor(there).cpu())
+        if not isinstance(final, Mapping):
+            encoded = np.full(self.num_envs, None, dtype=object)
+            for world, row in zip(worlds, self.transform.encode_each(final[worlds]), strict=True):
+                encoded[world] = row
+            return encoded
 
         def scattered(rows: Any) -> Any:
             """Zeros where no episode ended."""
             shape = (self.num_envs, *rows.shape[1:])
-            where: Any = torch.as_tensor(there)
-            if isinstance(rows, Tensor):
-                every: Any = rows.new_zeros(shape)
-                every[where.to(rows.device)] = rows
-            else:
-                every = np.zeros(shape, rows.dtype)
-                every[where.cpu().numpy()] = rows
+            every = (
+                rows.new_zeros(shape)
+                if isinstance(rows, Tensor)
+                else np.zeros_like(rows, shape=shape)
+            )
+            every[worlds] = rows
             return every
 
+        keys = (*self.transform.encoder.keys, *self.transform.keep)
+        rows = self.transform({key: final[key][worlds] for key in keys}, (len(worlds),))
         if self.transform.flat:
-            return scattered(some)
-        return {key: scattered(rows) for key, rows in some.items()}
+            return scattered(rows)
+        return {key: scattered(value) for key, value in rows.items()}
 
 
 def make_embedding_env(

@@ -19,12 +19,9 @@ class VecEncodeObservation(VecEnvWrapper):
 
     Args:
         venv: A vector environment of Stable-Baselines3.
-        encoder: As `ObservationEncoder`.
+        encoder: As `ObservationEncoder`, errors included.
         options: See `EncodeOptions`; with `flat` the policy is "MlpPolicy", otherwise
             "MultiInputPolicy".
-
-    Raises:
-        ValueError: As `ObservationEncoder`.
 
     Example:
         >>> import vtenv

@@ -7,7 +7,7 @@ import torch
 
 import vtenv  # noqa: F401 - registers the environment
 from representation import EncodeObservation, VisuotactileEncoder
-from representation.bundled import bundled_encoders, encoders_folder
+from representation.bundled import bundled, bundled_folder
 from representation.model_card import read_probes
 from representation.pretraining.presets import CONTROL_BACKBONES
 from representation.probes.tables import cell
@@ -53,14 +53,14 @@ EMBEDDINGS = {
 
 def test_there_is_a_resnet_and_a_vit():
     backbones = {
-        VisuotactileEncoder.from_pretrained(name).config.backbone for name in bundled_encoders()
+        VisuotactileEncoder.from_pretrained(name).config.backbone for name in bundled("encoders")
     }
     assert backbones == {config.backbone for config in CONTROL_BACKBONES.values()}
 
 
-@pytest.mark.parametrize("name", bundled_encoders())
+@pytest.mark.parametrize("name", bundled("encoders"))
 def test_a_bundled_encoder_is_small_and_has_a_card(name):
-    folder = encoders_folder() / name
+    folder = bundled_folder("encoders") / name
     assert sum(path.stat().st_size for path in folder.iterdir()) <= MAX_BYTES
     card = (folder / "README.md").read_text()
     for words in (f"# {name}", "vtinsert pretrain", "Commit", "## Probes"):
@@ -70,7 +70,7 @@ def test_a_bundled_encoder_is_small_and_has_a_card(name):
     assert {row.variable for row in probed.values() if row.bound} == set(BOUNDS)
 
 
-@pytest.mark.parametrize("name", bundled_encoders())
+@pytest.mark.parametrize("name", bundled("encoders"))
 def test_a_bundled_encoder_tells_the_default_environment_apart(name):
     """Two in-hand pitches, all else equal, are told apart; the same is the same again."""
     env = EncodeObservation(
@@ -86,7 +86,7 @@ def test_a_bundled_encoder_tells_the_default_environment_apart(name):
     assert np.abs(embeddings[0] - embeddings[1]).mean() > 0.1
 
 
-@pytest.mark.parametrize("name", bundled_encoders())
+@pytest.mark.parametrize("name", bundled("encoders"))
 def test_a_bundled_encoder_says_what_it_always_said(name):
     """Policies on its embedding are bundled too."""
     generator = torch.Generator().manual_seed(7)

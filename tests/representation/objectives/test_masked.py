@@ -34,7 +34,7 @@ def test_patches_are_what_loops_cut(channels):
 def test_the_error_is_that_of_the_hidden_patches_alone():
     generator = torch.Generator().manual_seed(0)
     predicted, patches = torch.randn(2, 3, 5, 4, generator=generator)
-    mask = draw_mask(3, 5, 0.4, torch.device("cpu"), generator)
+    mask = draw_mask((3, 5), 0.4, torch.device("cpu"), generator)
     errors = [
         np.mean((predicted[i, j].numpy() - patches[i, j].numpy()) ** 2)
         for i in range(3)
@@ -50,13 +50,13 @@ def test_the_error_is_that_of_the_hidden_patches_alone():
 
 @pytest.mark.parametrize(("ratio", "hidden"), [(0.75, 12), (0.001, 1), (0.999, 15)])
 def test_each_sample_hides_as_many(ratio, hidden):
-    mask = draw_mask(50, 16, ratio, torch.device("cpu"), torch.Generator().manual_seed(0))
+    mask = draw_mask((50, 16), ratio, torch.device("cpu"), torch.Generator().manual_seed(0))
     assert (mask.sum(dim=1) == hidden).all()
     assert len(torch.unique(mask, dim=0)) > 1
 
 
 def test_every_patch_is_hidden_as_often():
-    mask = draw_mask(4000, 16, 0.5, torch.device("cpu"), torch.Generator().manual_seed(0))
+    mask = draw_mask((4000, 16), 0.5, torch.device("cpu"), torch.Generator().manual_seed(0))
     torch.testing.assert_close(mask.float().mean(dim=0), torch.full((16,), 0.5), atol=0.04, rtol=0)
 
 
