@@ -39,7 +39,8 @@ COLOUR_DEGREE = 3
 """Of the polynomial of slope, in the change of colour."""
 _RIDGE = 1e-5
 _SMOOTH_PX = 1.0  # of the change of colour, before slopes are read from it
-_UNTOUCHED_PX = 3.0  # likewise, before it is judged where nothing touches
+_QUIET_PX = 2.0  # of its size, before it is judged where nothing touches
+_QUIET = 2.0  # times the change of the quietest quarter, up to which a change is noise
 _LIGHT_PX = 6.0  # of the image without contact, which tells how a place is lit
 _FITTED_RADII = 2.5  # pixels are fitted up to this many contact radii, and a few beyond
 
@@ -170,7 +171,7 @@ class GelCalibration:
             near = _near_contact(press.depth_mm)
             chosen = generator.random(near.shape) < np.where(near, 0.4, 0.01)
             change = _change(press.image, background)[chosen]
-            smooth = _change(press.image, background, _SMOOTH_PX)[chosen]
+            smooth = _told_change(press.image, background)[chosen]
             own = slope[:, chosen], surface[chosen], place[:, chosen]
             steepest = max(steepest, float(np.hypot(*own[0]).max()))
             deepest = max(deepest, float(own[1].max()))
@@ -234,9 +235,13 @@ class GelCalibration:
         """
         _check_image(image, background)
         place = _places(background)
-        change = _change(image, background, _SMOOTH_PX).reshape(-1, 3)
-        features = _colour_features(change, place.reshape(len(place), -1))
-        return (features @ self.to_slope).T.reshape(2, *image.shape[:2])
+        change = _told_change(image, background)
+        features = _colour_features(change.reshape(-1, 3), place.reshape(len(place), -1))
+        slope = (features @ self.to_slope).T.reshape(2, *image.shape[:2])
+        # What changes no more than the image's quietest quarter is level.
+        size = cv2.GaussianBlur(np.linalg.norm(change, axis=-1), (0, 0), _QUIET_PX)
+        quiet = _QUIET * np.quantile(size, 0.25) + 1e-9
+        return slope * np.clip((size - quiet) / quiet, 0.0, 1.0)
 
     def reconstruct(self, image: Image, background: Image) -> Float:
         """Depth of the membrane in an image, by integration of its slopes.
@@ -254,7 +259,8 @@ class GelCalibration:
             ValueError: If the images are not uint8 of one shape.
         """
         depth = integrate(self.slopes(image, background)) * self.pixel_mm
-        change = np.abs(_change(image, background, _UNTOUCHED_PX)).max(axis=-1)
+        change = np.linalg.norm(_told_change(image, background), axis=-1)
+        change = cv2.GaussianBlur(change, (0, 0), _QUIET_PX)
         return depth - np.median(depth[change <= np.quantile(change, 0.25)])
 
     def save(self, path: str | Path) -> None:
@@ -379,9 +385,14 @@ def _slopes(depth_mm: Float, pixel_mm: float) -> Float:
     return np.stack([across, down])
 
 
-def _change(image: Image, background: Image, smooth_px: float = 0.0) -> Float:
-    change = image.astype(np.float64) - background
-    return cv2.GaussianBlur(change, (0, 0), smooth_px) if smooth_px else change
+def _change(image: Image, background: Image) -> Float:
+    return image.astype(np.float64) - background
+
+
+def _told_change(image: Image, background: Image) -> Float:
+    """The change of colour that tells slopes: smoothed, and without a drift of the whole image."""
+    change = cv2.GaussianBlur(_change(image, background), (0, 0), _SMOOTH_PX)
+    return change - np.median(change, axis=(0, 1))
 
 
 _PLACES = 9
