@@ -36,6 +36,7 @@ COMMANDS = {
     "train": "Train a policy on a representation: PPO, SAC, TQC, RecurrentPPO or DAgger.",
     "evaluate": "Play a policy on fixed seeds: success, steps, forces and failures, with a video.",
     "ablate": "Train a grid of representations and seeds, and compare their policies.",
+    "touch": "Calibrate a real GelSight, or read depth and contact from its images.",
     "report": "Write an ablation's tables, curves and videos as one page.",
 }
 """What each command does, by name; the first line of its function's docstring."""
