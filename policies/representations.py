@@ -258,7 +258,7 @@ def _observed(task: str, *, images: bool) -> tuple[str, ...]:
     return tuple(modality.key for modality in chosen if images or not modality.is_image)
 
 
-def _load(source: str) -> VisuotactileEncoder:
+def _load(source: str) -> Any:
     """The frozen encoder of a name, without a part."""
     # Building a network draws weights: that must not change what comes after it.
     with torch.random.fork_rng(devices=[]):

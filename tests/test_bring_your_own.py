@@ -18,8 +18,9 @@ from policies import cli
 from policies.evaluation.conditions import condition
 from policies.options_file import with_files
 from policies.representations import make_representation
-from policies.worlds import make_task, parse_settings
+from policies.worlds import parse_settings
 from vtenv.import_string import is_import_string
+from vtenv.registry import make_task
 
 PAGE = (Path(__file__).parents[1] / "docs" / "bring-your-own.md").read_text(encoding="utf-8")
 SMALL = {
@@ -175,7 +176,7 @@ def test_options_can_stand_in_a_file(tmp_path, capsys):
     assert words[3:8] == ["--connectors", "usb", "aux", "--clearance-mm", "0.3"]
     assert words[-2:] == ["--seed", "1"]
     settings = parse_settings("VTInsert-v0", words[3:-2])
-    made = make_task("VTInsert-v0", settings).config
+    made = make_task("VTInsert-v0", **settings).config
     assert made.clearance_mm == 0.3 and made.initial_state.socket_y_mm == (-5, 5)
     assert made.domain_randomization.pad_friction == (1, 2)
     file.write_text("- 3", encoding="utf-8")

@@ -80,7 +80,7 @@ def instance_of(kind: type[T]) -> Callable[[str, Any], T]:
     return own
 
 
-def subclass_of(kind: type[T]) -> Callable[[str, Any], type[T]]:
+def subclass_of(kind: Any) -> Callable[[str, Any], Any]:
     """For `OpenTable`: takes subclasses of a class.
 
     Args:

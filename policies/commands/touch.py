@@ -10,7 +10,6 @@ from typing import Annotated
 import tyro
 
 from policies.choices import make_output
-from policies.commands import CommandError
 
 COLUMNS = ("image", "ball_diameter_mm", "centre_x_px", "centre_y_px", "contact_radius_px")
 """Columns of a table of presses."""
@@ -64,7 +63,7 @@ def touch(what: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[What]
         what: What to do.
 
     Raises:
-        CommandError: If a table or an image cannot be read, or images do not belong together.
+        ValueError: If a table or an image cannot be read, or images do not belong together.
     """
     if isinstance(what, Reconstruct):
         return _reconstruct(what)
@@ -83,7 +82,7 @@ def _reconstruct(options: Reconstruct) -> int:
     names = [path.stem for path in options.images]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise CommandError(
+        raise ValueError(
             f"several images are called {', '.join(sorted(twice))}, as their results would be; "
             "give them in calls with an --output each"
         )
@@ -93,7 +92,7 @@ def _reconstruct(options: Reconstruct) -> int:
         try:
             depth = calibration.reconstruct(image, background)
         except ValueError as error:
-            raise CommandError(f"{path}: {error}") from error
+            raise ValueError(f"{path}: {error}") from error
         mask = contact_mask(depth)
         with atomic_write(options.output / f"{path.stem}.npz") as part:
             np.savez_compressed(part, depth_mm=depth.astype(np.float32), contact=mask)
@@ -113,7 +112,7 @@ def _calibrate(options: Calibrate) -> int:
 
     rows = _read_presses(options.presses)
     if not 2 <= options.folds <= len(rows):
-        raise CommandError(
+        raise ValueError(
             f"--folds {options.folds} is not allowed; it must be from 2 to {len(rows)}, the presses"
         )
     background = read_image(options.background)
@@ -123,7 +122,7 @@ def _calibrate(options: Calibrate) -> int:
         try:
             depth = ball_depth(background.shape[:2], options.pixel_mm, diameter, (x, y), radius)
         except ValueError as error:
-            raise CommandError(f"{options.presses}, {row['image']}: {error}") from error
+            raise ValueError(f"{options.presses}, {row['image']}: {error}") from error
         presses.append(Press(read_image(options.presses.parent / row["image"]), depth))
     generator = np.random.default_rng(options.seed)
     found = cross_validate(presses, background, options.pixel_mm, options.folds, generator)
@@ -150,21 +149,21 @@ def _read_presses(path: Path) -> list[dict[str, str]]:
     """Rows of a table of presses.
 
     Raises:
-        CommandError: If a column or a number is missing.
+        ValueError: If a column or a number is missing.
     """
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     for number, row in enumerate(rows, 2):
         for name in COLUMNS:
             if not row.get(name):
-                raise CommandError(f"{path}, line {number}, has no {name}")
+                raise ValueError(f"{path}, line {number}, has no {name}")
         for name in COLUMNS[1:]:
             try:
                 float(row[name])
             except ValueError:
-                raise CommandError(
+                raise ValueError(
                     f"{path}, line {number}: {name}={row[name]!r} is not a number"
                 ) from None
     if len(rows) < 2:
-        raise CommandError(f"{path} lists {len(rows)} presses; some tens are needed")
+        raise ValueError(f"{path} lists {len(rows)} presses; some tens are needed")
     return rows

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from policies.evaluation.conditions import Condition
 from policies.evaluation.episodes import EpisodeRecord, episode_seeds, play
 from policies.evaluation.evaluation_config import MOST_WORLDS
-from policies.evaluation.players import PLAYERS, Player
+from policies.evaluation.players import EXPERT, RANDOM, Player, load_player
 from policies.evaluation.statistics import wilson
 from policies.worlds import simulation_of
 from vtenv.arrays import Array, namespace
@@ -167,9 +167,9 @@ def audit(
     """
     condition = Condition("audit", "the world that is audited", dict(settings))
     scripted = [
-        PLAYERS["expert"]("VTInsert-v0"),
+        load_player(EXPERT),
         no_touch_search(),
-        PLAYERS["random"]("VTInsert-v0"),
+        load_player(RANDOM),
     ]
     played = [(player, "as it is") for player in scripted]
     played += [(player, name) for player in policies for name in interventions]

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from representation.data.dataset import Dataset, DatasetError
 from vtenv.atomic_write import atomic_folder
-from vtenv.collection.experience import OUTCOMES, make_task
+from vtenv.collection.experience import OUTCOMES
 from vtenv.lerobot_observation import STATE, TASK_DESCRIPTION, camera_pictures
+from vtenv.registry import make_task
 from vtenv.rendering.renderers import RENDER_FPS
 
 FORMATS = ("lerobot", "minari")

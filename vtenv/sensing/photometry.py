@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -105,11 +105,12 @@ def membrane(depth_mm: Float, pixel_mm: float) -> Float:
     Source:
         Wang et al., TACTO, and Si and Yuan, Taxim (section III-B), for the pyramid of Gaussians.
     """
-    surface = depth_mm
+    surface: Any = depth_mm
     for deviation in MEMBRANE_MM:
         surface = cv2.GaussianBlur(surface, (0, 0), deviation / pixel_mm)
         surface = np.where(depth_mm > 0, depth_mm, surface)
-    return cv2.GaussianBlur(surface, (0, 0), MEMBRANE_MM[-1] / pixel_mm)
+    smooth: Float = cv2.GaussianBlur(surface, (0, 0), MEMBRANE_MM[-1] / pixel_mm)  # type: ignore[assignment] # as its input
+    return smooth
 
 
 def contact_mask(
