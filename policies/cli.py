@@ -35,6 +35,7 @@ COMMANDS = {
     "probe": "Audit what encoders know: pose, connector, and what the senses share.",
     "train": "Train a policy on a representation: PPO, SAC, TQC, RecurrentPPO or DAgger.",
     "evaluate": "Play a policy on fixed seeds: success, steps, forces and failures, with a video.",
+    "audit": "Ask whether a world needs touch: who inserts with it, and who without.",
     "ablate": "Train a grid of representations and seeds, and compare their policies.",
     "touch": "Calibrate a real GelSight, or read depth and contact from its images.",
     "report": "Write an ablation's tables, curves and videos as one page.",

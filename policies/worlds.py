@@ -169,5 +169,7 @@ def _option(name: str) -> str:
 
 def _defaults(task: str) -> dict[str, Any]:
     """Defaults of the settings of a task's environment, but for what it observes."""
-    fields = dataclasses.fields(env_type(task).task_type.config_type)
-    return {field.name: field.default for field in fields if field.name != "modalities"}
+    config_type = env_type(task).task_type.config_type
+    fields = {field.name: field.default for field in dataclasses.fields(config_type)}
+    del fields["modalities"]
+    return {**getattr(config_type, "shorthands", {}), **fields}

@@ -194,6 +194,13 @@ def test_a_policy_with_a_memory_starts_each_episode_without_one():
     assert dataclasses.replace(alone, episode=1) == together[1]
 
 
+def test_a_track_is_a_condition():
+    played = EXPERT.played(condition("track-contact")).config
+    assert played.action_delay == 1 and played.clearance_mm is None
+    with pytest.raises(ValueError, match="unknown track 'contract'; did you mean contact"):
+        condition("track-contract")
+
+
 @pytest.mark.parametrize("one", CONDITIONS.values(), ids=CONDITIONS)
 def test_a_condition_is_allowed_for_whoever_sees_little_or_much(one):
     trained = {"image_size": 48, "clearance_mm": 0.6, "depth_noise_mm": 1.5}

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from policies import cli
 from policies.evaluation.audit import (
     INTERVENTIONS,
     FrozenTouch,
-    audit,
+    play_audit,
     table,
     without_a_finger,
     without_lag,
     without_touch,
 )
 from policies.evaluation.players import Player
+from vtenv.seeds import SEED_RANGES
 
 WORLDS = 3
 STARTED = np.array([True, False, False])
@@ -61,7 +65,7 @@ def test_everybody_plays_the_same_episodes(seen):
         return simulation.expert_action()
 
     player = Player("watcher", act, ("contact", "proprio"))
-    rows = audit({"connectors": ("usb",)}, [player], 4, num_threads=1, num_envs=2)
+    rows = play_audit({"connectors": ("usb",)}, [player], 4, num_threads=1, num_envs=2)
     names = [(row.player, row.intervention) for row in rows if row.connector == "all"]
     assert names == [
         ("expert", "as it is"),
@@ -81,4 +85,17 @@ def test_everybody_plays_the_same_episodes(seen):
 
 def test_seeds_of_two_purposes_are_refused():
     with pytest.raises(ValueError, match="leave the range for development"):
-        audit({"connectors": ("usb",)}, episodes=4, seed=1_999_998, num_threads=1)
+        play_audit({"connectors": ("usb",)}, episodes=4, seed=1_999_998, num_threads=1)
+
+
+def test_the_command_writes_what_it_found(tmp_path, capsys):
+    output = tmp_path / "audit"
+    arguments = ["audit", "--track", "contact", "--connectors", "usb", "--episodes", "2"]
+    assert cli.main([*arguments, "--threads", "1", "--output", str(output)]) == 0
+    assert {path.name for path in output.iterdir()} == {"audit.csv", "audit.md", "audit.json"}
+    made = json.loads((output / "audit.json").read_text())
+    assert made["world"] == {"track": "contact", "connectors": ["usb"]}
+    assert made["seed"] == SEED_RANGES["development"].start
+    assert "| expert | as it is | usb |" in capsys.readouterr().out
+    assert cli.main(["audit", "--track", "contract"]) == 2
+    assert "contract" in capsys.readouterr().err

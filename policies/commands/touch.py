@@ -50,6 +50,9 @@ class Reconstruct:
     """Folder for each image's NAME.npz (depth_mm, contact) and NAME.png."""
 
 
+SUBCOMMANDS = {"calibrate": Calibrate, "reconstruct": Reconstruct}
+"""Options of each subcommand."""
+
 What = (
     Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
     | Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]

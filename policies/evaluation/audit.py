@@ -132,7 +132,7 @@ def no_touch_search() -> Player:
     return Player("no-touch search", act, looks=False)
 
 
-def audit(
+def play_audit(
     settings: Mapping[str, Any],
     policies: Iterable[Player] = (),
     episodes: int = 800,
@@ -143,6 +143,7 @@ def audit(
     num_threads: int | None = None,
     num_envs: int | None = None,
     interventions: Iterable[str] = tuple(INTERVENTIONS),
+    on_episode: Callable[[], None] = lambda: None,
 ) -> list[AuditRow]:
     """Play a world of `VTInsert-v0` with the scripted players and policies.
 
@@ -158,6 +159,7 @@ def audit(
         num_threads: Threads of the CPU engine; None for one a core.
         num_envs: Worlds played at once; by default as an evaluation's.
         interventions: What is done to the policies' observations, of `INTERVENTIONS`.
+        on_episode: Called after each episode.
 
     Returns:
         A row for each player, intervention and connector, and for all connectors together.
@@ -185,7 +187,11 @@ def audit(
         envs = player.make(condition, number, engine=engine, device=device, num_threads=num_threads)
         simulation_of(envs).intervention = INTERVENTIONS[name]()
         try:
-            rows += summarized(player.name, name, list(play(envs, player.act, seeds)))
+            records = []
+            for record in play(envs, player.act, seeds):
+                records.append(record)
+                on_episode()
+            rows += summarized(player.name, name, records)
         finally:
             envs.close()
     return rows
@@ -230,6 +236,10 @@ def table(rows: Iterable[AuditRow]) -> str:
         lines.append(
             f"| {row.player} | {row.intervention} | {row.connector} "
             f"| {row.successes}/{row.episodes} = {row.rate:.1%} "
-            f"| {row.low:.1%} to {row.high:.1%} | {row.steps:.0f} | {row.force_n:.0f} |"
+            f"| {row.low:.1%} to {row.high:.1%} | {_number(row.steps)} | {_number(row.force_n)} |"
         )
     return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if np.isfinite(value) else ""

@@ -73,6 +73,8 @@ CONDITIONS = {
 }
 """Every condition, by name."""
 
+_TRACK = "track-"
+
 SUITES = {
     "default": ("default",),
     "full": tuple(name for name in CONDITIONS if name != "training"),
@@ -81,7 +83,7 @@ SUITES = {
 
 
 def condition(name: str) -> Condition:
-    """A condition by its name, or anybody's by `MODULE:NAME`.
+    """A condition by its name, a track's as "track-NAME", or anybody's by `MODULE:NAME`.
 
     Raises:
         ValueError: If there is none of that name; names the nearest, and all there are.
@@ -90,6 +92,12 @@ def condition(name: str) -> Condition:
         from vtenv.import_string import import_string, instance_of  # imports Gymnasium
 
         return instance_of(Condition)(name, import_string(name, "condition"))
+    if name.startswith(_TRACK):
+        from vtenv.tasks.insertion.tracks import TRACKS  # imports NumPy
+
+        track = name.removeprefix(_TRACK)
+        check_name(track, TRACKS, "track")
+        return Condition(name, TRACKS[track].question, {"track": track})
     check_name(name, CONDITIONS, "condition")
     return CONDITIONS[name]
 

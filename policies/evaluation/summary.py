@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from policies.evaluation.conditions import CONDITIONS
+from policies.evaluation.conditions import condition
 from policies.evaluation.episodes import EpisodeRecord
 from policies.evaluation.statistics import wilson
 from representation.probes.markdown import table
@@ -123,10 +123,10 @@ def overview(conditions: Mapping[str, Mapping[str, Summary]]) -> list[list[str]]
     """Success by condition and connector, from `by_connector` of each: a table's head and rows."""
     found = dict.fromkeys(name for each in conditions.values() for name in each if name != ALL)
     rows = [["condition", ALL, "95% interval", *found]]
-    for condition, summaries in conditions.items():
+    for name, summaries in conditions.items():
         every = summaries[ALL]
-        cells = [f"{s.success:.1%}" if (s := summaries.get(name)) else "-" for name in found]
-        rows.append([condition, f"{every.success:.1%}", every.bounds, *cells])
+        cells = [f"{s.success:.1%}" if (s := summaries.get(each)) else "-" for each in found]
+        rows.append([name, f"{every.success:.1%}", every.bounds, *cells])
     return rows
 
 
@@ -136,6 +136,6 @@ def to_markdown(title: str, conditions: Mapping[str, Mapping[str, Summary]]) -> 
     parts = [f"# {title}", "Success by condition and connector.", table(head, rows)]
     for name, summaries in conditions.items():
         rows = [[each, str(s.episodes), *s.cells()] for each, s in summaries.items()]
-        parts += [f"## {name}", f"Here: {CONDITIONS[name].description}."]
+        parts += [f"## {name}", f"Here: {condition(name).description.removesuffix('.')}."]
         parts.append(table(["connector", "episodes", *COLUMNS], rows))
     return "\n\n".join([*parts, LEGEND]) + "\n"

@@ -280,6 +280,9 @@ class InsertionConfig(HeldPlugConfig):
     arguments besides: it fills in settings that are not given.
     """
 
+    shorthands: ClassVar[Mapping[str, Any]] = {"track": None}
+    """Keyword arguments that stand for several settings, and their defaults."""
+
     @classmethod
     def from_settings(cls, name: str, settings: Mapping[str, Any]) -> Self:
         """As `HeldPlugConfig.from_settings`, with the settings of a `track`."""

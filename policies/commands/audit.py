@@ -1,0 +1,94 @@
+"""`vtinsert audit`: does a world need touch?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from policies.choices import default, make_output, require_at_least
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """Options of `vtinsert audit`."""
+
+    track: str = "nominal"
+    """The world: one of the tracks; settings of the environment, as options, win over its own."""
+    policies: tuple[str, ...] = ()
+    """Learned policies to play besides, as `vtinsert evaluate` takes them."""
+    episodes: int = 400
+    """Episodes of each, shared out evenly among the connectors."""
+    purpose: Literal["development", "test", "checkpoint", "training"] = "development"
+    """Which range of seeds they are of."""
+    engine: Literal["cpu", "warp"] = "cpu"
+    """The physics engine."""
+    device: Annotated[str | None, default("cuda:0 with warp")] = None
+    """Device of the Warp engine."""
+    threads: Annotated[int | None, default("one a core")] = None
+    """Threads of the CPU engine."""
+    output: Path = Path("outputs/audit")
+    """Folder for audit.csv, audit.md and audit.json."""
+    task: tyro.conf.Suppress[str] = "VTInsert-v0"
+
+    def __post_init__(self) -> None:
+        require_at_least(self, episodes=1, threads=1)
+
+
+def audit(
+    options: tyro.conf.OmitArgPrefixes[AuditOptions],
+    settings: tyro.conf.Suppress[dict[str, Any] | None] = None,
+) -> int:
+    """Ask whether a world needs touch: who inserts with it, and who without.
+
+    Plays the expert, a scripted search that knows the socket and feels nothing, random actions, and
+    policies: as they are, without touch, with the touch of an episode's first step throughout, with
+    one finger dead, and without the part of proprioception that tells force. All play the same
+    episodes.
+
+    Args:
+        options: What is played.
+        settings: Settings of the environment besides the track's.
+    """
+    from policies.evaluation.audit import INTERVENTIONS, play_audit, table
+    from policies.evaluation.players import load_player
+    from policies.worlds import settings_to_json
+    from vtenv import provenance
+    from vtenv.atomic_write import atomic_write
+    from vtenv.progress import progress_bar
+    from vtenv.registry import make_task
+    from vtenv.run_folder import write_table
+    from vtenv.seeds import seed_of
+
+    world = {"track": options.track, **(settings or {})}
+    make_task(options.task, **world)  # judges them
+    policies = [load_player(source) for source in options.policies]
+    seed = seed_of(options.purpose, count=options.episodes)
+    make_output(options.output)
+    with progress_bar() as progress:
+        total = options.episodes * (3 + len(policies) * len(INTERVENTIONS))
+        bar = progress.add_task("Playing", total=total)
+        rows = play_audit(
+            world,
+            policies,
+            options.episodes,
+            seed,
+            engine=options.engine,
+            device=options.device,
+            num_threads=options.threads,
+            on_episode=lambda: progress.advance(bar),
+        )
+    text = table(rows)
+    made = provenance.record()
+    document = {**made, **asdict(options), "world": settings_to_json(world), "seed": seed}
+    write_table(options.output / "audit.csv", [asdict(row) for row in rows])
+    with atomic_write(options.output / "audit.json") as path:
+        path.write_text(json.dumps(document, indent=1, default=str) + "\n", encoding="utf-8")
+    with atomic_write(options.output / "audit.md") as path:
+        path.write_text(f"{text}\n\nMade by `{made['command']}`.\n", encoding="utf-8")
+    print(text)
+    print(f"Audit: {options.output}")
+    return 0
