@@ -1,18 +1,9 @@
-"""Perceiving: data sets, encoders, objectives, training and probes.
-
-Importing this package registers `VTInsertEmbedding-v0` with Gymnasium: `VTInsert-v0` seen through
-an encoder, `encoder="resnet-dynamics"` unless given: its embedding and the proprioception in a
-`Box`.
-"""
+"""Perceiving: data sets, encoders, objectives, training and probes."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING
-
-import gymnasium
-
-import vtenv
 
 if TYPE_CHECKING:
     from representation.encoder import Encoder
@@ -29,14 +20,6 @@ __all__ = [
     "VectorEncodeObservation",
     "VisuotactileEncoder",
 ]
-
-_ours = gymnasium.spec(vtenv.ENV_ID)
-gymnasium.register(
-    "VTInsertEmbedding-v0",
-    entry_point="representation.wrappers.encode:make_embedding_env",
-    vector_entry_point="representation.wrappers.encode:make_embedding_vector_env",
-    max_episode_steps=_ours.max_episode_steps,
-)
 
 # The packages of a neural network take seconds to import: they wait until a name is used.
 _HOMES = {

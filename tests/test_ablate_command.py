@@ -228,7 +228,7 @@ def test_an_interruption_loses_nothing_and_says_how_to_go_on(tmp_path):
         (("--representations", "state", "--algorithms", "ppo", "--starts", "warm"), "add dagger"),
         (("--representations", "state", "--seeds", "0"), "at least 1"),
         (("--representations", "state", "--steps", "-5"), "steps=-5"),
-        (("--representations", "state", "--clearance-mm", "9"), "0.1 to 2"),
+        (("--representations", "state", "--clearance-mm", "9"), "0.03 to 2"),
         (("--representations", "state", "--condition", "moon"), "'moon'"),
         (("--representations", "state", "--workers", "0"), "workers=0"),
         (("--representations", "state", "--filmed", "-1"), "filmed=-1"),

@@ -106,11 +106,11 @@ def test_what_it_cannot_parse_is_said_on_stderr(arguments, capsys):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["demo", "--clearance-mm", "9"], "0.1 to 2"),
+        (["demo", "--clearance-mm", "9"], "0.03 to 2"),
         (["demo", "--episodes", "0"], "1 or more"),
         (["demo", "--filmed", "-1"], "0 or more"),
         (["demo", "--connectors", "hdmi"], "aux, pin, usb, stud"),
-        (["view", "--clearance-mm", "9"], "0.1 to 2"),
+        (["view", "--clearance-mm", "9"], "0.03 to 2"),
         (["benchmark", "--image-size", "4"], "8 to 512"),
         (["benchmark", "--json", "no/such/folder/x.json"], "no/such/folder"),
     ],

@@ -183,7 +183,7 @@ def test_what_is_there_is_shown_and_checked(made, tmp_path, capsys):
     ("arguments", "expected"),
     [
         (["experience", "--image-size", "4"], "8 to 512"),
-        (["experience", "--clearance-mm", "9"], "0.1 to 2"),
+        (["experience", "--clearance-mm", "9"], "0.03 to 2"),
         (["experience", "--connectors", "hdmi"], "aux, pin"),
         (["experience", "--mixture", "expert=much"], "expert=0.5"),
         (["experience", "--mixture", "sleep=1"], "it has expert"),

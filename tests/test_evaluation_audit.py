@@ -64,7 +64,7 @@ def test_everybody_plays_the_same_episodes(seen):
         seen.append((started.copy(), observed["contact"].copy()))
         return simulation.expert_action()
 
-    player = Player("watcher", act, ("contact", "proprio"))
+    player = Player("watcher", act, modalities=("contact", "proprio"))
     rows = play_audit({"connectors": ("usb",)}, [player], 4, num_threads=1, num_envs=2)
     names = [(row.player, row.intervention) for row in rows if row.connector == "all"]
     assert names == [

@@ -538,6 +538,8 @@ def test_page_agrees_with_rewards_ranges_goals_and_arguments():
     assert arguments == [
         *(field.name for field in dataclasses.fields(PivotConfig)),
         "render_mode",
+        "width",
+        "height",
         "engine",
         "device",
     ]

@@ -1,8 +1,9 @@
 """VTInsert's world: a MuJoCo environment of visuotactile connector insertion.
 
-Importing this package registers `VTInsert-v0` with Gymnasium, `VTInsertState-v0`, whose
-observation is the privileged state alone, a `Box`, and `VTPivot-v0`. It imports neither torch nor,
-until an environment is made or a name below is asked for, MuJoCo.
+Importing this package registers `VTInsert-v0` with Gymnasium; `VTInsertState-v0`, whose
+observation is the privileged state alone, and `VTInsertEmbedding-v0`, an encoder's embedding and
+proprioception, each a `Box`; and `VTPivot-v0`. It imports neither torch nor, until an environment
+is made or a name below is asked for, MuJoCo.
 """
 
 import importlib
@@ -27,16 +28,27 @@ _HOMES = {
 }
 """Modules of the names that are imported when they are first asked for."""
 
-for _name, _folder, _steps in (
-    ("VTInsert", "insertion", 100),
-    ("VTInsertState", "insertion", 100),
-    ("VTPivot", "pivot", 150),
+_INSERTION, _PIVOT = "vtenv.tasks.insertion.env", "vtenv.tasks.pivot.env"
+_ENCODED = "representation.wrappers.encode"
+
+for _name, _entry, _vector_entry, _steps in (
+    (ENV_ID, f"{_INSERTION}:VTInsertEnv", f"{_INSERTION}:VTInsertVectorEnv", 100),
+    (
+        "VTInsertState-v0",
+        f"{_INSERTION}:VTInsertStateEnv",
+        f"{_INSERTION}:VTInsertStateVectorEnv",
+        100,
+    ),
+    (
+        "VTInsertEmbedding-v0",
+        f"{_ENCODED}:make_embedding_env",
+        f"{_ENCODED}:make_embedding_vector_env",
+        100,
+    ),
+    ("VTPivot-v0", f"{_PIVOT}:VTPivotEnv", f"{_PIVOT}:VTPivotVectorEnv", 150),
 ):
     gymnasium.register(
-        f"{_name}-v0",
-        entry_point=f"vtenv.tasks.{_folder}.env:{_name}Env",
-        vector_entry_point=f"vtenv.tasks.{_folder}.env:{_name}VectorEnv",
-        max_episode_steps=_steps,
+        _name, entry_point=_entry, vector_entry_point=_vector_entry, max_episode_steps=_steps
     )
 
 

@@ -18,7 +18,7 @@ class AuditOptions:
 
     track: str = "nominal"
     """The world: one of the tracks; settings of the environment, as options, win over its own."""
-    policies: tuple[str, ...] = ()
+    policies: Annotated[tuple[str, ...], default("none")] = ()
     """Learned policies to play besides, as `vtinsert evaluate` takes them."""
     episodes: int = 400
     """Episodes of each, shared out evenly among the connectors."""

@@ -418,7 +418,7 @@ def test_other_mistakes_say_what_is_allowed(encoder):
 @pytest.mark.parametrize("mode", ["vector_entry_point", "sync"])
 def test_the_embedding_is_an_id_of_its_own(mode):
     """One box of the embedding and the proprioception, the same in a vector."""
-    env = gymnasium.make("representation:VTInsertEmbedding-v0", connectors="usb")
+    env = gymnasium.make("vtenv:VTInsertEmbedding-v0", connectors="usb")
     assert env.observation_space.shape == (256 + 12,) and env.spec.max_episode_steps == 100
     envs = gymnasium.make_vec("VTInsertEmbedding-v0", 2, vectorization_mode=mode, connectors="usb")
     assert envs.single_observation_space == env.observation_space

@@ -341,7 +341,9 @@ def test_nothing_is_written_over(learned):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_what_asks_a_program_to_end_leaves_a_checkpoint(number, tmp_path):
+def test_what_asks_a_program_to_end_leaves_a_checkpoint(number, tmp_path, request):
+    # Under nohup a hang-up is ignored, and stays so.
+    request.addfinalizer(partial(signal.signal, number, signal.signal(number, signal.SIG_DFL)))
     config = make_config(epochs=2)
     run(config, tmp_path / "whole")
     fabric = make_fabric(config, accelerator="cpu")

@@ -109,7 +109,7 @@ def membrane(depth_mm: Float, pixel_mm: float) -> Float:
     for deviation in MEMBRANE_MM:
         surface = cv2.GaussianBlur(surface, (0, 0), deviation / pixel_mm)
         surface = np.where(depth_mm > 0, depth_mm, surface)
-    smooth: Float = cv2.GaussianBlur(surface, (0, 0), MEMBRANE_MM[-1] / pixel_mm)  # type: ignore[assignment] # as its input
+    smooth: Float = cv2.GaussianBlur(surface, (0, 0), MEMBRANE_MM[-1] / pixel_mm)
     return smooth
 
 
