@@ -15,10 +15,12 @@ R = TypeVar("R")
 
 
 def copy_tensors(tensors: Mapping[K, torch.Tensor]) -> dict[K, torch.Tensor]:
-    """Copies of tensors of one shape, those of a dtype in one operation."""
-    lists = by_dtype(tensors.values())
-    copies = {dtype: iter(torch.stack(parts).unbind()) for dtype, parts in lists.items()}
-    return {name: next(copies[tensor.dtype]) for name, tensor in tensors.items()}
+    """Copies of tensors, those of a dtype and shape in one operation."""
+    lists: dict[tuple[torch.dtype, torch.Size], list[torch.Tensor]] = {}
+    for tensor in tensors.values():
+        lists.setdefault((tensor.dtype, tensor.shape), []).append(tensor)
+    copies = {kind: iter(torch.stack(parts).unbind()) for kind, parts in lists.items()}
+    return {name: next(copies[tensor.dtype, tensor.shape]) for name, tensor in tensors.items()}
 
 
 def by_dtype(tensors: Iterable[torch.Tensor]) -> dict[torch.dtype, list[torch.Tensor]]:

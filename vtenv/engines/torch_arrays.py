@@ -46,7 +46,7 @@ class TorchBackend:
         return values.detach().to(self.device, non_blocking=True)
 
     def copy(self, arrays: Mapping[Key, Array]) -> dict[Key, Array]:
-        """Copies of tensors of one shape, those of a dtype in one operation."""
+        """Copies of tensors, those of a dtype and shape in one operation."""
         return copy_tensors(arrays)
 
     def to_host(self, arrays: Mapping[Key, Array]) -> Callable[[], dict[Key, NDArray[Any]]]:
