@@ -46,6 +46,7 @@ def test_what_is_packed_comes_out_as_new_tensors():
 
 def test_copies_are_new_tensors_that_share_no_element():
     tensors = {"a": torch.arange(3.0), "flags": torch.ones(3, dtype=torch.bool), "b": torch.ones(3)}
+    tensors["image"] = torch.ones(2, 2)  # of another shape
     copies = copy_tensors(tensors)
     assert list(copies) == list(tensors)
     copies["a"].fill_(-1)

@@ -1,10 +1,12 @@
 import itertools
+import sys
 
 import cv2
 import imageio.v3
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from gymnasium.error import DependencyNotInstalled
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from policies import cli
@@ -146,6 +148,14 @@ def test_a_video_holds_the_frames_in_their_order(tmp_path):
     seen = read_video(path)
     assert seen.shape == (20, 16, 32, 3)
     assert np.abs(seen.mean(axis=(1, 2, 3)) - 10.0 * np.arange(20)).max() < 4
+
+
+def test_what_writes_videos_is_named_where_it_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    monkeypatch.delitem(sys.modules, "imageio.plugins.ffmpeg", raising=False)
+    with pytest.raises(DependencyNotInstalled, match=r"install vtinsert\[video\]"):
+        write_video(tmp_path / "video.mp4", frames(3))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_video_that_fails_leaves_the_last_one(tmp_path):

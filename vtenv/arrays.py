@@ -88,7 +88,7 @@ class ArrayBackend(Protocol):
         """Values as an array of the library, on the device, in its precision."""
 
     def copy(self, arrays: Mapping[Key, Array]) -> dict[Key, Array]:
-        """Copies of arrays of one shape, which share no element, in few operations."""
+        """Copies of arrays, which share no element, in few operations."""
 
     def to_host(self, arrays: Mapping[Key, Array]) -> Callable[[], dict[Key, NDArray[Any]]]:
         """Start to bring arrays to the host; the function returned waits until they are there.

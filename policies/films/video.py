@@ -8,6 +8,7 @@ from pathlib import Path
 
 import imageio.v2
 import numpy as np
+from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
 from vtenv.atomic_write import atomic_write
@@ -29,19 +30,27 @@ def write_video(path: Path, frames: Iterable[NDArray[np.uint8]]) -> int:
     Raises:
         ValueError: If there is no frame, or one has another size.
         OSError: If the file cannot be written.
+        DependencyNotInstalled: Without imageio-ffmpeg.
     """
     count = 0
     with atomic_write(path) as temporary:
-        writer = imageio.v2.get_writer(
-            temporary,
-            fps=FPS,
-            codec="libx264",
-            pixelformat="yuv420p",
-            quality=None,
-            macro_block_size=2,
-            # The index at the front, so that a browser plays it while it loads.
-            output_params=["-crf", "18", "-preset", "fast", "-movflags", "+faststart"],
-        )
+        try:
+            writer = imageio.v2.get_writer(
+                temporary,
+                format="FFMPEG",  # or another writer takes the file where that is missing
+                fps=FPS,
+                codec="libx264",
+                pixelformat="yuv420p",
+                quality=None,
+                macro_block_size=2,
+                # The index at the front, so that a browser plays it while it loads.
+                output_params=["-crf", "18", "-preset", "fast", "-movflags", "+faststart"],
+            )
+        except ImportError as error:
+            raise DependencyNotInstalled(
+                "a video needs imageio-ffmpeg; install vtinsert[video], or make no video with "
+                "--filmed 0"
+            ) from error
         with contextlib.closing(writer):  # a context of its own leaves it open after an error
             for frame in frames:
                 writer.append_data(frame)
