@@ -1,5 +1,6 @@
 """What tests of several modules need."""
 
+import gymnasium
 import pytest
 
 
@@ -21,3 +22,11 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def registered_as_before():
+    """Fail a test that changes what later ones make: Gymnasium hands out its registry's specs."""
+    yield
+    spec = gymnasium.registry.get("VTInsert-v0")
+    assert spec is None or not spec.kwargs

@@ -136,9 +136,7 @@ def test_an_environment_draws_its_faults_from_its_generator():
         assert not np.array_equal(seen[0][key], seen[2][key])
         assert env.observation_space[key].contains(seen[0][key])
     env.close()
-    spec = gymnasium.spec("VTInsert-v0")
-    spec.kwargs |= {"sensor_faults": {"touch_dead": 1.0}}
-    env = gymnasium.make(spec)
+    env = gymnasium.make("VTInsert-v0", sensor_faults={"touch_dead": 1.0})
     assert env.reset(seed=0)[0]["contact"].sum() == 0
     env.close()
 
