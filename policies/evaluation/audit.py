@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.evaluation.conditions import Condition
-from policies.evaluation.episodes import EpisodeRecord, episode_seeds, play
-from policies.evaluation.evaluation_config import MOST_WORLDS
+from policies.evaluation.episodes import EpisodeRecord, episode_seeds
+from policies.evaluation.evaluate import evaluate
 from policies.evaluation.players import EXPERT, RANDOM, Player, load_player
 from policies.evaluation.statistics import wilson
-from policies.worlds import simulation_of
 from vtenv.arrays import Array, namespace
 from vtenv.seeds import SEED_RANGES, purpose_of
 from vtenv.simulation import Intervention, Simulation
@@ -168,32 +167,30 @@ def play_audit(
         ValueError, TypeError: If an argument is not allowed, or the seeds leave their range.
     """
     condition = Condition("audit", "the world that is audited", dict(settings))
-    scripted = [
-        load_player(EXPERT),
-        no_touch_search(),
-        load_player(RANDOM),
-    ]
-    played = [(player, "as it is") for player in scripted]
+    expert = load_player(EXPERT)
+    seeds = episode_seeds(expert.played(condition), episodes, seed)
+    if purpose_of(seeds[-1]) != purpose_of(seeds[0]):
+        raise ValueError(
+            f"seeds from {seed} on for {episodes} episodes leave the range for "
+            f"{purpose_of(seed)}; start earlier, or play fewer"
+        )
+    played = [(player, "as it is") for player in (expert, no_touch_search(), load_player(RANDOM))]
     played += [(player, name) for player in policies for name in interventions]
     rows: list[AuditRow] = []
     for player, name in played:
-        seeds = episode_seeds(player.played(condition), episodes, seed)
-        if purpose_of(seeds[-1]) != purpose_of(seeds[0]):
-            raise ValueError(
-                f"seeds from {seed} on for {episodes} episodes leave the range for "
-                f"{purpose_of(seed)}; start earlier, or play fewer"
-            )
-        number = min(num_envs or MOST_WORLDS.get(engine, 1), episodes)
-        envs = player.make(condition, number, engine=engine, device=device, num_threads=num_threads)
-        simulation_of(envs).intervention = INTERVENTIONS[name]()
-        try:
-            records = []
-            for record in play(envs, player.act, seeds):
-                records.append(record)
-                on_episode()
-            rows += summarized(player.name, name, records)
-        finally:
-            envs.close()
+        records = evaluate(
+            player,
+            condition,
+            episodes,
+            seed,
+            engine=engine,
+            device=device,
+            num_threads=num_threads,
+            num_envs=num_envs,
+            intervention=INTERVENTIONS[name](),
+            on_episode=lambda _: on_episode(),
+        )
+        rows += summarized(player.name, name, records)
     return rows
 
 

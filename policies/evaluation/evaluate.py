@@ -10,7 +10,9 @@ from policies.evaluation.conditions import condition as condition_by_name
 from policies.evaluation.episodes import EpisodeRecord, episode_seeds, play
 from policies.evaluation.evaluation_config import EPISODES, MOST_WORLDS, SEED
 from policies.evaluation.players import Player, player_of
+from policies.worlds import simulation_of
 from vtenv.arrays import Array
+from vtenv.simulation import Intervention
 from vtenv.validation import require
 
 
@@ -25,6 +27,7 @@ def evaluate(
     device: str | None = None,
     num_threads: int | None = None,
     num_envs: int | None = None,
+    intervention: Intervention | None = None,
     on_episode: Callable[[EpisodeRecord], None] = lambda _: None,
 ) -> list[EpisodeRecord]:
     """Play a policy's episodes of a condition.
@@ -42,6 +45,7 @@ def evaluate(
         device: Device of the Warp engine; None for "cuda:0".
         num_threads: Threads of the CPU engine; None for one a core.
         num_envs: Worlds played at once; by default at most 16 on the CPU engine, 1024 on Warp.
+        intervention: What is done to its observations before it is told them, if anything.
         on_episode: Called with each record as its episode ends.
 
     Returns:
@@ -58,6 +62,7 @@ def evaluate(
     seeds = episode_seeds(player.played(condition), episodes, seed, connectors)
     number = min(num_envs or MOST_WORLDS.get(engine, 1), episodes)
     envs = player.make(condition, number, engine=engine, device=device, num_threads=num_threads)
+    simulation_of(envs).intervention = intervention
     records = []
     try:
         for record in play(envs, player.act, seeds):
