@@ -235,12 +235,14 @@ class GelCalibration:
             ValueError: If the images are not uint8 of one shape.
         """
         _check_image(image, background)
+        return self._slopes_of(_told_change(image, background), background)
+
+    def _slopes_of(self, change: Float, background: Image) -> Float:
         place = _places(background)
-        change = _told_change(image, background)
         features = _colour_features(change.reshape(-1, 3), place.reshape(len(place), -1))
-        slope = (features @ self.to_slope).T.reshape(2, *image.shape[:2])
+        slope = (features @ self.to_slope).T.reshape(2, *change.shape[:2])
         # What changes no more than the image's quietest quarter is level.
-        size = cv2.GaussianBlur(np.linalg.norm(change, axis=-1), (0, 0), _QUIET_PX)
+        size = _size(change)
         quiet = _QUIET * np.quantile(size, 0.25) + 1e-9
         return slope * np.clip((size - quiet) / quiet, 0.0, 1.0)
 
@@ -259,10 +261,11 @@ class GelCalibration:
         Raises:
             ValueError: If the images are not uint8 of one shape.
         """
-        depth = integrate(self.slopes(image, background)) * self.pixel_mm
-        change = np.linalg.norm(_told_change(image, background), axis=-1)
-        change = cv2.GaussianBlur(change, (0, 0), _QUIET_PX)
-        return depth - np.median(depth[change <= np.quantile(change, 0.25)])
+        _check_image(image, background)
+        change = _told_change(image, background)
+        depth = integrate(self._slopes_of(change, background)) * self.pixel_mm
+        size = _size(change)
+        return depth - np.median(depth[size <= np.quantile(size, 0.25)])
 
     def save(self, path: str | Path) -> None:
         """Write the calibration, whole or not at all, as NumPy's .npz without pickles."""
@@ -394,6 +397,11 @@ def _told_change(image: Image, background: Image) -> Float:
     """The change of colour that tells slopes: smoothed, and without a drift of the whole image."""
     change = cv2.GaussianBlur(_change(image, background), (0, 0), _SMOOTH_PX)
     return change - np.median(change, axis=(0, 1))
+
+
+def _size(change: Float) -> Float:
+    """How much each pixel changes, (H, W), smoothed, to judge where nothing touches."""
+    return cv2.GaussianBlur(np.linalg.norm(change, axis=-1), (0, 0), _QUIET_PX)
 
 
 _PLACES = 9

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from vtenv.atomic_write import atomic_write
 from vtenv.sensing.photometry import Press, Tried
+from vtenv.sensing.pictures import ScalarPicture
 
 Image = NDArray[np.uint8]
-_DEEPEST_MM = 1.5
+_coloured = ScalarPicture((0.0, 1.5), "viridis")
+"""Depth in colours, [mm]."""
 _SHOWN = 6
 _GAIN = 3
 
@@ -62,9 +64,3 @@ def calibration_picture(presses: Sequence[Press], found: Sequence[Tried]) -> Ima
         parts = [press.image, tried.rendered, np.clip(difference, 0, 255).astype(np.uint8)]
         rows.append(np.hstack([*parts, _coloured(press.depth_mm), _coloured(tried.depth_mm)]))
     return np.vstack(rows)
-
-
-def _coloured(depth_mm: NDArray[np.float64]) -> Image:
-    grey = np.clip(depth_mm / _DEEPEST_MM * 255, 0, 255).astype(np.uint8)
-    coloured = cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS)
-    return np.asarray(cv2.cvtColor(coloured, cv2.COLOR_BGR2RGB), np.uint8)
