@@ -18,7 +18,7 @@ import mujoco
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from worlds import make_simulation
+from worlds import REAL_FIT, make_simulation
 
 from vtenv.tasks.insertion import scene
 from vtenv.tasks.insertion.config import InitialStateRanges
@@ -598,9 +598,7 @@ def test_sliding_along_springs_takes_their_force(connector):
         1,
         connectors=(connector,),
         modalities=("state",),
-        clearance_mm=None,
-        lead_in_mm=None,
-        contact_impedance=(0.9998, 0.9999),
+        **REAL_FIT,
         insertion_resistance=1.0,
         hand_force_n=30.0,
     )

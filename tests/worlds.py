@@ -10,6 +10,9 @@ from vtenv.simulation import Simulation
 from vtenv.tasks.insertion.config import InsertionConfig
 from vtenv.tasks.insertion.task import InsertionTask
 
+REAL_FIT = {"clearance_mm": None, "lead_in_mm": None, "contact_impedance": (0.9998, 0.9999)}
+"""Settings that give each connector its own fit, with hard walls."""
+
 
 def settings_of(**settings) -> InsertionConfig:
     """A configuration from keyword arguments of `VTInsert-v0`."""
