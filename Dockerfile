@@ -1,6 +1,6 @@
 # docker build --target cpu --tag vtinsert .
 # docker build --target cuda --tag vtinsert:cuda .
-# docker run --rm --volume "$PWD/outputs:/work/outputs" vtinsert vtinsert demo --output outputs/demo
+# docker run --rm --volume "$PWD/outputs:/experiments/outputs" vtinsert vtinsert demo --output outputs/demo
 # docker run --rm --gpus all vtinsert:cuda vtinsert doctor
 
 FROM python:3.11-slim AS base
@@ -16,10 +16,10 @@ WORKDIR /vtinsert
 FROM base AS cuda
 RUN uv pip install --constraints docs/tested-versions.txt --editable ".[all,warp]"
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=all
-WORKDIR /work
+WORKDIR /experiments
 CMD ["vtinsert", "doctor"]
 
 FROM base AS cpu
 RUN uv pip install --torch-backend cpu --constraints docs/tested-versions.txt --editable ".[all]"
-WORKDIR /work
+WORKDIR /experiments
 CMD ["vtinsert", "doctor"]
