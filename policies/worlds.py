@@ -17,7 +17,7 @@ from gymnasium.vector import VectorEnv
 import vtenv
 from policies.choices import check_name
 from policies.hyperparameters import parse_value
-from vtenv.arrays import Array, namespace, to_host
+from vtenv.arrays import Array, to_host
 from vtenv.next_episodes import draw_episodes
 from vtenv.registry import env_type
 from vtenv.simulation import Simulation
@@ -63,13 +63,6 @@ def simulation_of(envs: VectorEnv[Any, Any, Any]) -> Simulation:
             'gymnasium.make_vec(id, vectorization_mode="vector_entry_point", ...)'
         )
     return inner.simulation
-
-
-def expert(simulation: Simulation) -> Array:
-    """The scripted expert's actions in all worlds, (N, A), float32."""
-    action = simulation.expert_action()
-    xp = namespace(action)
-    return xp.astype(action, xp.float32)
 
 
 def variant_key(task: Task) -> str:

@@ -27,10 +27,10 @@ import tyro
 from numpy.typing import NDArray
 
 import vtenv
-from policies.worlds import expert, to_host
 from vtenv import provenance
-from vtenv.arrays import Array, leaves, namespace
+from vtenv.arrays import Array, leaves, namespace, to_host
 from vtenv.atomic_write import atomic_write
+from vtenv.expert_policy import expert_actions
 from vtenv.progress import progress_bar
 from vtenv.tasks.insertion.primitives import HOUSING_HALF_SIZE
 
@@ -215,7 +215,7 @@ def _actions(
         actions[of["flip"]] = rng.choice((-1.0, 1.0), shape)[of["flip"]]
         actions[of["ram"]] = held["ram"][of["ram"]]
         reaching = step % 50 < 10
-        wrench = to_host(expert(simulation)) if reaching else held["wrench"]
+        wrench = to_host(expert_actions(simulation)) if reaching else held["wrench"]
         actions[of["wrench"]] = wrench[of["wrench"]]
         yield actions
         step += 1

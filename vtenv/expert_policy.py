@@ -10,7 +10,15 @@ from gymnasium.vector import VectorEnv
 
 from vtenv.arrays import Array, namespace
 from vtenv.env import TaskEnv
+from vtenv.simulation import Simulation
 from vtenv.vector_env import TaskVectorEnv
+
+
+def expert_actions(simulation: Simulation) -> Array:
+    """The scripted expert's actions in all worlds, (N, A), float32, of the engine's library."""
+    actions = simulation.expert_action()
+    xp = namespace(actions)
+    return xp.astype(actions, xp.float32)
 
 
 class ExpertPolicy:
@@ -53,7 +61,5 @@ class ExpertPolicy:
             An action, (A,), or those of all worlds, (N, A); float32, in [-1, 1]. An array of the
             engine's library.
         """
-        actions = self._env.simulation.expert_action()
-        xp = namespace(actions)
-        actions = xp.astype(actions, xp.float32)
+        actions = expert_actions(self._env.simulation)
         return np.asarray(actions[0]) if isinstance(self._env, TaskEnv) else actions

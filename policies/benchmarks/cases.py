@@ -12,7 +12,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from policies.benchmarks.benchmark_config import BenchmarkConfig
 from policies.benchmarks.timing import Case, Clock, EngineProbe
-from policies.worlds import expert, make_world, make_worlds, simulation_of
+from policies.worlds import make_world, make_worlds, simulation_of
+from vtenv.expert_policy import expert_actions
 from vtenv.provenance import cores
 from vtenv.rollout import rollout
 
@@ -101,7 +102,9 @@ def _single_cases(config: BenchmarkConfig, stack: ExitStack) -> list[Case]:
     def step() -> None:
         nonlocal taken
         action = (
-            expert(env.simulation)[0] if config.actions == "expert" else actions[taken % _ACTIONS]
+            expert_actions(env.simulation)[0]
+            if config.actions == "expert"
+            else actions[taken % _ACTIONS]
         )
         taken += 1
         _, _, terminated, _, _ = env.step(action)
@@ -122,7 +125,7 @@ def _stepping(envs: VectorEnv[Any, Any, Any], config: BenchmarkConfig) -> Iterat
     def act(observation: Any, _: Mapping[str, Any]) -> Any:
         nonlocal drawn, taken
         if config.actions == "expert":
-            return expert(simulation)
+            return expert_actions(simulation)
         part = next(iter(observation.values())) if isinstance(observation, dict) else observation
         if not taken and not isinstance(part, np.ndarray):
             import torch

@@ -106,7 +106,7 @@ def view(
 def _run(window: Window, env: Any, variants: tuple[str, ...], seed: int | None) -> None:
     import glfw
 
-    from policies.worlds import expert
+    from vtenv.expert_policy import expert_actions
     from vtenv.rendering.renderers import PanelRenderer
 
     panel, session = PanelRenderer(), Session(variants[0])
@@ -140,7 +140,7 @@ def _run(window: Window, env: Any, variants: tuple[str, ...], seed: int | None) 
             if session.paused or session.ended_at is not None:
                 break
             keys = _driven(window, env.action_space.shape)
-            driven = expert(env.simulation)[0] if session.expert else keys
+            driven = expert_actions(env.simulation)[0] if session.expert else keys
             _, _, terminated, _, info = env.step(driven)
             if terminated:
                 session.ended_at = now

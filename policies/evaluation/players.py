@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from policies.deployable import CONFIG_FILE, DeployablePolicy, load_policy
 from policies.evaluation.conditions import Condition
 from policies.evaluation.episodes import Act
-from policies.worlds import DEFAULT_TASK, expert, make_worlds
+from policies.worlds import DEFAULT_TASK, make_worlds
 from representation.runtime import torch_threads
 from vtenv.arrays import Array
+from vtenv.expert_policy import expert_actions
 from vtenv.import_string import import_string
 from vtenv.registry import make_task
 from vtenv.simulation import Simulation
@@ -155,8 +156,7 @@ def load_player(source: str, task: str | None = None) -> Player:
         ValueError: If there is no such policy, or it cannot be loaded; says why.
     """
     if source == EXPERT:
-        act: Act = lambda _, simulation, __: expert(simulation)  # noqa: E731
-        return Player(source, act, task or DEFAULT_TASK, looks=False)
+        return Player(source, _expert, task or DEFAULT_TASK, looks=False)
     if source == RANDOM:
         return Player(source, _RandomActions(), task or DEFAULT_TASK, looks=False)
     if ":" in source and not Path(source).exists():
@@ -165,6 +165,10 @@ def load_player(source: str, task: str | None = None) -> Player:
     if task is not None:
         policy.representation = dataclasses.replace(policy.representation, task=task)
     return player_of(policy, source)
+
+
+def _expert(_: Any, simulation: Simulation, __: NDArray[np.bool_]) -> Array:
+    return expert_actions(simulation)
 
 
 class _RandomActions:

@@ -25,7 +25,8 @@ from policies.learners.dagger_config import DaggerConfig
 from policies.learners.demonstrations import DemonstrationBuffer
 from policies.learners.reinforcement import GoOn, Pause
 from policies.learners.student import Student
-from policies.worlds import expert, simulation_of
+from policies.worlds import simulation_of
+from vtenv.expert_policy import expert_actions
 from vtenv.rollout import Transition, final_observation, rollout
 
 STD_RANGE = (0.05, 0.3)
@@ -207,7 +208,7 @@ class Dagger:
         student = self._student
         observation = student.observed(observed)
         self._chosen, self._value = student.act(observation)
-        self._expert = student.tensor(expert(self._simulation))
+        self._expert = student.tensor(expert_actions(self._simulation))
         self._demonstrations.add(observation, self._expert)
         count = len(self._expert)
         drawn = torch.rand(count, generator=self._generator, device=self.device)
