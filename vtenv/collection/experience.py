@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vtenv.arrays import Array, constant, namespace, to_host
 from vtenv.modalities import Modality
+from vtenv.registry import make_task
 from vtenv.rollout import Transition, rollout
 from vtenv.tasks import Evaluation, Task
 from vtenv.vector_env import TaskVectorEnv
@@ -46,7 +47,7 @@ class Experience:
         observations: "numpy", or "torch" for tensors on the Warp engine's device.
         max_episode_steps: Steps after which an episode ends; None for the environment's own.
         task: The environment's id.
-        settings: Other keyword arguments of the environment.
+        settings: Other keyword arguments of the environment, as `undelayed` completes them.
 
     Raises:
         ValueError, TypeError: If a setting is not allowed; says what is.
@@ -75,7 +76,7 @@ class Experience:
             num_threads=num_threads,
             device=device,
             observations=observations,
-            **settings,
+            **undelayed(task, settings),
         )
         self._envs = cast(TaskVectorEnv, envs)
         self.task = self._envs.simulation.task
@@ -148,6 +149,21 @@ class Experience:
     def close(self) -> None:
         """Release the engine; may be called twice."""
         self._envs.close()
+
+
+def undelayed(task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a world without the delays of the environment, unless they are asked for.
+
+    What is sensed and what is so then belong to the same moment, and an action to the change that
+    follows it: what encoders learn from.
+
+    Args:
+        task: The environment's id.
+        settings: Keyword arguments of the environment.
+    """
+    known = vars(make_task(task).config)
+    delays = ("action_delay", "observation_delay")
+    return {**{name: 0 for name in delays if name in known}, **settings}
 
 
 def record(rows: Iterable[dict[str, Array]], steps: int) -> dict[str, NDArray[Any]]:
