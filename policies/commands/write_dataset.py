@@ -25,9 +25,9 @@ from vtenv.atomic_write import atomic_write
 from vtenv.collection.experience import (
     Experience,
     column_codes,
-    undelayed,
     heldout_episodes,
     record,
+    undelayed,
 )
 from vtenv.grasps.grasps import POSE_LABELS as GRASP_LABELS
 from vtenv.grasps.grasps import SPLITS, GraspConfig, grasp_blocks, num_grasps
