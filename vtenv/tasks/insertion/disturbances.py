@@ -20,10 +20,12 @@ CABLE_ASIDE_DEG = 30.0
 """Farthest the cable pulls to a side."""
 CABLE_STEEP_DEG = (45.0, 90.0)
 """How steeply the cable hangs down or is held up, from straight back."""
-STEADY_PULL = 0.3
+STEADY_PULL = 0.1
 """Part of the cable's force that is always there; the rest comes and goes in tugs."""
-TUG_FREQUENCY = (0.5, 1.5)
+TUG_FREQUENCY = (0.5, 1.0)
 """Tugs a second, least and most."""
+FIRST_TUG_S = (0.08, 0.25)
+"""When the first tug is strongest, in [s]: after a first look, and before a plug can be in."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class DisturbanceConfig:
     """Force with which each finger closes, 1 to 30: from where a misaligned push turns and slides
     the plug, to a firm hold."""
     cable_force_n: Range = (0.0, 0.0)
-    """Greatest pull of the cable on the plug's tail in an episode, 0 to 10. It hangs down or is
+    """Greatest pull of the cable on the plug's tail in an episode, 0 to 15. It hangs down or is
     held up, in a direction drawn for the episode, and pulls in tugs."""
     socket_pitch_deg: Range = (-8.0, 8.0)
     """The socket about its own side, positive nose-down, -15 to 15."""
@@ -70,7 +72,7 @@ class DisturbanceConfig:
 
 _LIMITS: dict[str, Range] = {
     "grip_force_n": (1.0, 30.0),
-    "cable_force_n": (0.0, 10.0),
+    "cable_force_n": (0.0, 15.0),
     "socket_pitch_deg": (-15.0, 15.0),
     "socket_roll_deg": (-15.0, 15.0),
 }
@@ -83,7 +85,7 @@ class Disturbances:
     Attributes:
         grip_force: Force with which each finger closes, (N,), [N].
         cable_force: Greatest pull of the cable as a vector in the world frame, (N, 3), [N].
-        tugs: Tugs a second, and the phase of the first, in turns, (N, 2).
+        tugs: Tugs a second, and when the first is strongest, in [s], (N, 2).
         socket_pitch: (N,), [rad].
         socket_roll: (N,), [rad].
     """
@@ -117,7 +119,7 @@ def draw_disturbances(uniforms: NDArray[np.float64], config: DisturbanceConfig) 
     return Disturbances(
         grip_force=between(0, config.grip_force_n),
         cable_force=pull[:, None] * np.stack(ways, axis=-1),
-        tugs=np.stack([between(4, TUG_FREQUENCY), between(5, (0.0, 1.0))], axis=-1),
+        tugs=np.stack([between(4, TUG_FREQUENCY), between(5, FIRST_TUG_S)], axis=-1),
         socket_pitch=np.radians(between(6, config.socket_pitch_deg)),
         socket_roll=np.radians(between(7, config.socket_roll_deg)),
     )
@@ -138,8 +140,9 @@ def cable_forces(
     """
     xp = namespace(cable_force)
     seconds = xp.astype(elapsed, cable_force.dtype) * (TIMESTEP * SUBSTEPS)
-    turns = tugs[:, 0] * seconds + tugs[:, 1]
-    pulled = STEADY_PULL + (1 - STEADY_PULL) * xp.sin(math.pi * turns) ** 2
+    turns = tugs[:, 0] * (seconds - tugs[:, 1])
+    # To the eighth: a tug lasts for about a quarter of the time from one to the next.
+    pulled = STEADY_PULL + (1 - STEADY_PULL) * xp.cos(math.pi * turns) ** 8
     force = cable_force * pulled[:, None]
     arm = state.plug_mat_w[:, :, 0] * (-body_length / 2)[:, None]
     next_, after = (constant(axes, elapsed) for axes in ((1, 2, 0), (2, 0, 1)))

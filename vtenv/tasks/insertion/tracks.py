@@ -61,7 +61,7 @@ TRACKS: Mapping[str, Track] = MappingProxyType(
                 # felt at first no longer holds. Full springs would push it out of so weak a grip.
                 "insertion_resistance": 0.3,
                 "grip_creep": 3.0,
-                "disturbances": {"grip_force_n": [8.0, 14.0], "cable_force_n": [3.0, 7.0]},
+                "disturbances": {"grip_force_n": [8.0, 14.0], "cable_force_n": [6.0, 12.0]},
             },
         ),
         "shift": Track(
