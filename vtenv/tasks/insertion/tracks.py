@@ -39,6 +39,20 @@ class Track:
 TRACKS: Mapping[str, Track] = MappingProxyType(
     {
         "nominal": Track("Does the chain work?", {}),
+        "loose": Track(
+            "What does a world show that hardly needs touch, where almost every policy inserts?",
+            {
+                "clearance_mm": 0.4,
+                "lead_in_mm": 1.0,
+                "contact_impedance": [0.97, 0.99],
+                "insertion_resistance": 0.0,
+                "hand_force_n": 12.0,
+                "action_delay": 0,
+                "observation_delay": 0,
+                "initial_state": {"in_hand_z_mm": [-3.0, 3.0], "in_hand_pitch_deg": [-10.0, 10.0]},
+                "disturbances": {"grip_force_n": [20.0, 20.0], "socket_pitch_deg": [0.0, 0.0]},
+            },
+        ),
         "precision": Track(
             "How exact is the pose that a representation tells?",
             {
