@@ -148,7 +148,9 @@ def _are_settings(task: str, words: Sequence[str]) -> bool:
 
 def _chosen_task(options: Mapping[str, Any]) -> str | None:
     """The task that a command's options name, themselves or in a configuration, if any."""
-    named = (str(option.task) for option in options.values() if hasattr(option, "task"))
+    from policies.worlds import DEFAULT_TASK
+
+    named = (option.task or DEFAULT_TASK for option in options.values() if hasattr(option, "task"))
     return options.get("task") or next(named, None)
 
 

@@ -18,8 +18,9 @@ class ProbeOptions:
     encoder: tyro.conf.Positional[
         Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="(one or more)")]
     ]
-    """Encoders: names of bundled ones, folders, ids on the Hugging Face Hub, or "random:BACKBONE"
-    for one of that timm backbone that was never trained. Several are shown side by side."""
+    """Encoders: names of bundled ones, folders, ids on the Hugging Face Hub, "random:BACKBONE" for
+    one of that timm backbone that was never trained, or MODULE:NAME for any of your own. Several
+    are shown side by side."""
     data: Path = Path("outputs/experience")
     """Folder of a data set that `vtinsert dataset` made."""
     rows: int = 20_000
