@@ -19,6 +19,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -57,13 +58,13 @@ def commands(data: Path) -> dict[str, Command]:
     policy = ("policy/policy.safetensors", "evaluations.csv")
     return {
         "dataset": Command(
-            ("dataset", "experience", "--frames", "20000", "--worlds", "16", *small),
+            ("dataset", "experience", "--frames", "6000", "--worlds", "16", *small),
             ("*.safetensors",),
         ),
         "pretrain": Command(
             (
                 *("pretrain", "--data", str(data), "--objective", "infonce"),
-                *("--backbone", "test_resnet", "--epochs", "10", "--batch-size", "64"),
+                *("--backbone", "test_resnet", "--epochs", "5", "--batch-size", "64"),
                 *("--from-scratch", "--accelerator", "cpu"),
             ),
             ("encoder/*.safetensors",),
@@ -71,8 +72,8 @@ def commands(data: Path) -> dict[str, Command]:
         ),
         "train ppo": Command(
             (
-                *(*train, "--algorithm", "ppo", "--steps", "16384", "--num-envs", "16"),
-                *("--checkpoint-every", "2048", "--evaluate-every", "8192"),
+                *(*train, "--algorithm", "ppo", "--steps", "8192", "--num-envs", "16"),
+                *("--checkpoint-every", "1024", "--evaluate-every", "4096"),
             ),
             policy,
             ("train", "--resume"),
@@ -102,7 +103,9 @@ class Options:
     """File for the result."""
 
 
-def study(name: str, command: Command, kills: int, rng: random.Random, folder: Path) -> dict:
+def study(
+    name: str, command: Command, kills: int, rng: random.Random, folder: Path
+) -> dict[str, Any]:
     """Kill one command at random moments.
 
     Returns:
@@ -152,6 +155,13 @@ def main(options: Options) -> int:
             place = folder / name.replace(" ", "-")
             place.mkdir()
             results[name] = study(name, every[name], options.kills, rng, place)
+            shutil.rmtree(place)
+            document = _write(options.output, results)
+    print(f"{document['kills']} kills, {document['wrong']} not resumed to the same result")
+    return int(bool(document["wrong"]))
+
+
+def _write(output: Path, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     document = {
         "command": f"python scripts/kills.py {' '.join(sys.argv[1:])}".strip(),
         "commit": provenance.commit(),
@@ -160,11 +170,10 @@ def main(options: Options) -> int:
         "wrong": sum(len(found["wrong"]) for found in results.values()),
         "commands": results,
     }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(options.output) as path:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(output) as path:
         path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    print(f"{document['kills']} kills, {document['wrong']} not resumed to the same result")
-    return int(bool(document["wrong"]))
+    return document
 
 
 def _run(arguments: tuple[str, ...], output: Path) -> None:

@@ -269,6 +269,13 @@ def test_doctor_names_versions_and_finds_that_the_environment_runs(capsys):
         assert name in shown
 
 
+def test_doctor_takes_a_busy_machine_for_what_it_may_be():
+    doctor = importlib.import_module("policies.commands.doctor")
+    found = doctor._try("cpu", "import time; time.sleep(60)", doctor._REINSTALL, timeout=0.1)
+    assert (found.status, found.detail) == ("broken", "no answer within 0.1 s")
+    assert found.remedy.startswith("try again when the machine is less busy; if that is no help")
+
+
 def test_doctor_says_which_extra_to_install(monkeypatch):
     doctor = importlib.import_module("policies.commands.doctor")
     needed = provenance.Requirement("no-such-distribution", "1.0", "warp")
