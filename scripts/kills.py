@@ -109,11 +109,14 @@ def study(
     """Kill one command at random moments.
 
     Returns:
-        Moments in seconds, what was wrong, and how long the command takes by itself.
+        Moments in seconds since the command began to write, what was wrong, and how long it takes
+        by itself.
     """
     whole = folder / "whole"
-    begun = time.monotonic()
-    _run(command.arguments, whole)
+    with _started(command.arguments, whole) as process:
+        _wait_for(process, whole)
+        begun = time.monotonic()
+        process.wait()
     seconds = time.monotonic() - begun
     expected = _digests(whole, command)
     moments, wrong, killed = [], [], 0
@@ -181,10 +184,21 @@ def _run(arguments: tuple[str, ...], output: Path) -> None:
     subprocess.run(command, check=True, capture_output=True, text=True)
 
 
+def _started(arguments: tuple[str, ...], output: Path) -> subprocess.Popen[bytes]:
+    command = [*_PROGRAM, *arguments, "--output", str(output)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _wait_for(process: subprocess.Popen[bytes], output: Path) -> None:
+    """Wait until a command has begun to write: what comes before is imports."""
+    while process.poll() is None and not (output.is_dir() and any(output.iterdir())):
+        time.sleep(0.01)
+
+
 def _kill(arguments: tuple[str, ...], output: Path, after: float) -> bool:
     """Whether the process still ran when it was to be killed."""
-    command = [*_PROGRAM, *arguments, "--output", str(output)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with _started(arguments, output) as process:
+        _wait_for(process, output)
         try:
             process.wait(after)
         except subprocess.TimeoutExpired:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -84,7 +83,7 @@ def test_of_two_in_one_new_folder_one_runs(name, grasps, start, tmp_path):
         time.sleep(0.05)
     refused, runs = sorted(both, key=lambda process: process.poll() is None)
     code, said = ended(refused)
-    assert code == 2 and "another process is writing" in said or "is there already" in said
+    assert (code == 2 and "another process is writing" in said) or "is there already" in said
     wait_for(runs, (run / "checkpoints").exists)
     runs.send_signal(signal.SIGTERM)
     assert ended(runs)[0] == 130
