@@ -59,7 +59,7 @@ def commands(data: Path) -> dict[str, Command]:
     return {
         "dataset": Command(
             ("dataset", "experience", "--frames", "6000", "--worlds", "16", *small),
-            ("*.safetensors",),
+            ("*.safetensors", "preview.png"),
         ),
         "pretrain": Command(
             (
@@ -119,6 +119,8 @@ def study(
         process.wait()
     seconds = time.monotonic() - begun
     expected = _digests(whole, command)
+    if not expected:
+        raise FileNotFoundError(f"there is no result in {whole}")
     moments, wrong, killed = [], [], 0
     while killed < kills:
         broken = folder / "broken"
@@ -130,7 +132,8 @@ def study(
         moments.append(round(moment, 2))
         try:
             goes_on = command.resume is not None and (broken / "config.json").is_file()
-            _run(command.resume if goes_on else command.arguments, broken)
+            if goes_on or _digests(broken, command) != expected:
+                _run(command.resume if goes_on else command.arguments, broken)
             if _digests(broken, command) != expected:
                 wrong.append({"moment": moment, "what": "another result"})
         except subprocess.CalledProcessError as error:
@@ -209,8 +212,6 @@ def _kill(arguments: tuple[str, ...], output: Path, after: float) -> bool:
 
 def _digests(folder: Path, command: Command) -> dict[str, str]:
     files = sorted({path for pattern in command.results for path in folder.glob(pattern)})
-    if not files:
-        raise FileNotFoundError(f"there is no result in {folder}")
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files

@@ -93,6 +93,7 @@ def test_of_two_in_one_new_folder_one_runs(name, grasps, start, tmp_path):
 
 @pytest.mark.parametrize("name", ["train", "pretrain"])
 @pytest.mark.parametrize("left", [0, 20_000])
+@pytest.mark.parametrize("volume", ["20m"], indirect=True)
 def test_a_disk_that_fills_up_is_named_and_the_run_goes_on(name, left, grasps, start, volume):
     """With some room left, a table fits and a checkpoint does not."""
     run, filler = volume / "run", volume / "filler"
