@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from policies.choices import default
+from policies.representation_names import check_representation
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ def probe(options: ProbeOptions) -> int:
         value = getattr(options, name)
         if value is not None and value < least:
             raise ValueError(f"{name}={value} is not allowed; it must be at least {least}")
-    from policies.probing import probe_encoders  # imports torch, which help can do without
+    for name in options.encoder:
+        check_representation(name)
+    from representation.data.dataset import Dataset
+
+    Dataset.open(options.data)  # says what is wrong with it before what follows imports torch
+    from policies.probing import probe_encoders
 
     return probe_encoders(options)
