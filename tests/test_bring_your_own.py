@@ -20,7 +20,7 @@ from policies.options_file import with_files
 from policies.representations import make_representation
 from policies.worlds import parse_settings
 from vtenv.import_string import is_import_string
-from vtenv.registry import make_task, make_worlds
+from vtenv.registry import make_task, make_world, make_worlds
 from vtenv.transform_observation import VectorTransformObservation
 
 PAGE = (Path(__file__).parents[1] / "docs" / "bring-your-own.md").read_text(encoding="utf-8")
@@ -192,6 +192,8 @@ def test_worlds_that_are_none_of_a_task_are_refused(folder, monkeypatch):
         make_worlds("mine:near", 1)
     with pytest.raises(ValueError, match="is a Connector, which cannot be called"):
         make_task("mine:BARREL")
+    with pytest.raises(ValueError, match="makes many worlds in wrappers; name an id"):
+        make_world("mine:short_sighted")
     with pytest.raises(ValueError, match="cannot load the task 'mine:nothing'"):
         make_task("mine:nothing")
 

@@ -57,6 +57,22 @@ def make_task(env_id: str, /, **settings: Any) -> Task:
     return env.make_task(env_type(env_id), its_own)
 
 
+def make_world(env_id: str, /, **settings: Any) -> Any:
+    """Make one world of a task, whose episodes end in success or failure alone.
+
+    Args:
+        env_id: The id.
+        settings: Keyword arguments of its environment.
+
+    Raises:
+        ValueError, TypeError: If there is no such task, or a setting is not allowed.
+    """
+    env_type(env_id)
+    if _function(env_id) is not None:
+        raise ValueError(f"{env_id} makes many worlds in wrappers; name an id, for one without")
+    return gymnasium.make(env_id, **settings).unwrapped
+
+
 def make_worlds(env_id: str, num_envs: int, **settings: Any) -> VectorEnv[Any, Any, Any]:
     """Make worlds of a task behind one vector environment.
 
