@@ -55,7 +55,7 @@ def commands(data: Path) -> dict[str, Command]:
         *("train", "--representation", "state", "--connectors", "usb", "--num-threads", "1"),
         *("--filmed", "0", "--evaluation-episodes", "4"),
     )
-    policy = ("policy/policy.safetensors", "evaluations.csv")
+    policy = ("policy/policy.safetensors", "best/policy.safetensors")
     return {
         "dataset": Command(
             ("dataset", "experience", "--frames", "6000", "--worlds", "16", *small),
@@ -100,7 +100,7 @@ class Options:
     seed: int = 0
     """Seed of the moments."""
     output: Path = Path("outputs/kills.json")
-    """File for the result."""
+    """File for the result; what it holds of other commands stays."""
 
 
 def study(
@@ -151,16 +151,24 @@ def main(options: Options) -> int:
         1 if one did not end as if it had not been killed, otherwise 0.
     """
     rng = random.Random(options.seed)
-    results = {}
+    results: dict[str, Any] = {}
+    if options.output.exists():
+        results = json.loads(options.output.read_text(encoding="utf-8"))["commands"]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         data = folder / "data"
         every = commands(data)
-        _run((*every["dataset"].arguments, "--seed", "1"), data)
-        for name in options.only or every:
+        names = options.only or tuple(every)
+        if "pretrain" in names:
+            _run((*every["dataset"].arguments, "--seed", "1"), data)
+        for name in names:
             place = folder / name.replace(" ", "-")
             place.mkdir()
-            results[name] = study(name, every[name], options.kills, rng, place)
+            results[name] = {
+                "made_by": f"python scripts/kills.py {' '.join(sys.argv[1:])}".strip(),
+                "commit": provenance.commit(),
+                **study(name, every[name], options.kills, rng, place),
+            }
             shutil.rmtree(place)
             document = _write(options.output, results)
     print(f"{document['kills']} kills, {document['wrong']} not resumed to the same result")
@@ -169,8 +177,6 @@ def main(options: Options) -> int:
 
 def _write(output: Path, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     document = {
-        "command": f"python scripts/kills.py {' '.join(sys.argv[1:])}".strip(),
-        "commit": provenance.commit(),
         "hardware": provenance.hardware(),
         "kills": sum(found["kills"] for found in results.values()),
         "wrong": sum(len(found["wrong"]) for found in results.values()),

@@ -198,6 +198,23 @@ def test_worlds_that_are_none_of_a_task_are_refused(folder, monkeypatch):
         make_task("mine:nothing")
 
 
+def test_observations_of_tensors_are_transformed_too():
+    settings = {"observations": "torch", "autoreset_mode": "SameStep", "max_episode_steps": 1}
+    raw = make_worlds("VTInsertState-v0", 2, **settings)
+    envs = VectorTransformObservation(
+        make_worlds("VTInsertState-v0", 2, **settings), lambda seen: 2 * seen
+    )
+    (seen, _), (other, _) = (one.reset(seed=0) for one in (envs, raw))
+    assert torch.equal(seen, 2 * other)
+    action = np.zeros((2, 5), np.float32)
+    seen, *_, info = envs.step(action)
+    other, *_, told = raw.step(action)
+    assert torch.equal(seen, 2 * other)
+    assert torch.equal(info["final_obs"], 2 * told["final_obs"])
+    envs.close()
+    raw.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("line", COMMANDS, ids=range(len(COMMANDS)))
 def test_a_command_of_it_runs(folder, experience, tmp_path, line):
