@@ -150,7 +150,7 @@ def main(options: Options) -> int:
     Returns:
         1 if one did not end as if it had not been killed, otherwise 0.
     """
-    rng = random.Random(options.seed)
+    rng, commit = random.Random(options.seed), provenance.commit()  # before its file is changed
     results: dict[str, Any] = {}
     if options.output.exists():
         results = json.loads(options.output.read_text(encoding="utf-8"))["commands"]
@@ -166,7 +166,7 @@ def main(options: Options) -> int:
             place.mkdir()
             results[name] = {
                 "made_by": f"python scripts/kills.py {' '.join(sys.argv[1:])}".strip(),
-                "commit": provenance.commit(),
+                "commit": commit,
                 **study(name, every[name], options.kills, rng, place),
             }
             shutil.rmtree(place)
