@@ -93,7 +93,9 @@ def import_encoder(name: str) -> Encoder:
         torch.manual_seed(0)
         encoder: Any = found() if isinstance(found, type) else found
     require_encoder(encoder)
-    return encoder.eval().requires_grad_(False) if isinstance(encoder, nn.Module) else encoder
+    if isinstance(encoder, nn.Module):
+        encoder.eval().requires_grad_(False)
+    return encoder
 
 
 def image_of(observation: Mapping[str, Any], key: str, shape: tuple[int, int, int]) -> Any:

@@ -122,7 +122,7 @@ def test_an_impatient_interruption_leaves_what_was_there(name, grasps, start, tm
     large = (
         ["--set", "policy_kwargs.net_arch=[3000, 3000]"]
         if name == "train"
-        else ["--embedding-dim", "20000"]
+        else ["--embedding-dim", "2000"]
     )
     process = start(*command(name, grasps), *large, "--output", run)
     wait_for(process, lambda: list(run.glob("checkpoints/0*")))
