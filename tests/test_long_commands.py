@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,11 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, error.strip().splitlines()[-1]
 
 
+def last(run: Path) -> str:
+    """The last whole checkpoint."""
+    return max((path.name for path in run.glob("checkpoints/0*")), default="")
+
+
 def command(name: str, grasps: str) -> list[str]:
     return [*TRAIN, *NEVER_ENDS] if name == "train" else [*PRETRAIN, "--data", grasps]
 
@@ -110,7 +116,7 @@ def test_a_disk_that_fills_up_is_named_and_the_run_goes_on(name, left, grasps, s
     assert f"vtinsert {name} --resume --output {run}" in said
     filler.unlink()
     again = start(name, "--resume", "--output", run)
-    wait_for(again, lambda: list(run.glob("checkpoints/0*")))
+    wait_for(again, lambda: last(run))
     again.send_signal(signal.SIGTERM)
     assert ended(again)[0] == 130
 
@@ -125,15 +131,15 @@ def test_an_impatient_interruption_leaves_what_was_there(name, grasps, start, tm
         else ["--embedding-dim", "2000"]
     )
     process = start(*command(name, grasps), *large, "--output", run)
-    wait_for(process, lambda: list(run.glob("checkpoints/0*")))
+    wait_for(process, lambda: last(run))
     process.send_signal(signal.SIGINT)
     time.sleep(0.2)
     wait_for(process, lambda: list(run.glob("checkpoints/.*")))
     process.send_signal(signal.SIGINT)
     assert ended(process)[0] == 130
+    kept = last(run)
     again = start(name, "--resume", "--output", run)
-    time.sleep(1.0)
-    wait_for(again, lambda: list(run.glob("checkpoints/.*")))
+    wait_for(again, lambda: last(run) > kept)
     again.send_signal(signal.SIGTERM)
     assert ended(again)[0] == 130
 
