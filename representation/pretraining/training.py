@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from lightning.fabric.strategies.ddp import DDPStrategy
 from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]
 from torch import Tensor, nn
@@ -29,6 +27,7 @@ from representation.pretraining.config import PretrainConfig, learning_rate
 from representation.pretraining.initial_encoder import initial_encoder
 from representation.pretraining.run_folder import PretrainFolder, TrainingData, damaged
 from representation.tensor_file import require_fit
+from representation.tensorboard_log import Plot, tensorboard_log
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.interruption import Interruption
 from vtenv.json_document import from_document
@@ -317,7 +316,7 @@ class _Trainer:
         at = self.at
         with (
             progress_bar(shown=shown and self.fabric.is_global_zero) as self.bar,
-            _tensorboard(self.run, at.step) as self.log,
+            self._plots(at.step) as self.plot,
         ):
             self.task = self.bar.add_task("", total=self._steps, completed=at.step)
             # A budget of time may have run out in the epoch that was interrupted.
@@ -329,6 +328,12 @@ class _Trainer:
                 self._end_epoch(evaluate=last or (at.epoch + 1) % evaluate_every == 0)
                 if last or at.epoch % checkpoint_every == 0:
                     self._save()
+
+    def _plots(self, step: int) -> contextlib.AbstractContextManager[Plot]:
+        """Curves, in the first process."""
+        if self.fabric.is_global_zero:
+            return tensorboard_log(self.run.tensorboard, step)
+        return contextlib.nullcontext(lambda numbers, step: None)
 
     def _train_epoch(self) -> bool:
         """Train to the end of the epoch or of the budget; False if it was interrupted."""
@@ -413,7 +418,7 @@ class _Trainer:
             "train/learning_rate": self.optimizer.param_groups[0]["lr"],
             "train/samples_per_s": speed * rows * self.fabric.world_size,
         }
-        self.log(shown, at.step)
+        self.plot(shown, at.step)
 
     def _end_epoch(self, *, evaluate: bool) -> None:
         """Write down what the epoch was, and keep its weights if they are the best."""
@@ -431,7 +436,7 @@ class _Trainer:
         at.epoch += 1
         at.batch, at.sums, at.epoch_begun = 0, {}, self._elapsed()
         shown = {f"epoch/{name}": v for name, v in row.items() if name not in ("epoch", "step")}
-        self.log(shown, at.epoch)
+        self.plot(shown, at.epoch)
         if self.config.select == "last":
             at.best_epoch = at.epoch
         elif row["loss"] < lowest:
@@ -576,26 +581,6 @@ def _devices(fabric: Fabric) -> dict[str, Any]:
         "processes": fabric.world_size,
         "precision": str(fabric.strategy.precision.precision),
     }
-
-
-@contextlib.contextmanager
-def _tensorboard(
-    run: PretrainFolder, step: int
-) -> Iterator[Callable[[Mapping[str, float], int], None]]:
-    """Write curves for TensorBoard, in the first process; hide what is there of later steps."""
-    try:
-        logger = TensorBoardLogger(run.path, run.tensorboard.name, "", purge_step=step or None)
-    except ModuleNotFoundError:
-        warnings.warn(
-            "TensorBoard is not installed: metrics.csv is written, and tensorboard/ is not",
-            stacklevel=2,
-        )
-        yield lambda metrics, step: None
-        return
-    try:
-        yield logger.log_metrics
-    finally:
-        logger.finalize("success")
 
 
 @contextlib.contextmanager

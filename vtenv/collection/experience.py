@@ -7,14 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-import gymnasium
 import numpy as np
 from array_api_compat import device, to_device
 from numpy.typing import NDArray
 
 from vtenv.arrays import Array, constant, namespace, to_host
 from vtenv.modalities import Modality
-from vtenv.registry import make_task
+from vtenv.registry import make_task, make_worlds
 from vtenv.rollout import Transition, rollout
 from vtenv.tasks import Evaluation, Task
 from vtenv.vector_env import TaskVectorEnv
@@ -67,19 +66,19 @@ class Experience:
         **settings: Any,
     ) -> None:
         self.num_envs = num_envs
-        envs = gymnasium.make_vec(
+        if max_episode_steps is not None:
+            settings["max_episode_steps"] = max_episode_steps
+        self._envs = make_worlds(
             task,
             num_envs,
-            vectorization_mode="vector_entry_point",
-            max_episode_steps=max_episode_steps or gymnasium.spec(task).max_episode_steps,
             engine=engine,
             num_threads=num_threads,
             device=device,
             observations=observations,
             **undelayed(task, settings),
         )
-        self._envs = cast(TaskVectorEnv, envs)
-        self.task = self._envs.simulation.task
+        self._simulation = cast(TaskVectorEnv, self._envs.unwrapped).simulation
+        self.task = self._simulation.task
         self.mixture = self.task.mixture_type() if mixture is None else mixture
 
     @property
@@ -121,7 +120,7 @@ class Experience:
         behaviours = self.task.behaviours(
             self.num_envs, self.mixture, np.random.default_rng(behaviour_seed)
         )
-        simulation = self._envs.simulation
+        simulation = self._simulation
         starting = np.ones(self.num_envs, bool)
         episode = np.zeros(self.num_envs, np.int64)
         started = 0
