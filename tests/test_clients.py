@@ -13,8 +13,9 @@ CLIENTS = clients(PAGE.read_text(encoding="utf-8"))
 
 
 def test_the_page_names_the_libraries():
-    named = {"torchrl", "skrl", "rsl-rl", "rllib", "tianshou", "sb3", "sbx", "rl-zoo", "minari"}
-    assert named | {"lerobot"} == set(CLIENTS)
+    named = {"torchrl", "skrl", "rsl-rl", "rllib", "tianshou", "cleanrl", "pufferlib", "sb3", "sbx"}
+    assert named | {"rl-zoo", "imitation", "play", "minari", "lerobot"} == set(CLIENTS)
+    assert CLIENTS["imitation"].overrides[0] == "gymnasium>=1.2.2" and not CLIENTS["sb3"].overrides
 
 
 @pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
