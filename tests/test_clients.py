@@ -14,7 +14,7 @@ CLIENTS = clients(PAGE.read_text(encoding="utf-8"))
 
 def test_the_page_names_the_libraries():
     named = {"torchrl", "skrl", "rsl-rl", "rllib", "tianshou", "cleanrl", "pufferlib", "sb3", "sbx"}
-    assert named | {"rl-zoo", "imitation", "play", "minari", "lerobot"} == set(CLIENTS)
+    assert named | {"rl-zoo", "mjlab", "imitation", "play", "minari", "lerobot"} == set(CLIENTS)
     assert CLIENTS["imitation"].overrides[0] == "gymnasium>=1.2.2" and not CLIENTS["sb3"].overrides
 
 
