@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -88,7 +89,8 @@ def run(client: Client, python: Path) -> tuple[str, str]:
     path = os.pathsep.join([str(python.parent), os.environ["PATH"]])
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
     folder = ENVIRONMENTS / f"{client.name}-run"
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     try:
         done = subprocess.run(
             shell,

@@ -33,5 +33,8 @@ def test_what_the_page_says_can_be_read(client):
 def test_a_client_is_run_and_its_error_told(code, expected, tmp_path, monkeypatch):
     monkeypatch.setattr("scripts.clients.ENVIRONMENTS", tmp_path)
     client = Client("numpy", ("numpy",), "numpy", "python", code)
+    leftover = tmp_path / "numpy-run" / "of an earlier run"
+    leftover.mkdir(parents=True)
     version, result = run(client, Path(sys.executable))
     assert version[0].isdigit() and result == expected
+    assert not leftover.exists()
