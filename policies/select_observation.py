@@ -27,7 +27,7 @@ def joined_space(space: spaces.Space[Any], keys: Sequence[str]) -> spaces.Box:
     return spaces.Box(low, high, dtype=np.float32)
 
 
-class SelectObservation(VectorWrapper):  # type: ignore[type-arg]  # no parameters in Gymnasium 1.2
+class SelectObservation(VectorWrapper):
     """Replaces the dictionary that a vector environment observes by some of its vectors, joined.
 
     Where episodes restart within a step, `info["final_obs"]` is replaced too. Arrays and tensors
