@@ -9,11 +9,13 @@ import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -55,12 +57,16 @@ class FrozenEncoder:
             `VisuotactileEncoder.from_pretrained` takes.
         device: Where to encode; None for where the images are.
         runtime: "onnxruntime", which is for a network on a CPU, or "torch"; None for
-            "onnxruntime" there and "torch" elsewhere.
+            "onnxruntime" there, if it is installed, and "torch" elsewhere.
         num_threads: Threads on a CPU; None for PyTorch's own setting, `torch.get_num_threads()`.
 
     Raises:
         ValueError: If an argument is not allowed.
         EncoderFileError: If the encoder cannot be loaded.
+        DependencyNotInstalled: If `runtime` is "onnxruntime" and it is not installed.
+
+    Warns:
+        UserWarning: If PyTorch takes the place of ONNX Runtime, which is not installed.
     """
 
     def __init__(
@@ -89,6 +95,8 @@ class FrozenEncoder:
                 self.module = copy.deepcopy(source)
         _call(self.module, "eval")
         _call(self.module, "requires_grad_", False)
+        if find_spec("onnxruntime") is None:
+            runtime = self._without_onnxruntime(runtime)
         self.runtime = runtime
         self.num_threads = num_threads
         self._sessions: dict[tuple[np.dtype[Any], ...], Any] = {}
@@ -145,6 +153,23 @@ class FrozenEncoder:
         run = self._run_session if runtime == "onnxruntime" else self._run_module
         embedding = run(images).to(home)
         return embedding if isinstance(observation[self.keys[0]], Tensor) else embedding.numpy()
+
+    def _without_onnxruntime(self, runtime: str | None) -> str:
+        """The runtime in its place."""
+        install = "pip install 'vtinsert[onnx]'"
+        if runtime == "onnxruntime":
+            raise DependencyNotInstalled(
+                f'runtime="onnxruntime" needs ONNX Runtime: {install}; or leave it out to encode '
+                "in PyTorch"
+            )
+        on_cpu = self.device is None or self.device.type == "cpu"
+        if runtime is None and on_cpu and isinstance(self.module, nn.Module):
+            warnings.warn(
+                "ONNX Runtime is not installed: on a CPU the encoder runs in PyTorch, which takes "
+                f"1.4 to 2.6 times as long; {install}",
+                stacklevel=3,
+            )
+        return "torch"
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what belongs to this process."""

@@ -128,7 +128,8 @@ def _image(pictures: NDArray[np.uint8]) -> dict[str, Any]:
 
 
 def _to_minari(dataset: Dataset, split: str, folder: Path, dataset_id: str) -> int:
-    os.environ["MINARI_DATASETS_PATH"] = str(folder)
+    # Minari looks for a relative path inside itself.
+    os.environ["MINARI_DATASETS_PATH"] = str(folder.resolve())
     try:
         import minari
         from minari.data_collector import EpisodeBuffer
