@@ -15,6 +15,7 @@ from representation.objectives.combine import OBJECTIVES
 from scripts.paper.conditions import CONDITIONS, covered, drawn
 from scripts.paper.grasps import SETS
 from scripts.paper.objectives import BalancedGradients, SeparateLosses, blank
+from scripts.paper.results import Results, calibrated, fused, over_seeds
 from scripts.paper.runs import LATE_FUSION, study
 from scripts.paper.store import Store
 from scripts.paper.worker import needs
@@ -156,3 +157,42 @@ def test_the_study_trains_and_tests_and_does_nothing_twice(tmp_path):
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert again.returncode == 0
     assert not list((tmp_path / "taken").iterdir())
+
+
+def test_an_interval_over_seeds_is_students():
+    values = [0.90, 0.92, 0.94, 0.96, 0.98]
+    value, low, high = over_seeds(values)
+    assert value == pytest.approx(0.94)
+    # Student's quantile at 97.5% with four degrees of freedom is 2.776 in every table.
+    half = 2.776 * np.std(values, ddof=1) / np.sqrt(5)
+    assert (low, high) == pytest.approx((0.94 - half, 0.94 + half), abs=1e-4)
+    assert over_seeds([0.5]) == (0.5, None, None)
+    assert over_seeds([0.9, 1.0], most=1.0).high == 1.0
+
+
+def test_calibration_takes_back_false_confidence():
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(4000, 4))
+    chances = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    classes = np.array([rng.choice(4, p=row) for row in chances])
+    assert calibrated(5 * scores, classes) == pytest.approx(5, rel=0.15)
+
+
+def test_late_fusion_trusts_the_network_that_knows():
+    sure = [[800, 0, 0, 0], [0, 800, 0, 0]] * 20
+    wrong = [[0, 0, 800, 0], [800, 0, 0, 0]] * 20
+    classes = np.tile([0, 1], 20)
+    networks = [{"clean": rows, "calibration": rows} for rows in (sure, wrong)]
+    for order in (networks, networks[::-1]):
+        assert fused(order, lambda count: classes[:count]) == {"clean": "01" * 20}
+
+
+def test_accuracy_is_taken_apart_by_what_is_covered():
+    run = {"predictions": {"clean": "01", "occluded": "010111"}}
+    held = {"connector": "01", "covered": [0.0, 0.1, 0.3, 0.6, 0.8, 1.0]}
+    results = Results({"heldout": held, "runs": {"a-s0": run, "a-s1": run}})
+    assert results.accuracy("a").value == 1.0
+    assert results.accuracy("a", "occluded").value == pytest.approx(5 / 6)
+    values = [each.value for each in results.by_covered("a")]
+    assert values == [1.0, 1.0, 1.0, 1.0, 0.0, 1.0]
+    np.testing.assert_array_equal(results.confusion("a")[:2, :2], [[2, 0], [0, 2]])

@@ -123,7 +123,7 @@ def _ours(config: PretrainConfig, epochs: int, learning_rate: float) -> Pretrain
 
 
 def _recipes() -> list[Run]:
-    vit = _ours(_classify("vit-base"), epochs=4, learning_rate=2e-4)
+    vit = _ours(_classify("vit-base"), epochs=4, learning_rate=1.5e-4)
     runs = [Run("ours-vit-base", "ViT-B, vision + touch, ours", vit, "fresh")]
     for suffix, senses in SENSES.items():
         config = _ours(_classify("resnet50", suffix), epochs=2, learning_rate=3e-4)

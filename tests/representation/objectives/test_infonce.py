@@ -139,5 +139,5 @@ def test_without_a_perceptron_the_features_or_their_logits_are_compared(
 def test_features_of_different_widths_need_heads(make_encoder):
     images = {"depth": (1, 32, 32), "contact": (2, 32, 48)}
     encoder = make_encoder(images=images, pooling="flatten")
-    with pytest.raises(ValueError, match="layers=0.*different widths"):
+    with pytest.raises(ValueError, match=r"layers=0.*different widths"):
         InfoNCE(encoder, layers=0)

@@ -195,5 +195,5 @@ def test_keys_are_shuffled_by_the_generator_in_training_alone(normed, make_batch
 
 
 def test_groups_must_divide_the_batch(normed, make_batch):
-    with pytest.raises(ValueError, match="groups=3.*divisor"):
+    with pytest.raises(ValueError, match=r"groups=3.*divisor"):
         MoCo(normed, groups=3)(normed, make_batch(4))
