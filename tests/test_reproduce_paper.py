@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from representation import EncoderConfig, VisuotactileEncoder
 from representation.objectives.combine import OBJECTIVES
+from scripts.paper import report
 from scripts.paper.conditions import CONDITIONS, covered, drawn
 from scripts.paper.grasps import SETS
 from scripts.paper.objectives import BalancedGradients, SeparateLosses, blank
@@ -139,6 +140,11 @@ def test_a_run_is_taken_once_and_given_back_at_the_next_start(tmp_path):
     assert store.get(["a", "b"]) == {"a": {"label": "A"}}
 
 
+def touch_accuracy(run, results) -> float:
+    pairs = zip(run["predictions"]["clean"], results["heldout"]["connector"], strict=True)
+    return sum(predicted == true for predicted, true in pairs) / 104
+
+
 @pytest.mark.slow
 def test_the_study_trains_and_tests_and_does_nothing_twice(tmp_path):
     command = [
@@ -154,6 +160,16 @@ def test_the_study_trains_and_tests_and_does_nothing_twice(tmp_path):
     assert len(touch["predictions"]["clean"]) == len(results["heldout"]["connector"]) == 104
     assert len(touch["predictions"]["occluded"]) == len(results["heldout"]["covered"]) == 832
     assert 0.0 <= runs["joint-vit-base-tokens-augmented-s0"]["recall_10"] <= 1.0
+    for name in ("images", "results"):
+        (tmp_path / "docs" / name).mkdir(parents=True)
+    options = report.Options(tmp_path / "results.json", output=tmp_path / "docs")
+    assert report.main(options) == 0
+    assert (tmp_path / "docs" / "images" / "paper-accuracy.png").is_file()
+    published = Results.read(tmp_path / "docs" / "results" / "paper-study.json")
+    assert "logits" not in published.runs["classify-resnet50-touch-s0"]
+    assert published.accuracy("classify-resnet50-touch").value == pytest.approx(
+        touch_accuracy(touch, results)
+    )
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert again.returncode == 0
     assert not list((tmp_path / "taken").iterdir())

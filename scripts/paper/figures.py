@@ -61,15 +61,17 @@ def occlusion_figure(panels: Mapping[str, Mapping[str, Sequence[Estimate]]]) -> 
     Args:
         panels: By title, by label of a line: accuracy for each part of `results.BINS`.
     """
-    figure = Figure(figsize=(5.0 * len(panels), 4.4), layout="constrained")
+    labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
+    colours = {label: _SENSES.get(label, f"C{k}") for k, label in enumerate(labels, start=1)}
+    figure = Figure(figsize=(5.0 * len(panels), 5.0), layout="constrained")
     for axes, (title, lines) in zip(
         figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items(), strict=True
     ):
         for number, (label, estimates) in enumerate(lines.items()):
-            colour = _SENSES.get(label, f"C{number + 1}")
+            colour = colours[label]
             x = np.arange(len(estimates)) + 0.05 * (number - len(lines) / 2)
             values = [each.value for each in estimates]
-            axes.plot(x, values, color=colour, marker="o", markersize=3, label=label)
+            axes.plot(x, values, color=colour, marker="o", markersize=3)
             for place, (value, low, high) in zip(x, estimates, strict=True):
                 if low is not None and high is not None:
                     error = [[value - low], [high - value]]
@@ -79,8 +81,9 @@ def occlusion_figure(panels: Mapping[str, Mapping[str, Sequence[Estimate]]]) -> 
         axes.set_xlabel("part of the object that is covered")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8, loc="lower left")
-        axes.set_ylim(0.0, 1.02)
+        axes.set_ylim(0.2, 1.02)
+    handles = [Line2D([], [], color=colours[label], marker="o", markersize=3) for label in labels]
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     figure.axes[0].set_ylabel("accuracy on held-out grasps")
     return figure
 

@@ -80,7 +80,7 @@ class Options:
 def main(options: Options) -> int:
     """Print tables; draw figures and write data if asked for."""
     results = Results.read(options.results)
-    print("\n\n".join(_tables(results)))
+    print("\n\n".join(table for table in _tables(results) if table))
     if options.output is None:
         return 0
     for name, figure in _figures(results).items():
@@ -153,7 +153,9 @@ def _number(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} ± {estimate.high - estimate.value:.3f}"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
     lines = [list(head), ["---"] * len(head), *map(list, rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
