@@ -171,12 +171,14 @@ def _figures(results: Results) -> Mapping[str, Figure]:
         }
         for title, pattern in _CLASSIFIERS.items()
     }
-    drawn["accuracy"] = figures.accuracy_figure({t: bars for t, bars in groups.items() if bars})
-    if results.seeds(name := "classify-resnet50-touch"):
-        counts = {
-            "ResNet-50, vision + touch": results.confusion("classify-resnet50"),
-            "ResNet-50, touch": results.confusion(name),
-        }
+    if shown := {title: bars for title, bars in groups.items() if bars}:
+        drawn["accuracy"] = figures.accuracy_figure(shown)
+    counts = {
+        f"ResNet-50, {senses}": results.confusion(name)
+        for suffix, senses in SENSES.items()
+        if results.seeds(name := f"classify-resnet50{suffix}") and suffix != "-vision"
+    }
+    if counts:
         drawn["confusion"] = figures.confusion_figure(counts)
     panels = {
         title: {
