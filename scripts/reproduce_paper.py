@@ -1,6 +1,6 @@
 """Makes the paper's study again: figures 7 to 10, occlusion, and what it left to future work.
 
-    python -m scripts.reproduce_paper --devices cuda:0 cuda:1 --runs-per-device 12
+    python -m scripts.reproduce_paper --devices cuda:0 cuda:1 --runs-per-device 10
     python -m scripts.reproduce_paper --smoke         # the same, small, in two minutes on a CPU
     python -m scripts.reproduce_paper --list
 

@@ -19,7 +19,7 @@ PAPER_BEST = 0.953
 """Accuracy of the paper's visuotactile ResNet-50, which started from ImageNet weights."""
 
 _SENSES = {"vision": "#6aa5d8", "touch": "#e2a35f", "vision + touch": "#4c9f70"}
-_COVERED = ("0", "to 25%", "to 50%", "to 75%", "to 90%", "over 90%")
+COVERED = ("0%", "to 25%", "to 50%", "to 75%", "to 90%", "over 90%")
 
 
 def accuracy_figure(groups: Mapping[str, Mapping[str, Estimate]]) -> Figure:
@@ -34,12 +34,10 @@ def accuracy_figure(groups: Mapping[str, Mapping[str, Estimate]]) -> Figure:
     for place, bars in enumerate(groups.values()):
         shown = [senses for senses in _SENSES if senses in bars]
         for k, senses in enumerate(shown):
-            value, low, high = bars[senses]
+            value, half = bars[senses]
             x = place + (k - (len(shown) - 1) / 2) * width
             axes.bar(x, value, 0.92 * width, color=_SENSES[senses])
-            if low is not None and high is not None:
-                error = [[value - low], [high - value]]
-                axes.errorbar(x, value, error, color="black", linewidth=1, capsize=2)
+            axes.errorbar(x, value, half, color="black", linewidth=1, capsize=2)
             axes.text(x, 0.03, f"{value:.1%}", ha="center", va="bottom", fontsize=7.5)
     axes.axhline(PAPER_BEST, color="black", linewidth=0.8, linestyle=":")
     right = len(groups) - 0.45
@@ -72,12 +70,10 @@ def occlusion_figure(panels: Mapping[str, Mapping[str, Sequence[Estimate]]]) -> 
             x = np.arange(len(estimates)) + 0.05 * (number - len(lines) / 2)
             values = [each.value for each in estimates]
             axes.plot(x, values, color=colour, marker="o", markersize=3)
-            for place, (value, low, high) in zip(x, estimates, strict=True):
-                if low is not None and high is not None:
-                    error = [[value - low], [high - value]]
-                    axes.errorbar(place, value, error, color=colour, linewidth=1, capsize=2)
+            for place, (value, half) in zip(x, estimates, strict=True):
+                axes.errorbar(place, value, half, color=colour, linewidth=1, capsize=2)
         axes.set_title(title, fontsize=10)
-        axes.set_xticks(range(len(_COVERED)), _COVERED)
+        axes.set_xticks(range(len(COVERED)), COVERED)
         axes.set_xlabel("part of the object that is covered")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
         axes.spines[["top", "right"]].set_visible(False)

@@ -92,35 +92,31 @@ def main(options: Options) -> int:
 
 
 def _tables(results: Results) -> Iterable[str]:
-    made = {name for name in (run.group for run in study((0,)).values()) if results.seeds(name)}
-    labels = {run.group: run.label for run in study((0,)).values()}
-    classified = [name for name in made if name.startswith(("classify", "ours-", "robust", "att"))]
-    conditions = list(CONDITIONS)
+    labels = {run.group: run.label for run in study((0,)).values() if results.seeds(run.group)}
+
+    def rows(names: Iterable[str], conditions: Sequence[str]) -> list[list[str]]:
+        return [
+            [labels[name], *(str(results.accuracy(name, each)) for each in conditions)]
+            for name in names
+            if name in labels
+        ]
+
     yield _table(
-        ["classifier", "seeds", *conditions],
-        [
-            [labels[name], str(len(results.seeds(name)))]
-            + [str(results.accuracy(name, condition)) for condition in conditions]
-            for name in labels
-            if name in classified
-        ],
-    )
-    yield _table(
-        ["classifier", "alone", "beside 3", "beside 6"],
-        [
-            [labels[name]]
-            + [str(results.accuracy(name, c)) for c in ("clean", "clutter-3", "clutter-6")]
-            for name in labels
-            if name in made and name.startswith(("clutter", "classify-resnet50"))
-        ],
+        ["classifier", "accuracy"],
+        rows(
+            (n for n in labels if n == "attention" or n.startswith(("classify", "ours"))), ["clean"]
+        ),
     )
     for title, lines in _OCCLUDED.items():
-        there = {label: name for label, name in lines.items() if results.seeds(name)}
         yield _table(
-            [title, "clean", "occluded", "0", "to 25%", "to 50%", "to 75%", "to 90%", "over 90%"],
-            [[label, *map(str, _occluded(results, name))] for label, name in there.items()],
+            [title, "clean", "occluded", *figures.COVERED],
+            [
+                [label, *map(str, _occluded(results, name))]
+                for label, name in lines.items()
+                if results.seeds(name)
+            ],
         )
-    joint = [name for name in labels if name in made and name.startswith(("joint", "moco"))]
+    joint = [name for name in labels if name.startswith(("joint", "moco"))]
     yield _table(
         ["joint space", "width", *_JOINT_SCORES],
         [
@@ -137,6 +133,14 @@ def _tables(results: Results) -> Iterable[str]:
             if results.seeds(name)
         ],
     )
+    resnets = [f"classify-resnet50{suffix}" for suffix in SENSES]
+    corrupted = [name for name in CONDITIONS if "occluded" not in name]
+    yield _table(["trained on", *corrupted], rows([*resnets, "robust"], corrupted))
+    clutter = ["clean", "clutter-3", "clutter-6"]
+    yield _table(
+        ["trained on", "alone", "beside 3", "beside 6"],
+        rows([*resnets, "clutter-vision", "clutter"], clutter),
+    )
 
 
 def _occluded(results: Results, name: str) -> list[Estimate]:
@@ -148,9 +152,8 @@ def _occluded(results: Results, name: str) -> list[Estimate]:
 
 
 def _number(estimate: Estimate) -> str:
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} ± {estimate.high - estimate.value:.3f}"
+    half = "" if estimate.half is None else f" ± {estimate.half:.3f}"
+    return f"{estimate.value:.3f}{half}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -22,38 +22,27 @@ BINS = (0.0, 1e-6, 0.25, 0.5, 0.75, 0.9, 1.0 + 1e-6)
 
 
 class Estimate(NamedTuple):
-    """A mean over seeds, and its 95% interval; None for one seed."""
+    """A mean over seeds, and half its 95% interval; None for one seed."""
 
     value: float
-    low: float | None
-    high: float | None
+    half: float | None
 
     def __str__(self) -> str:
-        if self.low is None:
-            return f"{self.value:.1%}"
-        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
+        return f"{self.value:.1%}" + ("" if self.half is None else f" ± {100 * self.half:.1f}")
 
 
-def over_seeds(
-    values: Sequence[float], *, least: float = -np.inf, most: float = np.inf
-) -> Estimate:
-    """Mean and Student's interval of measurements, one a seed.
-
-    Args:
-        values: One a seed.
-        least: The interval begins there at the earliest.
-        most: It ends there at the latest.
-    """
+def over_seeds(values: Sequence[float]) -> Estimate:
+    """Mean and Student's interval of measurements, one a seed."""
     mean, count = float(np.mean(values)), len(values)
     if count < 2:
-        return Estimate(mean, None, None)
+        return Estimate(mean, None)
     half = student.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count)
-    return Estimate(mean, max(least, mean - half), min(most, mean + half))
+    return Estimate(mean, float(half))
 
 
 def share(right: NDArray[np.bool_]) -> Estimate:
     """Accuracy over seeds, of whether predictions were right, (seeds, N)."""
-    return over_seeds(right.mean(axis=1).tolist(), least=0.0, most=1.0)
+    return over_seeds(right.mean(axis=1).tolist())
 
 
 class Results:

@@ -200,11 +200,24 @@ def _future() -> list[Run]:
     robust = {"augment": ("noise", "crop", "rotation", "dilation_erosion")}
     runs = [
         Run("moco", "MoCo", replace(moco, objective_options={"moco": queue})),
-        Run("attention", "cross-attention", _classify("resnet50", **attention)),
-        Run("attention-occluded", "cross-attention", _occluded(**attention)),
-        Run("robust", "vision + touch, augmented", _classify("resnet50", **robust)),
-        Run("clutter-vision", "vision", _classify("resnet50", "-vision"), "clutter-6"),
-        Run("clutter", "vision + touch", _classify("resnet50"), "clutter-6"),
+        Run(
+            "attention",
+            "ResNet-50, vision + touch, cross-attention",
+            _classify("resnet50", **attention),
+        ),
+        Run(
+            "attention-occluded",
+            "ResNet-50, vision + touch, cross-attention, occluded",
+            _occluded(**attention),
+        ),
+        Run("robust", "ResNet-50, vision + touch, augmented", _classify("resnet50", **robust)),
+        Run(
+            "clutter-vision",
+            "ResNet-50, vision, beside 6",
+            _classify("resnet50", "-vision"),
+            "clutter-6",
+        ),
+        Run("clutter", "ResNet-50, vision + touch, beside 6", _classify("resnet50"), "clutter-6"),
     ]
     for name, shuffle in (("moco-groups", False), ("moco-shuffled", True)):
         options = {"moco": {**queue, "groups": 2, "shuffle": shuffle}}
