@@ -61,7 +61,7 @@ def occlusion_figure(panels: Mapping[str, Mapping[str, Sequence[Estimate]]]) -> 
     """
     labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
     colours = {label: _SENSES.get(label, f"C{k}") for k, label in enumerate(labels, start=1)}
-    figure = Figure(figsize=(5.0 * len(panels), 5.0), layout="constrained")
+    figure = Figure(figsize=(4.6 * len(panels) + 0.6, 4.6), layout="constrained")
     for axes, (title, lines) in zip(
         figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items(), strict=True
     ):

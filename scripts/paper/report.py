@@ -29,7 +29,13 @@ _CLASSIFIERS = {
     "ViT-B,\nour recipe": "ours-vit-base{}",
 }
 _OCCLUDED = {
-    "On the paper's grasps": {
+    **{
+        f"{title}, no occluders in training": {
+            senses: f"classify-{backbone}{suffix}" for suffix, senses in SENSES.items()
+        }
+        for backbone, title in BACKBONES.items()
+    },
+    "ResNet-50, occluders in training": {
         "vision": "occluded-vision",
         "touch": "classify-resnet50-touch",
         "vision + touch": "occluded-joint",
@@ -40,7 +46,7 @@ _OCCLUDED = {
         "..., cross-attention": "attention-occluded",
         "two networks, calibrated": "late-fusion",
     },
-    "On fresh grasps": {
+    "ResNet-50, our recipe, occluders in training": {
         "vision": "occluded-ours-vision",
         "touch": "ours-resnet50-touch",
         "vision + touch": "occluded-ours-joint",
@@ -96,13 +102,17 @@ def _tables(results: Results) -> Iterable[str]:
 
     def rows(names: Iterable[str], conditions: Sequence[str]) -> list[list[str]]:
         return [
-            [labels[name], *(str(results.accuracy(name, each)) for each in conditions)]
+            [
+                labels[name],
+                str(len(results.seeds(name))),
+                *(str(results.accuracy(name, each)) for each in conditions),
+            ]
             for name in names
             if name in labels
         ]
 
     yield _table(
-        ["classifier", "accuracy"],
+        ["classifier", "seeds", "accuracy"],
         rows(
             (n for n in labels if n == "attention" or n.startswith(("classify", "ours"))), ["clean"]
         ),
@@ -133,12 +143,14 @@ def _tables(results: Results) -> Iterable[str]:
             if results.seeds(name)
         ],
     )
-    resnets = [f"classify-resnet50{suffix}" for suffix in SENSES]
+    resnets, transformers = ([f"classify-{b}{suffix}" for suffix in SENSES] for b in BACKBONES)
     corrupted = [name for name in CONDITIONS if "occluded" not in name]
-    yield _table(["trained on", *corrupted], rows([*resnets, "robust"], corrupted))
+    yield _table(
+        ["classifier", "seeds", *corrupted], rows([*resnets, *transformers, "robust"], corrupted)
+    )
     clutter = ["clean", "clutter-3", "clutter-6"]
     yield _table(
-        ["trained on", "alone", "beside 3", "beside 6"],
+        ["classifier", "seeds", "alone", "beside 3", "beside 6"],
         rows([*resnets, "clutter-vision", "clutter"], clutter),
     )
 
@@ -174,8 +186,8 @@ def _figures(results: Results) -> Mapping[str, Figure]:
         }
         for title, pattern in _CLASSIFIERS.items()
     }
-    if shown := {title: bars for title, bars in groups.items() if bars}:
-        drawn["accuracy"] = figures.accuracy_figure(shown)
+    if bars_of := {title: bars for title, bars in groups.items() if bars}:
+        drawn["accuracy"] = figures.accuracy_figure(bars_of)
     counts = {
         f"ResNet-50, {senses}": results.confusion(name)
         for suffix, senses in SENSES.items()
@@ -189,8 +201,8 @@ def _figures(results: Results) -> Mapping[str, Figure]:
         }
         for title, lines in _OCCLUDED.items()
     }
-    if any(panels.values()):
-        drawn["occlusion"] = figures.occlusion_figure({t: p for t, p in panels.items() if p})
+    if shown := {title: lines for title, lines in panels.items() if len(lines) > 1}:
+        drawn["occlusion"] = figures.occlusion_figure(shown)
     losses = {
         title: np.array(results.values(name, "losses"))
         for title, name in _CONTRAST.items()
