@@ -64,6 +64,8 @@ class PretrainResult:
     history: list[dict[str, float]]
     """A row for each epoch, as in `metrics.csv`; its `loss` is the mean over the epoch's steps, in
     training mode, while the weights changed."""
+    losses: list[float]
+    """The loss of each step that this process made."""
     measured: dict[str, float]
     """What was measured of this encoder at the end: `heldout/`, and the final evaluation. Its
     batch statistics are others than in its epoch, and so are these numbers."""
@@ -161,7 +163,7 @@ def pretrain(
     made: Mapping[str, Any] | None = None,
     evaluate: Evaluate | None = None,
     evaluate_every: int = 1,
-    checkpoint_every: int = 1,
+    checkpoint_every: int | None = 1,
     progress: bool = True,
 ) -> PretrainResult:
     """Train an encoder and write it down.
@@ -182,7 +184,8 @@ def pretrain(
         made: What to write down about the origin, such as `vtenv.provenance.record`, likewise.
         evaluate: Measures the selected encoder at the end.
         evaluate_every: Epochs between evaluations on held-out data.
-        checkpoint_every: Epochs between checkpoints, of which a kill loses at most so many.
+        checkpoint_every: Epochs between checkpoints, of which a kill loses at most so many; None
+            for none, and no metrics.csv, where a run is short and its checkpoint large.
         progress: Whether to show progress on stderr.
 
     Raises:
@@ -304,6 +307,7 @@ class _Trainer:
         self.augment = Augment(config.augment, config.augment_options)
         self.generator = torch.Generator(fabric.device)
         self.at = _Progress()
+        self.losses: list[float] = []
         self.best: dict[str, Tensor] | None = None
         """The selected epoch's weights; None where the last one is selected."""
         if saved is not None:
@@ -311,7 +315,7 @@ class _Trainer:
         self.begun = time.monotonic() - self.at.seconds
         self.used = self._used()
 
-    def train(self, evaluate_every: int, checkpoint_every: int, shown: bool) -> None:
+    def train(self, evaluate_every: int, checkpoint_every: int | None, shown: bool) -> None:
         """Train epoch after epoch, until the budget is used up."""
         at = self.at
         with (
@@ -326,7 +330,7 @@ class _Trainer:
                     raise KeyboardInterrupt(f"{at.step} steps are kept in {self.run.path}")
                 last = self.used >= 1.0
                 self._end_epoch(evaluate=last or (at.epoch + 1) % evaluate_every == 0)
-                if last or at.epoch % checkpoint_every == 0:
+                if checkpoint_every and (last or at.epoch % checkpoint_every == 0):
                     self._save()
 
     def _plots(self, step: int) -> contextlib.AbstractContextManager[Plot]:
@@ -396,6 +400,7 @@ class _Trainer:
                     f"({self.config.learning_rate:g}), set clip_norm, or train with "
                     f"precision='32-true'; checkpoints before it are in {self.run.path}"
                 )
+            self.losses.append(row[0])
             for name, value in zip(names, row, strict=True):
                 at.sums[name] = at.sums.get(name, 0.0) + value
         return not bool(rows[-1, -1])
@@ -453,7 +458,13 @@ class _Trainer:
         measured = self._heldout()
         encoder, objective = learner.encoder, learner.objective
         result = PretrainResult(
-            self.run.path, encoder, objective, at.best_epoch, at.history, measured
+            self.run.path,
+            encoder,
+            objective,
+            at.best_epoch,
+            at.history,
+            self.losses,
+            measured,
         )
         if self.fabric.is_global_zero:
             if evaluate is not None:
