@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space, iterate
 from vtenv.rollout import final_observation
 
 
-class VectorTransformObservation(VectorWrapper[Any, Any, Any, Any, Any]):
+class VectorTransformObservation(VectorWrapper):
     """Applies a function to what a vector environment observes.
 
     Unlike `gymnasium.wrappers.vector.TransformObservation` it also takes worlds that restart
