@@ -12,11 +12,12 @@ from vtenv.delay import DelayLine
 
 WORLDS = 5
 SETTINGS = {"modalities": ("depth", "proprio"), "image_size": 8, "depth_noise_mm": 0.0}
+AT_ONCE = {"action_delay": 0, "observation_delay": 0}
 
 
 def played(actions, seed=0, **settings):
     """Observations of single worlds under actions (T, 5), the first of the reset."""
-    env = gymnasium.make("VTInsert-v0", **SETTINGS, **settings)
+    env = gymnasium.make("VTInsert-v0", **SETTINGS, **{**AT_ONCE, **settings})
     seen = [env.reset(seed=seed)[0]]
     seen += [env.step(action)[0] for action in actions]
     env.close()

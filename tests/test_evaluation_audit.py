@@ -69,6 +69,7 @@ def test_everybody_plays_the_same_episodes(seen):
     names = [(row.player, row.intervention) for row in rows if row.connector == "all"]
     assert names == [
         ("expert", "as it is"),
+        ("expert of the first look", "as it is"),
         ("no-touch search", "as it is"),
         ("random", "as it is"),
         *[("watcher", name) for name in INTERVENTIONS],

@@ -47,7 +47,7 @@ def test_a_step_yields_a_row_of_every_world(stream):
         "success": (np.bool_, ()),
         "connector": (np.int64, ()),
         "episode": (np.int64, ()),
-        "pose": (np.float32, (7,)),
+        "pose": (np.float32, (8,)),
         "insertion_depth_mm": (np.float32, ()),
         "lateral_mm": (np.float32, ()),
         "contact_force_n": (np.float32, ()),
@@ -79,6 +79,7 @@ def test_labels_are_the_simulations(stream):
         axis = np.einsum("nij,ni->nj", state.hand_mat_w, state.socket_mat_w[:, :, 0])
         expected |= dict(zip(("socket_x_mm", "socket_y_mm", "socket_z_mm"), in_hand.T, strict=True))
         expected["socket_yaw_deg"] = np.degrees(np.arctan2(axis[:, 1], axis[:, 0]))
+        expected["socket_pitch_deg"] = np.degrees(np.arctan2(-axis[:, 2], axis[:, 0]))
         for name, values in expected.items():
             np.testing.assert_allclose(labels[name], values, atol=1e-4, err_msg=name)
         np.testing.assert_allclose(row["insertion_depth_mm"], geom.depth * 1e3, atol=1e-4)

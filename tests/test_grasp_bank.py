@@ -141,7 +141,8 @@ def test_the_default_bank_fills_its_ranges(connector, cache):
 def test_a_connectors_grasps_do_not_depend_on_the_others_in_play():
     aux = CONNECTORS["aux"]
     alone, both = (
-        GraspBank.load(HeldPlugConfig(connectors=names)) for names in (("usb",), ("aux", "usb"))
+        GraspBank.load(HeldPlugConfig(connectors=names), 20.0)
+        for names in (("usb",), ("aux", "usb"))
     )
     assert both.grasps.shape == (1, 2, SMALL, GRASP_SIZE)
     np.testing.assert_array_equal(both.grasps[:, 1], alone.grasps[:, 0])
@@ -157,10 +158,10 @@ def test_a_connectors_grasps_do_not_depend_on_the_others_in_play():
 @pytest.mark.usefixtures("small", "cache")
 def test_a_connector_of_ones_own_has_grasps_of_its_own():
     mine = dataclasses.replace(USB, name="mine")
-    bank = GraspBank.load(HeldPlugConfig(connectors=("usb", mine)))
+    bank = GraspBank.load(HeldPlugConfig(connectors=("usb", mine)), 20.0)
     own = placement(bank.grasps[0, 1]) / UNITS
     assert np.abs(own - placement(bank.grasps[0, 0]) / UNITS).max() > 0.1
-    assert (np.abs(own) < [3.1, 3.1, 10.1]).all()
+    assert (np.abs(own) < [3.1, 4.1, 12.1]).all()
 
 
 def only_file(cache: Path) -> Path:

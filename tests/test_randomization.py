@@ -17,6 +17,7 @@ from vtenv.rendering.renderers import DepthRenderer
 from vtenv.tasks.insertion import measures, scene
 from vtenv.tasks.insertion.config import InitialStateRanges
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS, PLUG_MASS
+from vtenv.tasks.insertion.disturbances import NUM_DISTURBANCE_UNIFORMS
 from vtenv.tasks.insertion.domain import (
     CLEARANCE_LEVELS,
     NUM_DOMAIN_UNIFORMS,
@@ -185,7 +186,9 @@ def test_domains_are_drawn_after_initial_states_and_only_if_asked_for(ranges):
             getattr(simulation.state, name), getattr(plain.state, name), name
         )
     after = np.random.default_rng(5)
-    after.random(NUM_UNIFORMS + (0 if ranges is None else NUM_DOMAIN_UNIFORMS))
+    after.random(
+        NUM_UNIFORMS + NUM_DISTURBANCE_UNIFORMS + (0 if ranges is None else NUM_DOMAIN_UNIFORMS)
+    )
     assert simulation.generators[0].bit_generator.state == after.bit_generator.state
     assert bool(simulation.domain) == (ranges is not None)
 

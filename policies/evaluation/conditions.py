@@ -79,7 +79,7 @@ _IN_HAND_WIDE = {
 CONDITIONS = {
     condition.name: condition
     for condition in (
-        Condition("default", "the default settings: clearance 0.4 mm, depth noise 1 mm"),
+        Condition("default", "the default settings: own fits, springs, tilted sockets, delays"),
         Condition("training", "the settings that the policy was trained with", None),
         Condition("clearance-0.2", "clearance 0.2 mm", {"clearance_mm": 0.2}),
         Condition("clearance-0.8", "clearance 0.8 mm", {"clearance_mm": 0.8}),

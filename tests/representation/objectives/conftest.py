@@ -52,7 +52,7 @@ def make_batch() -> MakeBatch:
             "depth": depth(),
             "contact": contact(),
             "connector": torch.arange(count) % 4,
-            "pose": torch.randn(count, 7, generator=generator),
+            "pose": torch.randn(count, 8, generator=generator),
             "action": torch.rand(count, 5, generator=generator) * 2 - 1,
             "next_depth": depth(),
             "next_contact": contact(),

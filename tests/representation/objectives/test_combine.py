@@ -30,7 +30,7 @@ def test_an_objective_reads_what_it_says_it_reads(make_encoder, make_batch, name
 def test_the_sum_is_weighted(make_encoder, make_batch):
     encoder, batch = make_encoder().eval(), make_batch()
     weights = {"pose": 2.0, "classification": 0.5}
-    combined = build_objective(weights, encoder, {"pose": {"std": (2.0,) * 7}})
+    combined = build_objective(weights, encoder, {"pose": {"std": (2.0,) * 8}})
     output = combined(encoder, batch)
     parts = {name: combined.objectives[name](encoder, batch) for name in weights}
     expected = 2.0 * parts["pose"].loss + 0.5 * parts["classification"].loss
@@ -38,7 +38,7 @@ def test_the_sum_is_weighted(make_encoder, make_batch):
     assert torch.equal(output.metrics["pose/loss"], parts["pose"].loss)
     assert output.metrics["classification/accuracy"] == parts["classification"].metrics["accuracy"]
     assert set(combined.keys) == {"pose", "connector"}
-    assert combined.objectives["pose"].std.tolist() == [2.0] * 7
+    assert combined.objectives["pose"].std.tolist() == [2.0] * 8
 
 
 def test_gradients_of_the_sum_are_the_sum_of_gradients(make_encoder, make_batch):

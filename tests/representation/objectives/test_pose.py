@@ -6,7 +6,8 @@ import torch
 
 from representation.objectives.pose import POSE_LABELS, PoseRegression, pose_statistics
 
-MEAN, STD = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0), (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
+MEAN = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
+STD = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
 
 
 @pytest.fixture
@@ -54,7 +55,9 @@ def test_predictions_are_linear_in_the_embedding(encoder, make_batch):
 
 def test_statistics_standardise():
     generator = torch.Generator().manual_seed(0)
-    poses = torch.randn(100, 7, generator=generator) * torch.tensor(STD) + torch.tensor(MEAN)
+    poses = torch.randn(100, len(POSE_LABELS), generator=generator) * torch.tensor(
+        STD
+    ) + torch.tensor(MEAN)
     poses[:, 5] = 3.0
     mean, std = pose_statistics(poses)
     np.testing.assert_allclose(mean, poses.numpy().mean(axis=0), rtol=1e-5)
