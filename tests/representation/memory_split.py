@@ -31,7 +31,7 @@ class MemorySplit:
             "depth": depth,
             "contact": contact,
             "connector": connector,
-            "pose": rng.normal(size=(rows, 7)).astype(np.float32),
+            "pose": rng.normal(size=(rows, 8)).astype(np.float32),
             "action": rng.uniform(-1, 1, (rows, 5)).astype(np.float32),
             "episode": np.arange(rows) // episode,
         }
