@@ -1,14 +1,18 @@
 """Pads on a model that is not ours, on both engines."""
 
+import dataclasses
 import re
 from pathlib import Path
 
+import cv2
 import mujoco
 import numpy as np
 import pytest
 
 from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.sensing.pads import Pad, PadSensors, add_pads
+from vtenv.sensing.photometry import BUNDLED, GelCalibration, membrane
+from vtenv.sensing.touch_pictures import read_image
 
 GRIPPER = """
 <mujoco>
@@ -82,9 +86,10 @@ def test_both_engines_sense_the_same(shape):
             here = getattr(state, name).reshape(there.numpy().shape[1:])
             there.assign(np.stack([here, here]).astype(np.float32))
         ours, theirs = cpu.read(state), warp.read()
-        for key, unit in {"gel": 0.02, "shear": 0.01, "markers": 0.02}.items():
+        for key, unit in {"gel": 0.02, "shear": 0.01, "markers": 0.02, "rgb": 1}.items():
             for world in range(2):
-                np.testing.assert_allclose(ours[key], theirs[key][world], atol=unit, err_msg=key)
+                there = theirs[key][world].numpy().astype(np.float64)
+                np.testing.assert_allclose(ours[key], there, atol=unit, err_msg=key)
         assert (ours["contact"] != theirs["contact"][0].numpy()).mean() < 0.01
     warp.reset()
     for values in (value for sensor in warp._sensors for value in sensor.memory.values()):
@@ -108,6 +113,22 @@ def test_pads_of_a_gripper_feel_what_it_holds():
     for key, image in fresh.read(data).items():
         np.testing.assert_array_equal(image, sensors.read(data)[key])
     assert not np.array_equal(told["markers"], sensors.read(data)["markers"])
+
+
+@pytest.mark.parametrize("shape", ["box", "sphere"])
+def test_colours_are_the_calibrations_of_the_membrane(shape):
+    model, data = gripper(shape=shape)
+    told = PadSensors(model, PADS, ("gel", "rgb"), rows=48).read(data)
+    calibration = GelCalibration.load(BUNDLED / "gelsight.npz")
+    image = read_image(BUNDLED / "gelsight.png")
+    background = cv2.resize(image, (40, 48), interpolation=cv2.INTER_AREA)
+    pixel_mm = 24.0 / 48
+    calibration = dataclasses.replace(calibration, pixel_mm=pixel_mm)
+    for gel, rgb in zip(told["gel"], told["rgb"], strict=True):
+        surface = membrane(gel.astype(np.float64), pixel_mm)
+        expected = calibration.render(surface, background).astype(np.int64)
+        assert np.abs(np.moveaxis(rgb, 0, -1) - expected).max() <= 1
+        assert (np.moveaxis(rgb, 0, -1) != background).mean() > 0.1
 
 
 def test_a_site_is_a_pad_too():

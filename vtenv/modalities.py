@@ -15,7 +15,13 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from vtenv.sensing import DEPTH_SENSOR, GEL_SENSOR, PAD_SENSOR, Sensor
-from vtenv.sensing.pictures import ScalarPicture, force_picture, marker_picture, mask_picture
+from vtenv.sensing.pictures import (
+    ScalarPicture,
+    colour_picture,
+    force_picture,
+    marker_picture,
+    mask_picture,
+)
 from vtenv.sensing.tractions import GREATEST_FORCE, GREATEST_MOTION_MM
 from vtenv.validation import require
 
@@ -184,7 +190,25 @@ MARKERS = Modality(
 )
 """Displacement of the markers of the left and the right gel, along columns and along rows."""
 
-IMAGE_MODALITIES = {modality.key: modality for modality in (DEPTH, CONTACT, GEL, SHEAR, MARKERS)}
+RGB = Modality(
+    key="rgb",
+    label="Gel",
+    unit="1",
+    shape=(2, 3),
+    low=0,
+    high=255,
+    dtype="uint8",
+    sensor=GEL_SENSOR,
+    camera="gel",
+    size_setting="contact_size",
+    encoded_range=(0.0, 255.0),
+    draw=colour_picture,
+)
+"""What the cameras behind the left and the right gel see: red, green and blue."""
+
+IMAGE_MODALITIES = {
+    modality.key: modality for modality in (DEPTH, CONTACT, GEL, SHEAR, MARKERS, RGB)
+}
 """Images that every task has, by key."""
 
 GEOMETRY = ("depth", "contact", "gel")

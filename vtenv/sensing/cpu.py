@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtenv.sensing.cameras import Poses, Rays
+from vtenv.sensing.colour import GelColours, colour_images
 from vtenv.sensing.images import depth_images, gel_images
 from vtenv.sensing.raycast import cast_depth
 from vtenv.sensing.tractions import (
@@ -147,7 +148,16 @@ class DepthSensor(_RaySensor):
 
 
 class GelSensor(_RaySensor):
-    """Cameras behind gels; see `vtenv.sensing.images.gel_images`."""
+    """Cameras behind gels; see `vtenv.sensing.images.gel_images` and `vtenv.sensing.colour`."""
+
+    def __init__(
+        self, world_model: WorldModel, camera: str, keys: tuple[str, ...], poses: Poses
+    ) -> None:
+        super().__init__(world_model, camera, keys, poses)
+        size = self._rays.camera.size
+        self._shapes["rgb"] = (*self._depth.shape[:2], 3, *size)
+        pixel_mm = 2e3 * self._rays.extents[1] / size[0]
+        self._colours = GelColours.bundled(size, pixel_mm) if "rgb" in keys else None
 
     def draw(
         self, worlds: NDArray[np.int64], generators: Sequence[np.random.Generator]
@@ -156,7 +166,9 @@ class GelSensor(_RaySensor):
         # Fresh memory costs page faults: the indentation takes the place of the depth that it
         # follows from where nobody asked for it.
         gel = self._new("gel", np.float32, worlds) if "gel" in self._keys else self._depth
-        self._last = {"gel": gel, "contact": self._new("contact", np.uint8, worlds)}
+        self._last = {"gel": gel, "contact": self._new("contact", np.uint8, worlds)} | {
+            key: self._new(key, np.uint8, worlds) for key in self._keys if key == "rgb"
+        }
         return {key: self._last[key] for key in self._keys}
 
     def measure(self, worlds: NDArray[np.int64]) -> None:
@@ -170,6 +182,8 @@ class GelSensor(_RaySensor):
             self._last["gel"],
             self._last["contact"],
         )
+        if self._colours is not None:
+            colour_images(worlds, self._last["gel"], *self._colours, self._last["rgb"])
 
 
 class PadSensor(_RaySensor):

@@ -81,3 +81,8 @@ def marker_picture(image: NDArray[Any]) -> NDArray[np.uint8]:
     rows, columns = image.shape[1:]
     picture = np.full((rows * _CELL, columns * _CELL, 3), UNTOUCHED, np.uint8)
     return _with_arrows(picture, image, 3.0 * _CELL / 3.0)
+
+
+def colour_picture(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """An image (3, H, W), uint8, with its colours last."""
+    return np.ascontiguousarray(np.moveaxis(image, 0, -1))

@@ -14,6 +14,7 @@ from vtenv.modalities import Modality
 from vtenv.sensing import sensor_passes
 from vtenv.sensing import warp_kernels as kernels
 from vtenv.sensing.cameras import Poses, Rays
+from vtenv.sensing.colour import BLURS, GelColours
 from vtenv.sensing.images import NOISE_SUM_DEVIATION
 from vtenv.sensing.pads import Pad, pad_friction, pads_world_model
 from vtenv.sensing.tractions import RAYS, marker_kernels, marker_size
@@ -134,7 +135,7 @@ class DepthSensor:
 
 
 class GelSensor:
-    """Cameras behind gels; see `vtenv.sensing.images.gel_images`."""
+    """Cameras behind gels; see `vtenv.sensing.images.gel_images` and `vtenv.sensing.colour`."""
 
     def __init__(
         self,
@@ -145,12 +146,21 @@ class GelSensor:
         seeds: torch.Tensor,
     ) -> None:
         self._rays = RayCamera(world_model, camera, poses)
-        self._keeps_gel = "gel" in keys
+        self._keeps_gel = "gel" in keys or "rgb" in keys
         shape = self._rays.shape
         self._contact = wp.zeros(shape, dtype=wp.uint8)
         self._gel = wp.zeros(shape if self._keeps_gel else (1, 1, 1, 1), dtype=float)
-        made = {"gel": self._gel, "contact": self._contact}
-        self.images = {key: wp.to_torch(made[key]) for key in keys}
+        made = {"gel": wp.to_torch(self._gel), "contact": wp.to_torch(self._contact)}
+        self._colours: GelColours | None = None
+        if "rgb" in keys:
+            pixel_mm = 2e3 * self._rays.extents[1] / shape[2]
+            self._colours = colours = GelColours.bundled(shape[2:], pixel_mm)
+            self._kernels = wp.array(colours.taps, dtype=float), wp.array(colours.radii)
+            self._polynomials = wp.array(colours.coefficients, dtype=float)
+            self._background = wp.array(colours.background)
+            self._surfaces = wp.zeros(shape, dtype=float), wp.zeros(shape, dtype=float)
+            self._rgb, made["rgb"] = _components((*shape[:2], 3, *shape[2:]), wp.uint8)
+        self.images = {key: made[key] for key in keys}
         self.noise: dict[str, torch.Tensor] = {}
         self.is_noisy = False
         self.memory: dict[str, torch.Tensor] = {}
@@ -171,14 +181,45 @@ class GelSensor:
             ],
             outputs=[self._gel, self._contact],
         )
+        if self._colours is not None:
+            self._render(wp.from_torch(worlds), self._colours)
+
+    def _render(self, worlds: Any, colours: GelColours) -> None:
+        """Colours of the gels of listed worlds."""
+        dim, (surface, across) = (len(worlds), *self._rays.shape[1:]), self._surfaces
+        source = self._gel
+        for blur in range(BLURS):
+            restores = blur < BLURS - 1
+            for along_rows, read, write in ((False, source, across), (True, across, surface)):
+                wp.launch(
+                    kernels.blur_gel,
+                    dim=dim,
+                    inputs=[worlds, self._gel, read, *self._kernels, blur, along_rows],
+                    outputs=[restores and along_rows, write],
+                )
+            source = surface
+        wp.launch(
+            kernels.colour_gel,
+            dim=dim,
+            inputs=[
+                worlds,
+                surface,
+                0.5 / colours.pixel_mm,
+                colours.steepest,
+                colours.deepest_mm,
+                self._polynomials,
+                self._background,
+            ],
+            outputs=[self._rgb],
+        )
 
 
-def _components(shape: tuple[int, ...]) -> tuple[Any, torch.Tensor]:
+def _components(shape: tuple[int, ...], dtype: Any = float) -> tuple[Any, torch.Tensor]:
     """Room for images of pads, (N, P, components, H, W).
 
     Warp's arrays have four axes: pads and components are one there, component by component.
     """
-    array = wp.zeros((shape[0], shape[1] * shape[2], *shape[3:]), dtype=float)
+    array = wp.zeros((shape[0], shape[1] * shape[2], *shape[3:]), dtype=dtype)
     return array, wp.to_torch(array).view(shape)
 
 

@@ -12,10 +12,12 @@ import warp as wp
 
 from vtenv.sensing import images as sensors
 from vtenv.sensing import tractions
+from vtenv.sensing.photometry import SLOPE_DEGREE
 
 DEPTH_EDGE = wp.constant(sensors.DEPTH_EDGE)
 SUM_MEAN = wp.constant(sensors.NOISE_SUM_MEAN)
 MAX_DEPTH = wp.constant(sensors.MAX_DEPTH)
+DEGREE = wp.constant(SLOPE_DEGREE)
 RAYS = wp.constant(tractions.RAYS)
 WRENCH_SIZE = wp.constant(tractions.WRENCH_SIZE)
 ROUNDS = wp.constant(tractions.ROUNDS)
@@ -32,6 +34,8 @@ _CYLINDER = wp.constant(int(mujoco.mjtGeom.mjGEOM_CYLINDER))
 _BOX = wp.constant(int(mujoco.mjtGeom.mjGEOM_BOX))
 _MISS = wp.constant(1.0e10)
 _ZERO = wp.constant(0.0)
+_ONE = wp.constant(1.0)
+_FIRST = wp.constant(0)
 
 
 @wp.struct
@@ -487,3 +491,88 @@ def move_markers(
                 y += by_rows[2, i, row] * by_columns[1, j, column] * deep
     markers[world, 2 * pad, i, j] = wp.clamp(x, -GREATEST_MOTION_MM, GREATEST_MOTION_MM)
     markers[world, 2 * pad + 1, i, j] = wp.clamp(y, -GREATEST_MOTION_MM, GREATEST_MOTION_MM)
+
+
+@wp.func
+def _mirrored(index: int, size: int) -> int:
+    i = wp.abs(index)
+    if i >= size:
+        i = 2 * size - 2 - i
+    return wp.clamp(i, 0, size - 1)
+
+
+@wp.kernel
+def blur_gel(
+    worlds: wp.array(dtype=wp.int64),
+    gel: wp.array4d(dtype=float),
+    source: wp.array4d(dtype=float),
+    taps: wp.array2d(dtype=float),
+    radii: wp.array(dtype=wp.int64),
+    blur: int,
+    along_rows: bool,
+    restores: bool,
+    out: wp.array4d(dtype=float),
+):
+    """One axis of one Gaussian of the membrane, as `colour.colour_images`."""
+    entry, pad, row, column = wp.tid()
+    world = int(worlds[entry])
+    if restores and gel[world, pad, row, column] > 0.0:
+        out[world, pad, row, column] = gel[world, pad, row, column]
+        return
+    radius = int(radii[blur])
+    total = float(_ZERO)
+    for tap in range(2 * radius + 1):
+        there = tap - radius
+        if along_rows:
+            there = _mirrored(row + there, gel.shape[2])
+            total += taps[blur, tap] * source[world, pad, there, column]
+        else:
+            there = _mirrored(column + there, gel.shape[3])
+            total += taps[blur, tap] * source[world, pad, row, there]
+    out[world, pad, row, column] = total
+
+
+@wp.kernel
+def colour_gel(
+    worlds: wp.array(dtype=wp.int64),
+    surface: wp.array4d(dtype=float),
+    half: float,
+    steepest: float,
+    deepest: float,
+    coefficients: wp.array4d(dtype=float),
+    background: wp.array3d(dtype=wp.uint8),
+    rgb: wp.array4d(dtype=wp.uint8),
+):
+    """Colours of the membrane, as `colour.colour_images`; `half` is 0.5 over a pixel's pitch."""
+    entry, pad, row, column = wp.tid()
+    world = int(worlds[entry])
+    depth = wp.clamp(surface[world, pad, row, column], 0.0, deepest)
+    before = wp.max(column - 1, 0)
+    after = wp.min(column + 1, surface.shape[3] - 1)
+    x = surface[world, pad, row, after] - surface[world, pad, row, before]
+    x *= half * 2.0 / float(wp.max(after - before, 1))
+    before = wp.max(row - 1, 0)
+    after = wp.min(row + 1, surface.shape[2] - 1)
+    y = surface[world, pad, after, column] - surface[world, pad, before, column]
+    y *= half * 2.0 / float(wp.max(after - before, 1))
+    part = wp.min(1.0, steepest / wp.max(wp.sqrt(x * x + y * y), 1.0e-9))
+    x *= part
+    y *= part
+    change = wp.vec3(0.0, 0.0, 0.0)
+    term = int(_FIRST)
+    power_x = float(_ONE)
+    for i in range(DEGREE + 1):
+        value = float(power_x)
+        for j in range(DEGREE + 1 - i):
+            if i + j > 0:
+                for k in range(3):
+                    change[k] += value * coefficients[term, k, row, column]
+                term += 1
+            value *= y
+        power_x *= x
+    for k in range(3):
+        change[k] += depth * coefficients[term, k, row, column]
+        change[k] += depth * x * coefficients[term + 1, k, row, column]
+        change[k] += depth * y * coefficients[term + 2, k, row, column]
+        level = wp.rint(float(background[row, column, k]) + change[k])
+        rgb[world, 3 * pad + k, row, column] = wp.uint8(wp.clamp(level, 0.0, 255.0))

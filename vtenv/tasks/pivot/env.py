@@ -55,6 +55,7 @@ class VTPivotEnv(TaskEnv):
     | `gel`     | `Box(0.0, 6.0, (2, C, C), float32)`           | Indentation, left, right (mm)  |
     | `shear`   | `Box(-100.0, 100.0, (2, 3, 16, 16), float32)` | Taxels' force, left, right (N) |
     | `markers` | `Box(-10.0, 10.0, (2, 2, 9, 7), float32)`     | Markers' motion, likewise (mm) |
+    | `rgb`     | `Box(0, 255, (2, 3, C, C), uint8)`            | Colours of the gels            |
     | `proprio` | `Box(-30.0, 30.0, (12,), float32)`            | As in `VTInsert-v0`            |
     | `state`   | `Box(-30.0, 30.0, (33,), float32)`            | The privileged state, below    |
     | `goal`    | `Box(-2.0, 2.0, (2,), float32)`               | The goal, below                |
