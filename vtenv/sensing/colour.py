@@ -80,6 +80,21 @@ def _mirror(image: NDArray[np.float32], pad: int) -> None:
         image[:, columns - pad - 1 + k] = image[:, columns - pad - 1 - k]
 
 
+# Rows that start at 0, which Numba turns into vector instructions.
+@jit()
+def _add_scaled(out: NDArray[np.float32], by: np.float32, values: NDArray[np.float32]) -> None:
+    for k in range(out.size):
+        out[k] += by * values[k]
+
+
+@jit()
+def _add_product(
+    out: NDArray[np.float32], left: NDArray[np.float32], right: NDArray[np.float32]
+) -> None:
+    for k in range(out.size):
+        out[k] += left[k] * right[k]
+
+
 @jit()
 def colour_images(
     worlds: NDArray[np.int64],
@@ -111,11 +126,12 @@ def colour_images(
     pad_by = radii.max()
     framed = rows + 2 * pad_by, columns + 2 * pad_by
     surface, across = np.zeros(framed, np.float32), np.zeros(framed, np.float32)
-    row_of = np.zeros((4, columns), np.float32)  # of slopes, depth and one term
+    row_of = np.zeros((3, columns), np.float32)  # slopes and depth
+    ones, value = np.ones(columns, np.float32), np.zeros(columns, np.float32)
     x_power = np.ones((DEGREE + 1, columns), np.float32)
     y_power = np.ones((DEGREE + 1, columns), np.float32)
     change = np.zeros((3, columns), np.float32)
-    margin = radii.sum() + 1
+    margin = radii[0] + 2  # what narrower Gaussians carry farther is less than a level
     half, greatest = np.float32(0.5 / pixel_mm), np.float32(deepest_mm)
     zero, one, limit = np.float32(0.0), np.float32(1.0), np.float32(steepest)
     for world in worlds:
@@ -134,7 +150,6 @@ def colour_images(
                         left, right = min(left, column), max(right, column + 1)
             if bottom == 0:
                 continue
-            # Beyond, the membrane is level.
             top, bottom = max(top - margin, 0), min(bottom + margin, rows)
             left, right = max(left - margin, 0), min(right + margin, columns)
             for blur in range(BLURS):
@@ -143,16 +158,21 @@ def colour_images(
                 for row in range(top + pad_by, bottom + pad_by):
                     across[row, :] = zero
                     for tap in range(2 * radius + 1):
-                        weight, shift = taps[blur, tap], tap - radius
-                        for column in range(left + pad_by, right + pad_by):
-                            across[row, column] += weight * surface[row, column + shift]
+                        first, last = left + pad_by + tap - radius, right + pad_by + tap - radius
+                        _add_scaled(
+                            across[row, left + pad_by : right + pad_by],
+                            taps[blur, tap],
+                            surface[row, first:last],
+                        )
                 _mirror(across, pad_by)
                 for row in range(top + pad_by, bottom + pad_by):
                     surface[row, :] = zero
                     for tap in range(2 * radius + 1):
-                        weight, shift = taps[blur, tap], tap - radius
-                        for column in range(left + pad_by, right + pad_by):
-                            surface[row, column] += weight * across[row + shift, column]
+                        _add_scaled(
+                            surface[row, left + pad_by : right + pad_by],
+                            taps[blur, tap],
+                            across[row + tap - radius, left + pad_by : right + pad_by],
+                        )
                     if blur < BLURS - 1:
                         for column in range(left, right):
                             deep = pressed[row - pad_by, column]
@@ -170,31 +190,32 @@ def colour_images(
                     row_of[0, column], row_of[1, column] = x * part, y * part
                     deep = surface[row + pad_by, column + pad_by]
                     row_of[2, column] = min(max(deep, zero), greatest)
+                count = right - left
                 for power in range(1, DEGREE + 1):
-                    for column in range(left, right):
-                        x_power[power, column] = x_power[power - 1, column] * row_of[0, column]
-                        y_power[power, column] = y_power[power - 1, column] * row_of[1, column]
+                    for axis, powers in enumerate((x_power, y_power)):
+                        powers[power, :count] = zero
+                        _add_product(
+                            powers[power, :count],
+                            powers[power - 1, :count],
+                            row_of[axis, left:right],
+                        )
                 change[:] = zero
                 term = 0
                 for i in range(DEGREE + 1):
                     for j in range(DEGREE + 1 - i):
-                        if i + j == 0:
-                            continue
-                        for column in range(left, right):
-                            row_of[3, column] = x_power[i, column] * y_power[j, column]
-                        for k in range(3):
-                            for column in range(left, right):
-                                factor = coefficients[term, k, row, column]
-                                change[k, column] += factor * row_of[3, column]
-                        term += 1
-                for i in range(3):
-                    for column in range(left, right):
-                        by = one if i == 0 else row_of[i - 1, column]
-                        row_of[3, column] = row_of[2, column] * by
+                        if i + j > 0:
+                            value[:count] = zero
+                            _add_product(value[:count], x_power[i, :count], y_power[j, :count])
+                            for k in range(3):
+                                factors = coefficients[term, k, row, left:right]
+                                _add_product(change[k, left:right], factors, value[:count])
+                            term += 1
+                for powers in (ones, x_power[1], y_power[1]):  # times depth
+                    value[:count] = zero
+                    _add_product(value[:count], powers[:count], row_of[2, left:right])
                     for k in range(3):
-                        for column in range(left, right):
-                            factor = coefficients[term, k, row, column]
-                            change[k, column] += factor * row_of[3, column]
+                        factors = coefficients[term, k, row, left:right]
+                        _add_product(change[k, left:right], factors, value[:count])
                     term += 1
                 for k in range(3):
                     for column in range(left, right):
