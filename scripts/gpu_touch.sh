@@ -35,6 +35,6 @@ for sense in contact markers rgb "contact markers rgb"; do
     --augment every --max-minutes "$minutes" --accelerator $accelerator --output "$work/$name"
   timeout 120 $vtinsert probe "$work/$name" --data "$work/data" --rows 8000 --no-baselines \
     --device $([ "$engine" = warp ] && echo cuda:0 || echo cpu) --output "$work/probe-$name"
-  cp "$(find "$work/probe-$name" -name measurements.csv | head -1)" "$out/probe-$name.csv"
+  cp "$work/probe-$name/measurements.csv" "$out/probe-$name.csv" || true
 done
 rm -rf "$work"
