@@ -77,7 +77,7 @@ def main(options: Options) -> None:
             name: round(float(curve["motion"][-1]), 3) for name, curve in curves.items()
         },
         "left by a cycle of load, greatest motion [mm]": {
-            name: round(float(cycle["left"]), 4) for name, cycle in cycles.items()
+            name: round(float(cycle["greatest"][-1]), 4) for name, cycle in cycles.items()
         },
         "contact near the mouth, area under the ROC curve": told_contacts(options.episodes),
         "peak force of pushes, median [N]": pushed(options.pushes),
@@ -90,11 +90,11 @@ def main(options: Options) -> None:
         axes[0].plot(curve["contact"], curve["taxels"], "o-", label=name)
         axes[1].plot(LOADS, curve["motion"], "o-", label=name)
     for name, cycle in cycles.items():
-        axes[2].plot(CYCLES[name], cycle["motion"], ".-", label=name)
+        axes[2].plot(CYCLES[name], cycle["greatest"], ".-", label=name)
     for axis, across, up in zip(
         axes,
         ("contact force of both pads [N]", "load on the plug [N]", "load of a cycle [N]"),
-        ("sum of the taxels [N]", "markers' mean motion [mm]", "markers' mean motion [mm]"),
+        ("sum of the taxels [N]", "markers' mean motion [mm]", "greatest motion of a marker [mm]"),
         strict=True,
     ):
         axis.set(xlabel=across, ylabel=up)
@@ -124,7 +124,7 @@ def load_curve(
 
     Returns:
         By load: tangential force along the columns on both pads, by the taxels and by the contacts
-        [N], and the markers' mean motion [mm]; and the greatest that is left at the end.
+        [N]; the markers' mean motion, and the greatest of one [mm].
     """
     spec = scene.build_spec(scene.SceneConfig(), CONNECTORS[connector])
     add_pads(spec, PADS)
@@ -139,7 +139,7 @@ def load_curve(
     data.ctrl[scene.FINGER_CTRL] = scene.GRIP_FORCE
     sensors = PadSensors(model, PADS, ("shear", "markers"), groups=(scene.PLUG_GROUP,))
     plug = model.body("plug").id
-    taxels, contact, motion = [], [], []
+    taxels, contact, motion, greatest = [], [], [], []
     rest = None
     for load in loads:
         data.xfrc_applied[plug, 0] = -load
@@ -153,11 +153,12 @@ def load_curve(
         contact.append(sum(readings))
         moved = (told["markers"] - rest)[:, 0].mean(axis=(-1, -2))
         motion.append((moved[0] - moved[1]) / 2)
+        greatest.append(np.abs(told["markers"] - rest).max())
     return {
         "taxels": np.array(taxels),
         "contact": np.array(contact),
         "motion": np.array(motion),
-        "left": np.abs(told["markers"] - rest).max(),
+        "greatest": np.array(greatest),
     }
 
 
