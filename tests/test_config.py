@@ -251,7 +251,7 @@ def test_an_unknown_setting_is_named_in_the_words_of_python(name):
         ("proprio", "depth_noise_mm", 0.0, "depth"),
         ("gel", "depth_dropout", 0.0, "depth"),
         ("state", "depth_quantization_mm", 0.0, "depth"),
-        ("depth", "contact_size", 64, "contact or gel"),
+        ("depth", "contact_size", 64, "contact or gel or rgb"),
         ("gel", "marker_size", 8, "shear or markers"),
     ],
 )

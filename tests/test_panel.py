@@ -31,6 +31,7 @@ def observation(image_size=64, contact_size=64):
         "gel": gel,
         "shear": generator.uniform(-1.0, 1.0, (2, 3, 16, 16)).astype(np.float32),
         "markers": generator.uniform(-1.0, 1.0, (2, 2, 9, 7)).astype(np.float32),
+        "rgb": generator.integers(0, 256, (2, 3, contact_size, contact_size), np.uint8),
         "proprio": generator.uniform(-3, 3, 12).astype(np.float32),
         "state": generator.uniform(-3, 3, 31).astype(np.float32),
     }

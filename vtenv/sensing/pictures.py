@@ -64,8 +64,8 @@ def _with_arrows(
         for column in range(0, columns, -(-columns // _ARROWS)):
             at = np.array([column + 0.5, row + 0.5]) * _CELL
             tip = at + field[:, row, column] * scale
-            ends = (tuple(map(int, np.clip(end, -9999, 9999).round())) for end in (at, tip))
-            cv2.arrowedLine(picture, *ends, TOUCHED, 2, cv2.LINE_AA, tipLength=0.3)
+            first, last = np.clip([at, tip], -9999, 9999).round().astype(int).tolist()
+            cv2.arrowedLine(picture, first, last, TOUCHED, 2, cv2.LINE_AA, tipLength=0.3)
     return picture
 
 
