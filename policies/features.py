@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from policies.representations import Representation
 from policies.vec_env import VTInsertVecEnv
 from policies.worlds import simulation_of
-from representation.preprocessing import normalise
+from representation.preprocessing import flat_channels, normalise
 from vtenv.arrays import to_host
 from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.rollout import rollout
@@ -98,8 +98,10 @@ class VisuotactileCNN(BaseFeaturesExtractor):
         super().__init__(observation_space, len(images) * CNN_WIDTH + width)
         self._images, self._vectors = images, vectors
         for key in images:
-            _warn_of_columns(key, boxes[key].shape)
-            self.add_module(key, _tower(boxes[key].shape))
+            *axes, rows, columns = boxes[key].shape
+            shape = math.prod(axes), rows, columns
+            _warn_of_columns(key, shape)
+            self.add_module(key, _tower(shape))
         for key in vectors:
             self.add_module(key, Standardize(boxes[key], key))
 
@@ -112,7 +114,7 @@ class VisuotactileCNN(BaseFeaturesExtractor):
         parts = []
         for key in self._images:
             image = normalise(observations[key], IMAGE_MODALITIES[key])
-            parts.append(self.get_submodule(key)(image))
+            parts.append(self.get_submodule(key)(flat_channels(image)))
         for key in self._vectors:
             parts.append(self.get_submodule(key)(observations[key]))
         return torch.cat(parts, dim=1)

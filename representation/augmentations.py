@@ -25,11 +25,14 @@ from vtenv.validation import require
 
 KINDS: dict[str, Callable[[Modality], bool]] = {
     "distance": lambda modality: modality.missing_at_zero,
-    "touch": lambda modality: not modality.missing_at_zero,
+    "touch": lambda modality: not modality.missing_at_zero and len(modality.shape) == 1,
     "mask": lambda modality: modality.dtype == "uint8" and (modality.low, modality.high) == (0, 1),
+    "field": lambda modality: len(modality.shape) == 2 and modality.low < 0,
+    "colour": lambda modality: modality.dtype == "uint8" and modality.high == 255,
 }
 """Kinds of images that augmentations change, told by a modality's record: distances [m], in which
-0 is no return; what touches, in which 0 is no contact; and flags."""
+0 is no return; what touches, in which 0 is no contact; flags; fields of vectors, whose components
+are channels; and colours of 8 bits."""
 
 
 def depth_noise(images: Tensor, generator: torch.Generator, *, std_mm: float = 1.0) -> Tensor:
@@ -121,6 +124,40 @@ def dilation_erosion(images: Tensor, generator: torch.Generator, *, max_pixels: 
     return dilate(images, drawn.floor().to(torch.int64), max_pixels)
 
 
+def gain_and_noise(
+    images: Tensor, generator: torch.Generator, *, max_gain: float = 0.2, noise: float = 0.05
+) -> Tensor:
+    """Another gel: stronger or weaker fields, and noise in parts of their root mean square.
+
+    Args:
+        images: Fields.
+        generator: Draws both.
+        max_gain: Greatest change of the strength, either way.
+        noise: Standard deviation of the noise.
+    """
+    gain = _uniform((len(images), 1, 1, 1), 1 - max_gain, 1 + max_gain, images, generator)
+    size = images.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+    drawn = torch.randn(images.shape, generator=generator, device=generator.device).to(images)
+    return images * gain + noise * size * drawn
+
+
+def colour_jitter(
+    images: Tensor, generator: torch.Generator, *, max_gain: float = 0.1, max_offset: float = 10.0
+) -> Tensor:
+    """Another camera and light: each channel brighter or darker, by a factor and an offset.
+
+    Args:
+        images: Colours, uint8.
+        generator: Draws both.
+        max_gain: Greatest change of the factor, either way.
+        max_offset: Greatest offset, either way, in levels of 255.
+    """
+    shape, like = (len(images), 1, 1, 1), images.float()
+    gain = _uniform(shape, 1 - max_gain, 1 + max_gain, like, generator)
+    offset = _uniform(shape, -max_offset, max_offset, like, generator)
+    return (like * gain + offset).round().clamp(0, 255).to(images.dtype)
+
+
 def crop_centre(images: Tensor, scale: Tensor) -> Tensor:
     """Enlarge the centre of images, (N, C, H, W), floating, to the whole.
 
@@ -204,6 +241,12 @@ AUGMENTATIONS = OpenTable(
         ),
         "rotation": Augmentation("touch", slight_rotation, {"max_deg": (0.0, 180.0)}),
         "dilation_erosion": Augmentation("mask", dilation_erosion, {"max_pixels": (0, 100)}),
+        "field": Augmentation(
+            "field", gain_and_noise, {"max_gain": (0.0, 1.0), "noise": (0.0, 10.0)}
+        ),
+        "colour": Augmentation(
+            "colour", colour_jitter, {"max_gain": (0.0, 1.0), "max_offset": (0.0, 255.0)}
+        ),
     },
     "augmentation",
     instance_of(Augmentation),
@@ -215,9 +258,10 @@ PRESETS: dict[str, tuple[str, ...]] = {
     "none": (),
     "occlusion": ("occlusion",),
     "contrastive": ("crop", "rotation", "dilation_erosion"),
+    "every": ("crop", "rotation", "dilation_erosion", "field", "colour"),
 }
 """The paper's: none for its classifier, occlusion for its occlusion study, crop, rotation and
-morphology for its joint representation."""
+morphology for its joint representation. And one that changes every modality."""
 
 
 class Augment:

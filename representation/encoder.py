@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from vtenv.import_string import import_string
 
+from representation.preprocessing import flat_channels
+
 
 class Encoder(Protocol):
     """Images of an observation in, one embedding out.
@@ -99,7 +101,7 @@ def import_encoder(name: str) -> Encoder:
 
 
 def image_of(observation: Mapping[str, Any], key: str, shape: tuple[int, int, int]) -> Any:
-    """A batch of images, of the shape that an encoder takes.
+    """A batch of images, of the shape that an encoder takes, axes of channels made one.
 
     Raises:
         ValueError: If it is missing, or of another shape.
@@ -109,7 +111,7 @@ def image_of(observation: Mapping[str, Any], key: str, shape: tuple[int, int, in
             f"the observation has no {key!r}, which this encoder reads; "
             f"it has {', '.join(map(repr, observation)) or 'nothing'}"
         )
-    image = observation[key]
+    image = flat_channels(observation[key])
     if image.ndim != 4 or tuple(image.shape[1:]) != tuple(shape):
         raise ValueError(
             f"{key} has shape {tuple(image.shape)}, but this encoder takes (B, "

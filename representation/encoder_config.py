@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
 
     from vtenv.modalities import Modality
 
-SENSES: dict[str, tuple[str, ...]] = {"vision": ("depth",), "touch": ("contact", "gel")}
+SENSES: dict[str, tuple[str, ...]] = {
+    "vision": ("depth",),
+    "touch": ("contact", "gel", "shear", "markers", "rgb"),
+}
 """Names for sets of observation keys. An image of one's own is a sense of its own, named by its
 key."""
 
@@ -91,8 +95,9 @@ class EncoderConfig:
     images: Mapping[str, Shape] = field(
         default_factory=lambda: {"depth": (1, 64, 64), "contact": (2, 64, 64)}
     )
-    """Channels, rows and columns of each image that the encoder reads, by observation key. Their
-    parts of an embedding stand in the order of `IMAGE_MODALITIES`, images of one's own last."""
+    """Channels, rows and columns of each image that the encoder reads, by observation key; fingers
+    and components together are channels. Their parts of an embedding stand in the order of
+    `IMAGE_MODALITIES`, images of one's own last."""
     ranges: Mapping[str, ImageRange] = field(default_factory=dict)
     """How each image is normalised: the `Modality` of its key, or what it says as an
     `ImageRange`. Those of `IMAGE_MODALITIES` are known; an image of one's own needs its own."""
@@ -180,7 +185,8 @@ class EncoderConfig:
             for key, record in (modalities or IMAGE_MODALITIES).items()
             if key in space.spaces and record.is_image and record.encoded_range is not None
         }
-        images = {key: space[key].shape for key in chosen}
+        shapes = {key: space[key].shape or () for key in chosen}
+        images = {key: (math.prod(s[:-2]), *s[-2:]) for key, s in shapes.items()}
         return cls(images=images, ranges=chosen, **settings)  # type: ignore[arg-type]
 
     @property
@@ -227,7 +233,7 @@ def _checked_images(given: object) -> dict[str, Shape]:
         and "." not in key
         and len(shape) == 3
         and _is_int(shape[0], 1, 1024)
-        and all(_is_int(side, 8, 1024) for side in shape[1:])
+        and all(_is_int(side, 2, 1024) for side in shape[1:])
         for key, shape in images.items()
     )
     require(
@@ -235,7 +241,7 @@ def _checked_images(given: object) -> dict[str, Shape]:
         "images",
         given,
         "a mapping of one or more observation keys, without dots, to (channels, rows, columns): at "
-        "least one channel, and rows and columns from 8 to 1024",
+        "least one channel, and rows and columns from 2 to 1024",
     )
     return images
 

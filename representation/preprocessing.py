@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +18,15 @@ class Normalisation(Protocol):
     @property
     def missing_at_zero(self) -> bool:
         """Whether 0 stands for no measurement."""
+
+
+def flat_channels(images: Any) -> Any:
+    """Images (N, C, H, W) of any, such as those of fingers and components, (N, F, C, H, W).
+
+    Args:
+        images: Arrays of NumPy or torch; those of four axes stay as they are.
+    """
+    return images.reshape(len(images), -1, *images.shape[-2:]) if images.ndim > 4 else images
 
 
 def normalise(image: Tensor, by: Normalisation) -> Tensor:

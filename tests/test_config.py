@@ -33,7 +33,12 @@ NUMBERS = {
     "depth_dropout": (0.0, 1.0),
     "depth_quantization_mm": (0.0, 50.0),
 }
-SIZES = {"image_size": (8, 512), "contact_size": (8, 512)}
+SIZES = {
+    "image_size": (8, 512),
+    "contact_size": (8, 512),
+    "taxel_size": (2, 64),
+    "marker_size": (2, 64),
+}
 KEYS = tuple(MODALITIES)
 
 not_numbers = st.one_of(
@@ -193,7 +198,7 @@ def test_none_is_as_good_as_leaving_a_setting_out():
     assert settings_of(**dict.fromkeys(names)) == InsertionConfig()
 
 
-@pytest.mark.parametrize("count", range(1, len(KEYS) + 1))
+@pytest.mark.parametrize("count", range(1, 5))
 def test_modalities_come_in_one_order(count):
     for chosen in itertools.permutations(KEYS, count):
         config = settings_of(modalities=chosen)
@@ -240,7 +245,8 @@ def test_an_unknown_setting_is_named_in_the_words_of_python(name):
         ("proprio", "depth_noise_mm", 0.0, "depth"),
         ("gel", "depth_dropout", 0.0, "depth"),
         ("state", "depth_quantization_mm", 0.0, "depth"),
-        ("depth", "contact_size", 64, "contact or gel"),
+        ("depth", "contact_size", 64, "contact or gel or rgb"),
+        ("gel", "marker_size", 8, "shear or markers"),
     ],
 )
 def test_a_setting_of_a_sensor_not_asked_for_is_refused(modalities, name, value, missing):

@@ -16,6 +16,7 @@ class SlopeSensor:
 
     def __init__(self, world_model, camera, keys, poses):
         (self._key,) = keys
+        self.memory = {}
         self._rays = RayCamera(world_model, camera, poses)
         self._distance = np.empty(self._rays.shape, np.float32)
         self._last = np.zeros(self._rays.shape, np.float32)

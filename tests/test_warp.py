@@ -9,6 +9,7 @@ import pytest
 from gymnasium.utils import seeding
 from worlds import make_simulation
 
+from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.rendering.renderers import DepthRenderer
 from vtenv.tasks.insertion.config import MODALITIES
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
@@ -35,7 +36,7 @@ def pair(warp_device, request):
 
     Of one connector, where all worlds share what differs between connectors, too.
     """
-    settings = {"modalities": ("depth", "contact", "gel", "state"), "depth_noise_mm": 0.0}
+    settings = {"modalities": (*IMAGE_MODALITIES, "state"), "depth_noise_mm": 0.0}
     settings |= {"connectors": request.param}
     simulations = (
         make_simulation(WORLDS, **settings),
@@ -77,6 +78,8 @@ def test_same_seeds_same_initial_states_and_images(pair):
     np.testing.assert_allclose(cpu["state"], warp["state"], atol=1e-4)
     np.testing.assert_allclose(cpu["depth"], warp["depth"], atol=1e-4)
     np.testing.assert_allclose(cpu["gel"], warp["gel"], atol=1e-3)
+    np.testing.assert_allclose(cpu["shear"], warp["shear"], atol=0.02)
+    np.testing.assert_allclose(cpu["markers"], warp["markers"], atol=0.02)
     assert overlap(cpu["contact"], warp["contact"]).min() >= 0.98
 
 
@@ -100,6 +103,9 @@ def test_an_expert_episode_is_the_same(pair):
         # Past its success a plug goes on against the socket's bottom, where physics diverge.
         assert contact[apart].min(initial=1.0) >= 0.95
         assert np.median(contact) >= 0.98
+        for key, unit in (("markers", 0.02), ("shear", 0.05)):
+            apart_by = np.abs(cpu[key] - warp[key]).max(axis=(1, 2, 3, 4))
+            assert np.median(apart_by) <= unit, key  # from the same states all are: test_pads
     assert ended[0].all() and ended[1].all()
 
 

@@ -14,8 +14,15 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from vtenv.sensing import DEPTH_SENSOR, GEL_SENSOR, Sensor
-from vtenv.sensing.pictures import ScalarPicture, mask_picture
+from vtenv.sensing import DEPTH_SENSOR, GEL_SENSOR, PAD_SENSOR, Sensor
+from vtenv.sensing.pictures import (
+    ScalarPicture,
+    colour_picture,
+    force_picture,
+    marker_picture,
+    mask_picture,
+)
+from vtenv.sensing.tractions import GREATEST_FORCE, GREATEST_MOTION_MM
 from vtenv.validation import require
 
 
@@ -27,12 +34,13 @@ class Modality:
         key: Its key in an observation, and its column in a data set.
         label: What people call it.
         unit: Unit of its values; "1" for none.
-        shape: Shape of an image's channels, (C,), or of a vector, (n,).
+        shape: Shape of an image's channels, (C,) or (C, components), or of a vector, (n,).
         low: Least value.
         high: Greatest value.
         dtype: NumPy's name of its type.
         sensor: What measures it; None for a vector, which the task computes from the state.
-        camera: Which of the task's cameras the sensor looks through: `overhead` or `gel`.
+        camera: Which of the task's cameras the sensor looks through: `overhead`, `gel` or
+            `taxels`.
         size_setting: The environment's setting that gives an image's rows and columns; None for
             a vector.
         encoded_range: Values that an encoder maps to -1 and 1, clipping those beyond; None for
@@ -40,8 +48,8 @@ class Modality:
         missing_at_zero: Whether 0 stands for no measurement, which an encoder maps to 1.
         storage: How a data set stores it: "raw"; "bits" for flags; or the step, in its unit, of
             which it stores 16-bit multiples.
-        draw: Maps one channel of an image, (H, W), to a picture (H, W, 3), uint8, RGB; None for a
-            vector.
+        draw: Maps one channel of an image, (H, W) or (components, H, W), to a picture
+            (rows, columns, 3), uint8, RGB; None for a vector.
     """
 
     key: str
@@ -152,5 +160,56 @@ CONTACT = Modality(
 )
 """Where the gel of the left and the right finger is touched."""
 
-IMAGE_MODALITIES = {modality.key: modality for modality in (DEPTH, CONTACT, GEL)}
+SHEAR = Modality(
+    key="shear",
+    label="Force of the taxels",
+    unit="N",
+    shape=(2, 3),
+    low=-GREATEST_FORCE,
+    high=GREATEST_FORCE,
+    sensor=PAD_SENSOR,
+    camera="taxels",
+    size_setting="taxel_size",
+    encoded_range=(-1.0, 1.0),
+    draw=force_picture,
+)
+"""Force on each taxel of the left and the right finger: pressing, along columns and along rows."""
+
+MARKERS = Modality(
+    key="markers",
+    label="Markers",
+    unit="mm",
+    shape=(2, 2),
+    low=-GREATEST_MOTION_MM,
+    high=GREATEST_MOTION_MM,
+    sensor=PAD_SENSOR,
+    camera="taxels",
+    size_setting="marker_size",
+    encoded_range=(-1.5, 1.5),
+    draw=marker_picture,
+)
+"""Displacement of the markers of the left and the right gel, along columns and along rows."""
+
+RGB = Modality(
+    key="rgb",
+    label="Gel",
+    unit="1",
+    shape=(2, 3),
+    low=0,
+    high=255,
+    dtype="uint8",
+    sensor=GEL_SENSOR,
+    camera="gel",
+    size_setting="contact_size",
+    encoded_range=(0.0, 255.0),
+    draw=colour_picture,
+)
+"""What the cameras behind the left and the right gel see: red, green and blue."""
+
+IMAGE_MODALITIES = {
+    modality.key: modality for modality in (DEPTH, CONTACT, GEL, SHEAR, MARKERS, RGB)
+}
 """Images that every task has, by key."""
+
+GEOMETRY = ("depth", "contact", "gel")
+"""Those that follow from poses alone; what films show."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vtenv.arrays import Array, leaves, rebuild
 from vtenv.modalities import Modality
+from vtenv.sensing.tractions import WRENCH_SIZE
 
 
 @dataclass(frozen=True)
@@ -22,16 +23,24 @@ class Camera:
     """How a sensor sees the world.
 
     Attributes:
-        names: Cameras of the model, one for each channel of its images, next to each other.
+        names: Cameras of the model, one for each channel of its images.
         groups: Geom groups that they see.
         size: Rows and columns of an image.
         settings: Numbers that the sensor needs, by name.
+        half_extent: Half the width and height that it sees, [m]; None for what the model's camera
+            sees, in pixels that are square.
+        wrenches: Contact sensors of the model that read the force and torque of the pad before each
+            camera on what it touches, and the point that these are about; next to each other.
+        bodies: Bodies whose geoms it sees, with those that hang on them; none for every body.
     """
 
     names: tuple[str, ...]
     groups: tuple[int, ...]
     size: tuple[int, int]
     settings: Mapping[str, float] = field(default_factory=dict)
+    half_extent: tuple[float, float] | None = None
+    wrenches: tuple[str, ...] = ()
+    bodies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,14 +97,19 @@ class WorldModel:
             slices[group] = _range(names, address, int(model.sensor(names[0]).dim[0]))
         return slices
 
+    def wrench_slice(self, camera: str) -> slice:
+        """Where the wrenches of one of `cameras` are in `sensordata`."""
+        names = self.cameras[camera].wrenches
+        address = {name: int(self.models[0].sensor(name).adr[0]) for name in names}
+        return _range(names, address, WRENCH_SIZE)
+
     def body_ids(self) -> dict[str, int]:
         """Ids of the bodies, by name."""
         return {name: self.models[0].body(name).id for name in self.bodies}
 
-    def camera_slice(self, camera: str) -> slice:
+    def camera_ids(self, camera: str) -> list[int]:
         """Ids of what one of `cameras` stands for."""
-        names = self.cameras[camera].names
-        return _range(names, {name: self.models[0].camera(name).id for name in names}, 1)
+        return [self.models[0].camera(name).id for name in self.cameras[camera].names]
 
 
 def _names(groups: Mapping[str, tuple[str, ...]]) -> list[str]:
@@ -160,7 +174,7 @@ class InitialPhysics:
         mocap_quat: Their orientations, wxyz, (N, nmocap, 4).
         fields: Each world's own fields of the model, (N, ...) each: all of
             `WorldModel.own_fields`.
-        noise: Each world's settings of sensors, (N,) each, such as `depth_noise_mm`.
+        noise: Each world's settings of sensors, (N, ...) each, such as `depth_noise_mm`.
     """
 
     variant: NDArray[np.int64]

@@ -187,7 +187,7 @@ def _load_encoders(config: BenchmarkConfig) -> dict[str, Any]:
 
     task = make_task(config.task, **config.settings)
     shapes = {
-        modality.key: (modality.shape[0], *task.image_size(modality))
+        modality.key: (math.prod(modality.shape), *task.image_size(modality))
         for modality in task.config.modalities
         if modality.is_image
     }

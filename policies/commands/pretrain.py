@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from representation.pretraining.training import PretrainResult
 
 
+Sense = Literal["vision", "touch", "depth", "contact", "gel", "shear", "markers", "rgb"]
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """What to train on, where, and with what."""
@@ -52,7 +55,8 @@ class RunOptions:
     from_scratch: tyro.conf.FlagCreatePairsOff[bool] = False
     """Start from random weights, whatever the preset says."""
     modalities: Annotated[
-        tuple[Literal["vision", "touch", "depth", "contact", "gel"], ...] | None,
+        tuple[Literal["vision", "touch", "depth", "contact", "gel", "shear", "markers", "rgb"], ...]
+        | None,
         default("the preset's"),
     ] = None
     """What the encoder perceives with: senses, as the preset has them, or images by key."""
@@ -251,15 +255,26 @@ def _images(base: PretrainConfig, run: RunOptions) -> dict[str, tuple[int, int, 
     if run.modalities is not None:
         known = {**EncoderConfig().images, **images}
         images = {
-            key: known.get(key, known["contact"])
+            key: known.get(key) or _usual_shape(key)
             for name in run.modalities
             for key in SENSES.get(name, (name,))
             if key in known or key == name
         }
     if run.fingers is not None:
         touch = [key for key in images if key in SENSES["touch"]]
-        images |= {key: (run.fingers, *images[key][1:]) for key in touch}
+        each = {key: images[key][0] // 2 for key in touch}  # components of a finger's
+        images |= {key: (run.fingers * (each[key] or 1), *images[key][1:]) for key in touch}
     return images
+
+
+def _usual_shape(key: str) -> tuple[int, int, int]:
+    """Channels, rows and columns of an image of the environment."""
+    from policies.worlds import DEFAULT_TASK
+    from vtenv.registry import make_task
+    from vtenv.simulation import observation_space
+
+    space = observation_space(make_task(DEFAULT_TASK, modalities=(key,)))
+    return EncoderConfig.for_space(space).images[key]
 
 
 def _objective(text: str) -> str | dict[str, float]:

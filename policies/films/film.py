@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from policies.evaluation.episodes import Act
 from policies.worlds import FAILURE, decode, simulation_of, variant_key, variant_label
-from vtenv.modalities import IMAGE_MODALITIES
+from vtenv.modalities import GEOMETRY
 from vtenv.rendering.renderers import PanelRenderer, PictureRenderer
 from vtenv.rendering.text import LIGHT, Color, text_width, write_text
 from vtenv.rollout import rollout
 
 Image = NDArray[np.uint8]
 
-MODALITIES = tuple(IMAGE_MODALITIES)
+MODALITIES = GEOMETRY
 """What an environment must sense for the panel to show every sense."""
 HOLD_FIRST, HOLD_LAST = 12, 38
 """Frames for which an episode's first state is shown before it moves, and its last after."""

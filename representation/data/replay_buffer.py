@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 
 from representation.data.columns import LARGEST
 from representation.data.sources import NEXT, free_memory
+from representation.preprocessing import flat_channels
 from vtenv.modalities import Modality
 
 _MEMORY_PART = 0.8
@@ -139,7 +140,7 @@ class ReplayBuffer:
     def _encoded(self, name: str, values: Any) -> Tensor:
         tensor = torch.as_tensor(values).to(self._device)
         if name in self._channels:
-            tensor = tensor[:, : self._channels[name]]
+            tensor = flat_channels(tensor)[:, : self._channels[name]]
         storage = self._storage.get(name, "raw")
         if storage == "raw":
             return tensor

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from representation.preprocessing import flat_channels
 from vtenv.validation import require
 
 NEXT = "next_"
@@ -192,7 +193,7 @@ class DatasetSource:
     ) -> dict[str, Tensor]:
         columns = dict(self._split.read(rows, names or self._names))
         for name in self._channels.keys() & columns.keys():
-            columns[name] = columns[name][:, : self._channels[name]]
+            columns[name] = flat_channels(columns[name])[:, : self._channels[name]]
         return {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in columns.items()}
 
     def _read_ahead(

@@ -11,11 +11,15 @@ import torch
 from representation.data.sources import Split, require_columns
 from representation.encoder_config import EncoderConfig
 from representation.objectives.pose import pose_statistics
+from representation.preprocessing import flat_channels
 from representation.pretraining.config import PretrainConfig
 from vtenv.modalities import IMAGE_MODALITIES
 
+Size = int | tuple[int, int] | None
+"""Side of a square image, or its rows and columns; None for any."""
 
-def fit_to_split(config: PretrainConfig, split: Split, **sizes: int | None) -> PretrainConfig:
+
+def fit_to_split(config: PretrainConfig, split: Split, **sizes: Size) -> PretrainConfig:
     """Take from the data what the configuration leaves to it, and check that they fit.
 
     The images' sizes; names, means and deviations of pose labels, and the number of classes, for
@@ -35,10 +39,10 @@ def fit_to_split(config: PretrainConfig, split: Split, **sizes: int | None) -> P
     first = split.read(np.zeros(1, dtype=np.int64), config.encoder.keys)
     images = {}
     for key, (channels, *_) in config.encoder.images.items():
-        found, rows, columns = first[key].shape[1:]
+        found, rows, columns = flat_channels(first[key]).shape[1:]
         name = size_setting(key)
         size = sizes.get(name)
-        if size is not None and (rows, columns) != (size, size):
+        if size is not None and (rows, columns) != _pair(size):
             raise ValueError(
                 f"{name}={size}, but {key} in the data set has {rows} x {columns} "
                 f"pixels; leave {name} out, or make a data set of {size} pixels"
@@ -84,13 +88,17 @@ def with_names(
     return replace(config, objective_options=options)
 
 
-def with_sizes(encoder: EncoderConfig, **sizes: int | None) -> EncoderConfig:
+def with_sizes(encoder: EncoderConfig, **sizes: Size) -> EncoderConfig:
     """An encoder's configuration for images of other sizes, by the environment's settings."""
     images = {}
     for key, (channels, rows, columns) in encoder.images.items():
         size = sizes.get(size_setting(key))
-        images[key] = (channels, size or rows, size or columns)
+        images[key] = (channels, *(_pair(size) if size else (rows, columns)))
     return encoder.with_images(images)
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
 
 
 def size_setting(key: str) -> str:

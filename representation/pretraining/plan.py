@@ -102,9 +102,12 @@ def resumed_plan(output: Path, data: Path | None = None) -> PretrainPlan:
     return PretrainPlan(config, dataset, None, held or _with_heldout(dataset))
 
 
-def _sizes(config: PretrainConfig) -> dict[str, int]:
+def _sizes(config: PretrainConfig) -> dict[str, int | tuple[int, int]]:
     """The environment's settings that give images of the encoder's sizes."""
-    return {size_setting(key): rows for key, (_, rows, _) in config.encoder.images.items()}
+    shapes = config.encoder.images.items()
+    return {
+        size_setting(key): rows if rows == cols else (rows, cols) for key, (_, rows, cols) in shapes
+    }
 
 
 def _observed(config: PretrainConfig) -> dict[str, tuple[str, ...]]:

@@ -13,7 +13,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from representation.encoder import Encoder
 from representation.encoder_config import EncoderConfig
-from representation.preprocessing import Normalisation, normalise
+from representation.preprocessing import Normalisation, flat_channels, normalise
 from representation.probes.measurements import FUSED
 from representation.probes.split import SplitLike
 from representation.runtime import FrozenEncoder
@@ -68,6 +68,7 @@ def pixel_embedder(
         return _with_fused(parts, torch.cat(list(parts.values()), dim=1))
 
     def pooled(key: str, image: Tensor) -> Tensor:
+        image = flat_channels(image)
         rows, columns = (min(_PIXELS, side) for side in image.shape[-2:])
         image = normalise(image, ranges[key]) if key in ranges else image.float()
         return adaptive_avg_pool2d(image, (rows, columns)).flatten(1)

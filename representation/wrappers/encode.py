@@ -113,7 +113,7 @@ class ObservationEncoder:
             batch: () for one observation, (N,) for N of them.
         """
         images = {
-            key: observation[key].reshape(-1, *observation[key].shape[-3:])
+            key: observation[key].reshape(-1, *self.encoder.image_shapes[key])
             for key in self.encoder.keys
         }
         embedding = self.encoder(images)
@@ -370,10 +370,12 @@ def _checked_images(space: spaces.Dict, encoder: FrozenEncoder) -> tuple[int, ..
             raise ValueError(
                 f"{key!r} is {box}, but must be a Box of shape (channels, rows, columns)"
             )
-        *frames, channels, rows, columns = box.shape
+        *axes, rows, columns = box.shape
+        record = IMAGE_MODALITIES.get(key)
+        first = len(axes) - (len(record.shape) if record else 1)  # of the axes of channels
+        frames, channels = axes[:first], math.prod(axes[first:])
         expected = tuple(encoder.image_shapes[key])
         if (rows, columns) != expected[1:]:
-            record = IMAGE_MODALITIES.get(key)
             size = expected[1] if expected[1] == expected[2] else expected[1:]
             setting = f"with {record.size_setting}={size}" if record else f"with {size} pixels"
             raise ValueError(

@@ -9,13 +9,16 @@ import torch
 
 from representation.augmentations import (
     AUGMENTATIONS,
+    KINDS,
     PRESETS,
     Augment,
     centre_crop,
+    colour_jitter,
     crop_centre,
     depth_noise,
     dilate,
     dilation_erosion,
+    gain_and_noise,
     occlusion,
     rotate,
 )
@@ -27,10 +30,18 @@ IDENTITY = {
     "occlusion": {"max_count": 0},
     "rotation": {"max_deg": 0.0},
     "dilation_erosion": {"max_pixels": 0},
+    "field": {"max_gain": 0.0, "noise": 0.0},
+    "colour": {"max_gain": 0.0, "max_offset": 0.0},
 }
 """Settings with which nothing changes."""
 
-KEYS = {"distance": "depth", "touch": "contact", "mask": "contact"}
+KEYS = {
+    "distance": "depth",
+    "touch": "contact",
+    "mask": "contact",
+    "field": "markers",
+    "colour": "rgb",
+}
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -43,6 +54,10 @@ def one_image(key: str, size: int = 33) -> torch.Tensor:
         image = 0.3 + 0.1 * torch.arange(size * size).reshape(1, 1, size, size) / size**2
         image[:, :, 3:6, 4:9] = 0.0
         return image
+    if key == "markers":
+        return torch.linspace(-1.0, 1.0, size * size).reshape(1, 1, size, size) ** 3
+    if key == "rgb":
+        return (torch.arange(size * size).reshape(1, 1, size, size) % 200 + 20).to(torch.uint8)
     image = torch.zeros(1, 1, size, size, dtype=torch.uint8)
     image[:, :, 8:20, 10:14] = 1
     image[:, :, 16:20, 10:24] = 1
@@ -247,6 +262,7 @@ def test_the_presets_are_the_papers():
         "none": (),
         "occlusion": ("occlusion",),
         "contrastive": ("crop", "rotation", "dilation_erosion"),
+        "every": ("crop", "rotation", "dilation_erosion", "field", "colour"),  # ours
     }
 
 
@@ -306,7 +322,7 @@ def test_settings_reach_their_augmentation():
 @pytest.mark.parametrize(
     ("names", "options", "says"),
     [
-        ("all", {}, "one of none, occlusion, contrastive, or a list of noise"),
+        ("all", {}, "one of none, occlusion, contrastive, every, or a list of noise"),
         (["blur"], {}, "'blur' is unknown; it must be one of noise, crop"),
         (["noise"], {"noise": {"std": 1.0}}, "no option std; it has std_mm"),
         (["noise"], {"crop": {}}, r"options are given for \['crop'\]"),
@@ -331,3 +347,24 @@ def test_a_generator_on_the_device_draws_there():
         generator = torch.Generator(device).manual_seed(0)
         augmented = Augment(list(AUGMENTATIONS))(batch, generator)
         assert all(value.is_cuda for value in augmented.values())
+
+
+def test_each_modality_has_an_augmentation():
+    for record in IMAGE_MODALITIES.values():
+        kinds = {AUGMENTATIONS[name].kind for name in PRESETS["every"]}
+        assert any(KINDS[kind](record) for kind in kinds), record.key
+
+
+def test_another_gel_is_stronger_or_weaker():
+    fields = torch.ones(64, 4, 9, 7)
+    gains = gain_and_noise(fields, seeded(), max_gain=0.3, noise=0.0)[:, 0, 0, 0]
+    assert gains.min() >= 0.7 and gains.max() <= 1.3 and gains.std() > 0.1
+    noise = gain_and_noise(fields, seeded(), max_gain=0.0, noise=0.1) - fields
+    assert noise.std() == pytest.approx(0.1, rel=0.1)
+
+
+def test_colours_stay_within_their_levels():
+    bright = torch.full((64, 6, 8, 8), 250, dtype=torch.uint8)
+    changed = colour_jitter(bright, seeded(), max_gain=0.5, max_offset=100.0)
+    assert changed.dtype == torch.uint8 and changed.float().std() > 10
+    assert changed.max() == 255

@@ -22,8 +22,8 @@ from representation.encoder_files import EncoderFileError
 from vtenv.modalities import IMAGE_MODALITIES, Modality
 
 GEL = IMAGE_MODALITIES["gel"]
-SHEAR = Modality(
-    "shear", "Shear", "mm", (2,), -3.0, 3.0, size_setting="contact_size", encoded_range=(-1.5, 1.5)
+SLIP = Modality(
+    "slip", "Slip", "mm", (2,), -3.0, 3.0, size_setting="contact_size", encoded_range=(-1.5, 1.5)
 )
 TOUCH = {"contact": (2, 32, 32)}
 TINY = EncoderConfig(backbone="test_resnet", images={"depth": (1, 32, 32), "contact": (2, 32, 32)})
@@ -55,12 +55,12 @@ def make(config: EncoderConfig, seed: int = 0) -> VisuotactileEncoder:
         ("backbone", "resnet81", "did you mean"),
         ("images", {}, "one or more"),
         ("images", ("depth",), "a mapping"),
-        ("images", {"depth": (1, 4, 64)}, "from 8 to 1024"),
-        ("images", {"depth": (1, 64.0, 64)}, "from 8 to 1024"),
+        ("images", {"depth": (1, 1, 64)}, "from 2 to 1024"),
+        ("images", {"depth": (1, 64.0, 64)}, "from 2 to 1024"),
         ("images", {"depth": (64, 64)}, "(channels, rows, columns)"),
         ("images", {"a.b": (1, 64, 64)}, "without dots"),
-        ("images", {"shear": (2, 64, 64)}, "ranges={'shear': ...}"),
-        ("ranges", {"shear": SHEAR}, "some of depth, contact"),
+        ("images", {"slip": (2, 64, 64)}, "ranges={'slip': ...}"),
+        ("ranges", {"slip": SLIP}, "some of depth, contact"),
         ("ranges", {"depth": (0.2, 0.4)}, "Modality"),
         ("ranges", {"depth": {"encoded_range": (0.2, 0.4)}}, "Modality"),
         ("encoded_range", (0.4, 0.2), "low < high"),
@@ -89,10 +89,10 @@ def test_cross_attention_needs_two_images_and_tokens(change):
 
 
 def test_images_have_one_order_and_senses_are_sets_of_them():
-    shapes = {"shear": (2, 32, 32), "gel": (2, 32, 32), "contact": (2, 32, 32), "depth": (1, 8, 9)}
-    config = EncoderConfig(images=shapes, ranges={"shear": SHEAR})
-    assert config.keys == ("depth", "contact", "gel", "shear")
-    assert config.senses == {"vision": ("depth",), "touch": ("contact", "gel"), "shear": ("shear",)}
+    shapes = {"slip": (2, 32, 32), "gel": (2, 32, 32), "contact": (2, 32, 32), "depth": (1, 8, 9)}
+    config = EncoderConfig(images=shapes, ranges={"slip": SLIP})
+    assert config.keys == ("depth", "contact", "gel", "slip")
+    assert config.senses == {"vision": ("depth",), "touch": ("contact", "gel"), "slip": ("slip",)}
     assert config.only("touch").keys == ("contact", "gel")
     assert config.only("gel").ranges == {"gel": ImageRange.of("gel", GEL)}
 
@@ -101,13 +101,13 @@ def test_a_configuration_comes_from_an_environments_space_and_records():
     space = spaces.Dict(
         {
             "contact": IMAGE_MODALITIES["contact"].space((24, 16)),
-            "shear": SHEAR.space((32, 48)),
+            "slip": SLIP.space((32, 48)),
             "proprio": spaces.Box(-1.0, 1.0, (12,)),
         }
     )
-    config = EncoderConfig.for_space(space, {**IMAGE_MODALITIES, "shear": SHEAR}, pooling="average")
-    assert config.images == {"contact": (2, 24, 16), "shear": (2, 32, 48)}
-    assert config.ranges["shear"] == ImageRange(-3.0, 3.0, (-1.5, 1.5))
+    config = EncoderConfig.for_space(space, {**IMAGE_MODALITIES, "slip": SLIP}, pooling="average")
+    assert config.images == {"contact": (2, 24, 16), "slip": (2, 32, 48)}
+    assert config.ranges["slip"] == ImageRange(-3.0, 3.0, (-1.5, 1.5))
 
 
 CONFIGS = {
@@ -133,7 +133,7 @@ CONFIGS = {
         TINY, images={"contact": (2, 32, 32), "gel": (2, 32, 32)}, shared_backbone=True
     ),
     "one's own": EncoderConfig(
-        "test_vit", images={"contact": (2, 32, 32), "shear": (2, 32, 48)}, ranges={"shear": SHEAR}
+        "test_vit", images={"contact": (2, 32, 32), "slip": (2, 32, 48)}, ranges={"slip": SLIP}
     ),
     "options": replace(TINY_VIT, backbone_options={"patch_size": 8, "depth": 2}),
 }

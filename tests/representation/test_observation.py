@@ -24,6 +24,7 @@ from representation import (
     VectorEncodeObservation,
     VisuotactileEncoder,
 )
+from vtenv.modalities import IMAGE_MODALITIES
 
 TINY = EncoderConfig(
     backbone="test_resnet", images={"depth": (1, 32, 32), "contact": (2, 32, 32)}, embedding_dim=8
@@ -430,3 +431,28 @@ def test_the_embedding_is_an_id_of_its_own(mode):
     again.close()
     env.close()
     envs.close()
+
+
+@pytest.mark.parametrize("keys", [("markers",), ("depth", "shear", "rgb"), tuple(IMAGE_MODALITIES)])
+def test_any_images_of_the_environment_enter_an_encoder(keys):
+    """Fingers and components are channels to an encoder, and frames are none of them."""
+    sizes = {} if {"depth", "contact", "gel", "rgb"} <= set(keys) else dict.fromkeys(SIZES)
+    plain = make_env(modalities=(*keys, "proprio"), **sizes)
+    config = EncoderConfig.for_space(
+        plain.observation_space, backbone="test_resnet", embedding_dim=8
+    )
+    assert config.keys == tuple(key for key in IMAGE_MODALITIES if key in keys)
+    encoder = VisuotactileEncoder(config)
+    observation, _ = plain.reset(seed=0)
+    batch = {key: torch.from_numpy(observation[key][None]) for key in keys}
+    expected = encoder.eval()(batch).detach().numpy()[0]
+    env = EncodeObservation(plain, encoder)
+    np.testing.assert_allclose(env.reset(seed=0)[0]["embedding"], expected, atol=1e-4)
+    assert env.observation_space["embedding"].shape == (8 * len(keys),)
+    env.close()
+    stacked = FrameStackObservation(make_env(modalities=(*keys, "proprio"), **sizes), 3)
+    env = EncodeObservation(stacked, encoder)
+    embedding = env.reset(seed=0)[0]["embedding"]
+    assert embedding.shape == (3, 8 * len(keys))
+    np.testing.assert_allclose(embedding[-1], expected, atol=1e-4)
+    env.close()

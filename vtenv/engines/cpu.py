@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vtenv.arrays import Array, NumpyBackend
 from vtenv.provenance import cores
-from vtenv.sensing import sensor_passes
+from vtenv.sensing import memory_of, sensor_passes
 from vtenv.sensing.cameras import Poses
 from vtenv.sensing.cpu import CPUSensor
 from vtenv.validation import checked_count
@@ -67,6 +67,7 @@ class CPUEngine:
             batch.geom_xmat.reshape(n, -1, 9),
             batch.cam_xpos,
             batch.cam_xmat.reshape(n, -1, 9),
+            readings=np.zeros_like(batch.sensordata),
         )
         self._sensordata = batch.sensordata
         # Contact forces follow from the step that led to a state, not from the state: worlds that
@@ -88,17 +89,22 @@ class CPUEngine:
             sensor.implementation("cpu")(world_model, camera, keys, self._poses)
             for sensor, camera, keys in sensor_passes(world_model.modalities)
         ]
+        self._memory = memory_of(self._sensors)
 
     def reset(self, worlds: NDArray[np.int64], initial: InitialPhysics) -> None:
         """Put worlds into their initial states, one row each."""
         self._check_process()
         self._set_variants(worlds, initial.variant, initial.fields)
         self._set_noise(worlds, initial.noise)
+        for values in self._memory.values():
+            values[worlds] = 0
         batch = self._batch
         batch.reset(worlds, stage=mujoco.mjtStage.mjSTAGE_NONE)
         self._qpos[worlds], self._ctrl[worlds] = initial.qpos, initial.ctrl
         self._mocap[0][worlds], self._mocap[1][worlds] = initial.mocap_pos, initial.mocap_quat
         batch.forward(worlds)
+        # As on an engine that computes no forces before the first step.
+        self._poses.readings[worlds] = 0.0
         self._unmoved[worlds] = False
 
     def step(
@@ -114,6 +120,7 @@ class CPUEngine:
             self._wrenches[worlds, self._bodies[self._world_model.pushed or ""]] = forces[worlds]
         ids = None if len(worlds) == self.num_worlds else worlds
         self._batch.step(ids, nstep=self._world_model.substeps, stage=_POSITION_STAGE)
+        self._poses.readings[worlds] = self._sensordata[worlds]
         self._unmoved[worlds] = False
 
     def state(self) -> PhysicsState:
@@ -168,6 +175,7 @@ class CPUEngine:
             },
             "noise": {name: values.copy() for name, values in self._noise.items()},
             "images": {key: image.copy() for key, image in self._images.items()},
+            "memory": {name: values.copy() for name, values in self._memory.items()},
         }
 
     def set_state(self, state: dict[str, Any]) -> dict[str, Array]:
@@ -181,6 +189,8 @@ class CPUEngine:
         self._batch.forward(stage=_POSITION_STAGE)
         self._unmoved[:] = True
         self._kept_readings[:], self._kept_stable[:] = state["readings"], state["stable"]
+        for name, values in self._memory.items():
+            values[:] = state["memory"][name]
         self._images = {}
         if state["images"]:
             for sensor in self._sensors:  # nothing is drawn for no worlds
@@ -223,7 +233,8 @@ class CPUEngine:
         self, worlds: NDArray[np.int64], noise: Mapping[str, NDArray[np.float64]]
     ) -> None:
         for name, values in noise.items():
-            self._noise.setdefault(name, np.zeros(self.num_worlds))[worlds] = values
+            shape = (self.num_worlds, *values.shape[1:])
+            self._noise.setdefault(name, np.zeros(shape))[worlds] = values
         for sensor in self._sensors:
             sensor.reset(worlds, dict(noise))
 

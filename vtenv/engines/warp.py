@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from vtenv.engines.torch_arrays import TorchBackend
 from vtenv.modalities import Modality
-from vtenv.sensing import sensor_passes
+from vtenv.sensing import memory_of, sensor_passes
 from vtenv.sensing.cameras import Poses
 from vtenv.sensing.warp import WarpSensor
 from vtenv.validation import checked_count
@@ -265,18 +265,15 @@ class WarpEngine:
         }
         tensors |= {f"field {name}": field for name, field in self._fields.items()}
         tensors |= {f"noise {name}": values for name, values in self._noise.items()}
+        tensors |= {f"memory {name}": values for name, values in self._memory.items()}
         for sensor in self._sensors:
-            for key, image in sensor.images.items():
-                tensors[f"image {key}"] = wp.to_torch(image)
+            tensors |= {f"image {key}": image for key, image in sensor.images.items()}
         if self._d.act.shape[1]:
             tensors["act"] = wp.to_torch(self._d.act)
         return tensors
 
     def _copied_images(self) -> dict[str, torch.Tensor]:
-        images: dict[str, Any] = {}
-        for sensor in self._sensors:
-            images |= sensor.images
-        return {key: wp.to_torch(image).clone() for key, image in images.items()}
+        return {k: image.clone() for sensor in self._sensors for k, image in sensor.images.items()}
 
     def close(self) -> None:
         """Release the captured graphs; may be called twice."""
@@ -297,7 +294,8 @@ class WarpEngine:
         widths = [field[0].numel() for field in fields]
         for field, part in zip(fields, torch.split(rows[:, 2:], widths, dim=-1), strict=True):
             field[index] = part.reshape(-1, *field.shape[1:])
-        for field in (self._qvel, self._warmstart, self._sensordata, self._overflow):
+        cleared = self._qvel, self._warmstart, self._sensordata, self._overflow
+        for field in (*cleared, *self._memory.values()):
             field.index_fill_(0, index, 0)
         for group, reading in self._world_model.rest_readings.items():
             self._sensordata[:, self._readings[group]].index_fill_(0, index, reading)
@@ -349,7 +347,13 @@ class WarpEngine:
         self._variant = torch.zeros(n, dtype=torch.int64, device=self._torch_device)
         self._seeds = torch.zeros(n, dtype=torch.int64, device=self._torch_device)
         poses = Poses(
-            self._variant, d.geom_xpos, d.geom_xmat, d.cam_xpos, d.cam_xmat, self._m.geom_size
+            self._variant,
+            d.geom_xpos,
+            d.geom_xmat,
+            d.cam_xpos,
+            d.cam_xmat,
+            self._m.geom_size,
+            d.sensordata,
         )
         self._sensors: list[WarpSensor] = [
             sensor.implementation("warp")(self._world_model, camera, keys, poses, self._seeds)
@@ -358,6 +362,7 @@ class WarpEngine:
         self._noise: dict[str, torch.Tensor] = {}
         for sensor in self._sensors:
             self._noise |= sensor.noise
+        self._memory = memory_of(self._sensors)
         self._noisy = any(sensor.is_noisy for sensor in self._sensors)
 
     def _run(self, name: str, work: Callable[[], None]) -> None:

@@ -176,8 +176,8 @@ def _layout(
 ) -> tuple[list[tuple[_Figure, int, int, int]], _Box]:
     """Where figures go, as large as fits, and the box that is left.
 
-    Depth stands on the left at full height; touch beside it, gel over contact where there are
-    both.
+    Depth stands on the left at full height; touch beside it, in two rows where there is more than
+    one image of it.
 
     Returns:
         Each figure with its left, top and the side of its images; and the box.
@@ -193,12 +193,15 @@ def _layout(
             box = box._replace(left=box.left + tile + _SCALE_WIDTH + _COLUMN_GAP)
     if not touch:
         return cells, box
-    if cells and len(touch) == 2:
+    if len(touch) > (1 if cells else 2):
+        columns = -(-len(touch) // 2)
+        fixed = _GAP + _SCALE_WIDTH + _COLUMN_GAP
         tile = (height - _ROW_GAP) // 2 - _TITLE
-        for row, figure in enumerate(touch):
-            cells.append((figure, box.left, box.top + row * (tile + _TITLE + _ROW_GAP), tile))
-        used = 2 * tile + _GAP + _SCALE_WIDTH + _COLUMN_GAP
-        return cells, box._replace(left=box.left + used)
+        tile = min(tile, ((box.right - box.left) // columns - fixed) // 2)
+        for index, figure in enumerate(touch):
+            left = box.left + index // 2 * (2 * tile + fixed)
+            cells.append((figure, left, box.top + index % 2 * (tile + _TITLE + _ROW_GAP), tile))
+        return cells, box._replace(left=box.left + columns * (2 * tile + fixed))
 
     scales = sum(_SCALE_WIDTH for figure in touch if figure.scale is not None)
     fixed = scales + len(touch) * (_GAP + _COLUMN_GAP)

@@ -52,6 +52,12 @@ GEL_SENSOR = Sensor(
 )
 """Cameras behind gels: indentation and contact mask."""
 
+PAD_SENSOR = Sensor(
+    "pad",
+    {"cpu": "vtenv.sensing.cpu:PadSensor", "warp": "vtenv.sensing.warp:PadSensor"},
+)
+"""Pads behind gels: the force on each taxel, and markers."""
+
 
 def sensor_passes(modalities: Iterable[Any]) -> list[tuple[Sensor, str, tuple[str, ...]]]:
     """The sensors that modalities need, each with its camera and the keys that it makes.
@@ -63,3 +69,8 @@ def sensor_passes(modalities: Iterable[Any]) -> list[tuple[Sensor, str, tuple[st
         if modality.sensor is not None:
             keys.setdefault((modality.sensor, modality.camera), []).append(modality.key)
     return [(sensor, camera, tuple(made)) for (sensor, camera), made in keys.items()]
+
+
+def memory_of(sensors: Iterable[Any]) -> dict[str, Any]:
+    """What sensors remember, by name."""
+    return {name: values for sensor in sensors for name, values in sensor.memory.items()}

@@ -78,10 +78,10 @@ def camera_views(world_model: WorldModel, name: str, snapshot: Snapshot) -> list
             f"there is no camera {name!r}; choose one of {', '.join(world_model.cameras)}"
         )
     model, camera = world_model.models[snapshot.variant], world_model.cameras[name]
-    ids = world_model.camera_slice(name)
+    ids = world_model.camera_ids(name)
     rows, columns = camera.size
     views = []
-    for index in range(ids.start, ids.stop):
+    for index in ids:
         _, half, perspective = view_extents(model, index, camera)
         focal = rows / 2 / half
         centre_u, centre_v = (columns - 1) / 2, (rows - 1) / 2
@@ -99,6 +99,8 @@ def view_extents(model: mujoco.MjModel, index: int, camera: Camera) -> tuple[flo
     In perspective they are tangents of angles, else lengths in [m].
     """
     rows, columns = camera.size
+    if camera.half_extent is not None:
+        return *camera.half_extent, False
     fovy = float(model.cam_fovy[index])
     perspective = model.cam_projection[index] == mujoco.mjtProjection.mjPROJ_PERSPECTIVE
     half = math.tan(math.radians(fovy) / 2) if perspective else fovy / 2
@@ -118,6 +120,8 @@ class Poses(NamedTuple):
         cam_mat: (N, ncam) orientations.
         geom_size: (N, ngeom) sizes, or (1, ngeom) if all worlds share them; None where
             they follow from the variant.
+        readings: (N, nsensordata) readings of the model's own sensors; None where there are
+            none.
     """
 
     variant: Any
@@ -126,6 +130,7 @@ class Poses(NamedTuple):
     cam_pos: Any
     cam_mat: Any
     geom_size: Any = None
+    readings: Any = None
 
 
 class Rays:
@@ -147,9 +152,11 @@ class Rays:
     def __init__(self, world_model: WorldModel, camera: str, poses: Poses) -> None:
         self.camera = world_model.cameras[camera]
         self.poses = poses
-        self.ids = world_model.camera_slice(camera)
-        self.seen = Primitives.from_models(world_model.models, self.camera.groups)
-        self.extents = view_extents(world_model.models[0], self.ids.start, self.camera)
+        self.ids = world_model.camera_ids(camera)
+        self.seen = Primitives.from_models(
+            world_model.models, self.camera.groups, self.camera.bodies
+        )
+        self.extents = view_extents(world_model.models[0], self.ids[0], self.camera)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

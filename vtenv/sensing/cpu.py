@@ -9,8 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtenv.sensing.cameras import Poses, Rays
+from vtenv.sensing.colour import GelColours, colour_images
 from vtenv.sensing.images import depth_images, gel_images
 from vtenv.sensing.raycast import cast_depth
+from vtenv.sensing.tractions import (
+    RAYS,
+    WRENCH_SIZE,
+    marker_kernels,
+    marker_size,
+    move_markers,
+    press_taxels,
+    spread_forces,
+)
 from vtenv.world_model import WorldModel
 
 
@@ -18,7 +28,13 @@ class CPUSensor(Protocol):
     """A sensor of the CPU engine.
 
     Its constructor takes the world model, the name of its camera, the keys to make and `Poses`.
+
+    Attributes:
+        memory: What of earlier images decides the next ones, (N, ...) each, in place; the engine
+            keeps it with its state, and clears the rows of worlds that are reset.
     """
+
+    memory: dict[str, NDArray[Any]]
 
     def reset(self, worlds: NDArray[np.int64], noise: dict[str, NDArray[np.float64]]) -> None:
         """Take over the settings of noise of worlds that were reset, one row each."""
@@ -29,7 +45,7 @@ class CPUSensor(Protocol):
         """Draw what the next images need, and make room for them.
 
         Returns:
-            New arrays (N, C, H, W) by key, with the last images of all other worlds.
+            New arrays (N, ..., H, W) by key, with the last images of all other worlds.
         """
 
     def measure(self, worlds: NDArray[np.int64]) -> None:
@@ -38,6 +54,13 @@ class CPUSensor(Protocol):
 
 class RayCamera(Rays):
     """Cameras of a model that cast rays at its geoms; see `Rays`."""
+
+    def eyes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Positions, (N, C, 3), and orientations, (N, C, 9), of the cameras."""
+        first, last = self.ids[0], self.ids[-1]
+        together = self.ids == list(range(first, last + 1))
+        ids: Any = slice(first, last + 1) if together else self.ids  # a view, where that will do
+        return self.poses.cam_pos[:, ids], self.poses.cam_mat[:, ids]
 
     def cast(self, worlds: NDArray[np.int64], out: NDArray[np.float32]) -> None:
         """Fill `out` (N, C, H, W) with planar depth, [m]; infinity where nothing is hit."""
@@ -51,8 +74,7 @@ class RayCamera(Rays):
             seen.used,
             poses.geom_pos,
             poses.geom_mat,
-            poses.cam_pos[:, self.ids],
-            poses.cam_mat[:, self.ids],
+            *self.eyes(),
             *self.extents,
             out,
         )
@@ -69,11 +91,17 @@ class _RaySensor:
         self._settings = self._rays.camera.settings
         self._depth = np.empty(self._rays.shape, np.float32)
         self._last: dict[str, NDArray[Any]] = {}
+        self._shapes = dict.fromkeys(keys, self._depth.shape)
+        self.memory: dict[str, NDArray[Any]] = {}
 
     def _new(self, key: str, dtype: type, worlds: NDArray[np.int64]) -> NDArray[Any]:
         """Room for the next images of worlds, with the last ones of all others."""
         known = len(worlds) < len(self._depth) and key in self._last
-        return self._last[key].copy() if known else np.zeros(self._depth.shape, dtype)
+        return (
+            self._last[key].copy()
+            if known
+            else np.zeros(self._shapes.get(key, self._depth.shape), dtype)
+        )
 
     def reset(self, worlds: NDArray[np.int64], noise: dict[str, NDArray[np.float64]]) -> None:
         """Nothing of it is a world's own."""
@@ -120,7 +148,16 @@ class DepthSensor(_RaySensor):
 
 
 class GelSensor(_RaySensor):
-    """Cameras behind gels; see `vtenv.sensing.images.gel_images`."""
+    """Cameras behind gels; see `vtenv.sensing.images.gel_images` and `vtenv.sensing.colour`."""
+
+    def __init__(
+        self, world_model: WorldModel, camera: str, keys: tuple[str, ...], poses: Poses
+    ) -> None:
+        super().__init__(world_model, camera, keys, poses)
+        size = self._rays.camera.size
+        self._shapes["rgb"] = (*self._depth.shape[:2], 3, *size)
+        pixel_mm = 2e3 * self._rays.extents[1] / size[0]
+        self._colours = GelColours.bundled(size, pixel_mm) if "rgb" in keys else None
 
     def draw(
         self, worlds: NDArray[np.int64], generators: Sequence[np.random.Generator]
@@ -129,7 +166,9 @@ class GelSensor(_RaySensor):
         # Fresh memory costs page faults: the indentation takes the place of the depth that it
         # follows from where nobody asked for it.
         gel = self._new("gel", np.float32, worlds) if "gel" in self._keys else self._depth
-        self._last = {"gel": gel, "contact": self._new("contact", np.uint8, worlds)}
+        self._last = {"gel": gel, "contact": self._new("contact", np.uint8, worlds)} | {
+            key: self._new(key, np.uint8, worlds) for key in self._keys if key == "rgb"
+        }
         return {key: self._last[key] for key in self._keys}
 
     def measure(self, worlds: NDArray[np.int64]) -> None:
@@ -143,3 +182,57 @@ class GelSensor(_RaySensor):
             self._last["gel"],
             self._last["contact"],
         )
+        if self._colours is not None:
+            colour_images(worlds, self._last["gel"], *self._colours, self._last["rgb"])
+
+
+class PadSensor(_RaySensor):
+    """Forces on taxels, and markers; see `vtenv.sensing.tractions`."""
+
+    def __init__(
+        self, world_model: WorldModel, camera: str, keys: tuple[str, ...], poses: Poses
+    ) -> None:
+        super().__init__(world_model, camera, keys, poses)
+        pads = self._depth.shape[:2]
+        rows, columns = (side // RAYS for side in self._depth.shape[2:])
+        self._pressed = np.zeros((*pads, rows, columns), np.float32)
+        markers = marker_size(self._settings)
+        self._shapes = {"shear": (*pads, 3, rows, columns), "markers": (*pads, 2, *markers)}
+        self._thickness = self._settings["thickness_mm"] * 1e-3
+        half_extent = self._rays.extents[:2]
+        self._kernels = marker_kernels((rows, columns), markers, half_extent, self._thickness)
+        self._readings = world_model.wrench_slice(camera)
+        self._friction, self._at_rest = np.zeros(len(self._depth)), np.zeros(pads)
+        self.memory = {"traction": np.zeros((*pads, 2, rows, columns), np.float32)}
+
+    def reset(self, worlds: NDArray[np.int64], noise: dict[str, NDArray[np.float64]]) -> None:
+        """Take over the friction of the worlds' pads, and how firmly they are pressed."""
+        self._friction[worlds], self._at_rest[worlds] = noise["pad_friction"], noise["grip_n"]
+
+    def draw(
+        self, worlds: NDArray[np.int64], generators: Sequence[np.random.Generator]
+    ) -> dict[str, NDArray[Any]]:
+        """Make room; nothing is drawn."""
+        self._last = {key: self._new(key, np.float32, worlds) for key in self._shapes}
+        return {key: self._last[key] for key in self._keys}
+
+    def measure(self, worlds: NDArray[np.int64]) -> None:
+        """Fill the images."""
+        rays, poses = self._rays, self._rays.poses
+        rays.cast(worlds, self._depth)
+        press_taxels(worlds, self._depth, self._thickness, self._pressed)
+        pads, traction = self._depth.shape[:2], self.memory["traction"]
+        spread_forces(
+            worlds,
+            self._pressed,
+            poses.readings[:, self._readings].reshape(*pads, WRENCH_SIZE),
+            *rays.eyes(),
+            *rays.extents[:2],
+            self._friction,
+            self._at_rest,
+            traction,
+            self._last["shear"],
+        )
+        if "markers" in self._keys:
+            markers = self._last["markers"]
+            move_markers(worlds, self._pressed, traction, *self._kernels, markers)

@@ -28,6 +28,11 @@ from numpy.typing import NDArray
 from vtenv.atomic_write import atomic_write
 from vtenv.validation import require
 
+BUNDLED = Path(__file__).parent
+"""Folder of the calibration that comes with the package, `gelsight.npz`, and of the sensor's image
+without contact, `gelsight.png`: from Taxim's 48 presses, under the licence that lies beside them.
+`scripts/fit_gelsight.py` has made them."""
+
 Float = NDArray[np.float64]
 Image = NDArray[np.uint8]
 
@@ -220,6 +225,16 @@ class GelCalibration:
         )
         change = (features @ self.to_colour).reshape(background.shape)
         return np.clip(np.rint(background + change), 0, 255).astype(np.uint8)
+
+    def coefficients(self, background: Image) -> Float:
+        """The polynomial of each pixel's change of colour, (H, W, terms, 3).
+
+        Args:
+            background: Image without contact of the sensor, (H, W, 3), uint8, RGB.
+        """
+        places = _places(background)
+        by_place = self.to_colour.reshape(-1, len(places), 3)
+        return np.einsum("phw,tpc->hwtc", places, by_place)
 
     def slopes(self, image: Image, background: Image) -> Float:
         """Slopes of the membrane in an image, down the columns' and the rows' axis.

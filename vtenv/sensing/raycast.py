@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from vtenv.jit import jit
 
 _PLANE = int(mujoco.mjtGeom.mjGEOM_PLANE)
+_SPHERE = int(mujoco.mjtGeom.mjGEOM_SPHERE)
 _CAPSULE = int(mujoco.mjtGeom.mjGEOM_CAPSULE)
 _CYLINDER = int(mujoco.mjtGeom.mjGEOM_CYLINDER)
 _BOX = int(mujoco.mjtGeom.mjGEOM_BOX)
@@ -50,24 +51,46 @@ class Primitives:
     used: NDArray[np.bool_]
 
     @classmethod
-    def from_models(cls, models: list[mujoco.MjModel], groups: tuple[int, ...]) -> Primitives:
+    def from_models(
+        cls, models: list[mujoco.MjModel], groups: tuple[int, ...], bodies: tuple[str, ...] = ()
+    ) -> Primitives:
         """Collect the opaque geoms of `groups` from models of one layout.
+
+        Args:
+            models: The models.
+            groups: Geom groups.
+            bodies: Bodies whose geoms these are, with those that hang on them; none for all.
 
         Raises:
             ValueError: If one of the geoms is of a type that rays cannot hit.
         """
         first = models[0]
-        ids = np.flatnonzero(np.isin(first.geom_group, groups))
-        unsupported = set(first.geom_type[ids].tolist()) - SUPPORTED_TYPES
+        chosen = np.isin(first.geom_group, groups)
+        if bodies:
+            chosen &= np.isin(first.geom_bodyid, _with_descendants(first, bodies))
+        ids = np.flatnonzero(chosen)
+        # A capsule without a length, whose size MuJoCo gives as 0, is a sphere.
+        types = np.where(first.geom_type[ids] == _SPHERE, _CAPSULE, first.geom_type[ids])
+        unsupported = set(types.tolist()) - SUPPORTED_TYPES
         if unsupported:
             names = ", ".join(mujoco.mjtGeom(t).name for t in sorted(unsupported))
-            raise ValueError(f"rays cannot hit {names}; use a plane, capsule, cylinder or box")
+            raise ValueError(
+                f"rays cannot hit {names}; use a plane, sphere, capsule, cylinder or box"
+            )
         return cls(
             ids=ids.astype(np.int64),
-            types=first.geom_type[ids].astype(np.int64),
+            types=types.astype(np.int64),
             sizes=np.stack([m.geom_size[ids] for m in models]).astype(np.float32),
             used=np.stack([m.geom_rgba[ids, 3] > 0 for m in models]),
         )
+
+
+def _with_descendants(model: mujoco.MjModel, bodies: tuple[str, ...]) -> list[int]:
+    found = {model.body(name).id for name in bodies}
+    for body in range(model.nbody):  # parents come first
+        if model.body_parentid[body] in found:
+            found.add(body)
+    return sorted(found)
 
 
 @jit()

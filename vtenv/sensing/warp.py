@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
+import mujoco
+import mujoco_warp as mjw
 import torch
 import warp as wp
 
+from vtenv.modalities import Modality
+from vtenv.sensing import sensor_passes
 from vtenv.sensing import warp_kernels as kernels
 from vtenv.sensing.cameras import Poses, Rays
+from vtenv.sensing.colour import BLURS, GelColours
 from vtenv.sensing.images import NOISE_SUM_DEVIATION
+from vtenv.sensing.pads import Pad, pad_friction, pads_world_model
+from vtenv.sensing.tractions import RAYS, marker_kernels, marker_size
 from vtenv.world_model import WorldModel
 
 
@@ -20,24 +28,31 @@ class WarpSensor(Protocol):
     a seed for each world's next image, (N,), int64, of torch, which stays in place.
 
     Attributes:
-        images: Images (N, C, H, W) by key, of Warp, which stay in place.
-        noise: The worlds' own settings of noise, (N,) each, of torch, which stay in place; rows
+        images: Images (N, ..., H, W) by key, of torch, which stay in place.
+        noise: The worlds' own settings, (N, ...) each, of torch, which stay in place; rows
             of `InitialPhysics.noise` are written to them.
         is_noisy: Whether it needs the seeds.
+        memory: What of earlier images decides the next ones, (N, ...) each, of torch, which stays
+            in place; cleared in the rows of worlds that are reset.
     """
 
-    images: dict[str, Any]
+    images: dict[str, torch.Tensor]
     noise: dict[str, torch.Tensor]
     is_noisy: bool
+    memory: dict[str, torch.Tensor]
 
     def measure(self, worlds: torch.Tensor) -> None:
-        """Fill the images of listed worlds, int64; captured as a CUDA graph."""
+        """Fill the images of listed worlds, int64; captured as a CUDA graph.
+
+        The first world may be listed again at the end.
+        """
 
 
 class RayCamera(Rays):
     """Cameras of a model that cast rays at its geoms; see `Rays`.
 
     Attributes:
+        cameras: Ids of the model's cameras, of Warp.
         views: The geoms as the cameras of listed worlds see them, and rectangles of pixels.
     """
 
@@ -48,6 +63,7 @@ class RayCamera(Rays):
             wp.array(self.seen.types, dtype=int),
             wp.array(self.seen.used, dtype=wp.bool),
         )
+        self.cameras = wp.array(self.ids, dtype=int)
         shape = (*self.shape[:2], len(self.seen.ids))
         self.views = wp.zeros(shape, dtype=kernels.View), wp.zeros(shape, dtype=wp.vec4i)
 
@@ -66,7 +82,7 @@ class RayCamera(Rays):
                 poses.geom_mat,
                 poses.cam_pos,
                 poses.cam_mat,
-                self.ids.start,
+                self.cameras,
                 *self.extents,
                 *self.camera.size,
             ],
@@ -88,9 +104,11 @@ class DepthSensor:
         (key,) = keys
         self._rays = RayCamera(world_model, camera, poses)
         self._true = wp.zeros(self._rays.shape, dtype=float)
-        self.images = {key: wp.zeros(self._rays.shape, dtype=float)}
+        self._seen = wp.zeros(self._rays.shape, dtype=float)
+        self.images = {key: wp.to_torch(self._seen)}
         self.noise = {"depth_noise_mm": torch.zeros(len(seeds), device=seeds.device)}
         self.is_noisy = True
+        self.memory: dict[str, torch.Tensor] = {}
         self._seeds = seeds
 
     def measure(self, worlds: torch.Tensor) -> None:
@@ -112,12 +130,12 @@ class DepthSensor:
                 settings["dropout"],
                 settings["quantization_mm"] * 1e-3,
             ],
-            outputs=list(self.images.values()),
+            outputs=[self._seen],
         )
 
 
 class GelSensor:
-    """Cameras behind gels; see `vtenv.sensing.images.gel_images`."""
+    """Cameras behind gels; see `vtenv.sensing.images.gel_images` and `vtenv.sensing.colour`."""
 
     def __init__(
         self,
@@ -128,14 +146,24 @@ class GelSensor:
         seeds: torch.Tensor,
     ) -> None:
         self._rays = RayCamera(world_model, camera, poses)
-        self._keeps_gel = "gel" in keys
+        self._keeps_gel = "gel" in keys or "rgb" in keys
         shape = self._rays.shape
         self._contact = wp.zeros(shape, dtype=wp.uint8)
         self._gel = wp.zeros(shape if self._keeps_gel else (1, 1, 1, 1), dtype=float)
-        made = {"gel": self._gel, "contact": self._contact}
+        made = {"gel": wp.to_torch(self._gel), "contact": wp.to_torch(self._contact)}
+        self._colours: GelColours | None = None
+        if "rgb" in keys:
+            pixel_mm = 2e3 * self._rays.extents[1] / shape[2]
+            self._colours = colours = GelColours.bundled(shape[2:], pixel_mm)
+            self._kernels = wp.array(colours.taps, dtype=float), wp.array(colours.radii)
+            self._polynomials = wp.array(colours.coefficients, dtype=float)
+            self._background = wp.array(colours.background)
+            self._surfaces = wp.zeros(shape, dtype=float), wp.zeros(shape, dtype=float)
+            self._rgb, made["rgb"] = _components((*shape[:2], 3, *shape[2:]), wp.uint8)
         self.images = {key: made[key] for key in keys}
         self.noise: dict[str, torch.Tensor] = {}
         self.is_noisy = False
+        self.memory: dict[str, torch.Tensor] = {}
 
     def measure(self, worlds: torch.Tensor) -> None:
         """Fill the images."""
@@ -153,3 +181,184 @@ class GelSensor:
             ],
             outputs=[self._gel, self._contact],
         )
+        if self._colours is not None:
+            self._render(wp.from_torch(worlds), self._colours)
+
+    def _render(self, worlds: Any, colours: GelColours) -> None:
+        """Colours of the gels of listed worlds."""
+        dim, (surface, across) = (len(worlds), *self._rays.shape[1:]), self._surfaces
+        source = self._gel
+        for blur in range(BLURS):
+            restores = blur < BLURS - 1
+            for along_rows, read, write in ((False, source, across), (True, across, surface)):
+                wp.launch(
+                    kernels.blur_gel,
+                    dim=dim,
+                    inputs=[worlds, self._gel, read, *self._kernels, blur, along_rows],
+                    outputs=[restores and along_rows, write],
+                )
+            source = surface
+        wp.launch(
+            kernels.colour_gel,
+            dim=dim,
+            inputs=[
+                worlds,
+                surface,
+                0.5 / colours.pixel_mm,
+                colours.steepest,
+                colours.deepest_mm,
+                self._polynomials,
+                self._background,
+            ],
+            outputs=[self._rgb],
+        )
+
+
+def _components(shape: tuple[int, ...], dtype: Any = float) -> tuple[Any, torch.Tensor]:
+    """Room for images of pads, (N, P, components, H, W).
+
+    Warp's arrays have four axes: pads and components are one there, component by component.
+    """
+    array = wp.zeros((shape[0], shape[1] * shape[2], *shape[3:]), dtype=dtype)
+    return array, wp.to_torch(array).view(shape)
+
+
+class PadSensor:
+    """Forces on taxels, and markers; see `vtenv.sensing.tractions`."""
+
+    def __init__(
+        self,
+        world_model: WorldModel,
+        camera: str,
+        keys: tuple[str, ...],
+        poses: Poses,
+        seeds: torch.Tensor,
+    ) -> None:
+        self._rays = RayCamera(world_model, camera, poses)
+        self._first_reading = world_model.wrench_slice(camera).start
+        pads = self._rays.shape[:2]
+        rows, columns = (side // RAYS for side in self._rays.shape[2:])
+        self._pressed = wp.zeros((*pads, rows, columns), dtype=float)
+        self._traction, traction = _components((*pads, 2, rows, columns))
+        self.memory = {"traction": traction}
+        settings = self._rays.camera.settings
+        markers = marker_size(settings)
+        shapes = {"shear": (*pads, 3, rows, columns), "markers": (*pads, 2, *markers)}
+        made = {k: _components(whole if k in keys else (1,) * 5) for k, whole in shapes.items()}
+        self._shear = made["shear"][0]
+        self._markers = made["markers"][0] if "markers" in keys else None
+        self._kernels = [
+            wp.array(kernel, dtype=float)
+            for kernel in marker_kernels(
+                (rows, columns), markers, self._rays.extents[:2], settings["thickness_mm"] * 1e-3
+            )
+        ]
+        self.images = {key: made[key][1] for key in keys}
+        self.noise = {
+            "pad_friction": torch.zeros(len(seeds), device=seeds.device),
+            "grip_n": torch.zeros(pads, device=seeds.device),
+        }
+        self.is_noisy = False
+
+    def measure(self, worlds: torch.Tensor) -> None:
+        """Fill the images."""
+        rays, poses, listed = self._rays, self._rays.poses, wp.from_torch(worlds)
+        rays.prepare(worlds)
+        wp.launch(
+            kernels.cast_taxels,
+            dim=(len(worlds), *self._pressed.shape[1:]),
+            inputs=[listed, *rays.views, rays.camera.settings["thickness_mm"] * 1e-3],
+            outputs=[self._pressed],
+        )
+        wp.launch(
+            kernels.spread_forces,
+            dim=(len(worlds), rays.shape[1]),
+            inputs=[
+                listed,
+                self._pressed,
+                poses.readings,
+                self._first_reading,
+                poses.cam_pos,
+                poses.cam_mat,
+                rays.cameras,
+                *rays.extents[:2],
+                wp.from_torch(self.noise["pad_friction"]),
+                wp.from_torch(self.noise["grip_n"]),
+            ],
+            outputs=[self._traction, self._shear],
+        )
+        if self._markers is not None:
+            wp.launch(
+                kernels.move_markers,
+                dim=(len(worlds), rays.shape[1], *self._markers.shape[2:]),
+                inputs=[listed, self._pressed, self._traction, *self._kernels],
+                outputs=[self._markers],
+            )
+
+
+class WarpPadSensors:
+    """Senses pads from MuJoCo Warp's data, where it lies; see `vtenv.sensing.pads.PadSensors`.
+
+    Args:
+        model: Compiled after `vtenv.sensing.pads.add_pads`.
+        m: MuJoCo Warp's model of it.
+        d: MuJoCo Warp's data, of any number of worlds.
+        pads: As they were added.
+        modalities: Keys of what to sense, such as ("contact", "markers").
+        friction: Of the pads; None for the first pad's own, of which a site has none.
+        settings: More arguments of `vtenv.sensing.pads.pads_world_model`.
+
+    Raises:
+        ValueError: If the model lacks the pads, or rays cannot hit what they may touch.
+    """
+
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        m: mjw.Model,
+        d: mjw.Data,
+        pads: Sequence[Pad],
+        modalities: Sequence[str | Modality],
+        *,
+        friction: float | None = None,
+        **settings: Any,
+    ) -> None:
+        world_model = pads_world_model(model, pads, modalities, **settings)
+        device = torch.device(wp.device_to_torch(d.geom_xpos.device))
+        self._device = d.geom_xpos.device
+        self._worlds = torch.arange(d.nworld, device=device)
+        poses = Poses(
+            torch.zeros_like(self._worlds),
+            d.geom_xpos,
+            d.geom_xmat,
+            d.cam_xpos,
+            d.cam_xmat,
+            m.geom_size,
+            d.sensordata,
+        )
+        seeds = torch.zeros_like(self._worlds)
+        with wp.ScopedDevice(self._device):
+            self._sensors: list[WarpSensor] = [
+                sensor.implementation("warp")(world_model, camera, keys, poses, seeds)
+                for sensor, camera, keys in sensor_passes(world_model.modalities)
+            ]
+        for sensor in self._sensors:
+            if "pad_friction" in sensor.noise:
+                sensor.noise["pad_friction"].fill_(pad_friction(model, pads, friction))
+
+    def reset(self, worlds: torch.Tensor | None = None) -> None:
+        """Forget what has stuck and slipped, in worlds of these indices; in all by default."""
+        for sensor in self._sensors:
+            for values in sensor.memory.values():
+                values.index_fill_(0, self._worlds if worlds is None else worlds, 0)
+
+    def read(self) -> dict[str, torch.Tensor]:
+        """Sense the states that the data hold, without waiting for the device.
+
+        Returns:
+            Images by key, (N, pads, ...), which the next call overwrites.
+        """
+        with wp.ScopedDevice(self._device):
+            for sensor in self._sensors:
+                sensor.measure(self._worlds)
+        return {key: image for sensor in self._sensors for key, image in sensor.images.items()}

@@ -11,10 +11,20 @@ import mujoco
 import warp as wp
 
 from vtenv.sensing import images as sensors
+from vtenv.sensing import tractions
+from vtenv.sensing.photometry import SLOPE_DEGREE
 
 DEPTH_EDGE = wp.constant(sensors.DEPTH_EDGE)
 SUM_MEAN = wp.constant(sensors.NOISE_SUM_MEAN)
 MAX_DEPTH = wp.constant(sensors.MAX_DEPTH)
+DEGREE = wp.constant(SLOPE_DEGREE)
+RAYS = wp.constant(tractions.RAYS)
+WRENCH_SIZE = wp.constant(tractions.WRENCH_SIZE)
+ROUNDS = wp.constant(tractions.ROUNDS)
+TOLERANCE = wp.constant(tractions.TOLERANCE)
+FIRM = wp.constant(tractions.FIRM)
+GREATEST_FORCE = wp.constant(tractions.GREATEST_FORCE)
+GREATEST_MOTION_MM = wp.constant(tractions.GREATEST_MOTION_MM)
 
 wp.set_module_options({"enable_backward": False})
 
@@ -23,6 +33,9 @@ _CAPSULE = wp.constant(int(mujoco.mjtGeom.mjGEOM_CAPSULE))
 _CYLINDER = wp.constant(int(mujoco.mjtGeom.mjGEOM_CYLINDER))
 _BOX = wp.constant(int(mujoco.mjtGeom.mjGEOM_BOX))
 _MISS = wp.constant(1.0e10)
+_ZERO = wp.constant(0.0)
+_ONE = wp.constant(1.0)
+_FIRST = wp.constant(0)
 
 
 @wp.struct
@@ -51,7 +64,7 @@ def prepare_views(
     geom_mat: wp.array2d(dtype=wp.mat33),
     camera_pos: wp.array2d(dtype=wp.vec3),
     camera_mat: wp.array2d(dtype=wp.mat33),
-    first_camera: int,
+    cameras: wp.array(dtype=int),
     extent_u: float,
     extent_v: float,
     perspective: bool,
@@ -67,8 +80,8 @@ def prepare_views(
     kind = types[index]
     size = geom_size[world % geom_size.shape[0], geom]  # one row where all worlds share it
     mat = geom_mat[world, geom]
-    eye_mat = camera_mat[world, first_camera + camera]
-    offset = camera_pos[world, first_camera + camera] - geom_pos[world, geom]
+    eye_mat = camera_mat[world, cameras[camera]]
+    offset = camera_pos[world, cameras[camera]] - geom_pos[world, geom]
     view = View()
     view.kind = kind
     view.size = size
@@ -302,3 +315,264 @@ def cast_gel(
     if keep_gel:
         gel[world, camera, row, column] = pressed
     contact[world, camera, row, column] = wp.where(pressed > threshold_mm, wp.uint8(1), wp.uint8(0))
+
+
+@wp.kernel
+def cast_taxels(
+    worlds: wp.array(dtype=wp.int64),
+    views: wp.array3d(dtype=View),
+    pixels: wp.array3d(dtype=wp.vec4i),
+    thickness: float,
+    pressed: wp.array4d(dtype=float),
+):
+    """Indentation of taxels, as `tractions.press_taxels`."""
+    entry, pad, row, column = wp.tid()
+    height = RAYS * pressed.shape[2]
+    width = RAYS * pressed.shape[3]
+    total = float(_ZERO)
+    for i in range(RAYS):
+        for j in range(RAYS):
+            z = _nearest(
+                views, pixels, entry, pad, RAYS * row + i, RAYS * column + j, height, width
+            )
+            total += wp.max(thickness - z, 0.0)
+    pressed[int(worlds[entry]), pad, row, column] = 1.0e3 * total / float(RAYS * RAYS)
+
+
+@wp.func
+def _repeats(worlds: wp.array(dtype=wp.int64), entry: int) -> bool:
+    # Lists are filled up with their first world, of which only one thread may change the memory.
+    return entry > 0 and worlds[entry] == worlds[0]
+
+
+@wp.kernel
+def spread_forces(
+    worlds: wp.array(dtype=wp.int64),
+    pressed: wp.array4d(dtype=float),
+    readings: wp.array2d(dtype=float),
+    first_reading: int,
+    camera_pos: wp.array2d(dtype=wp.vec3),
+    camera_mat: wp.array2d(dtype=wp.mat33),
+    cameras: wp.array(dtype=int),
+    half_width: float,
+    half_height: float,
+    friction: wp.array(dtype=float),
+    at_rest: wp.array2d(dtype=float),
+    traction: wp.array4d(dtype=float),
+    shear: wp.array4d(dtype=float),
+):
+    """Spread wrenches over taxels, as `tractions.spread_forces`."""
+    entry, pad = wp.tid()
+    if _repeats(worlds, entry):
+        return
+    world = int(worlds[entry])
+    rows = pressed.shape[2]
+    columns = pressed.shape[3]
+    first = first_reading + pad * WRENCH_SIZE
+    on = wp.vec3(readings[world, first], readings[world, first + 1], readings[world, first + 2])
+    about = wp.vec3(
+        readings[world, first + 3], readings[world, first + 4], readings[world, first + 5]
+    )
+    at = wp.vec3(readings[world, first + 6], readings[world, first + 7], readings[world, first + 8])
+    inverse = wp.transpose(camera_mat[world, cameras[pad]])
+    force = inverse * on
+    turning = inverse * about
+    away = inverse * (at - camera_pos[world, cameras[pad]])
+    force_x = -force[0]
+    force_y = force[1]
+    force_z = -force[2]
+    torque = turning[2] + away[0] * force_y + away[1] * force_x
+    if wp.length_sq(on) == 0.0:
+        force_z = at_rest[world, pad]
+
+    total = float(_ZERO)
+    for row in range(rows):
+        for column in range(columns):
+            total += pressed[world, pad, row, column]
+    scale = float(_ZERO)
+    if total > 0.0 and force_z > 0.0:
+        scale = force_z / total
+    for row in range(rows):
+        for column in range(columns):
+            limit = friction[world] * scale * pressed[world, pad, row, column]
+            x = traction[world, 2 * pad, row, column]
+            y = traction[world, 2 * pad + 1, row, column]
+            size = wp.sqrt(x * x + y * y)
+            if size > limit:
+                traction[world, 2 * pad, row, column] = x * limit / size
+                traction[world, 2 * pad + 1, row, column] = y * limit / size
+
+    for attempt in range(ROUNDS):
+        rest_x = float(force_x)
+        rest_y = float(force_y)
+        rest = float(torque)
+        count = float(_ZERO)
+        sum_x = float(_ZERO)
+        sum_y = float(_ZERO)
+        squares = float(_ZERO)
+        for row in range(rows):
+            y = (2.0 * (float(row) + 0.5) / float(rows) - 1.0) * half_height
+            for column in range(columns):
+                limit = friction[world] * scale * pressed[world, pad, row, column]
+                if limit > 0.0:
+                    x = (2.0 * (float(column) + 0.5) / float(columns) - 1.0) * half_width
+                    on_x = traction[world, 2 * pad, row, column]
+                    on_y = traction[world, 2 * pad + 1, row, column]
+                    rest_x -= on_x
+                    rest_y -= on_y
+                    rest -= x * on_y - y * on_x
+                    if attempt == 0 or wp.sqrt(on_x * on_x + on_y * on_y) < FIRM * limit:
+                        count += 1.0
+                        sum_x += x
+                        sum_y += y
+                        squares += x * x + y * y
+        enough = TOLERANCE * force_z
+        if count == 0.0 or (
+            wp.max(wp.abs(rest_x), wp.abs(rest_y)) < enough and wp.abs(rest) < enough * half_width
+        ):
+            break
+        middle_x = sum_x / count
+        middle_y = sum_y / count
+        inertia = squares - count * (middle_x * middle_x + middle_y * middle_y)
+        turn = float(_ZERO)
+        if inertia > 1.0e-9:
+            turn = (rest - middle_x * rest_y + middle_y * rest_x) / inertia
+        for row in range(rows):
+            y = (2.0 * (float(row) + 0.5) / float(rows) - 1.0) * half_height
+            for column in range(columns):
+                limit = friction[world] * scale * pressed[world, pad, row, column]
+                on_x = traction[world, 2 * pad, row, column]
+                on_y = traction[world, 2 * pad + 1, row, column]
+                sticks = attempt == 0 or wp.sqrt(on_x * on_x + on_y * on_y) < FIRM * limit
+                if limit > 0.0 and sticks:
+                    x = (2.0 * (float(column) + 0.5) / float(columns) - 1.0) * half_width
+                    on_x += rest_x / count - turn * (y - middle_y)
+                    on_y += rest_y / count + turn * (x - middle_x)
+                    size = wp.sqrt(on_x * on_x + on_y * on_y)
+                    part = wp.min(1.0, limit / wp.max(size, 1.0e-12))
+                    traction[world, 2 * pad, row, column] = on_x * part
+                    traction[world, 2 * pad + 1, row, column] = on_y * part
+
+    if shear.shape[1] > 1:  # somebody asked for it
+        for row in range(rows):
+            for column in range(columns):
+                normal = scale * pressed[world, pad, row, column]
+                shear[world, 3 * pad, row, column] = wp.min(normal, GREATEST_FORCE)
+                for axis in range(2):
+                    shear[world, 3 * pad + 1 + axis, row, column] = wp.clamp(
+                        traction[world, 2 * pad + axis, row, column],
+                        -GREATEST_FORCE,
+                        GREATEST_FORCE,
+                    )
+
+
+@wp.kernel
+def move_markers(
+    worlds: wp.array(dtype=wp.int64),
+    pressed: wp.array4d(dtype=float),
+    traction: wp.array4d(dtype=float),
+    by_rows: wp.array3d(dtype=float),
+    by_columns: wp.array3d(dtype=float),
+    markers: wp.array4d(dtype=float),
+):
+    """Displacement of the markers, as `tractions.move_markers`; kernels as in `MarkerKernels`."""
+    entry, pad, i, j = wp.tid()
+    world = int(worlds[entry])
+    x = float(_ZERO)
+    y = float(_ZERO)
+    for row in range(pressed.shape[2]):
+        for column in range(pressed.shape[3]):
+            deep = pressed[world, pad, row, column]
+            if deep > 0.0:
+                shear = by_rows[0, i, row] * by_columns[0, j, column]
+                x += shear * traction[world, 2 * pad, row, column]
+                y += shear * traction[world, 2 * pad + 1, row, column]
+                x += by_rows[1, i, row] * by_columns[2, j, column] * deep
+                y += by_rows[2, i, row] * by_columns[1, j, column] * deep
+    markers[world, 2 * pad, i, j] = wp.clamp(x, -GREATEST_MOTION_MM, GREATEST_MOTION_MM)
+    markers[world, 2 * pad + 1, i, j] = wp.clamp(y, -GREATEST_MOTION_MM, GREATEST_MOTION_MM)
+
+
+@wp.func
+def _mirrored(index: int, size: int) -> int:
+    i = wp.abs(index)
+    if i >= size:
+        i = 2 * size - 2 - i
+    return wp.clamp(i, 0, size - 1)
+
+
+@wp.kernel
+def blur_gel(
+    worlds: wp.array(dtype=wp.int64),
+    gel: wp.array4d(dtype=float),
+    source: wp.array4d(dtype=float),
+    taps: wp.array2d(dtype=float),
+    radii: wp.array(dtype=wp.int64),
+    blur: int,
+    along_rows: bool,
+    restores: bool,
+    out: wp.array4d(dtype=float),
+):
+    """One axis of one Gaussian of the membrane, as `colour.colour_images`."""
+    entry, pad, row, column = wp.tid()
+    world = int(worlds[entry])
+    if restores and gel[world, pad, row, column] > 0.0:
+        out[world, pad, row, column] = gel[world, pad, row, column]
+        return
+    radius = int(radii[blur])
+    total = float(_ZERO)
+    for tap in range(2 * radius + 1):
+        there = tap - radius
+        if along_rows:
+            there = _mirrored(row + there, gel.shape[2])
+            total += taps[blur, tap] * source[world, pad, there, column]
+        else:
+            there = _mirrored(column + there, gel.shape[3])
+            total += taps[blur, tap] * source[world, pad, row, there]
+    out[world, pad, row, column] = total
+
+
+@wp.kernel
+def colour_gel(
+    worlds: wp.array(dtype=wp.int64),
+    surface: wp.array4d(dtype=float),
+    half: float,
+    steepest: float,
+    deepest: float,
+    coefficients: wp.array4d(dtype=float),
+    background: wp.array3d(dtype=wp.uint8),
+    rgb: wp.array4d(dtype=wp.uint8),
+):
+    """Colours of the membrane, as `colour.colour_images`; `half` is 0.5 over a pixel's pitch."""
+    entry, pad, row, column = wp.tid()
+    world = int(worlds[entry])
+    depth = wp.clamp(surface[world, pad, row, column], 0.0, deepest)
+    before = wp.max(column - 1, 0)
+    after = wp.min(column + 1, surface.shape[3] - 1)
+    x = surface[world, pad, row, after] - surface[world, pad, row, before]
+    x *= half * 2.0 / float(wp.max(after - before, 1))
+    before = wp.max(row - 1, 0)
+    after = wp.min(row + 1, surface.shape[2] - 1)
+    y = surface[world, pad, after, column] - surface[world, pad, before, column]
+    y *= half * 2.0 / float(wp.max(after - before, 1))
+    part = wp.min(1.0, steepest / wp.max(wp.sqrt(x * x + y * y), 1.0e-9))
+    x *= part
+    y *= part
+    change = wp.vec3(0.0, 0.0, 0.0)
+    term = int(_FIRST)
+    power_x = float(_ONE)
+    for i in range(DEGREE + 1):
+        value = float(power_x)
+        for j in range(DEGREE + 1 - i):
+            if i + j > 0:
+                for k in range(3):
+                    change[k] += value * coefficients[term, k, row, column]
+                term += 1
+            value *= y
+        power_x *= x
+    for k in range(3):
+        change[k] += depth * coefficients[term, k, row, column]
+        change[k] += depth * x * coefficients[term + 1, k, row, column]
+        change[k] += depth * y * coefficients[term + 2, k, row, column]
+        level = wp.rint(float(background[row, column, k]) + change[k])
+        rgb[world, 3 * pad + k, row, column] = wp.uint8(wp.clamp(level, 0.0, 255.0))

@@ -116,6 +116,10 @@ class HeldPlugConfig:
     """Rows and columns of the overhead depth image, 8 to 512; one number for both."""
     contact_size: tuple[int, int] = 64  # type: ignore[assignment]
     """Rows and columns of each finger's gel and contact images, 8 to 512; one number for both."""
+    taxel_size: tuple[int, int] = 16  # type: ignore[assignment]
+    """Rows and columns of taxels of each pad, 2 to 64; one number for both. They span the pad."""
+    marker_size: tuple[int, int] = (9, 7)
+    """Rows and columns of markers of each pad, 2 to 64; one number for both. They span the pad."""
     clearance_mm: float | None = None
     """Room between plug and socket on each side, 0.03 to 2; None for each connector's own fit."""
     lead_in_mm: float | None = None
@@ -160,8 +164,8 @@ class HeldPlugConfig:
         put = object.__setattr__
         put(self, "connectors", get_connectors(self.connectors))
         put(self, "modalities", choose_modalities(self.modalities, self.available_modalities()))
-        for name in ("image_size", "contact_size"):
-            put(self, name, _size(name, getattr(self, name)))
+        for name, limits in _SIZES.items():
+            put(self, name, _size(name, getattr(self, name), *limits))
         for name, (low, high, unit) in _NUMBERS.items():
             given = getattr(self, name)
             if given is None and name in _OWN_FIT:
@@ -249,6 +253,8 @@ SENSOR_SETTINGS = {
     "depth_dropout": "overhead",
     "depth_quantization_mm": "overhead",
     "contact_size": "gel",
+    "taxel_size": "taxels",
+    "marker_size": "taxels",
 }
 """Settings of sensors, and the camera of each."""
 
@@ -260,6 +266,12 @@ _OPTIONAL: dict[str, type[Any]] = {
 _OWN_FIT = ("clearance_mm", "lead_in_mm")
 """Settings that are each connector's own where they are None."""
 
+_SIZES = {
+    "image_size": (8, 512),
+    "contact_size": (8, 512),
+    "taxel_size": (2, 64),
+    "marker_size": (2, 64),
+}
 _DELAYS = (0, 3)
 _IMPEDANCES = (0.9, 0.9999)
 _NUMBERS = {
@@ -323,13 +335,13 @@ def made(name: str, given: object, kind: type[T]) -> T:
     return kind(**given)  # type: ignore[arg-type]
 
 
-def _size(name: str, given: object) -> tuple[int, int]:
+def _size(name: str, given: object, low: int, high: int) -> tuple[int, int]:
     pair = tuple(given) if isinstance(given, tuple | list) else (given, given)
     whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in pair)
     require(
-        len(pair) == 2 and whole and all(8 <= n <= 512 for n in pair),
+        len(pair) == 2 and whole and all(low <= n <= high for n in pair),
         name,
         given,
-        "a whole number of pixels from 8 to 512, or a pair of rows and columns",
+        f"a whole number from {low} to {high}, or a pair of rows and columns",
     )
     return int(pair[0]), int(pair[1])

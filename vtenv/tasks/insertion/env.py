@@ -52,17 +52,25 @@ class VTInsertEnv(TaskEnv):
     The observation space is a `Dict` of the modalities asked for. S is `image_size` and C is
     `contact_size`, 64 unless given. Every observation is a new array.
 
-    | Key       | Space                               | Observation (unit)                       |
-    |-----------|-------------------------------------|------------------------------------------|
-    | `depth`   | `Box(0.0, 1.0, (1, S, S), float32)` | Overhead planar depth (m); 0: no return  |
-    | `contact` | `Box(0, 1, (2, C, C), uint8)`       | Contact mask, left, right finger         |
-    | `gel`     | `Box(0.0, 6.0, (2, C, C), float32)` | Gel indentation, left, right finger (mm) |
-    | `proprio` | `Box(-30.0, 30.0, (12,), float32)`  | Proprioception, below                    |
-    | `state`   | `Box(-30.0, 30.0, (31,), float32)`  | The privileged state, below              |
+    | Key       | Space                                         | Observation (unit)             |
+    |-----------|-----------------------------------------------|--------------------------------|
+    | `depth`   | `Box(0.0, 1.0, (1, S, S), float32)`           | Planar depth (m); 0: no return |
+    | `contact` | `Box(0, 1, (2, C, C), uint8)`                 | Contact mask, left, right      |
+    | `gel`     | `Box(0.0, 6.0, (2, C, C), float32)`           | Indentation, left, right (mm)  |
+    | `shear`   | `Box(-100.0, 100.0, (2, 3, 16, 16), float32)` | Taxels' force, left, right (N) |
+    | `markers` | `Box(-10.0, 10.0, (2, 2, 9, 7), float32)`     | Markers' motion, likewise (mm) |
+    | `rgb`     | `Box(0, 255, (2, 3, C, C), uint8)`            | Colours of the gels            |
+    | `proprio` | `Box(-30.0, 30.0, (12,), float32)`            | Proprioception, below          |
+    | `state`   | `Box(-30.0, 30.0, (31,), float32)`            | The privileged state, below    |
 
     The top of the depth image is ahead; it is 98 mm wide at the height of the socket's top. A
     finger's image is what a camera behind its gel sees, 24 mm wide, the top up: ahead is left
     in the left finger's image and right in the right finger's.
+
+    A taxel's force has three parts: pressing, along the columns and along the rows; a marker's
+    motion has the last two. Both span the pad, and both remember what has stuck and slipped since
+    the reset; see [Touch](touch.md). In the first observation of an episode pads feel the grip
+    alone.
 
     | Num   | `proprio` and `state`                                             | Unit     |
     |-------|-------------------------------------------------------------------|----------|
@@ -196,6 +204,8 @@ class VTInsertEnv(TaskEnv):
     | `modalities` | **sequence** | the paper's three | What to observe: keys of the table above |
     | `image_size` | **int or pair** | `64` | Rows and columns of the depth image |
     | `contact_size` | **int or pair** | `64` | Rows and columns of a finger's images |
+    | `taxel_size` | **int or pair** | `16` | Rows and columns of a finger's taxels |
+    | `marker_size` | **int or pair** | `(9, 7)` | Rows and columns of a finger's markers |
     | `clearance_mm` | **float** | `None` | Room on each side, 0.03 to 2; `None`: each one's own |
     | `lead_in_mm` | **float** | `None` | Width of the mouth's chamfer, likewise |
     | `contact_impedance` | **pair** | `(0.9998, 0.9999)` | How little plug and socket give |

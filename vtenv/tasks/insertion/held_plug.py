@@ -18,6 +18,7 @@ from vtenv.provenance import cores
 from vtenv.rendering.looks import build_render_spec, show_connector
 from vtenv.sensing.faults import faulty_contact, faulty_depth
 from vtenv.sensing.images import CONTACT_THRESHOLD_MM
+from vtenv.sensing.tractions import RAYS
 from vtenv.tasks import Evaluation
 from vtenv.tasks.insertion import measures, scene
 from vtenv.tasks.insertion.actions import ACTION_SCALE, next_target
@@ -123,6 +124,7 @@ class HeldPlugTask:
             config.contact_impedance,
             config.insertion_resistance,
             config.grip_creep,
+            pad_wrenches=any(m.camera == "taxels" for m in config.modalities),
         )
         noise = {
             "noise_distance": scene.CAMERA_HEIGHT,
@@ -133,6 +135,7 @@ class HeldPlugTask:
             "thickness_mm": scene.GEL_THICKNESS * 1e3,
             "threshold_mm": CONTACT_THRESHOLD_MM,
         }
+        marker_rows, marker_columns = config.marker_size
         overhead = (scene.SCENE_GROUP, scene.PLUG_GROUP)
         sides = ("gel_left", "gel_right")
         return WorldModel(
@@ -149,6 +152,14 @@ class HeldPlugTask:
             cameras={
                 "overhead": Camera(("overhead",), overhead, config.image_size, noise),
                 "gel": Camera(sides, (scene.PLUG_GROUP,), config.contact_size, gel),
+                "taxels": Camera(
+                    sides,
+                    (scene.PLUG_GROUP,),
+                    (RAYS * config.taxel_size[0], RAYS * config.taxel_size[1]),
+                    {**gel, "marker_rows": marker_rows, "marker_columns": marker_columns},
+                    (scene.GEL_SIZE / 2, scene.GEL_SIZE / 2),
+                    scene.PAD_WRENCHES,
+                ),
             },
             modalities=config.modalities,
         )
@@ -198,12 +209,13 @@ class HeldPlugTask:
         initial = initial_state(first, config, BANK_SIZE, options)
         variant = initial.connector * len(levels)
         noise_mm = np.full(len(uniforms), config.depth_noise_mm)
+        pad_friction = np.full(len(uniforms), scene.PAD_FRICTION)
         drawn: Domain | None = None
         own_fields: dict[str, NDArray[np.float64]] = {}
         if config.domain_randomization is not None:
             drawn = draw_domain(more["domain_randomization"], config)
             variant = variant + drawn.clearance_level
-            noise_mm = drawn.depth_noise_mm
+            noise_mm, pad_friction = drawn.depth_noise_mm, drawn.pad_friction
             own_fields = self._domain_fields.rows(variant, drawn)
         parameters = {"clearance": self._widest_clearances[variant]}
         disturbances = draw_disturbances(second, config.disturbances)
@@ -219,7 +231,11 @@ class HeldPlugTask:
             mocap_pos=placed.socket_pos[:, None],
             mocap_quat=placed.socket_quat[:, None],
             fields=own_fields,
-            noise={"depth_noise_mm": noise_mm},
+            noise={
+                "depth_noise_mm": noise_mm,
+                "pad_friction": pad_friction,
+                "grip_n": placed.ctrl[:, scene.FINGER_CTRL],
+            },
         )
         return Episodes(physics, parameters, {} if drawn is None else asdict(drawn))
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
+from vtenv.sensing.pads import add_pad_wrench
 from vtenv.tasks.insertion.actions import HAND_STIFFNESS
 from vtenv.tasks.insertion.connectors import (
     FINGER_OPEN,
@@ -135,6 +136,7 @@ class SceneConfig:
             overlap by 0.5 mm: MuJoCo's `d0` and `d_width`.
         resistance: Force of the sockets' springs, in parts of `Mating.force`; 0 for none.
         grip_creep: How fast a plug under a load drifts between the fingers, in parts of the usual.
+        pad_wrenches: Whether sensors read the wrench between each gel and the plug.
     """
 
     clearance_mm: float | None = None
@@ -145,6 +147,7 @@ class SceneConfig:
     impedance: tuple[float, float] = IMPEDANCE
     resistance: float = 0.0
     grip_creep: float = 1.0
+    pad_wrenches: bool = False
 
 
 @functools.lru_cache(maxsize=64)
@@ -226,6 +229,9 @@ def build_spec(
     _add_hand(spec, config)
     fill(_add_plug(spec, connector))
     _add_contact_sensors(spec)
+    if config.pad_wrenches:
+        for side, name in zip(SIDES, PAD_WRENCHES, strict=True):
+            add_pad_wrench(spec, name, f"gel_{side}", "plug")
     return spec
 
 
@@ -531,6 +537,9 @@ def _camera_quat(right: list[float], up: list[float]) -> tuple[float, ...]:
     return quat_from_axes(right, up, np.cross(right, up))
 
 
+SIDES = ("left", "right")
+PAD_WRENCHES = ("wrench_left", "wrench_right")
+"""Sensors of the wrench of each gel on the plug, in models that have them."""
 HAND_JOINTS = ("hand_x", "hand_y", "hand_z", "hand_yaw", "hand_pitch")
 """The actuated joints of the hand, in the order of actions."""
 FINGER_JOINTS = ("finger_left", "finger_right")

@@ -48,14 +48,17 @@ class VTPivotEnv(TaskEnv):
     among them. S is `image_size` and C is `contact_size`, 64 unless given. Every observation is a
     new array.
 
-    | Key       | Space                               | Observation (unit)                       |
-    |-----------|-------------------------------------|------------------------------------------|
-    | `depth`   | `Box(0.0, 1.0, (1, S, S), float32)` | Overhead planar depth (m); 0: no return  |
-    | `contact` | `Box(0, 1, (2, C, C), uint8)`       | Contact mask, left, right finger         |
-    | `gel`     | `Box(0.0, 6.0, (2, C, C), float32)` | Gel indentation, left, right finger (mm) |
-    | `proprio` | `Box(-30.0, 30.0, (12,), float32)`  | Proprioception, as in `VTInsert-v0`      |
-    | `state`   | `Box(-30.0, 30.0, (33,), float32)`  | The privileged state, below              |
-    | `goal`    | `Box(-2.0, 2.0, (2,), float32)`     | The goal, below                          |
+    | Key       | Space                                         | Observation (unit)             |
+    |-----------|-----------------------------------------------|--------------------------------|
+    | `depth`   | `Box(0.0, 1.0, (1, S, S), float32)`           | Planar depth (m); 0: no return |
+    | `contact` | `Box(0, 1, (2, C, C), uint8)`                 | Contact mask, left, right      |
+    | `gel`     | `Box(0.0, 6.0, (2, C, C), float32)`           | Indentation, left, right (mm)  |
+    | `shear`   | `Box(-100.0, 100.0, (2, 3, 16, 16), float32)` | Taxels' force, left, right (N) |
+    | `markers` | `Box(-10.0, 10.0, (2, 2, 9, 7), float32)`     | Markers' motion, likewise (mm) |
+    | `rgb`     | `Box(0, 255, (2, 3, C, C), uint8)`            | Colours of the gels            |
+    | `proprio` | `Box(-30.0, 30.0, (12,), float32)`            | As in `VTInsert-v0`            |
+    | `state`   | `Box(-30.0, 30.0, (33,), float32)`            | The privileged state, below    |
+    | `goal`    | `Box(-2.0, 2.0, (2,), float32)`               | The goal, below                |
 
     | Num   | `goal`                                                            | Unit     |
     |-------|-------------------------------------------------------------------|----------|
@@ -139,6 +142,8 @@ class VTPivotEnv(TaskEnv):
     | `modalities` | **sequence** | the paper's three | What to observe besides the goal |
     | `image_size` | **int or pair** | `64` | Rows and columns of the depth image |
     | `contact_size` | **int or pair** | `64` | Rows and columns of a finger's images |
+    | `taxel_size` | **int or pair** | `16` | Rows and columns of a finger's taxels |
+    | `marker_size` | **int or pair** | `(9, 7)` | Rows and columns of a finger's markers |
     | `clearance_mm` | **float** | `0.4` | Room on each side, 0.03 to 2; `None`: each one's own |
     | `lead_in_mm` | **float** | `1.0` | Width of the mouth's chamfer, likewise |
     | `contact_impedance` | **pair** | `(0.9998, 0.9999)` | How little plug and socket give |
