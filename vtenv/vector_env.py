@@ -189,6 +189,11 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         return self._simulation
 
     @property
+    def finished(self) -> NDArray[np.bool_]:
+        """Whether each world's episode ended in the last step, (N,), on the host."""
+        return self._finished.copy()
+
+    @property
     def spec(self) -> EnvSpec | None:
         """As `TaskEnv.spec`."""
         return self._spec
