@@ -124,6 +124,7 @@ class Representation:
         engine: str = "cpu",
         device: str | None = None,
         num_threads: int | None = None,
+        precision: str | None = None,
         observations: str = "numpy",
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
         **settings: Any,
@@ -137,6 +138,7 @@ class Representation:
                 where the images are.
             num_threads: Threads of the CPU engine, None for one a core; and of an encoder on a
                 CPU, None for PyTorch's own setting.
+            precision: What the encoder computes in, as `FrozenEncoder`.
             observations: "numpy", or "torch" for tensors on the Warp engine's device: then the
                 images never leave it.
             autoreset_mode: As the vector environment; `VTInsertVecEnv` needs this default.
@@ -166,6 +168,7 @@ class Representation:
                 keep=self.vectors,
                 flat=True,
                 device=device,
+                precision=precision,
                 num_threads=num_threads,
             )
         return envs if self.pixels else SelectObservation(envs, self.modalities)

@@ -103,7 +103,8 @@ class FrozenEncoder:
         self.device = None if device is None else torch.device(device)
         if runtime in _DEVICES and self.device and self.device.type != _DEVICES[runtime]:
             raise ValueError(
-                f'runtime="{runtime}" is for {_DEVICES[runtime]}; leave it out to encode on {device}'
+                f'runtime="{runtime}" is for {_DEVICES[runtime]}; '
+                f"leave it out to encode on {device}"
             )
         if runtime == "onnxruntime" and precision == "bfloat16":
             raise ValueError(

@@ -225,9 +225,7 @@ def test_what_has_the_four_members_is_an_encoder_and_so_is_a_frozen_one():
     expected = batch["contact"].mean(axis=(2, 3))
     for frozen in (FrozenEncoder(Mean()), FrozenEncoder(FrozenEncoder(Mean()))):
         np.testing.assert_allclose(frozen(batch), expected, rtol=1e-6)
-    with pytest.raises(
-        ValueError, match=r"is for a torch\.nn\.Module on cpu, and this is a Mean"
-    ):
+    with pytest.raises(ValueError, match=r"is for a torch\.nn\.Module on cpu, and this is a Mean"):
         FrozenEncoder(Mean(), runtime="onnxruntime")(batch)
     for name, value in (("keys", "contact"), ("image_shapes", {}), ("embedding_size", 2.0)):
         wrong = type("Wrong", (Mean,), {name: value})
@@ -259,8 +257,7 @@ def test_weights_of_half_precision_run(runtime):
 def test_half_precision_changes_little(name):
     batch = images(VisuotactileEncoder.from_pretrained(name).config, count=32)
     single, half = (
-        FrozenEncoder(name, precision=precision)(batch)
-        for precision in ("float32", "bfloat16")
+        FrozenEncoder(name, precision=precision)(batch) for precision in ("float32", "bfloat16")
     )
     off = np.sqrt(np.square(half - single).mean() / np.square(single).mean())
     assert 0 < off < 0.02
