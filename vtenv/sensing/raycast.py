@@ -208,7 +208,8 @@ def _draw(
     In the geom's frame, the ray of image point (u, v) starts at origin + u by_u + v by_v and
     runs along way + u way_u + v way_v for each unit of planar depth.
     """
-    height, width = out.shape
+    # Single, as all numbers here: a whole number among them would make the rest of them double.
+    height, width = np.float32(out.shape[0]), np.float32(out.shape[1])
     hx, hy, hz = size[0], size[1], size[2]
     for row in range(rows[0], rows[1]):
         v = np.float32(1.0) - np.float32(2.0) * (np.float32(row) + np.float32(0.5)) / height
