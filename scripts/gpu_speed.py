@@ -181,9 +181,9 @@ def encoder_part():
                     note("fold", name=name, pairs=fold(module, lambda: module(images)))
                 return module
 
-            measure("graph bf16, NCHW", own(lambda m: m, torch.contiguous_format))
+            measure("graph bf16, unfolded", own(lambda m: m))
+            measure("graph bf16, unfolded, NCHW", own(lambda m: m, torch.contiguous_format))
             if name.startswith("resnet"):
-                measure("graph bf16, folded", own(folded))
                 measure("graph bf16, folded, NCHW", own(folded, torch.contiguous_format))
                 measure("graph float32, folded", own(folded, half=False))
             measure("graph bfloat16 weights", own(lambda m: m.bfloat16(), half=False))
