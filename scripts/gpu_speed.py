@@ -21,7 +21,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--device", default="cuda:0")
 parser.add_argument("--out", default=os.environ.get("OUT", "/tmp/out"))
 parser.add_argument("--small", action="store_true")
-parser.add_argument("--parts", default="encoder,pretrain,worlds,ppo,train")
+parser.add_argument("--parts", default="encoder,pretrain,ppo,worlds,train")
 parser.add_argument("--limit", type=float, default=230.0)
 args = parser.parse_args()
 CUDA = args.device.startswith("cuda")
@@ -234,10 +234,15 @@ def pretrain_part():
         ("32-true", True, True),
         ("32-true", False, True),
         ("bf16-mixed", True, True),
+        ("32-true", False, "reduce-overhead"),
+        ("bf16-mixed", True, "reduce-overhead"),
     ):
-        about = {"precision": precision, "channels_last": last, "compile": compiled}
-        if left() < 40 or (compiled and not CUDA):
+        about = {"precision": precision, "channels_last": last, "compile": bool(compiled)}
+        if left() < args.limit - 150 or (compiled and not CUDA):
             continue
+        compiler = training.torch.compile
+        if isinstance(compiled, str):
+            training.torch.compile = lambda n, c=compiler: c(n, mode="reduce-overhead")
         with guarded("pretrain", **about), tempfile.TemporaryDirectory() as folder:
             config = replace(base, batch_size=batch, epochs=None, max_steps=10**6, **about)
             fabric = training.make_fabric(config, accelerator="cuda" if CUDA else "cpu")
@@ -254,9 +259,11 @@ def pretrain_part():
 
                 begun = time.monotonic()
                 ms = timed(step, seconds=1.5, warm=12)
+                about["compile"] = compiled
                 note("pretrain", **about, ms=ms, per_s=1e3 / ms, took=time.monotonic() - begun)
                 if (precision, last, compiled) == ("32-true", True, False):
                     profiled("pretrain before", lambda: [step() for _ in range(5)])
+        training.torch.compile = compiler
 
 
 def worlds_part():
@@ -329,7 +336,7 @@ def ppo_part():
     sizes = ((8, 64),) if args.small else ((1024, 4096), (4096, 16384))
     for number, batch in sizes:
         for label in ("before", "after"):
-            if left() < 45 or (label == "before" and number == 4096):
+            if left() < 30 or (label == "before" and number == 4096):
                 continue
             with guarded("ppo", worlds=number, variant=label):
                 settings = {"observations": "torch", "engine": "warp", "device": args.device}
