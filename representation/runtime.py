@@ -232,7 +232,7 @@ class FrozenEncoder:
                     copy.deepcopy(self.module).cpu().float().eval(),
                     lambda network: network(dict(zip(self.keys, examples, strict=True))).float(),
                 )
-            module.to(device=device, memory_format=torch.channels_last)
+            module.to(device).to(memory_format=torch.channels_last)
 
             def encode(images: dict[str, Tensor]) -> Tensor:
                 with self._autocast(device), _fastest_convolutions():

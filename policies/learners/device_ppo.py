@@ -34,20 +34,34 @@ class DeviceRolloutBuffer(RolloutBuffer):
         self._observations: dict[str, Tensor] = {}
         BaseBuffer.reset(self)
 
-    def add(self, obs: Any, *args: Tensor, **kwargs: Tensor) -> None:
+    def add(
+        self,
+        obs: Any,
+        action: Any,
+        reward: Any,
+        episode_start: Any,
+        value: Tensor,
+        log_prob: Tensor,
+    ) -> None:
         """Add a step of all worlds.
 
         Args:
             obs: Observations, (N, ...), or several by key.
-            args: Actions (N, A), rewards (N,), flags of worlds that have just started an episode
-                (N,), values (N, 1) and log-probabilities (N,).
-            kwargs: The same by name.
+            action: (N, A).
+            reward: (N,).
+            episode_start: Which worlds have just started an episode, (N,).
+            value: (N, 1).
+            log_prob: (N,).
         """
-        names = ("action", "reward", "episode_start", "value", "log_prob")
-        row = dict(zip(names, args, strict=False)) | kwargs
-        row["value"] = row["value"].flatten()
-        self._put(self._rows, {name: value.float() for name, value in row.items()})
-        self._put(self._observations, _by_key(obs))
+        row = {
+            "action": action,
+            "reward": reward,
+            "episode_start": episode_start,
+            "value": value.flatten(),
+            "log_prob": log_prob,
+        }
+        self._put(self._rows, {name: numbers.float() for name, numbers in row.items()})
+        self._put(self._observations, obs if isinstance(obs, dict) else {_SOLE: obs})
         self.pos += 1
         self.full = self.pos == self.buffer_size
 
@@ -161,7 +175,3 @@ class DevicePPO(PPO):
         if isinstance(observation, dict):
             return {key: self._tensor(value) for key, value in observation.items()}
         return self._tensor(observation)
-
-
-def _by_key(observation: Any) -> dict[str, Tensor]:
-    return observation if isinstance(observation, dict) else {_SOLE: observation}
