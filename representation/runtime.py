@@ -40,8 +40,10 @@ _ROWS_PER_THREAD = 2
 """A thread gets at least so many observations: handing over fewer costs more than it saves."""
 _TOLERANCE = 1e-3
 """Largest difference allowed between an exported network and the one it was exported from."""
-_FEWEST_ROWS, _MULTIPLE = 16, 256
-"""A graph is for a power of two of observations, at least so many; or for a multiple of so many."""
+_FEWEST_ROWS = 16
+"""Observations that the smallest graph is for."""
+_FEW_ROWS = 256
+"""Observations for which it is not worth the time to try which convolutions are fastest."""
 
 
 class EncoderRuntimeError(RuntimeError):
@@ -235,7 +237,8 @@ class FrozenEncoder:
             module.to(device).to(memory_format=torch.channels_last)
 
             def encode(images: dict[str, Tensor]) -> Tensor:
-                with self._autocast(device), _fastest_convolutions():
+                many = len(images[self.keys[0]]) > _FEW_ROWS
+                with self._autocast(device), _fastest_convolutions(many):
                     embedding: Tensor = module(images).float()
                 return embedding
 
@@ -293,17 +296,16 @@ class FrozenEncoder:
 
 
 def padded_rows(count: int) -> int:
-    """Rows of the graph that encodes `count` observations, at least 1: one of few sizes."""
-    if count > _MULTIPLE:
-        return -(-count // _MULTIPLE) * _MULTIPLE
-    return max(_FEWEST_ROWS, 1 << (count - 1).bit_length())
+    """Rows of the graph that encodes `count` observations: a power of two, or 1.5 times one."""
+    power = 1 << (count - 1).bit_length()
+    return max(_FEWEST_ROWS, power // 4 * 3 if count <= power // 4 * 3 else power)
 
 
 @contextmanager
-def _fastest_convolutions() -> Iterator[None]:
+def _fastest_convolutions(worthwhile: bool) -> Iterator[None]:
     """Let cuDNN try its convolutions where it has not seen these shapes, and take the fastest."""
     before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark = worthwhile
     try:
         yield
     finally:

@@ -270,7 +270,7 @@ def test_a_network_on_a_cpu_may_be_asked_for_a_graph_on_a_gpu_alone():
 
 
 @pytest.mark.parametrize(
-    ("count", "rows"), [(1, 16), (17, 32), (200, 256), (256, 256), (257, 512), (4096, 4096)]
+    ("count", "rows"), [(1, 16), (17, 24), (25, 32), (256, 256), (257, 384), (4096, 4096)]
 )
 def test_a_graph_is_for_few_sizes_that_hold_the_batch(count, rows):
     assert padded_rows(count) == rows
