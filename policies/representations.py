@@ -124,7 +124,7 @@ class Representation:
         engine: str = "cpu",
         device: str | None = None,
         num_threads: int | None = None,
-        precision: str | None = None,
+        precision: str = "float32",
         observations: str = "numpy",
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
         **settings: Any,

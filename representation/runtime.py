@@ -61,11 +61,11 @@ class FrozenEncoder:
     take no time from the simulator's. PyTorch's settings of threads stay as they are. The
     first call exports the network, which takes about a second.
 
-    On a CUDA GPU a `VisuotactileEncoder` runs as a CUDA graph, in bfloat16 and channels last; other
-    networks do on request. Batch norms are folded into the convolutions before them. There is a
-    graph for each of few batch sizes, captured when it is first needed; a batch is padded to the
-    next of them. The root mean square of what bfloat16 changes in
-    an embedding is below 2% of the embedding's own.
+    On a CUDA GPU a `VisuotactileEncoder` runs as a CUDA graph, channels last and with its batch
+    norms folded into the convolutions before them; other networks do on request. There is a graph
+    for each of few batch sizes, captured when it is first needed; a batch is padded to the next of
+    them. The root mean square of what bfloat16 changes in an embedding is below 2% of the
+    embedding's own.
 
     Args:
         encoder: An encoder, of which a copy is made; or what
@@ -74,8 +74,7 @@ class FrozenEncoder:
         runtime: "onnxruntime", which is for a network on a CPU, "cuda-graph", which is for one on
             a CUDA GPU, or "torch"; None for the first where it can be, the second for a
             `VisuotactileEncoder` on a GPU, and else the third.
-        precision: "float32" or "bfloat16"; None for "bfloat16" for a `VisuotactileEncoder` on a GPU
-            that computes in it, and else "float32". "onnxruntime" knows float32 alone.
+        precision: "float32" or "bfloat16", which "onnxruntime" does not know.
         num_threads: Threads on a CPU; None for PyTorch's own setting, `torch.get_num_threads()`.
 
     Raises:
@@ -89,19 +88,13 @@ class FrozenEncoder:
         *,
         device: str | torch.device | None = None,
         runtime: str | None = None,
-        precision: str | None = None,
+        precision: str = "float32",
         num_threads: int | None = None,
     ) -> None:
-        for name, value, choices in (
-            ("runtime", runtime, RUNTIMES),
-            ("precision", precision, PRECISIONS),
-        ):
-            require(
-                value is None or value in choices,
-                name,
-                value,
-                f"one of {', '.join(choices)}, or None",
-            )
+        allowed = f"one of {', '.join(RUNTIMES)}, or None"
+        require(runtime is None or runtime in RUNTIMES, "runtime", runtime, allowed)
+        allowed = f"one of {', '.join(PRECISIONS)}"
+        require(precision in PRECISIONS, "precision", precision, allowed)
         valid = num_threads is None or (not isinstance(num_threads, bool) and num_threads >= 1)
         require(valid, "num_threads", num_threads, "at least 1, or None")
         self.device = None if device is None else torch.device(device)
@@ -182,17 +175,6 @@ class FrozenEncoder:
         """Without what belongs to this process."""
         return {**self.__dict__, "_sessions": {}, "_graphs": {}, "_pool": None}
 
-    def precision_on(self, device: torch.device) -> str:
-        """What it computes in on a device: `precision`, or what that stands for there."""
-        if self.precision is not None:
-            return self.precision
-        able = (
-            device.type == "cuda"
-            and isinstance(self.module, VisuotactileEncoder)
-            and torch.cuda.is_bf16_supported(including_emulation=False)
-        )
-        return "bfloat16" if able else "float32"
-
     def _runtime_on(self, device: torch.device) -> str:
         """What runs the encoder on a device.
 
@@ -261,7 +243,7 @@ class FrozenEncoder:
             ) from error
 
     def _autocast(self, device: torch.device) -> torch.autocast:
-        half = self.precision_on(device) == "bfloat16"
+        half = self.precision == "bfloat16"
         # A cache of weights would outlive a capture.
         return torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=False)
 

@@ -98,7 +98,7 @@ class Player:
             return make_worlds(self.task, num_envs, modalities=self.modalities, **settings)
         self.policy.to("cpu" if engine == "cpu" else device or "cuda:0")
         if engine != "cpu":
-            settings["precision"] = self.policy.provenance.get("precision") or "float32"
+            settings["precision"] = self.policy.provenance.get("precision", "float32")
         return self.policy.representation.make(num_envs, **settings)
 
     def filmed(self, modalities: tuple[str, ...]) -> Player:

@@ -75,10 +75,8 @@ class TrainConfig:
     """Where the policy learns, and the Warp engine runs."""
     num_threads: Annotated[int | None, default("one a core")] = None
     """Threads of the CPU engine, the encoder and PyTorch."""
-    precision: Annotated[
-        Literal["float32", "bfloat16"] | None, default("bfloat16 on a GPU, float32 on a CPU")
-    ] = None
-    """What an encoder computes in."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What an encoder computes in; bfloat16 is for a GPU."""
     settings: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     """Keyword arguments of the environment, but for `modalities`."""
     start: Annotated[str | None, default("from scratch")] = None

@@ -43,7 +43,6 @@ from policies.representations import Representation, make_representation
 from policies.vec_env import VTInsertVecEnv
 from policies.worlds import simulation_of
 from representation.runtime import torch_threads
-from representation.wrappers.encode import VectorEncodeObservation
 from vtenv.atomic_write import atomic_folder
 from vtenv.interruption import Interruption
 
@@ -273,17 +272,10 @@ class _Training:
             algorithm=self.config.algorithm,
             start=self.config.start,
             seed=self.config.seed,
-            precision=self._precision(),
+            precision=self.config.precision,
             steps=self.steps,
             success=success,
         )
-
-    def _precision(self) -> str | None:
-        """What the encoder computes in; None without one."""
-        encoding = self.envs.env
-        if not isinstance(encoding, VectorEncodeObservation):
-            return None
-        return encoding.transform.encoder.precision_on(torch.device(self.config.torch_device))
 
     def save(self) -> None:
         """Write a checkpoint."""

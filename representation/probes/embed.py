@@ -38,7 +38,7 @@ def encoder_embedder(encoder: Encoder, device: torch.device) -> Embedder:
     each other.
     """
     if not isinstance(encoder, VisuotactileEncoder):
-        frozen = FrozenEncoder(encoder, device=device, runtime="torch", precision="float32")
+        frozen = FrozenEncoder(encoder, device=device, runtime="torch")
         return lambda observation: {FUSED: frozen(observation)}
     # Channels last takes half the time of small convolutions.
     own = copy.deepcopy(encoder).to(device=device).to(memory_format=torch.channels_last).eval()

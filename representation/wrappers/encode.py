@@ -44,7 +44,7 @@ class EncodeOptions(TypedDict, total=False):
     """Where to encode; None for where the observations are."""
     runtime: str | None
     """As `FrozenEncoder`."""
-    precision: str | None
+    precision: str
     """As `FrozenEncoder`."""
     num_threads: int | None
     """Threads on a CPU, which split the worlds; None for PyTorch's own setting. The simulator's
@@ -81,7 +81,7 @@ class ObservationEncoder:
         flat: bool = False,
         device: str | torch.device | None = None,
         runtime: str | None = None,
-        precision: str | None = None,
+        precision: str = "float32",
         num_threads: int | None = None,
         output: str = "same",
     ) -> None:
