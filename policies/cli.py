@@ -133,7 +133,7 @@ def _run(name: str, given: Sequence[str]) -> int:
         from policies.worlds import parse_settings
 
         bound = functools.partial(bound, settings=parse_settings(str(task), left))
-    with _signals_as_interruption():
+    with _signals_as_interruption(), _thread_errors_once():
         return bound()
 
 
@@ -148,7 +148,9 @@ def _are_settings(task: str, words: Sequence[str]) -> bool:
 
 def _chosen_task(options: Mapping[str, Any]) -> str | None:
     """The task that a command's options name, themselves or in a configuration, if any."""
-    named = (str(option.task) for option in options.values() if hasattr(option, "task"))
+    from policies.worlds import DEFAULT_TASK
+
+    named = (option.task or DEFAULT_TASK for option in options.values() if hasattr(option, "task"))
     return options.get("task") or next(named, None)
 
 
@@ -205,6 +207,23 @@ def _signals_as_interruption() -> Iterator[None]:
         sys.unraisablehook = print_ignored
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _thread_errors_once() -> Iterator[None]:
+    """Print no OSError of a thread of TensorBoard's: its writer raises it in the caller, too."""
+    print_error = threading.excepthook
+
+    def print_others(error: threading.ExceptHookArgs) -> None:
+        of_tensorboard = type(error.thread).__module__.startswith("tensorboard.")
+        if not (of_tensorboard and issubclass(error.exc_type, OSError)):
+            print_error(error)
+
+    threading.excepthook = print_others
+    try:
+        yield
+    finally:
+        threading.excepthook = print_error
 
 
 def _flush() -> None:

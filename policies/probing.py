@@ -22,6 +22,7 @@ from policies.commands.probe import ProbeOptions
 from policies.report.numbers import commit
 from representation.bundled import bundled
 from representation.data.dataset import Dataset
+from representation.encoder import Encoder, import_encoder
 from representation.encoder_config import EncoderConfig
 from representation.pretraining.run_folder import load_objective
 from representation.probes.audit import audit
@@ -42,6 +43,7 @@ from representation.probes.tables import (
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv import provenance
 from vtenv.atomic_write import atomic_write
+from vtenv.import_string import is_import_string
 from vtenv.progress import progress_bar
 from vtenv.run_folder import write_table
 
@@ -119,13 +121,14 @@ def folders_of(output: Path, names: Sequence[str]) -> list[Path]:
     ]
 
 
-def _load(
-    name: str, dataset: Dataset, options: ProbeOptions
-) -> tuple[VisuotactileEncoder, nn.Module | None]:
+def _load(name: str, dataset: Dataset, options: ProbeOptions) -> tuple[Encoder, nn.Module | None]:
     """An encoder by name; with its objective, where it lies in the folder of its training."""
     objective = None
+    encoder: Any
     if name.startswith(_RANDOM):
         encoder = _untrained(name.removeprefix(_RANDOM), dataset, options.seed)
+    elif is_import_string(name):
+        encoder = import_encoder(name)
     else:
         source = Path(os.path.expanduser(name))
         run = source if _is_run(source) else source.parent
@@ -135,7 +138,8 @@ def _load(
         else:
             encoder = VisuotactileEncoder.from_pretrained(name)
     try:
-        encoder.to(options.device)
+        if isinstance(encoder, nn.Module):
+            encoder.to(options.device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"--device {options.device} cannot be used: {reason}") from None

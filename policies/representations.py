@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import nn
 
+from policies.joined_vectors import joined, joined_space
 from policies.representation_names import (
     DEFAULT_ENCODER,
     END_TO_END,
@@ -24,18 +25,18 @@ from policies.representation_names import (
     check_representation,
     split_part,
 )
-from policies.select_observation import SelectObservation, joined, joined_space
-from policies.worlds import DEFAULT_TASK, make_worlds
+from policies.worlds import DEFAULT_TASK
 from representation.backbone import PretrainedWeightsError
 from representation.bundled import bundled_folder
-from representation.encoder import require_encoder
+from representation.encoder import import_encoder
 from representation.encoder_config import EncoderConfig
 from representation.encoder_files import CONFIG_FILE, read_config
 from representation.timm_encoder import VisuotactileEncoder
 from representation.wrappers.encode import ObservationEncoder, VectorEncodeObservation
-from vtenv.import_string import import_string, is_import_string
-from vtenv.registry import make_task
+from vtenv.import_string import is_import_string
+from vtenv.registry import make_task, make_worlds
 from vtenv.simulation import observation_space
+from vtenv.transform_observation import VectorTransformObservation
 
 _IMAGENET_NETWORK = EncoderConfig(backbone="resnet18")
 _SEED = 0
@@ -171,7 +172,11 @@ class Representation:
                 precision=precision,
                 num_threads=num_threads,
             )
-        return envs if self.pixels else SelectObservation(envs, self.modalities)
+        if self.pixels:
+            return envs
+        select = partial(joined, keys=self.modalities)
+        space = joined_space(envs.single_observation_space, self.modalities)
+        return VectorTransformObservation(envs, select, space)
 
     def perceive(self, observation: Mapping[str, Any]) -> Any:
         """What a policy sees of raw observations, such as a robot's; as `make`'s environments do.
@@ -263,14 +268,11 @@ def _observed(task: str, *, images: bool) -> tuple[str, ...]:
 
 def _load(source: str) -> Any:
     """The frozen encoder of a name, without a part."""
+    if is_import_string(source):
+        return import_encoder(source)
     # Building a network draws weights: that must not change what comes after it.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        if is_import_string(source):
-            found = import_string(source, "encoder")
-            own: Any = found() if isinstance(found, type) else found
-            require_encoder(own)
-            return own.eval().requires_grad_(False) if isinstance(own, nn.Module) else own
         if source == UNTRAINED:
             config = read_config(bundled_folder("encoders") / DEFAULT_ENCODER / CONFIG_FILE)
             return VisuotactileEncoder(config).eval().requires_grad_(False)

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import gymnasium
 from gymnasium.utils import seeding
 from gymnasium.vector import VectorEnv
 
@@ -29,25 +28,6 @@ DEFAULT_TASK = vtenv.ENV_ID
 
 FAILURE = "failure"
 """Key of `info` that says why an episode failed; the other of a task's codes says its variant."""
-
-
-def make_worlds(task: str, num_envs: int, **settings: Any) -> VectorEnv[Any, Any, Any]:
-    """Make worlds of a task, an id of Gymnasium's registry, behind one vector environment.
-
-    Raises:
-        ValueError, TypeError: If there is no such task, or a setting is not allowed.
-    """
-    env_type(task)
-    envs: VectorEnv[Any, Any, Any] = gymnasium.make_vec(
-        task, num_envs=num_envs, vectorization_mode="vector_entry_point", **settings
-    )
-    return envs
-
-
-def make_world(task: str, **settings: Any) -> Any:
-    """Make one world of a task, whose episodes end in success or failure alone."""
-    env_type(task)
-    return gymnasium.make(task, **settings).unwrapped
 
 
 def simulation_of(envs: VectorEnv[Any, Any, Any]) -> Simulation:

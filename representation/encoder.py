@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeGuard
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+from vtenv.import_string import import_string
 
 
 class Encoder(Protocol):
@@ -74,6 +77,25 @@ def require_encoder(value: object) -> TypeGuard[Encoder]:
             "them to (channels, rows, columns), and embedding_size be an integer"
         )
     return True
+
+
+def import_encoder(name: str) -> Encoder:
+    """Anybody's frozen encoder by `MODULE:NAME`: one that is made, or the class of one.
+
+    A class is made without arguments, with the same random weights each time.
+
+    Raises:
+        ValueError: If there is none; says why.
+    """
+    found = import_string(name, "encoder")
+    # Building a network draws weights: that must not change what comes after it.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoder: Any = found() if isinstance(found, type) else found
+    require_encoder(encoder)
+    if isinstance(encoder, nn.Module):
+        encoder.eval().requires_grad_(False)
+    return encoder
 
 
 def image_of(observation: Mapping[str, Any], key: str, shape: tuple[int, int, int]) -> Any:

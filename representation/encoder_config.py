@@ -104,8 +104,8 @@ class EncoderConfig:
     side. "cross_attention": their spatial tokens attend to each other first."""
     pooling: str = "average"
     """How a backbone's tokens become its feature. "average": as timm does it for the backbone
-    (the class token of most vision transformers). "flatten": all tokens side by side, projected
-    to `embedding_dim`, which keeps where something is."""
+    (the class token of most vision transformers). "flatten": all tokens side by side, which
+    keeps where something is; usually projected to `embedding_dim`, as they are many."""
     embedding_dim: int | None = None
     """Width of each image's part of the embedding, which a linear layer and a layer norm
     project its backbone's features (tokens, with cross-attention) to; None for the backbone's own
@@ -129,11 +129,6 @@ class EncoderConfig:
                 "embedding_dim",
                 dim is None or _is_int(dim, 1, 1 << 16),
                 "a positive integer, or None for the backbone's own width",
-            ),
-            (
-                "embedding_dim",
-                self.pooling == "average" or dim is not None,
-                'a positive integer with pooling="flatten"',
             ),
             ("num_heads", _is_int(heads, 1, 64), "from 1 to 64"),
             (

@@ -9,11 +9,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -72,14 +74,18 @@ class FrozenEncoder:
             `VisuotactileEncoder.from_pretrained` takes.
         device: Where to encode; None for where the images are.
         runtime: "onnxruntime", which is for a network on a CPU, "cuda-graph", which is for one on
-            a CUDA GPU, or "torch"; None for the first where it can be, the second for a
-            `VisuotactileEncoder` on a GPU, and else the third.
+            a CUDA GPU, or "torch"; None for the first where it can be and is installed, the second
+            for a `VisuotactileEncoder` on a GPU, and else the third.
         precision: "float32" or "bfloat16", which "onnxruntime" does not know.
         num_threads: Threads on a CPU; None for PyTorch's own setting, `torch.get_num_threads()`.
 
     Raises:
         ValueError: If an argument is not allowed.
         EncoderFileError: If the encoder cannot be loaded.
+        DependencyNotInstalled: If `runtime` is "onnxruntime" and it is not installed.
+
+    Warns:
+        UserWarning: If PyTorch takes the place of ONNX Runtime, which is not installed.
     """
 
     def __init__(
@@ -118,6 +124,9 @@ class FrozenEncoder:
         _call(self.module, "eval")
         _call(self.module, "requires_grad_", False)
         self.runtime, self.precision = runtime, precision
+        self._exports = find_spec("onnxruntime") is not None
+        if not self._exports:
+            self._do_without_onnxruntime()
         self.num_threads = num_threads
         self._sessions: dict[tuple[np.dtype[Any], ...], Any] = {}
         self._graphs: dict[torch.device, Callable[[dict[str, Tensor]], Tensor]] = {}
@@ -171,6 +180,22 @@ class FrozenEncoder:
         embedding = run(images).to(home)
         return embedding if isinstance(observation[self.keys[0]], Tensor) else embedding.numpy()
 
+    def _do_without_onnxruntime(self) -> None:
+        """Say what takes its place, or that nothing can."""
+        install = "pip install 'vtinsert[onnx]'"
+        if self.runtime == "onnxruntime":
+            raise DependencyNotInstalled(
+                f'runtime="onnxruntime" needs ONNX Runtime: {install}; or leave it out to encode '
+                "in PyTorch"
+            )
+        on_cpu = self.device is None or self.device.type == "cpu"
+        if self.runtime is None and on_cpu and isinstance(self.module, nn.Module):
+            warnings.warn(
+                "ONNX Runtime is not installed: on a CPU the encoder runs in PyTorch, which takes "
+                f"1.4 to 2.6 times as long; {install}",
+                stacklevel=3,
+            )
+
     def __getstate__(self) -> dict[str, Any]:
         """Without what belongs to this process."""
         return {**self.__dict__, "_sessions": {}, "_graphs": {}, "_pool": None}
@@ -183,7 +208,8 @@ class FrozenEncoder:
         """
         network = isinstance(self.module, nn.Module)
         if self.runtime is None:
-            if device.type == "cpu" and network and self.precision != "bfloat16":
+            single = self._exports and self.precision == "float32"
+            if device.type == "cpu" and network and single:
                 return "onnxruntime"
             graph = device.type == "cuda" and isinstance(self.module, VisuotactileEncoder)
             return "cuda-graph" if graph else "torch"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ SECONDS = 1800
 """Time that a client may take."""
 
 _CLIENT = re.compile(
-    r"^<!-- client: (?P<name>[\w-]+); needs: (?P<needs>[^;]+); version: (?P<version>[\w-]+) -->\n+"
+    r"^<!-- client: (?P<name>[\w-]+); needs: (?P<needs>[^;]+); version: (?P<version>[\w-]+)"
+    r"(?:; overrides: (?P<overrides>[^;]+))? -->\n+"
     r"```(?P<language>python|bash)\n(?P<code>.*?)^```",
     re.MULTILINE | re.DOTALL,
 )
@@ -40,6 +42,7 @@ class Client:
         version: The distribution whose version is told.
         language: "python" or "bash".
         code: What to run.
+        overrides: Requirements that hold in place of those of other distributions.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Client:
     version: str
     language: str
     code: str
+    overrides: tuple[str, ...] = ()
 
     @property
     def lines(self) -> int:
@@ -56,8 +60,9 @@ class Client:
 
 def clients(page: str) -> dict[str, Client]:
     """The clients of the page, by name."""
-    found = [match.groupdict() for match in _CLIENT.finditer(page)]
-    return {c["name"]: Client(**{**c, "needs": tuple(c["needs"].split())}) for c in found}
+    found = [match.groupdict(default="") for match in _CLIENT.finditer(page)]
+    lists = ("needs", "overrides")
+    return {c["name"]: Client(**{**c, **{k: tuple(c[k].split()) for k in lists}}) for c in found}
 
 
 def make_environment(client: Client) -> Path:
@@ -65,8 +70,10 @@ def make_environment(client: Client) -> Path:
     folder = ENVIRONMENTS / client.name
     python = folder / "bin" / "python"
     _check(["uv", "venv", "--quiet", "--clear", "--python", "3.12", str(folder)])
+    overrides = folder / "overrides.txt"
+    overrides.write_text("\n".join(client.overrides), encoding="utf-8")
     install = ["uv", "pip", "install", "--quiet", "--python", str(python), "-e", str(ROOT)]
-    _check([*install, *client.needs])
+    _check([*install, "--override", str(overrides), *client.needs])
     return python
 
 
@@ -82,7 +89,8 @@ def run(client: Client, python: Path) -> tuple[str, str]:
     path = os.pathsep.join([str(python.parent), os.environ["PATH"]])
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
     folder = ENVIRONMENTS / f"{client.name}-run"
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     try:
         done = subprocess.run(
             shell,

@@ -19,6 +19,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -54,16 +55,16 @@ def commands(data: Path) -> dict[str, Command]:
         *("train", "--representation", "state", "--connectors", "usb", "--num-threads", "1"),
         *("--filmed", "0", "--evaluation-episodes", "4"),
     )
-    policy = ("policy/policy.safetensors", "evaluations.csv")
+    policy = ("policy/policy.safetensors", "best/policy.safetensors")
     return {
         "dataset": Command(
-            ("dataset", "experience", "--frames", "20000", "--worlds", "16", *small),
-            ("*.safetensors",),
+            ("dataset", "experience", "--frames", "6000", "--worlds", "16", *small),
+            ("*.safetensors", "preview.png"),
         ),
         "pretrain": Command(
             (
                 *("pretrain", "--data", str(data), "--objective", "infonce"),
-                *("--backbone", "test_resnet", "--epochs", "10", "--batch-size", "64"),
+                *("--backbone", "test_resnet", "--epochs", "5", "--batch-size", "64"),
                 *("--from-scratch", "--accelerator", "cpu"),
             ),
             ("encoder/*.safetensors",),
@@ -71,8 +72,8 @@ def commands(data: Path) -> dict[str, Command]:
         ),
         "train ppo": Command(
             (
-                *(*train, "--algorithm", "ppo", "--steps", "16384", "--num-envs", "16"),
-                *("--checkpoint-every", "2048", "--evaluate-every", "8192"),
+                *(*train, "--algorithm", "ppo", "--steps", "8192", "--num-envs", "16"),
+                *("--checkpoint-every", "1024", "--evaluate-every", "4096"),
             ),
             policy,
             ("train", "--resume"),
@@ -99,20 +100,27 @@ class Options:
     seed: int = 0
     """Seed of the moments."""
     output: Path = Path("outputs/kills.json")
-    """File for the result."""
+    """File for the result; what it holds of other commands stays."""
 
 
-def study(name: str, command: Command, kills: int, rng: random.Random, folder: Path) -> dict:
+def study(
+    name: str, command: Command, kills: int, rng: random.Random, folder: Path
+) -> dict[str, Any]:
     """Kill one command at random moments.
 
     Returns:
-        Moments in seconds, what was wrong, and how long the command takes by itself.
+        Moments in seconds since the command began to write, what was wrong, and how long it takes
+        by itself.
     """
     whole = folder / "whole"
-    begun = time.monotonic()
-    _run(command.arguments, whole)
+    with _started(command.arguments, whole) as process:
+        _wait_for(process, whole)
+        begun = time.monotonic()
+        process.wait()
     seconds = time.monotonic() - begun
     expected = _digests(whole, command)
+    if not expected:
+        raise FileNotFoundError(f"there is no result in {whole}")
     moments, wrong, killed = [], [], 0
     while killed < kills:
         broken = folder / "broken"
@@ -124,7 +132,8 @@ def study(name: str, command: Command, kills: int, rng: random.Random, folder: P
         moments.append(round(moment, 2))
         try:
             goes_on = command.resume is not None and (broken / "config.json").is_file()
-            _run(command.resume if goes_on else command.arguments, broken)
+            if goes_on or _digests(broken, command) != expected:
+                _run(command.resume if goes_on else command.arguments, broken)
             if _digests(broken, command) != expected:
                 wrong.append({"moment": moment, "what": "another result"})
         except subprocess.CalledProcessError as error:
@@ -141,30 +150,42 @@ def main(options: Options) -> int:
     Returns:
         1 if one did not end as if it had not been killed, otherwise 0.
     """
-    rng = random.Random(options.seed)
-    results = {}
+    rng, commit = random.Random(options.seed), provenance.commit()  # before its file is changed
+    results: dict[str, Any] = {}
+    if options.output.exists():
+        results = json.loads(options.output.read_text(encoding="utf-8"))["commands"]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         data = folder / "data"
         every = commands(data)
-        _run((*every["dataset"].arguments, "--seed", "1"), data)
-        for name in options.only or every:
+        names = options.only or tuple(every)
+        if "pretrain" in names:
+            _run((*every["dataset"].arguments, "--seed", "1"), data)
+        for name in names:
             place = folder / name.replace(" ", "-")
             place.mkdir()
-            results[name] = study(name, every[name], options.kills, rng, place)
+            results[name] = {
+                "made_by": f"python scripts/kills.py {' '.join(sys.argv[1:])}".strip(),
+                "commit": commit,
+                **study(name, every[name], options.kills, rng, place),
+            }
+            shutil.rmtree(place)
+            document = _write(options.output, results)
+    print(f"{document['kills']} kills, {document['wrong']} not resumed to the same result")
+    return int(bool(document["wrong"]))
+
+
+def _write(output: Path, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     document = {
-        "command": f"python scripts/kills.py {' '.join(sys.argv[1:])}".strip(),
-        "commit": provenance.commit(),
         "hardware": provenance.hardware(),
         "kills": sum(found["kills"] for found in results.values()),
         "wrong": sum(len(found["wrong"]) for found in results.values()),
         "commands": results,
     }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(options.output) as path:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(output) as path:
         path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    print(f"{document['kills']} kills, {document['wrong']} not resumed to the same result")
-    return int(bool(document["wrong"]))
+    return document
 
 
 def _run(arguments: tuple[str, ...], output: Path) -> None:
@@ -172,10 +193,21 @@ def _run(arguments: tuple[str, ...], output: Path) -> None:
     subprocess.run(command, check=True, capture_output=True, text=True)
 
 
+def _started(arguments: tuple[str, ...], output: Path) -> subprocess.Popen[bytes]:
+    command = [*_PROGRAM, *arguments, "--output", str(output)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _wait_for(process: subprocess.Popen[bytes], output: Path) -> None:
+    """Wait until a command has begun to write: what comes before is imports."""
+    while process.poll() is None and not (output.is_dir() and any(output.iterdir())):
+        time.sleep(0.01)
+
+
 def _kill(arguments: tuple[str, ...], output: Path, after: float) -> bool:
     """Whether the process still ran when it was to be killed."""
-    command = [*_PROGRAM, *arguments, "--output", str(output)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with _started(arguments, output) as process:
+        _wait_for(process, output)
         try:
             process.wait(after)
         except subprocess.TimeoutExpired:
@@ -186,8 +218,6 @@ def _kill(arguments: tuple[str, ...], output: Path, after: float) -> bool:
 
 def _digests(folder: Path, command: Command) -> dict[str, str]:
     files = sorted({path for pattern in command.results for path in folder.glob(pattern)})
-    if not files:
-        raise FileNotFoundError(f"there is no result in {folder}")
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files

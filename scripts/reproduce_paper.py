@@ -1,46 +1,41 @@
-"""Makes the paper's study again: figures 7 to 10, and what it left to future work.
+"""Makes the paper's study again: figures 7 to 10, occlusion, and what it left to future work.
 
-    uv run python scripts/reproduce_paper.py                 # a GPU; interrupt and go on at will
-    uv run python scripts/reproduce_paper.py --smoke         # the same, small, in minutes on a CPU
-    uv run python scripts/reproduce_paper.py --devices cuda:0 cuda:1 --runs-per-device 2
+    python -m scripts.reproduce_paper --devices cuda:0 cuda:1 --runs-per-device 10
+    python -m scripts.reproduce_paper --smoke         # the same, small, in two minutes on a CPU
+    python -m scripts.reproduce_paper --list
 
-Each run has a folder and is a process of its own; what is finished is not done again, and a run
-that fails does not keep the others from going on. Networks start from random weights, as ImageNet
-weights need a network; with --pretrained from those, as in the paper.
+Results are in one file, which is rewritten as runs end; what is in it is not done again. Networks
+start from random weights, as ImageNet weights need a network; with --pretrained from those, as in
+the paper.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
-import threading
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tyro
-from rich.console import Console
 
-from representation.data.dataset import Dataset, DatasetWriter
-from representation.data.sources import DatasetSource
-from representation.objectives.classification import Classification
-from representation.pretraining.fit import fit_to_split
-from representation.pretraining.run_folder import TrainingData, load_objective
-from representation.pretraining.training import make_fabric, make_source, pretrain
-from representation.probes.space import tsne
-from representation.timm_encoder import VisuotactileEncoder
-from scripts import paper_figures
-from scripts.one_device import available_devices, run_on, share_out
-from scripts.paper_runs import BACKBONES, Run, classify, joint_scores, project, shrink, study
+from representation.data.dataset import Dataset
+from scripts.one_device import available_devices, run_on
+from scripts.paper.conditions import covered
+from scripts.paper.grasps import SETS, write_grasps
+from scripts.paper.measure import digits, heldout
+from scripts.paper.runs import Run, study
+from scripts.paper.store import Store
+from scripts.paper.worker import needs, work
 from vtenv import provenance
 from vtenv.atomic_write import atomic_write
-from vtenv.grasps.grasps import POSE_LABELS, SPLITS, GraspConfig, grasp_blocks, num_grasps
-from vtenv.modalities import IMAGE_MODALITIES
-from vtenv.progress import progress_bar
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
+
+_LOOK_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -48,281 +43,140 @@ class Options:
     """The study's options."""
 
     output: Path | None = None
-    """Folder for data, runs, figures and the table; by default outputs/paper-study."""
+    """Folder for grasps, logs and results; by default outputs/paper-study."""
+    results: Path | None = None
+    """The file of all results; by default results.json in `output`."""
     smoke: bool = False
     """Small networks and images: the whole study on a CPU in minutes. Not results."""
     only: tuple[str, ...] = ()
-    """Runs to make; by default all. `--list` names them."""
+    """Runs to make, by name or by their name's beginning; by default all."""
     list: bool = False
     """Name the runs and stop."""
+    seeds: int = 5
+    """Seeds of training of every run; 1 with --smoke."""
     devices: tuple[str, ...] = ()
     """Where to train: cpu, cuda:0 and so on; by default the first GPU, or the CPU."""
     runs_per_device: int = 1
     """Runs that share a device."""
-    free_grasps: int = 20_000
-    """Simulated grasps that the vision transformer may start from."""
+    minutes: float | None = None
+    """Time for it all; what is not finished then is left for another time. None for any."""
     image_size: int | None = None
-    """Rows and columns of all images; by default 224, or 32 with --smoke."""
-    seed: int = 0
-    """Seed of data and training."""
+    """Rows and columns of all images; by default 224, as in the paper, or 32 with --smoke."""
     pretrained: bool = False
     """Start from ImageNet weights, as the paper did; needs a network, or their files."""
-    worker: str | None = None
-    """The run that this process makes; for the processes that the study starts by itself."""
+    worker: float | None = None
+    """When to stop, in Unix time; for the processes that the study starts by itself."""
 
 
 def main(options: Options) -> int:
-    """Make what is missing of the study, and draw it."""
+    """Make what is missing of the study."""
     folder = options.output or Path(f"outputs/paper-study{'-smoke' if options.smoke else ''}")
-    runs = study(pretrained=options.pretrained)
-    if options.smoke:
-        runs = {name: shrink(run) for name, run in runs.items()}
-    for name, run in runs.items():
-        runs[name] = replace(run, config=replace(run.config, seed=options.seed))
-    if options.worker is not None:
-        _train(folder, options.worker, runs, options)
-        return 0
-    if options.list:
-        for name, run in runs.items():
-            print(f"{name:36s} {run.label}")
-        return 0
-    if unknown := sorted(set(options.only) - set(runs)):
-        print(f"no run is called {unknown[0]!r}; see --list", file=sys.stderr)
+    runs = study(
+        range(1 if options.smoke else options.seeds),
+        image_size=_size(options),
+        pretrained=options.pretrained,
+        small=options.smoke,
+    )
+    if options.only:
+        runs = {n: run for n, run in runs.items() if n.startswith(options.only)}
+    if not runs:
+        print(f"no run is called {options.only[0]!r}; see --list", file=sys.stderr)
         return 2
-    chosen = options.only or tuple(runs)
-    _write_data(folder, options, free=False)
-    if any(runs[name].free_grasps for name in chosen):
-        _write_data(folder, options, free=True)
-    failed = _train_all(folder, chosen, runs, options)
-    _report(folder, runs)
-    return 1 if failed else 0
+    if options.list:
+        for run in runs.values():
+            print(f"{run.name:36s} {run.label}")
+        return 0
+    store = Store(folder)
+    if options.worker is not None:
+        return work(folder, runs, store, options.worker)
+    return _lead(folder, runs, store, options)
 
 
-# What is trained on.
-def _data_folder(folder: Path, *, free: bool) -> Path:
-    return folder / ("free-grasps" if free else "grasps")
+def _size(options: Options) -> int:
+    return options.image_size or (32 if options.smoke else 224)
 
 
-def _write_data(folder: Path, options: Options, *, free: bool) -> None:
-    """The paper's grasps, or many more of them, unless they are there."""
-    path = _data_folder(folder, free=free)
-    size = options.image_size or (32 if options.smoke else 224)
-    grasps = 1920
-    if options.smoke:
-        grasps = 320
-    elif free:
-        grasps = options.free_grasps
-    config = GraspConfig(image_size=size, contact_size=size, grasps=grasps)
-    # Another seed: the held-out grasps of the study are none of these.
-    seed = options.seed + (1 if free else 0)
-    settings = {"seed": seed, "image_size": size, "grasps": grasps}
+def _lead(folder: Path, runs: Mapping[str, Run], store: Store, options: Options) -> int:
+    """Render grasps while workers train on those there are, several on each device."""
+    begun = time.time()
+    end = begun + 60 * options.minutes if options.minutes else math.inf
+    path = options.results or folder / "results.json"
+    store.begin()
     if path.exists():
-        there = Dataset.open(path).settings
-        if there != settings:
-            raise SystemExit(
-                f"{path} was made with {there}, and this study asks for {settings}; choose "
-                "another --output, or the options it was begun with"
-            )
-        return
-    writer = DatasetWriter(
-        path,
-        kind="paper",
-        settings=settings,
-        labels=POSE_LABELS,
-        codes={"connector": CONNECTOR_NAMES},
-        modalities=IMAGE_MODALITIES,
-        made={
-            "command": _command(),
-            "commit": provenance.commit(),
-            "versions": provenance.versions(),
-        },
-    )
-    with writer, progress_bar() as progress:
-        bar = progress.add_task("Grasping", total=sum(num_grasps(config, s) for s in SPLITS))
-        for split in SPLITS:
-            for block in grasp_blocks(config, split, seed):
-                writer.append(split, block)
-                progress.advance(bar, len(block["connector"]))
-
-
-# What is trained.
-def _train_all(
-    folder: Path, names: tuple[str, ...], runs: Mapping[str, Run], options: Options
-) -> list[str]:
-    """Train every run in a process of its own, on the devices there are; what failed."""
-    console = Console(stderr=True)
-    finished = {name: threading.Event() for name in runs}
-    waiting = [name for name in runs if name in names and not _is_done(folder, name)]
-    for name in set(runs) - set(waiting):
-        finished[name].set()
-
-    def work(name: str, device: str) -> bool:
-        """Make a run once the one it starts from is there; whether it succeeded."""
-        try:
-            if (start := runs[name].start) is not None:
-                finished[start].wait()
-                if not _is_done(folder, start):
-                    console.print(f"{name} is left out: {start} is not there", style="red")
-                    return False
-            command = [sys.executable, __file__, *sys.argv[1:], "--worker", name]
-            return run_on(device, name, command, folder)
-        finally:
-            finished[name].set()
-
-    devices = options.devices or available_devices()
-    return share_out(waiting, work, devices, options.runs_per_device)
-
-
-def _is_done(folder: Path, name: str) -> bool:
-    return (folder / "runs" / name / "test.json").is_file()
-
-
-def _train(folder: Path, name: str, runs: Mapping[str, Run], options: Options) -> None:
-    """Train a run, from where it stands, and test it."""
-    run, path = runs[name], folder / "runs" / name
-    data = Dataset.open(_data_folder(folder, free=run.free_grasps))
-    config = run.config
-    if run.start is not None:
-        config = replace(config, start=str(folder / "runs" / run.start / "encoder"))
-    config = fit_to_split(config, data["train"])
-    fabric = make_fabric(config)
-    size = next(iter(config.encoder.images.values()))[1]
-    result = pretrain(
-        config,
-        make_source(config, data["train"], fabric),
-        path,
-        fabric=fabric,
-        resume=path.exists(),
-        data=TrainingData(f"the paper's grasps, {len(data['train']):,} of {size} pixels"),
-        made=provenance.record() | {"command": _command()},
-        checkpoint_every=10,
-    )
-    test = _test(run, result.encoder, path, Dataset.open(_data_folder(folder, free=False)))
-    with atomic_write(path / "test.json") as temporary:
-        temporary.write_text(json.dumps(test, indent=2) + "\n")
-
-
-def _heldout(run: Run, encoder: VisuotactileEncoder, data: Dataset) -> DatasetSource:
-    keys = ("depth", "contact", "connector")
-    device = next(encoder.parameters()).device
-    channels = {key: shape[0] for key, shape in encoder.config.images.items()}
-    return DatasetSource(
-        data["heldout"], 64, keys, seed=0, device=device, channels=channels, shuffle=False
-    )
-
-
-def _test(run: Run, encoder: VisuotactileEncoder, path: Path, data: Dataset) -> dict[str, Any]:
-    """What the study asks of a trained run."""
-    encoder.eval()
-    objective = load_objective(path, encoder)
-    source = _heldout(run, encoder, data)
-    if isinstance(objective, Classification):
-        counts = classify(encoder, objective, source, occlude=run.occluded)
-        return {"label": run.label, "confusion": counts.tolist()}
-    vectors, connector = project(encoder, objective, source)
-    with atomic_write(path / "projections.npz") as temporary:
-        np.savez(temporary, connector=connector, **vectors)
-    return {"label": run.label, **joint_scores(vectors, connector, run.config.seed)}
-
-
-# What came out.
-def _report(folder: Path, runs: Mapping[str, Run]) -> None:
-    """Draw the figures and write the table, as far as runs are done."""
-    tests = {
-        name: json.loads((folder / "runs" / name / "test.json").read_text())
-        for name in runs
-        if _is_done(folder, name)
-    }
-    confusions = {n: np.array(t["confusion"]) for n, t in tests.items() if "confusion" in t}
-    figures: dict[str, Any] = {}
-    if groups := _accuracy_groups(confusions):
-        figures["accuracy"] = paper_figures.accuracy_figure(groups)
-    if (best := "classify-resnet50") in confusions:
-        figures["confusion"] = paper_figures.confusion_figure(
-            confusions[best], "ResNet-50, vision + touch"
-        )
-    joint = [[f"infonce-{b}{suffix}" for suffix in ("", "-augmented")] for b in BACKBONES]
-    if all(name in tests for row in joint for name in row):
-        places = {name: _places(folder / "runs" / name) for row in joint for name in row}
-        figures["tsne"] = paper_figures.tsne_figure(
-            [[(runs[name].label, *places[name]) for name in row] for row in joint]
-        )
-        data = Dataset.open(_data_folder(folder, free=False))["heldout"]
-        contact = data.read(np.arange(len(data)), ["contact"])["contact"][:, :1]
-        both, connector = places["infonce-resnet50"]
-        figures["imprints"] = paper_figures.imprint_figure(
-            both[len(connector) :], connector, contact
-        )
-    (folder / "figures").mkdir(exist_ok=True)
-    for name, figure in figures.items():
-        path = folder / "figures" / f"{name}.png"
-        with atomic_write(path) as temporary:
-            figure.savefig(temporary, dpi=140)
-        print(path)
-    text = _tables(tests)
-    with atomic_write(folder / "table.md") as temporary:
-        temporary.write_text(text)
-    with atomic_write(folder / "results.json") as temporary:
-        document = {"hardware": provenance.hardware(), "commit": provenance.commit(), "runs": tests}
-        temporary.write_text(json.dumps(document, indent=2) + "\n")
-    print(text)
-
-
-def _accuracy_groups(confusions: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Bars of figure 7, by network, as far as there are any."""
-    names = {
-        "ResNet-50": "classify-resnet50{}",
-        "ViT-B/16": "classify-vit-base{}",
-        "ViT-B/16 from\nsimulated grasps": "classify-vit-base{}-grasps",
-        "ResNet-50 with\nocclusions": "classify-resnet50{}-occlusion",
-    }
-    senses = {"vision": "-vision", "touch": "-touch", "vision + touch": ""}
-    groups = {
-        title: {
-            sense: confusions[name]
-            for sense, suffix in senses.items()
-            if (name := pattern.format(suffix)) in confusions
-        }
-        for title, pattern in names.items()
-    }
-    if (free := "grasps-vit-base") in confusions:
-        groups["ViT-B/16 on\nsimulated grasps"] = {"vision + touch": confusions[free]}
-    return {title: bars for title, bars in groups.items() if bars}
-
-
-def _places(path: Path) -> tuple[Any, Any]:
-    """t-SNE of vision and touch together, (2N, 2), and connectors, (N,)."""
-    stored = np.load(path / "projections.npz")
-    both = np.concatenate([stored["vision"], stored["touch"]])
-    return tsne(both, seed=0), stored["connector"]
-
-
-def _tables(tests: Mapping[str, Mapping[str, Any]]) -> str:
-    lines = ["| classifier | accuracy | 95% interval | of |", "|---|---|---|---|"]
-    for test in tests.values():
-        if "confusion" not in test:
-            continue
-        counts = np.array(test["confusion"])
-        right, total = int(np.trace(counts)), int(counts.sum())
-        low, high = paper_figures.wilson(right, total)
-        label = test["label"]
-        lines.append(f"| {label} | {right / total:.1%} | {low:.1%} to {high:.1%} | {total} |")
-    lines += [
-        "",
-        "| joint space | recall at 1, 5, 10 | silhouette | NMI |",
-        "|---|---|---|---|",
+        for name, result in json.loads(path.read_text())["runs"].items():
+            store.put(name, result)
+    command = [sys.executable, "-m", "scripts.reproduce_paper", *sys.argv[1:]]
+    workers = [
+        (device, f"worker-{device.replace(':', '')}-{place}")
+        for place in range(options.runs_per_device)
+        for device in options.devices or available_devices()
     ]
-    for test in tests.values():
-        if "nmi" not in test:
-            continue
-        recalls = ", ".join(f"{test[f'recall_{rank}']:.1%}" for rank in (1, 5, 10))
-        scores = f"{test['silhouette']:.3f} | {test['nmi']:.3f}"
-        lines.append(f"| {test['label']} | {recalls} | {scores} |")
-    return "\n".join(lines) + "\n"
+    with ThreadPoolExecutor(len(workers) + 1) as pool:
+        waiting: set[Future[Any]] = {
+            pool.submit(run_on, device, name, [*command, "--worker", str(end)], folder)
+            for device, name in workers
+        }
+        waiting.add(pool.submit(_render, folder, runs, store, options))
+        results: dict[str, Any] = {}
+        grasps: dict[str, Any] = {}
+        while waiting:
+            done, waiting = wait(waiting, _LOOK_EVERY_S, FIRST_COMPLETED)
+            new = store.get(name for name in runs if name not in results)
+            results |= new
+            if new:
+                grasps = grasps or _heldout(folder)
+                _write(path, results, grasps, options, time.time() - begun)
+                print(
+                    f"{time.time() - begun:.0f} s: {len(results)} of {len(runs)} runs", flush=True
+                )
+            for future in done:
+                future.result()
+    print(f"{len(results)} of {len(runs)} runs are in {path}", flush=True)
+    return 0 if len(results) == len(runs) else 1
 
 
-def _command() -> str:
-    return shlex.join(["python", "-m", "scripts.reproduce_paper", *sys.argv[1:]])
+def _render(folder: Path, runs: Mapping[str, Run], store: Store, options: Options) -> None:
+    """Render the grasps that the runs need, the first ones first."""
+    needed = {name for run in runs.values() for name in needs(run)}
+    try:
+        for name in SETS:
+            if name in needed:
+                begun = time.time()
+                write_grasps(folder / "grasps", name, size=_size(options), small=options.smoke)
+                print(f"grasps {name!r}: {time.time() - begun:.0f} s", flush=True)
+    except BaseException:
+        store.end()  # nobody is to wait for grasps that will not come
+        raise
+
+
+def _heldout(folder: Path) -> dict[str, Any]:
+    """The held-out grasps that predictions are of, in their order."""
+    batch = heldout(Dataset.open(folder / "grasps" / "paper")["heldout"])
+    return {
+        "connector": digits(batch["connector"].numpy()),
+        "covered": [round(part, 4) for part in covered(batch).tolist()],
+    }
+
+
+def _write(
+    path: Path,
+    results: Mapping[str, Any],
+    grasps: Mapping[str, Any],
+    options: Options,
+    seconds: float,
+) -> None:
+    document = {
+        "command": shlex.join(["python", "-m", "scripts.reproduce_paper", *sys.argv[1:]]),
+        "commit": provenance.commit(),
+        "hardware": provenance.hardware(),
+        "versions": provenance.versions(),
+        "image_size": _size(options),
+        "seconds": round(seconds),
+        "heldout": grasps,
+        "runs": results,
+    }
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(document))
 
 
 if __name__ == "__main__":

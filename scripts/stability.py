@@ -5,12 +5,14 @@
 
 Every connector gets its share of the steps, and every behaviour its share of the worlds. Counted
 are numbers that are not finite, Python's and MuJoCo's warnings, tips that went through the
-housing's wall, and memory that grew. Ends with exit code 1 if there was one.
+housing's wall, and memory that grew. Ends with exit code 1 if there was one. The same command
+plays what `--max-minutes` left, and adds it to the counts.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -67,17 +69,23 @@ class Options:
     """Worlds that are stepped together; by default 60 on the CPU, 1,000 on Warp."""
     seed: int = 0
     """Seed of worlds and actions."""
+    max_minutes: float | None = None
+    """Time to take at most, shared out evenly among the connectors; by default any."""
     output: Path = Path("outputs/stability.json")
     """File for the result."""
 
 
-def play(options: Options, connector: str, steps: int, advance: Any) -> dict[str, Any]:
+def play(
+    options: Options, connector: str, steps: int, seed: int, until: float, advance: Any
+) -> dict[str, Any]:
     """Play one connector.
 
     Args:
         options: The options.
         connector: Its name.
         steps: Control steps of each world.
+        seed: Seed of worlds and actions.
+        until: When to end, on the monotonic clock.
         advance: Called with the number of steps that were made.
 
     Returns:
@@ -95,15 +103,15 @@ def play(options: Options, connector: str, steps: int, advance: Any) -> dict[str
         device=options.device,
         observations="torch" if on_device else "numpy",
     )
-    envs.reset(seed=options.seed)
+    envs.reset(seed=seed)
     simulation = envs.simulation
     failures = simulation.task.failures
     half_width, half_height = (size / 2 + _ROOM for size in simulation.task.connector_sizes[0][:2])
-    actions = _actions(simulation, num_envs, np.random.default_rng(options.seed))
+    actions = _actions(simulation, num_envs, np.random.default_rng(seed))
     counts: Counter[str] = Counter(dict.fromkeys(("not_finite", "through_wall", "unstable"), 0))
     ends: Counter[str] = Counter()
     settled = _memory(options)
-    begun = time.perf_counter()
+    begun, played = time.monotonic(), 0
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for step in range(steps):
@@ -124,15 +132,17 @@ def play(options: Options, connector: str, steps: int, advance: Any) -> dict[str
             if step == steps // 10:
                 settled = _memory(options)
             advance(num_envs)
-    wall = time.perf_counter() - begun
+            played += num_envs
+            if time.monotonic() >= until:
+                break
     grown = {name: value - settled[name] for name, value in _memory(options).items()}
     envs.close()
     counts["unstable"] = ends["unstable"]
     return {
-        "steps": steps * num_envs,
+        "steps": played,
+        "seconds": round(time.monotonic() - begun, 1),
         "episodes": ends.total(),
         "ends": dict(ends),
-        "steps_per_s": round(steps * num_envs / wall),
         **counts,
         "python_warnings": len(caught),
         "warning_texts": sorted({str(one.message)[:200] for one in caught}),
@@ -146,16 +156,76 @@ def main(options: Options) -> int:
     Returns:
         1 if there was anything that must not be, otherwise 0.
     """
-    each = max(1, options.steps // (len(options.connectors) * _num_envs(options)))
-    results = {}
+    worlds, number = _num_envs(options), len(options.connectors)
+    each = max(1, options.steps // (number * worlds))
+    results = _played_before(options)
+    document = _write(options, results)
+    begun, budget = time.monotonic(), 60 * (options.max_minutes or math.inf)
     with progress_bar() as progress:
-        total = each * _num_envs(options) * len(options.connectors)
-        task = progress.add_task("", total=total)
-        for connector in options.connectors:
+        done = sum(found["steps"] for found in results.values())
+        task = progress.add_task("", total=each * worlds * number, completed=done)
+        for index, connector in enumerate(options.connectors):
             progress.update(task, description=f"Playing {connector}")
-            results[connector] = play(
-                options, connector, each, lambda count: progress.advance(task, count)
+            before = results.get(connector, {})
+            done = before.get("steps", 0)
+            if done >= each * worlds:
+                continue
+            found = play(
+                options,
+                connector,
+                each - done // worlds,
+                options.seed + done,
+                begun + budget * (index + 1) / number,
+                lambda count: progress.advance(task, count),
             )
+            results[connector] = _added(before, found)
+            document = _write(options, results)
+    trouble = document["trouble"]
+    print(f"{document['steps']:,} steps: {trouble or 'nothing that must not be'}")
+    print(f"Counts: {options.output}")
+    return int(bool(trouble))
+
+
+def _played_before(options: Options) -> dict[str, Any]:
+    """What an earlier run of the same command counted, by connector.
+
+    Raises:
+        ValueError: If the file is of another run.
+    """
+    if not options.output.exists():
+        return {}
+    there = json.loads(options.output.read_text(encoding="utf-8"))
+    own = {**_same(options), "commit": provenance.commit()}
+    if others := [name for name, value in own.items() if there.get(name) != value]:
+        raise ValueError(
+            f"{options.output} has another {others[0]}; choose another file, or delete it"
+        )
+    played: dict[str, Any] = there["connectors"]
+    return played
+
+
+def _added(before: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Counts of two runs together; of growth, the larger."""
+    added = dict(found)
+    for name, value in before.items():
+        if isinstance(value, Mapping):
+            added[name] = dict(Counter(value) + Counter(found[name]))
+        elif isinstance(value, list):
+            added[name] = sorted({*value, *found[name]})
+        elif name.endswith("_growth_mib"):
+            added[name] = max(value, found[name])
+        else:
+            added[name] = value + found[name]
+    return added
+
+
+def _same(options: Options) -> dict[str, Any]:
+    """What two runs have in common whose counts can be added."""
+    return {"engine": options.engine, "worlds": _num_envs(options), "seed": options.seed}
+
+
+def _write(options: Options, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Write what was counted; the document."""
     trouble = {
         f"{connector}: {name}": value
         for connector, found in results.items()
@@ -167,9 +237,7 @@ def main(options: Options) -> int:
         "commit": provenance.commit(),
         "hardware": provenance.hardware(),
         "versions": provenance.versions(),
-        "engine": options.engine,
-        "worlds": _num_envs(options),
-        "seed": options.seed,
+        **_same(options),
         "behaviours": BEHAVIOURS,
         "steps": sum(found["steps"] for found in results.values()),
         "trouble": trouble,
@@ -178,9 +246,7 @@ def main(options: Options) -> int:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(options.output) as path:
         path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    print(f"{document['steps']:,} steps: {trouble or 'nothing that must not be'}")
-    print(f"Counts: {options.output}")
-    return int(bool(trouble))
+    return document
 
 
 def _is_trouble(name: str, value: Any) -> bool:

@@ -1,5 +1,8 @@
 """What tests of several modules need."""
 
+import shutil
+import subprocess
+
 import gymnasium
 import pytest
 
@@ -22,6 +25,18 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def volume(request, tmp_path):
+    """A small file system of its own, as a container's volume; skips where none can be mounted."""
+    folder, size = tmp_path / "volume", getattr(request, "param", "1m")
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # shards are mapped
 
 
 @pytest.fixture(autouse=True)

@@ -20,13 +20,15 @@ from policies.options_file import with_files
 from policies.representations import make_representation
 from policies.worlds import parse_settings
 from vtenv.import_string import is_import_string
-from vtenv.registry import make_task
+from vtenv.registry import make_task, make_world, make_worlds
+from vtenv.transform_observation import VectorTransformObservation
 
 PAGE = (Path(__file__).parents[1] / "docs" / "bring-your-own.md").read_text(encoding="utf-8")
 SMALL = {
     "demo": ["--episodes", "1", "--filmed", "0"],
     "evaluate": ["--episodes", "4", "--filmed", "0"],
     "pretrain": ["--max-steps", "2", "--batch-size", "8", "--backbone", "test_resnet"],
+    "probe": ["--rows", "100", "--no-baselines"],
     "train": [
         *["--steps", "64", "--num-envs", "4", "--evaluation-episodes", "2", "--filmed", "0"],
         *["--num-threads", "1"],
@@ -156,6 +158,63 @@ def test_the_library_learns(folder):
     model.get_env().close()
 
 
+def test_worlds_in_wrappers_are_worlds_of_a_task(folder):
+    settings = {"modalities": ("depth", "proprio"), "image_size": 32, "max_episode_steps": 2}
+    envs = make_worlds("mine:short_sighted", 2, autoreset_mode="SameStep", **settings)
+    raw = make_worlds("VTInsert-v0", 2, autoreset_mode="SameStep", **settings)
+    seen, other = (one.reset(seed=0)[0] for one in (envs, raw))
+    assert seen["depth"].max() == np.float32(0.4) < other["depth"].max()
+    np.testing.assert_array_equal(seen["depth"], other["depth"].clip(max=0.4))
+    for _ in range(2):
+        (seen, reward, *_, info), (_, whole, *_, told) = (
+            one.step(np.ones((2, 5), np.float32)) for one in (envs, raw)
+        )
+    np.testing.assert_allclose(reward, 0.1 * whole)
+    for last, unchanged in zip(info["final_obs"], told["final_obs"], strict=True):
+        np.testing.assert_array_equal(last["depth"], unchanged["depth"].clip(max=0.4))
+        np.testing.assert_array_equal(last["proprio"], unchanged["proprio"])
+    envs.close()
+    raw.close()
+    with pytest.raises(ValueError, match="clearance_mm=9"):
+        make_worlds("mine:short_sighted", 2, clearance_mm=9)
+
+
+def test_worlds_that_are_none_of_a_task_are_refused(folder, monkeypatch):
+    def flat(num_envs, **settings):
+        worlds = make_worlds("VTInsert-v0", num_envs, modalities=("proprio",), **settings)
+        return wrappers.FlattenObservation(worlds)
+
+    monkeypatch.setattr(_mine(), "flat", flat, raising=False)
+    with pytest.raises(ValueError, match="must leave the keys and shapes"):
+        make_worlds("mine:flat", 1)
+    with pytest.raises(ValueError, match=r"mine:near returned .*make_vec"):
+        monkeypatch.setattr(_mine(), "near", lambda num_envs: None)
+        make_worlds("mine:near", 1)
+    with pytest.raises(ValueError, match="is a Connector, which cannot be called"):
+        make_task("mine:BARREL")
+    with pytest.raises(ValueError, match="makes many worlds in wrappers; name an id"):
+        make_world("mine:short_sighted")
+    with pytest.raises(ValueError, match="cannot load the task 'mine:nothing'"):
+        make_task("mine:nothing")
+
+
+def test_observations_of_tensors_are_transformed_too():
+    settings = {"observations": "torch", "autoreset_mode": "SameStep", "max_episode_steps": 1}
+    raw = make_worlds("VTInsertState-v0", 2, **settings)
+    envs = VectorTransformObservation(
+        make_worlds("VTInsertState-v0", 2, **settings), lambda seen: 2 * seen
+    )
+    (seen, _), (other, _) = (one.reset(seed=0) for one in (envs, raw))
+    assert torch.equal(seen, 2 * other)
+    action = np.zeros((2, 5), np.float32)
+    seen, *_, info = envs.step(action)
+    other, *_, told = raw.step(action)
+    assert torch.equal(seen, 2 * other)
+    assert torch.equal(info["final_obs"], 2 * told["final_obs"])
+    envs.close()
+    raw.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("line", COMMANDS, ids=range(len(COMMANDS)))
 def test_a_command_of_it_runs(folder, experience, tmp_path, line):
@@ -215,6 +274,7 @@ WRAPPERS = {
         "most",
     ),
     "NormalizeObservation": (wrappers.NormalizeObservation, "first"),
+    "VectorTransformObservation": (lambda envs: VectorTransformObservation(envs, _same), "all"),
 }
 """Gymnasium's vector wrappers, and in which of the modes they work, as the page says."""
 WORKS = {

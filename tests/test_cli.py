@@ -169,6 +169,8 @@ def test_the_help_beside_a_task_lists_its_settings(capsys):
         ["view", "--help"],
         ["benchmark", "--help"],
         ["train", "--representation", "nope"],
+        ["probe", "nope"],
+        ["ablate", "--representations", "nope"],
     ],
 )
 def test_help_and_refusals_load_nothing_heavy(arguments):
@@ -182,6 +184,24 @@ assert not loaded, loaded
 """
     result = run_python(code, *arguments)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["probe", "resnet-pose", "--data", "no/such/folder"],
+        ["pretrain", "--data", "no/such/folder", "--objective", "pose"],
+    ],
+)
+def test_data_are_judged_before_networks_are_imported(arguments):
+    code = """
+import sys
+from policies.cli import main
+assert main(sys.argv[1:]) == 2
+assert "torch" not in sys.modules
+"""
+    result = run_python(code, *arguments)
+    assert result.returncode == 0 and "no/such/folder" in result.stderr, result.stderr
 
 
 def test_the_version_is_said(capsys):
@@ -267,6 +287,13 @@ def test_doctor_names_versions_and_finds_that_the_environment_runs(capsys):
         "The environment runs here",
     ):
         assert name in shown
+
+
+def test_doctor_takes_a_busy_machine_for_what_it_may_be():
+    doctor = importlib.import_module("policies.commands.doctor")
+    found = doctor._try("cpu", "import time; time.sleep(60)", doctor._REINSTALL, timeout=0.1)
+    assert (found.status, found.detail) == ("broken", "no answer within 0.1 s")
+    assert found.remedy.startswith("try again when the machine is less busy; if that is no help")
 
 
 def test_doctor_says_which_extra_to_install(monkeypatch):

@@ -16,7 +16,6 @@ from worlds import settings_of
 from vtenv.modalities import Modality
 from vtenv.tasks.insertion.config import (
     MODALITIES,
-    OWN_FIT,
     REWARDS,
     InitialStateRanges,
     InsertionConfig,
@@ -183,20 +182,15 @@ def test_defaults_are_those_of_the_dataclass():
     assert config == InsertionConfig()
     assert [modality.key for modality in config.modalities] == ["depth", "contact", "proprio"]
     assert [connector.name for connector in config.connectors] == list(CONNECTOR_NAMES)
-    assert (config.reward, config.clearance_mm, config.depth_noise_mm) == ("dense", 0.4, 1.0)
+    assert (config.reward, config.clearance_mm, config.depth_noise_mm) == ("dense", None, 1.0)
     assert config.image_size == config.contact_size == (64, 64)
     assert (config.connector_scale, config.domain_randomization) == (1.0, None)
     assert config.initial_state == InitialStateRanges()
 
 
 def test_none_is_as_good_as_leaving_a_setting_out():
-    names = {field.name for field in dataclasses.fields(InsertionConfig)} - set(OWN_FIT)
+    names = {field.name for field in dataclasses.fields(InsertionConfig)}
     assert settings_of(**dict.fromkeys(names)) == InsertionConfig()
-
-
-def test_a_clearance_of_none_is_each_connectors_own():
-    config = settings_of(clearance_mm=None, lead_in_mm=None)
-    assert config.clearance_mm is config.lead_in_mm is None
 
 
 @pytest.mark.parametrize("count", range(1, len(KEYS) + 1))

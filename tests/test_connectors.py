@@ -18,7 +18,7 @@ import mujoco
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from worlds import REAL_FIT, make_simulation
+from worlds import UNDISTURBED, make_simulation
 
 from vtenv.tasks.insertion import scene
 from vtenv.tasks.insertion.config import InitialStateRanges
@@ -598,9 +598,7 @@ def test_sliding_along_springs_takes_their_force(connector):
         1,
         connectors=(connector,),
         modalities=("state",),
-        **REAL_FIT,
-        insertion_resistance=1.0,
-        hand_force_n=30.0,
+        **UNDISTURBED,
     )
     straight = dict.fromkeys(InitialStateRanges.names(), 0.0) | {"socket_x_mm": 37.0}
     world = np.zeros(1, np.int64)

@@ -1,5 +1,4 @@
 import hashlib
-import shutil
 import subprocess
 import sys
 import time
@@ -243,18 +242,6 @@ def test_a_folder_in_the_way_and_a_full_disk(kind, tmp_path, capsys, monkeypatch
     assert cli.main([*arguments, str(tmp_path / "data"), *size]) == 2
     assert "No space left on device" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full"]
-
-
-@pytest.fixture
-def volume(tmp_path):
-    """A small file system of its own, as a container's volume; skips where none can be mounted."""
-    folder = tmp_path / "volume"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # shards are mapped
 
 
 def test_a_mount_point_is_filled_in_place_and_a_full_one_is_left_empty(volume, capsys):

@@ -32,7 +32,7 @@ def simulated(engine="cpu", **settings):
 def test_disturbances_are_within_their_ranges():
     config = DisturbanceConfig((5, 12), (2, 6), (-8, 8), (-1, 1))
     uniforms = np.random.default_rng(0).random((500, NUM_DISTURBANCE_UNIFORMS))
-    drawn = draw_disturbances(uniforms, config, 20.0)
+    drawn = draw_disturbances(uniforms, config)
     pull = np.linalg.norm(drawn.cable_force, axis=-1)
     for values, (low, high) in (
         (drawn.grip_force, (5, 12)),
@@ -43,9 +43,9 @@ def test_disturbances_are_within_their_ranges():
         assert low <= values.min() < low + 0.1 * (high - low)
         assert high - 0.1 * (high - low) < values.max() <= high
     assert (drawn.cable_force[:, 0] < 0).all()
-    nominal = draw_disturbances(uniforms, DisturbanceConfig(), 20.0)
-    assert (nominal.grip_force == 20).all()
-    assert not nominal.cable_force.any() and not nominal.socket_pitch.any()
+    usual = draw_disturbances(uniforms, DisturbanceConfig())
+    assert usual.grip_force.min() >= 8 and usual.grip_force.max() <= 20
+    assert not usual.cable_force.any() and not usual.socket_roll.any()
 
 
 def test_the_cable_pulls_at_the_tail_in_tugs():
@@ -76,20 +76,22 @@ def test_the_cable_pulls_at_the_tail_in_tugs():
 
 def test_a_held_plug_carries_the_pull_into_the_hand():
     simulation, worlds = simulated(disturbances={"cable_force_n": (6, 6)})
-    free, _ = simulated(disturbances={})
+    free, _ = simulated()
+    lags = []
     for _ in range(25):
         simulation.step(worlds, STILL)
         free.step(worlds, STILL)
-    lag = simulation.state.target - simulation.state.hand
-    assert (lag[:, 0] > 0.0003).all()  # 2000 N/m, and at least 1.8 N, half of it straight back
-    assert np.abs(free.state.target - free.state.hand)[:, 0].max() < 0.0001
+        lags.append(np.abs(simulation.state.target - simulation.state.hand)[:, 2])
+    # 2000 N/m, and in a tug 6 N, at least 0.7 of it up or down.
+    assert (np.max(lags, axis=0) > 0.001).all()
+    assert np.abs(free.state.target - free.state.hand)[:, 2].max() < 0.0001
     simulation.close()
     free.close()
 
 
 def test_a_weak_grip_gives_where_a_firm_one_holds():
     moved = []
-    for grip in (5.0, 20.0):
+    for grip in (5.0, 25.0):
         simulation, worlds = simulated(
             disturbances={"grip_force_n": (grip, grip), "cable_force_n": (8, 8)}
         )
@@ -98,7 +100,7 @@ def test_a_weak_grip_gives_where_a_firm_one_holds():
             simulation.step(worlds, STILL)
         moved.append(np.abs(simulation.measures.in_hand - before).max(axis=0))
         simulation.close()
-    assert (moved[0] > 2 * moved[1]).all()
+    assert (moved[0] > 1.5 * moved[1]).all()
 
 
 def test_grasps_between_grip_forces_are_nearly_at_rest():
@@ -146,7 +148,7 @@ def test_engines_are_disturbed_alike():
 @pytest.mark.parametrize(
     ("given", "wrong"),
     [
-        ({"grip_force_n": (1, 5)}, "grip_force_n=.*3 <= low <= high <= 30"),
+        ({"grip_force_n": (0, 5)}, "grip_force_n=.*1 <= low <= high <= 30"),
         ({"cable_force_n": None}, "cable_force_n=None.*0 <= low"),
         ({"socket_roll_deg": (0, 90)}, "socket_roll_deg=.*high <= 15"),
     ],

@@ -507,7 +507,9 @@ def test_page_agrees_with_the_domains():
     for name, (shown, without) in table.items():
         assert shown == "{:g} to {:g}".format(*getattr(ranges, name))
         suffix = next((unit for unit in units if name.endswith(unit)), "")
-        if hasattr(nominal, name):
+        if without == "own fit":
+            assert InsertionConfig().clearance_mm is None
+        elif hasattr(nominal, name):
             assert float(without) == getattr(nominal, name)[0]
         else:
             value = getattr(nominal, name.removesuffix(suffix)).max() * units[suffix]

@@ -128,6 +128,35 @@ def test_a_learned_policy_is_evaluated_as_it_was_trained_or_as_others_are(
     assert "depth-noise-4" in capsys.readouterr().out
 
 
+def test_settings_of_the_environment_hold_in_every_condition(tmp_path, capsys):
+    policy = save(tmp_path / "policy", connectors=["usb"])
+    few = ["--connectors", "usb", "--episodes", 1, "--filmed", 0, "--num-threads", 1]
+    both = ["--conditions", "training", "clearance-0.2"]
+    changed = ["--clearance-mm", 0.3, "--initial-state", "{socket_y_mm: [-1, 1]}"]
+    assert run(policy, *both, *few, *changed, output=tmp_path / "output") == 0
+    conditions = json.loads((tmp_path / "output" / "summary.json").read_text())["conditions"]
+    expected = {"clearance_mm": 0.3, "initial_state": {"socket_y_mm": [-1, 1]}}
+    assert conditions["clearance-0.2"]["settings"] == expected
+    assert conditions["training"]["settings"] == {"connectors": ["usb"], **expected}
+    assert conditions["clearance-0.2"]["description"].startswith("clearance 0.2 mm; clearance_mm=")
+    capsys.readouterr()
+    for refused, why in (
+        (["--image-size", 48], "is for a sensor that is not among"),
+        (["--clearance-mm", 9], "0.03 to 2"),
+        (["--clearence-mm", 1], "did you mean clearance_mm"),
+    ):
+        assert run(policy, *few, *refused, output=tmp_path / "refused") == 2
+        assert why in capsys.readouterr().err
+
+
+def test_images_keep_the_size_that_a_policy_was_trained_with():
+    small = {"image_size": 32}
+    changed = CONDITIONS["default"].changed({"clearance_mm": 0.3}, small)
+    assert changed.environment(("depth",), small) == {"clearance_mm": 0.3, **small}
+    with pytest.raises(ValueError, match=r"image_size=48 is not allowed.*image_size=32"):
+        CONDITIONS["default"].changed({"image_size": 48}, small)
+
+
 def test_of_a_training_run_it_takes_the_best_policy(tmp_path):
     save(tmp_path / "run" / "policy", "state")
     arguments = ("--episodes", 1, "--filmed", 0)

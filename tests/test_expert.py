@@ -83,14 +83,7 @@ def test_expert_inserts_at_a_tight_clearance(connector):
 @pytest.mark.slow
 @pytest.mark.parametrize("delay", range(4))
 def test_expert_inserts_at_real_fits_however_late_it_acts(delay):
-    success, _ = episodes(
-        expert,
-        vtenv.CONNECTOR_NAMES,
-        None,
-        lead_in_mm=None,
-        contact_impedance=(0.9998, 0.9999),
-        action_delay=delay,
-    )
+    success, _ = episodes(expert, vtenv.CONNECTOR_NAMES, None, action_delay=delay)
     assert success.mean() >= 0.98
 
 

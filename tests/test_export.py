@@ -1,5 +1,7 @@
 """Experience in other libraries' formats, read back by them where they are installed."""
 
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 import pytest
@@ -55,7 +57,8 @@ def test_minari_reads_it_and_makes_the_environment(made, tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", "")
     minari = pytest.importorskip("minari")
     pytest.importorskip("h5py")
-    count = export(made, "train", "minari", tmp_path / "root", "vtinsert/test-v0")
+    monkeypatch.chdir(tmp_path)
+    count = export(made, "train", "minari", Path("root"), "vtinsert/test-v0")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "root"))
     read = minari.load_dataset("vtinsert/test-v0")
     expected = list(episodes(made, "train"))

@@ -262,7 +262,6 @@ def test_another_data_set_does_not_go_on_with_a_run(grasps, experience, tmp_path
             ["--data", "GRASPS", "--objective", "infonce", "--modalities", "touch"],
             "has 'touch' alone",
         ),
-        (["--data", "GRASPS", "--objective", "infonce", "--pooling", "flatten"], "embedding_dim"),
         (["--data", "GRASPS", "--objective", "infonce", "--batch-size", "99"], "24 rows"),
         (
             ["--data", "GRASPS", "--objective", "infonce", "--epochs", "2", "--max-steps", "3"],

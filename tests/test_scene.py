@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from worlds import REAL_FIT, make_simulation
+from worlds import UNDISTURBED, make_simulation
 
 from vtenv.sensing.raycast import Primitives, cast_depth
 from vtenv.tasks.insertion import scene
@@ -577,7 +577,7 @@ def test_walls_of_a_real_fit_give_less_than_a_third_of_it(connector, way):
         1,
         connectors=(connector,),
         modalities=("state",),
-        **REAL_FIT,
+        **UNDISTURBED,
     )
     world = np.zeros(1, np.int64)
     simulation.reset(world, [np.random.default_rng(0)])

@@ -1,5 +1,6 @@
 """Long random play: no NaN, no warning, no tunnelling, no growth."""
 
+import dataclasses
 import json
 
 import gymnasium
@@ -115,6 +116,25 @@ def test_the_script_counts(tmp_path):
     told = json.loads(options.output.read_text())
     assert told["steps"] == 400 and told["trouble"] == {}
     assert {found["not_finite"] for found in told["connectors"].values()} == {0}
+
+
+def test_the_script_goes_on_where_its_time_was_over(tmp_path):
+    options = stability.Options(
+        steps=400,
+        connectors=("usb", "pin"),
+        num_envs=10,
+        max_minutes=1e-9,
+        output=tmp_path / "counts.json",
+    )
+    for played in (10, 20, 20):
+        stability.main(options)
+        told = json.loads(options.output.read_text())["connectors"]
+        assert {name: found["steps"] for name, found in told.items()} == dict.fromkeys(
+            options.connectors, played
+        )
+        options = dataclasses.replace(options, steps=40)
+    with pytest.raises(ValueError, match="has another seed; choose another file"):
+        stability.main(dataclasses.replace(options, seed=1))
 
 
 def test_the_script_sees_trouble():

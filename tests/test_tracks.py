@@ -34,9 +34,9 @@ def test_settings_that_are_given_win():
     config = settings_of(track="contact", action_delay=3, clearance_mm=0.3)
     assert (config.action_delay, config.clearance_mm) == (3, 0.3)
     assert config.observation_delay == 1
-    # None is as good as leaving a setting out, but where it means something.
+    # None is as good as leaving a setting out.
     assert settings_of(track="contact", action_delay=None).action_delay == 1
-    assert settings_of(track="precision", clearance_mm=None).clearance_mm is None
+    assert settings_of(track="precision", clearance_mm=None).clearance_mm == 0.1
 
 
 def test_a_track_leaves_out_sensors_that_nobody_looks_through():
@@ -45,7 +45,7 @@ def test_a_track_leaves_out_sensors_that_nobody_looks_through():
 
 
 def test_a_track_that_there_is_not():
-    with pytest.raises(ValueError, match=r"track='hard'.*nominal, precision, contact"):
+    with pytest.raises(ValueError, match=r"track='hard'.*nominal, loose, precision, contact"):
         settings_of(track="hard")
 
 

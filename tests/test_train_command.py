@@ -55,6 +55,7 @@ def test_a_run_that_has_ended_takes_more_steps(run, tmp_path, capsys):
     assert cli.main(["train", "--resume", "--steps", "128", "--output", str(folder)]) == 0
     assert "after 128 steps" in capsys.readouterr().out
     assert json.loads((folder / "config.json").read_text())["steps"] == 128
+    assert not (folder / "videos").exists()  # --filmed 0 is remembered
 
 
 def test_a_policy_can_be_evaluated(run, tmp_path):

@@ -14,10 +14,10 @@ from policies.representations import (
     encoder_representation,
     make_representation,
 )
-from policies.select_observation import SelectObservation
 from policies.vec_env import VTInsertVecEnv
 from representation import EncoderConfig, VisuotactileEncoder
 from vtenv.tasks.insertion.measures import REWARD_WEIGHTS
+from vtenv.transform_observation import VectorTransformObservation
 
 AHEAD = np.array([1.0, 0.0, 0.0, 0.0, 0.0], np.float32)
 TOLD = {
@@ -158,7 +158,7 @@ def test_attributes_and_methods_are_the_vector_environments():
         done = venv.step(np.zeros((3, 5), np.float32))[2]
     assert done.all()
     assert not venv.has_attr("nothing_of_the_kind")
-    assert venv.env_is_wrapped(SelectObservation) == [True] * 3
+    assert venv.env_is_wrapped(VectorTransformObservation) == [True] * 3
     assert venv.env_is_wrapped(Monitor, indices=0) == [False]
     frames = venv.get_images()
     assert len(frames) == 3 and frames[0].ndim == 3

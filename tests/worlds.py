@@ -10,8 +10,12 @@ from vtenv.simulation import Simulation
 from vtenv.tasks.insertion.config import InsertionConfig
 from vtenv.tasks.insertion.task import InsertionTask
 
-REAL_FIT = {"clearance_mm": None, "lead_in_mm": None, "contact_impedance": (0.9998, 0.9999)}
-"""Settings that give each connector its own fit, with hard walls."""
+UNDISTURBED = {
+    "disturbances": {"grip_force_n": (20.0, 20.0), "socket_pitch_deg": (0.0, 0.0)},
+    "action_delay": 0,
+    "observation_delay": 0,
+}
+"""Settings of a firm grip, straight sockets and no delays."""
 
 
 def settings_of(**settings) -> InsertionConfig:

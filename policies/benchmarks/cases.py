@@ -12,9 +12,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from policies.benchmarks.benchmark_config import BenchmarkConfig
 from policies.benchmarks.timing import Case, Clock, EngineProbe
-from policies.worlds import make_world, make_worlds, simulation_of
+from policies.worlds import simulation_of
 from vtenv.expert_policy import expert_actions
 from vtenv.provenance import cores
+from vtenv.registry import make_world, make_worlds
 from vtenv.rollout import rollout
 
 NUMPY, TORCH = "environment", "environment, tensors"

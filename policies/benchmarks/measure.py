@@ -26,7 +26,7 @@ _COMPILED_WORLDS = 64
 _FIRST_STEP = """
 import sys, time
 import mujoco_warp, torch
-from policies.worlds import make_worlds
+from vtenv.registry import make_worlds
 task, device, worlds = sys.argv[1], sys.argv[2], int(sys.argv[3])
 begun = time.perf_counter()
 envs = make_worlds(task, worlds, engine="warp", device=device, observations="torch")

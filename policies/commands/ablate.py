@@ -14,6 +14,7 @@ import tyro
 from policies.ablation.grid import PRESETS, AblationConfig
 from policies.commands.option_fields import given, option_fields
 from policies.learners.train_config import TrainConfig
+from policies.representation_names import check_representation
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
             raise ValueError(
                 "--preset, --grid or --representations is needed, to say what to compare"
             )
+        for name in asked.get("representations", base.representations):
+            check_representation(name)
         # After the options are known to be good: this is slow to import.
         from policies.ablation.command import train_grid
         from policies.worlds import settings_to_json

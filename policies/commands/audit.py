@@ -44,7 +44,8 @@ def audit(
 ) -> int:
     """Ask whether a world needs touch: who inserts with it, and who without.
 
-    Plays the expert, a scripted search that knows the socket and feels nothing, random actions, and
+    Plays the expert, the expert that knows where the plug was in the hand at first and not
+    afterwards, a scripted search that knows the socket and feels nothing, random actions, and
     policies: as they are, without touch, with the touch of an episode's first step throughout, with
     one finger dead, and without the part of proprioception that tells force. All play the same
     episodes.
@@ -69,7 +70,7 @@ def audit(
     seed = seed_of(options.purpose, count=options.episodes)
     make_output(options.output)
     with progress_bar() as progress:
-        total = options.episodes * (3 + len(policies) * len(INTERVENTIONS))
+        total = options.episodes * (4 + len(policies) * len(INTERVENTIONS))
         bar = progress.add_task("Playing", total=total)
         rows = play_audit(
             world,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vtenv.provenance import Requirement
 
 _COLOURS = {"ok": "green", "missing": "yellow", "broken": "red"}
-_TIMEOUT = 180
+_TIMEOUT, _FIRST_TIMEOUT = 180, 600
 """Seconds that a check may take; the first one compiles the sensors and settles the grasps."""
 
 _EXTRAS = {
@@ -54,6 +54,7 @@ _BACK_ENDS = {
 """The platform's rendering back ends (values of MUJOCO_GL) and how to get each."""
 
 _INSTALL = "uv sync, or pip install -e ."
+_BUSY = "try again when the machine is less busy; if that is no help, "
 _REINSTALL = "reinstall with `uv sync --reinstall`; if that is no help, report what it says"
 
 _TRY_ENGINE = """
@@ -168,16 +169,23 @@ def _print(console: Console, sections: Mapping[str, Sequence[Finding]]) -> None:
 
 def _try_for_real() -> list[Finding]:
     """Findings on the engine, then on the rendering back ends and modes."""
+    engine = _try("cpu", _TRY_ENGINE, _REINSTALL, timeout=_FIRST_TIMEOUT)
     with ThreadPoolExecutor(2) as pool:
-        tries = [pool.submit(_try, "cpu", _TRY_ENGINE, _REINSTALL)]
+        tries = []
         for name, remedy in _BACK_ENDS.items():
             tries.append(pool.submit(_try, name, _TRY_BACK_END, remedy, back_end=name))
         for name, (code, remedy) in _MODES.items():
             tries.append(pool.submit(_try, name, code, remedy))
-        return [attempt.result() for attempt in tries]
+        return [engine, *(attempt.result() for attempt in tries)]
 
 
-def _try(name: str, code: str, remedy: str, back_end: str | None = None) -> Finding:
+def _try(
+    name: str,
+    code: str,
+    remedy: str,
+    back_end: str | None = None,
+    timeout: float = _TIMEOUT,
+) -> Finding:
     """Run Python code in a process of its own, which is told the name; it prints what it found."""
     environment = dict(os.environ)
     if back_end == "glfw" and sys.platform == "linux":
@@ -192,10 +200,10 @@ def _try(name: str, code: str, remedy: str, back_end: str | None = None) -> Find
             env=environment,
             capture_output=True,
             text=True,
-            timeout=_TIMEOUT,
+            timeout=timeout,
         )
     except subprocess.TimeoutExpired:
-        return Finding(name, "broken", f"no answer within {_TIMEOUT} s", remedy)
+        return Finding(name, "broken", f"no answer within {timeout:g} s", _BUSY + remedy)
     if result.returncode == 0:
         return Finding(name, "ok", result.stdout.strip())
     if result.returncode < 0:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -28,6 +28,7 @@ def evaluate(
     config: EvaluationConfig = EvaluationConfig(),  # noqa: B008 (frozen)
     *,
     output: Path = Path("outputs/evaluation"),
+    settings: tyro.conf.Suppress[dict[str, Any] | None] = None,
 ) -> int:
     """Play a policy on fixed seeds: success, steps, forces and failures, with a video.
 
@@ -40,6 +41,7 @@ def evaluate(
             yours from observations, a dictionary of (N, ...), to actions, (N, A).
         config: What is played.
         output: Folder for what is written.
+        settings: Settings of the task's environment, in every condition.
     """
     if policy not in ("expert", "random") and ":" not in policy:
         check_policy(policy)
@@ -56,6 +58,7 @@ def evaluate(
     names = dict.fromkeys(config.conditions)
     there = setting_names(player.task)
     chosen = [condition(name) for name in names] or suite(config.suite, there)
+    chosen = [one.changed(settings or {}, player.settings) for one in chosen]
     for one in chosen:
         if lacking := sorted(set(one.settings or ()) - set(there)):
             raise ValueError(

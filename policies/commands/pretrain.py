@@ -178,6 +178,10 @@ def _judge(run: RunOptions, values: Mapping[str, Any]) -> None:
         raise ValueError("--preset or --objective is needed, to say what to train for")
     if sum((bool(values.get("pretrained")), run.from_scratch, "start" in values)) > 1:
         raise ValueError("of --pretrained, --from-scratch and --start, only one can be given")
+    if run.data is not None:
+        from representation.data.dataset import Dataset
+
+        Dataset.open(run.data)  # says what is wrong with it before torch is imported
 
 
 def _pretrain(run: RunOptions, base: PretrainConfig, values: Mapping[str, Any]) -> int:

@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from policies.choices import default
+from policies.representation_names import check_representation
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,9 @@ class ProbeOptions:
     encoder: tyro.conf.Positional[
         Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="(one or more)")]
     ]
-    """Encoders: names of bundled ones, folders, ids on the Hugging Face Hub, or "random:BACKBONE"
-    for one of that timm backbone that was never trained. Several are shown side by side."""
+    """Encoders: names of bundled ones, folders, ids on the Hugging Face Hub, "random:BACKBONE" for
+    one of that timm backbone that was never trained, or MODULE:NAME for any of your own. Several
+    are shown side by side."""
     data: Path = Path("outputs/experience")
     """Folder of a data set that `vtinsert dataset` made."""
     rows: int = 20_000
@@ -50,6 +52,11 @@ def probe(options: ProbeOptions) -> int:
         value = getattr(options, name)
         if value is not None and value < least:
             raise ValueError(f"{name}={value} is not allowed; it must be at least {least}")
-    from policies.probing import probe_encoders  # imports torch, which help can do without
+    for name in options.encoder:
+        check_representation(name)
+    from representation.data.dataset import Dataset
+
+    Dataset.open(options.data)  # says what is wrong with it before what follows imports torch
+    from policies.probing import probe_encoders
 
     return probe_encoders(options)

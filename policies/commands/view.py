@@ -86,8 +86,8 @@ def view(
     """
     from policies.films import film
     from policies.films.window import Window
-    from policies.worlds import make_world, variant_names
-    from vtenv.registry import make_task
+    from policies.worlds import variant_names
+    from vtenv.registry import make_task, make_world
 
     chosen = {"modalities": film.MODALITIES, **(settings or {})}
     made = make_task(task, **chosen)

@@ -22,7 +22,13 @@ from policies.worlds import settings_to_json
 from representation.data.dataset import Dataset, DatasetError, DatasetWriter
 from vtenv import provenance
 from vtenv.atomic_write import atomic_write
-from vtenv.collection.experience import Experience, column_codes, heldout_episodes, record
+from vtenv.collection.experience import (
+    Experience,
+    column_codes,
+    heldout_episodes,
+    record,
+    undelayed,
+)
 from vtenv.grasps.grasps import POSE_LABELS as GRASP_LABELS
 from vtenv.grasps.grasps import SPLITS, GraspConfig, grasp_blocks, num_grasps
 from vtenv.json_document import from_document
@@ -191,7 +197,7 @@ class _Plan:
 
 
 def _write_experience(options: ExperienceOptions, settings: Mapping[str, Any]) -> None:
-    chosen = {**settings, "modalities": options.modalities}
+    chosen = undelayed(options.task, {**settings, "modalities": options.modalities})
     task = make_task(options.task, **chosen)
     defaults = {field.name: field.default for field in dataclasses.fields(type(task.config))}
     environment = settings_to_json(defaults | chosen)

@@ -22,7 +22,8 @@ from policies.evaluation.statistics import wilson
 from vtenv.arrays import Array, namespace
 from vtenv.seeds import SEED_RANGES, purpose_of
 from vtenv.simulation import Intervention, Simulation
-from vtenv.tasks.insertion.no_touch import search_action
+from vtenv.tasks.insertion.no_touch import first_look_action, search_action
+from vtenv.tasks.insertion.task import InsertionTask
 
 TOUCH = ("contact", "gel")
 """Keys of touch among observations."""
@@ -131,6 +132,23 @@ def no_touch_search() -> Player:
     return Player("no-touch search", act, looks=False)
 
 
+class FirstLook:
+    """The expert that knows where the plug was in the hand at first, and not where it is."""
+
+    def __init__(self) -> None:
+        self._first: Array | None = None
+
+    def __call__(self, _: Any, simulation: Simulation, started: NDArray[np.bool_]) -> Array:
+        """Actions, (N, 5)."""
+        now = simulation.measures.in_hand
+        xp = namespace(now)
+        known = now if self._first is None else self._first
+        self._first = xp.where(xp.asarray(started, device=now.device)[:, None], now, known)
+        task = simulation.task
+        assert isinstance(task, InsertionTask)
+        return first_look_action(task, simulation.state, self._first)
+
+
 def play_audit(
     settings: Mapping[str, Any],
     policies: Iterable[Player] = (),
@@ -174,7 +192,9 @@ def play_audit(
             f"seeds from {seed} on for {episodes} episodes leave the range for "
             f"{purpose_of(seed)}; start earlier, or play fewer"
         )
-    played = [(player, "as it is") for player in (expert, no_touch_search(), load_player(RANDOM))]
+    first_look = Player("expert of the first look", FirstLook(), looks=False)
+    scripted = (expert, first_look, no_touch_search(), load_player(RANDOM))
+    played = [(player, "as it is") for player in scripted]
     played += [(player, name) for player in policies for name in interventions]
     rows: list[AuditRow] = []
     for player, name in played:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from policies.choices import check_name
 
@@ -42,6 +42,29 @@ class Condition:
             for name, value in {**settings, **sizes}.items()
             if "depth" in modalities or not name.startswith("depth_")
         }
+
+    def changed(self, settings: Mapping[str, Any], trained: Mapping[str, Any]) -> Self:
+        """The condition with other settings besides.
+
+        Args:
+            settings: Keyword arguments of the environment, which win over its own.
+            trained: The settings that the policy was trained with.
+
+        Raises:
+            ValueError: If they change the size of the policy's images.
+        """
+        if not settings:
+            return self
+        for name in _SIZES:
+            if settings.get(name, trained.get(name)) != trained.get(name, settings.get(name)):
+                raise ValueError(
+                    f"{name}={settings[name]} is not allowed: the policy was trained with "
+                    f"{name}={trained[name]}; leave it out"
+                )
+        own = trained if self.settings is None else self.settings
+        said = ", ".join(f"{name}={value}" for name, value in settings.items())
+        description = f"{self.description}; {said}"
+        return replace(self, description=description, settings={**own, **settings})
 
 
 _SIZES = ("image_size", "contact_size")

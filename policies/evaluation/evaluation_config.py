@@ -25,7 +25,9 @@ class EvaluationConfig:
     """
 
     task: Annotated[str | None, default("what the policy was trained on")] = None
-    """What to play, an id of Gymnasium's registry."""
+    """What to play: an id of Gymnasium's registry, or MODULE:FUNCTION for worlds in wrappers. Its
+    environment's settings are options too, such as --clearance-mm 0.2, and hold in every condition;
+    --help beside --task lists them."""
     conditions: Annotated[tuple[str, ...], default("the suite's")] = ()
     """Conditions by name, in place of a suite."""
     suite: Literal["default", "full"] = "default"

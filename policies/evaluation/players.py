@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from policies.deployable import CONFIG_FILE, DeployablePolicy, load_policy
 from policies.evaluation.conditions import Condition
 from policies.evaluation.episodes import Act
-from policies.worlds import DEFAULT_TASK, make_worlds
+from policies.worlds import DEFAULT_TASK
 from representation.runtime import torch_threads
 from vtenv.arrays import Array
 from vtenv.expert_policy import expert_actions
 from vtenv.import_string import import_string
-from vtenv.registry import make_task
+from vtenv.registry import make_task, make_worlds
 from vtenv.simulation import Simulation
 from vtenv.tasks import Task
 

@@ -8,6 +8,8 @@ on the GPU engine (`-warp`), for images (`-pixels`) and for a run that starts fr
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,7 @@ def preset(algorithm: str, variants: Mapping[str, bool]) -> dict[str, Any]:
     """`n_timesteps`, `n_envs` and hyperparameters of an algorithm, and which `VARIANTS` it is."""
     if ":" in algorithm:  # MODULE:NAME
         return dict(_OWN)
-    text = (FOLDER / f"{algorithm.replace('-', '_')}.yml").read_text(encoding="utf-8")
-    entries: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    entries = copy.deepcopy(_read(FOLDER / f"{algorithm.replace('-', '_')}.yml"))
     chosen = entries[_ENTRY]
     for variant in VARIANTS:
         if variants.get(variant):
@@ -47,6 +48,12 @@ def preset_values(name: str) -> str:
         algorithm = path.stem.replace("_", "-")
         algorithms.setdefault(preset(algorithm, {}).get(name), []).append(algorithm)
     return "; ".join(f"{value:_} for {', '.join(names)}" for value, names in algorithms.items())
+
+
+@functools.cache  # the help asks for each several times
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    entries: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return entries
 
 
 def merge(chosen: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

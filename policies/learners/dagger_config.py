@@ -27,8 +27,7 @@ class DaggerConfig:
     """Rows in a minibatch."""
     buffer_size: int = 400_000
     """Rows (steps of one world) that minibatches are drawn from, the latest ones; at least a
-    round's are kept. On a GPU a few rounds are enough: new steps are cheap there, and pixels
-    large."""
+    round's are kept. They should span an episode of every world, which start together."""
     learning_starts: int = 4_000
     """Rows to have before learning starts, or goes on after a resumption; at most `buffer_size`."""
     learning_rate: float = 1e-3

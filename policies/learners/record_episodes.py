@@ -22,7 +22,7 @@ def episode_means(sums: Mapping[str, float]) -> dict[str, float]:
     return means | {"episodes": round(episodes), "return": total}
 
 
-class RecordEpisodes(VectorWrapper[Any, Any, Any, Any, Any]):
+class RecordEpisodes(VectorWrapper):
     """Sums up episodes while they are played; on a GPU nothing waits for it.
 
     Args:

@@ -6,8 +6,10 @@ import contextlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from types import TracebackType
+from typing import Self
 
+from representation.tensorboard_log import tensorboard_log
 from vtenv.atomic_write import atomic_write
 from vtenv.progress import progress_bar
 from vtenv.run_folder import RunFolder
@@ -33,29 +35,22 @@ class RunLog:
         self._files = files
         self._bar = progress_bar(shown=shown)
         self._task = self._bar.add_task("Training", total=steps)
-        self._writer: Any = None
+        self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-
-            # What was plotted after the last checkpoint is plotted anew.
-            purge = self._last_step or None
-            self._writer = SummaryWriter(str(self._files.tensorboard), purge_step=purge)
-        except ImportError:
-            warnings.warn(
-                "TensorBoard is not installed: metrics.csv is written, and tensorboard/ is not",
-                stacklevel=2,
-            )
-        self._bar.start()
+        # What was plotted after the last checkpoint is plotted anew.
+        plots = tensorboard_log(self._files.tensorboard, self._last_step)
+        self._plot = self._open.enter_context(plots)
+        self._open.enter_context(self._bar)
         return self
 
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        self._bar.stop()
-        if self._writer is not None:
-            # A full disk must not hide what went wrong before it.
-            with contextlib.suppress(OSError) if error else contextlib.nullcontext():
-                self._writer.close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._open.__exit__(kind, error, traceback)
 
     def state_dict(self) -> dict[str, list[Row]]:
         """What a log needs to go on from here."""
@@ -78,14 +73,14 @@ class RunLog:
         """Add a row on training."""
         self.metrics.append(row)
         self._files.write_table("metrics", self.metrics)
-        self._plot("rollout", row)
+        self._curve("rollout", row)
         self._describe()
 
     def evaluate(self, row: Row) -> None:
         """Add a row on an evaluation; "success" is among its numbers."""
         self.evaluations.append(row)
         self._files.write_table("evaluations", self.evaluations)
-        self._plot("evaluation", row)
+        self._curve("evaluation", row)
         self._describe()
 
     def draw(self, path: Path, title: str) -> None:
@@ -111,14 +106,10 @@ class RunLog:
         with atomic_write(path) as temporary:
             figure.savefig(temporary, dpi=120)
 
-    def _plot(self, group: str, row: Row) -> None:
-        if self._writer is None:
-            return
-        for name, value in row.items():
-            if name not in _NOT_PLOTTED:
-                tag = name if "/" in name else f"{group}/{name}"
-                self._writer.add_scalar(tag, value, int(row["steps"]))
-        self._writer.flush()
+    def _curve(self, group: str, row: Row) -> None:
+        plotted = {name: value for name, value in row.items() if name not in _NOT_PLOTTED}
+        tags = {(name if "/" in name else f"{group}/{name}"): v for name, v in plotted.items()}
+        self._plot(tags, int(row["steps"]))
 
     def _describe(self) -> None:
         parts = ["Training"]

@@ -53,8 +53,9 @@ class TrainConfig:
     """
 
     task: str = "VTInsert-v0"
-    """What to learn: an id of Gymnasium's registry. Its environment's settings are options too,
-    such as --connectors usb pin or --clearance-mm 0.8; --help beside --task lists them."""
+    """What to learn: an id of Gymnasium's registry, or MODULE:FUNCTION for worlds in wrappers. Its
+    environment's settings are options too, such as --connectors usb pin or --clearance-mm 0.8;
+    --help beside --task lists them."""
     representation: str = "state"
     """What the policy sees: state, proprio, end-to-end, random, imagenet; or an encoder: a bundled
     name, a folder or an id on the Hub, with :vision or :touch for a part of it."""

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from representation.data.dataset import Dataset, DatasetError
 from vtenv.atomic_write import atomic_folder
 from vtenv.collection.experience import OUTCOMES
 from vtenv.lerobot_observation import STATE, TASK_DESCRIPTION, camera_pictures
-from vtenv.registry import make_task
+from vtenv.registry import make_task, make_world
 from vtenv.rendering.renderers import RENDER_FPS
 
 FORMATS = ("lerobot", "minari")
@@ -129,7 +128,8 @@ def _image(pictures: NDArray[np.uint8]) -> dict[str, Any]:
 
 
 def _to_minari(dataset: Dataset, split: str, folder: Path, dataset_id: str) -> int:
-    os.environ["MINARI_DATASETS_PATH"] = str(folder)
+    # Minari looks for a relative path inside itself.
+    os.environ["MINARI_DATASETS_PATH"] = str(folder.resolve())
     try:
         import minari
         from minari.data_collector import EpisodeBuffer
@@ -137,8 +137,8 @@ def _to_minari(dataset: Dataset, split: str, folder: Path, dataset_id: str) -> i
         raise DependencyNotInstalled(
             "writing a Minari data set needs Minari: pip install 'minari[hdf5]'"
         ) from error
-    env = gymnasium.make(dataset.settings["task"], **env_settings(dataset))
-    keys = [modality.key for modality in env.unwrapped.config.modalities]  # type: ignore[attr-defined]
+    env = make_world(dataset.settings["task"], **env_settings(dataset))
+    keys = [modality.key for modality in env.config.modalities]
 
     def buffers() -> Iterator[Any]:
         for number, episode in enumerate(episodes(dataset, split)):

@@ -19,6 +19,7 @@ from representation.objectives.objective import (
     require_senses,
 )
 from representation.objectives.projection import ProjectionHeads
+from vtenv.validation import require
 
 if TYPE_CHECKING:  # it imports timm, which takes seconds
     from representation.timm_encoder import VisuotactileEncoder
@@ -105,9 +106,11 @@ class InfoNCE(Objective):
         encoder: For its sizes.
         projection_dim: Width of the projections that are compared.
         temperature: Initial temperature; it is learned.
+        layers: Layers of the projection heads; see `ProjectionHeads`.
 
     Raises:
-        ValueError: If the encoder has a single sense.
+        ValueError: If the encoder has a single sense, or the senses' features differ in width and
+            there are no heads.
 
     Source: the paper, section C, "Joint representation network", and figure 6; the symmetric
     loss with a learned temperature of Radford et al. 2021 (CLIP), figure 3.
@@ -122,11 +125,15 @@ class InfoNCE(Objective):
         *,
         projection_dim: int = 128,
         temperature: float = 0.07,
+        layers: int = 2,
     ) -> None:
         super().__init__()
         require_senses(encoder, self.name)
         require_positive(projection_dim=projection_dim)
-        self.projections = ProjectionHeads(encoder.feature_sizes, projection_dim)
+        sizes = encoder.feature_sizes
+        alike = layers > 0 or len(set(sizes.values())) == 1
+        require(alike, "layers", layers, f"at least 1 for features of different widths, {sizes}")
+        self.projections = ProjectionHeads(sizes, projection_dim, layers)
         self.temperature = Temperature(temperature)
 
     def forward(

@@ -103,12 +103,16 @@ class MoCo(Objective):
         temperature: Fixed, as the keys of the queue were made for one.
         queue_size: Keys in each queue.
         momentum: Part of the momentum copy that stays at each step, in [0, 1).
+        groups: Equal parts of a batch that each have batch statistics of their own, as on so many
+            devices; 1 for the whole batch's.
+        shuffle: Whether a query and its key are put in groups apart from each other, so that
+            statistics which both share cannot give the key away.
 
     Raises:
-        ValueError: If the encoder has a single sense.
+        ValueError: If the encoder has a single sense, or the groups do not divide a batch.
 
-    Source: He et al. 2020 (MoCo), equations 1 and 2 and algorithm 1; named as future work by the
-    paper, section E.
+    Source: He et al. 2020 (MoCo), equations 1 and 2, algorithm 1, and "Shuffling BN"; named as
+    future work by the paper, section E.
     """
 
     trains_fusion = False
@@ -121,15 +125,21 @@ class MoCo(Objective):
         temperature: float = 0.07,
         queue_size: int = 4096,
         momentum: float = 0.999,
+        groups: int = 1,
+        shuffle: bool = True,
     ) -> None:
         super().__init__()
         require_senses(encoder, "moco")
         require_positive(
-            projection_dim=projection_dim, temperature=temperature, queue_size=queue_size
+            projection_dim=projection_dim,
+            temperature=temperature,
+            queue_size=queue_size,
+            groups=groups,
         )
         require(0.0 <= momentum < 1.0, "momentum", momentum, "in [0, 1)")
         self.temperature = temperature
         self.momentum = momentum
+        self.groups, self.shuffle = groups, shuffle
         self.projections = ProjectionHeads(encoder.feature_sizes, projection_dim)
         self.momentum_encoder = copy.deepcopy(encoder).requires_grad_(False)
         self.momentum_projections = copy.deepcopy(self.projections).requires_grad_(False)
@@ -146,9 +156,11 @@ class MoCo(Objective):
         """The loss; metrics `accuracy_SENSE` (within the batch), `queue_size`."""
         if self.training:
             self._follow(encoder)
-        queries = self.projections(encoder.features(batch))
+        queries = self.projections(self._features(encoder, batch))
         with torch.no_grad():
-            keys = self.momentum_projections(self.momentum_encoder.features(batch))
+            order = self._order(queries, generator)
+            features = self._features(self.momentum_encoder, batch, order)
+            keys = self.momentum_projections(features)
             keys = {sense: gather(value) for sense, value in keys.items()}
         first = process_rank() * len(next(iter(queries.values())))
         queues = cast(Mapping[str, KeyQueue], self.queues)
@@ -164,6 +176,35 @@ class MoCo(Objective):
             for sense, value in keys.items():
                 queues[sense].push(value)
         return ObjectiveOutput(torch.stack(losses).mean(), metrics)
+
+    def _order(
+        self, queries: Mapping[str, Tensor], generator: torch.Generator | None
+    ) -> Tensor | None:
+        """Rows of the batch in the order that keys are put in groups by; None for their own."""
+        if not (self.training and self.shuffle and self.groups > 1):
+            return None
+        rows = next(iter(queries.values()))
+        device = rows.device if generator is None else generator.device
+        order = torch.randperm(len(rows), generator=generator, device=device)
+        return order.to(rows.device)
+
+    def _features(
+        self, encoder: VisuotactileEncoder, batch: Mapping[str, Tensor], order: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Features of a batch by sense, (B, D_s), a group at a time in training."""
+        if not self.training or self.groups == 1:
+            return encoder.features(batch)
+        count = len(batch[encoder.keys[0]])
+        require(count % self.groups == 0, "groups", self.groups, f"a divisor of the batch, {count}")
+        rows = torch.arange(count, device=batch[encoder.keys[0]].device)
+        order = rows if order is None else order
+        parts = [
+            encoder.features({key: batch[key][part] for key in encoder.keys})
+            for part in order.chunk(self.groups)
+        ]
+        back = torch.empty_like(order)
+        back[order] = rows
+        return {sense: torch.cat([part[sense] for part in parts])[back] for sense in parts[0]}
 
     @torch.no_grad()
     def _follow(self, encoder: VisuotactileEncoder) -> None:

@@ -12,8 +12,8 @@ from representation.objectives.objective import Objective, ObjectiveOutput
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.tasks.insertion.pose_labels import POSE_LABELS
 
-POSE_MEAN = (0.0, 0.0, 0.0, 30.0, 0.0, 0.0, 0.0)
-POSE_STD = (1.7, 1.7, 5.8, 12.0, 7.0, 2.0, 6.0)
+POSE_MEAN = (0.0, 0.0, 0.0, 30.0, 0.0, 0.0, 0.0, 0.0)
+POSE_STD = (1.7, 2.3, 7.0, 12.0, 7.0, 2.5, 6.0, 6.0)
 """Round figures for the default ranges of `VTInsert-v0`: uniform, width / sqrt(12). Better:
 `pose_statistics` of the data set."""
 

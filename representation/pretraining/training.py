@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from lightning.fabric.strategies.ddp import DDPStrategy
 from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]
 from torch import Tensor, nn
@@ -29,6 +27,7 @@ from representation.pretraining.config import PretrainConfig, learning_rate
 from representation.pretraining.initial_encoder import initial_encoder
 from representation.pretraining.run_folder import PretrainFolder, TrainingData, damaged
 from representation.tensor_file import require_fit
+from representation.tensorboard_log import Plot, tensorboard_log
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.interruption import Interruption
 from vtenv.json_document import from_document
@@ -65,6 +64,8 @@ class PretrainResult:
     history: list[dict[str, float]]
     """A row for each epoch, as in `metrics.csv`; its `loss` is the mean over the epoch's steps, in
     training mode, while the weights changed."""
+    losses: list[float]
+    """The loss of each step that this process made."""
     measured: dict[str, float]
     """What was measured of this encoder at the end: `heldout/`, and the final evaluation. Its
     batch statistics are others than in its epoch, and so are these numbers."""
@@ -162,7 +163,7 @@ def pretrain(
     made: Mapping[str, Any] | None = None,
     evaluate: Evaluate | None = None,
     evaluate_every: int = 1,
-    checkpoint_every: int = 1,
+    checkpoint_every: int | None = 1,
     progress: bool = True,
 ) -> PretrainResult:
     """Train an encoder and write it down.
@@ -183,7 +184,8 @@ def pretrain(
         made: What to write down about the origin, such as `vtenv.provenance.record`, likewise.
         evaluate: Measures the selected encoder at the end.
         evaluate_every: Epochs between evaluations on held-out data.
-        checkpoint_every: Epochs between checkpoints, of which a kill loses at most so many.
+        checkpoint_every: Epochs between checkpoints, of which a kill loses at most so many; None
+            for none, and no metrics.csv, where a run is short and its checkpoint large.
         progress: Whether to show progress on stderr.
 
     Raises:
@@ -305,6 +307,7 @@ class _Trainer:
         self.augment = Augment(config.augment, config.augment_options)
         self.generator = torch.Generator(fabric.device)
         self.at = _Progress()
+        self.losses: list[float] = []
         self.best: dict[str, Tensor] | None = None
         """The selected epoch's weights; None where the last one is selected."""
         if saved is not None:
@@ -312,12 +315,12 @@ class _Trainer:
         self.begun = time.monotonic() - self.at.seconds
         self.used = self._used()
 
-    def train(self, evaluate_every: int, checkpoint_every: int, shown: bool) -> None:
+    def train(self, evaluate_every: int, checkpoint_every: int | None, shown: bool) -> None:
         """Train epoch after epoch, until the budget is used up."""
         at = self.at
         with (
             progress_bar(shown=shown and self.fabric.is_global_zero) as self.bar,
-            _tensorboard(self.run, at.step) as self.log,
+            self._plots(at.step) as self.plot,
         ):
             self.task = self.bar.add_task("", total=self._steps, completed=at.step)
             # A budget of time may have run out in the epoch that was interrupted.
@@ -327,8 +330,14 @@ class _Trainer:
                     raise KeyboardInterrupt(f"{at.step} steps are kept in {self.run.path}")
                 last = self.used >= 1.0
                 self._end_epoch(evaluate=last or (at.epoch + 1) % evaluate_every == 0)
-                if last or at.epoch % checkpoint_every == 0:
+                if checkpoint_every and (last or at.epoch % checkpoint_every == 0):
                     self._save()
+
+    def _plots(self, step: int) -> contextlib.AbstractContextManager[Plot]:
+        """Curves, in the first process."""
+        if self.fabric.is_global_zero:
+            return tensorboard_log(self.run.tensorboard, step)
+        return contextlib.nullcontext(lambda numbers, step: None)
 
     def _train_epoch(self) -> bool:
         """Train to the end of the epoch or of the budget; False if it was interrupted."""
@@ -391,6 +400,7 @@ class _Trainer:
                     f"({self.config.learning_rate:g}), set clip_norm, or train with "
                     f"precision='32-true'; checkpoints before it are in {self.run.path}"
                 )
+            self.losses.append(row[0])
             for name, value in zip(names, row, strict=True):
                 at.sums[name] = at.sums.get(name, 0.0) + value
         return not bool(rows[-1, -1])
@@ -413,7 +423,7 @@ class _Trainer:
             "train/learning_rate": self.optimizer.param_groups[0]["lr"],
             "train/samples_per_s": speed * rows * self.fabric.world_size,
         }
-        self.log(shown, at.step)
+        self.plot(shown, at.step)
 
     def _end_epoch(self, *, evaluate: bool) -> None:
         """Write down what the epoch was, and keep its weights if they are the best."""
@@ -431,7 +441,7 @@ class _Trainer:
         at.epoch += 1
         at.batch, at.sums, at.epoch_begun = 0, {}, self._elapsed()
         shown = {f"epoch/{name}": v for name, v in row.items() if name not in ("epoch", "step")}
-        self.log(shown, at.epoch)
+        self.plot(shown, at.epoch)
         if self.config.select == "last":
             at.best_epoch = at.epoch
         elif row["loss"] < lowest:
@@ -448,7 +458,13 @@ class _Trainer:
         measured = self._heldout()
         encoder, objective = learner.encoder, learner.objective
         result = PretrainResult(
-            self.run.path, encoder, objective, at.best_epoch, at.history, measured
+            self.run.path,
+            encoder,
+            objective,
+            at.best_epoch,
+            at.history,
+            self.losses,
+            measured,
         )
         if self.fabric.is_global_zero:
             if evaluate is not None:
@@ -576,26 +592,6 @@ def _devices(fabric: Fabric) -> dict[str, Any]:
         "processes": fabric.world_size,
         "precision": str(fabric.strategy.precision.precision),
     }
-
-
-@contextlib.contextmanager
-def _tensorboard(
-    run: PretrainFolder, step: int
-) -> Iterator[Callable[[Mapping[str, float], int], None]]:
-    """Write curves for TensorBoard, in the first process; hide what is there of later steps."""
-    try:
-        logger = TensorBoardLogger(run.path, run.tensorboard.name, "", purge_step=step or None)
-    except ModuleNotFoundError:
-        warnings.warn(
-            "TensorBoard is not installed: metrics.csv is written, and tensorboard/ is not",
-            stacklevel=2,
-        )
-        yield lambda metrics, step: None
-        return
-    try:
-        yield logger.log_metrics
-    finally:
-        logger.finalize("success")
 
 
 @contextlib.contextmanager

@@ -227,7 +227,7 @@ class EncodeObservation(
         return self.transform(observation)
 
 
-class VectorEncodeObservation(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructorArgs):
+class VectorEncodeObservation(VectorWrapper, RecordConstructorArgs):
     """Replaces a vector environment's images by an encoder's embeddings: one pass for all worlds.
 
     Observations that are tensors on a GPU, as of the Warp engine with `observations="torch"`, are

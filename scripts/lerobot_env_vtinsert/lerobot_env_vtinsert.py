@@ -12,11 +12,13 @@ from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 
 import vtenv
 from vtenv.lerobot_observation import LeRobotObservation
+from vtenv.registry import make_task
 
 _GYM_ID = "vtinsert/VTInsert-v0"
+_ours = gymnasium.spec(vtenv.ENV_ID)
+_defaults = make_task(vtenv.ENV_ID).config
 
 if _GYM_ID not in gymnasium.registry:
-    _ours = gymnasium.spec(vtenv.ENV_ID)
     gymnasium.register(
         _GYM_ID,
         entry_point=_ours.entry_point,
@@ -28,7 +30,7 @@ if _GYM_ID not in gymnasium.registry:
 @EnvConfig.register_subclass("vtinsert")
 @dataclass
 class VTInsertEnvConfig(EnvConfig):
-    """Settings of `VTInsert-v0`, as options of LeRobot's commands.
+    """Settings of `VTInsert-v0`, as options of LeRobot's commands; its own by default.
 
     Attributes:
         task: Not used: there is one.
@@ -36,7 +38,7 @@ class VTInsertEnvConfig(EnvConfig):
         connectors: Connectors to draw from.
         image_size: Rows and columns of the depth image.
         contact_size: Rows and columns of each finger's contact mask.
-        clearance_mm: Room on each side of the plug.
+        clearance_mm: Room on each side of the plug; None for each connector's own.
         depth_noise_mm: Deviation of depth at 0.35 m.
         episode_length: Control steps after which an episode is truncated.
         picture: What films show: "sensors", or "scene", which needs OpenGL.
@@ -46,12 +48,12 @@ class VTInsertEnvConfig(EnvConfig):
 
     task: str | None = "VTInsert-v0"
     fps: int = 50
-    connectors: list[str] = field(default_factory=lambda: list(vtenv.CONNECTOR_NAMES))
-    image_size: int = 64
-    contact_size: int = 64
-    clearance_mm: float = 0.4
-    depth_noise_mm: float = 1.0
-    episode_length: int = 100
+    connectors: list[str] = field(default_factory=lambda: [c.name for c in _defaults.connectors])
+    image_size: int = _defaults.image_size[0]
+    contact_size: int = _defaults.contact_size[0]
+    clearance_mm: float | None = _defaults.clearance_mm
+    depth_noise_mm: float = _defaults.depth_noise_mm
+    episode_length: int = _ours.max_episode_steps
     picture: str = "sensors"
     features: dict[str, PolicyFeature] = field(default_factory=dict)
     features_map: dict[str, str] = field(default_factory=dict)

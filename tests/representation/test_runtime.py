@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import sys
 from dataclasses import replace
 from itertools import product
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from gymnasium.error import DependencyNotInstalled
 from torch import nn
 
 from representation import EncoderConfig, VisuotactileEncoder
@@ -309,3 +311,13 @@ def test_a_network_that_cannot_be_exported_says_what_to_do(monkeypatch):
 def test_onnxruntime_is_told_to_report_nothing():
     FrozenEncoder(make())(images())
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+def test_pytorch_encodes_where_onnxruntime_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not there
+    with pytest.warns(UserWarning, match=r"ONNX Runtime is not installed.*vtinsert\[onnx\]"):
+        frozen = FrozenEncoder(make())
+    np.testing.assert_allclose(frozen(images()), eager(make(), images()), atol=1e-6)
+    FrozenEncoder(make(), runtime="torch")
+    with pytest.raises(DependencyNotInstalled, match="needs ONNX Runtime: pip install"):
+        FrozenEncoder(make(), runtime="onnxruntime")

@@ -565,3 +565,14 @@ def test_batch_statistics_are_those_of_the_selected_weights(tmp_path):
         result.encoder.encode(images)
     mean = seen[0].mean(dim=(0, 2, 3))
     torch.testing.assert_close(first.running_mean, mean, rtol=0.0, atol=1e-4)
+
+
+def test_without_checkpoints_the_result_is_the_same_and_every_loss_is_told(tmp_path):
+    kept = run(make_config(), tmp_path / "kept")
+    light = run(make_config(), tmp_path / "light", checkpoint_every=None)
+    assert PretrainFolder(tmp_path / "light").checkpoint() is None
+    assert (tmp_path / "light" / "encoder").is_dir()
+    assert light.losses == kept.losses
+    assert len(light.losses) == 9
+    means = [sum(light.losses[start : start + 3]) / 3 for start in range(0, 9, 3)]
+    assert means == pytest.approx([row["loss"] for row in light.history])

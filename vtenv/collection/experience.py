@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-import gymnasium
 import numpy as np
 from array_api_compat import device, to_device
 from numpy.typing import NDArray
 
 from vtenv.arrays import Array, constant, namespace, to_host
 from vtenv.modalities import Modality
+from vtenv.registry import make_task, make_worlds
 from vtenv.rollout import Transition, rollout
 from vtenv.tasks import Evaluation, Task
 from vtenv.vector_env import TaskVectorEnv
@@ -46,7 +46,7 @@ class Experience:
         observations: "numpy", or "torch" for tensors on the Warp engine's device.
         max_episode_steps: Steps after which an episode ends; None for the environment's own.
         task: The environment's id.
-        settings: Other keyword arguments of the environment.
+        settings: Other keyword arguments of the environment, as `undelayed` completes them.
 
     Raises:
         ValueError, TypeError: If a setting is not allowed; says what is.
@@ -66,19 +66,19 @@ class Experience:
         **settings: Any,
     ) -> None:
         self.num_envs = num_envs
-        envs = gymnasium.make_vec(
+        if max_episode_steps is not None:
+            settings["max_episode_steps"] = max_episode_steps
+        self._envs = make_worlds(
             task,
             num_envs,
-            vectorization_mode="vector_entry_point",
-            max_episode_steps=max_episode_steps or gymnasium.spec(task).max_episode_steps,
             engine=engine,
             num_threads=num_threads,
             device=device,
             observations=observations,
-            **settings,
+            **undelayed(task, settings),
         )
-        self._envs = cast(TaskVectorEnv, envs)
-        self.task = self._envs.simulation.task
+        self._simulation = cast(TaskVectorEnv, self._envs.unwrapped).simulation
+        self.task = self._simulation.task
         self.mixture = self.task.mixture_type() if mixture is None else mixture
 
     @property
@@ -120,7 +120,7 @@ class Experience:
         behaviours = self.task.behaviours(
             self.num_envs, self.mixture, np.random.default_rng(behaviour_seed)
         )
-        simulation = self._envs.simulation
+        simulation = self._simulation
         starting = np.ones(self.num_envs, bool)
         episode = np.zeros(self.num_envs, np.int64)
         started = 0
@@ -148,6 +148,21 @@ class Experience:
     def close(self) -> None:
         """Release the engine; may be called twice."""
         self._envs.close()
+
+
+def undelayed(task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a world without the delays of the environment, unless they are asked for.
+
+    What is sensed and what is so then belong to the same moment, and an action to the change that
+    follows it: what encoders learn from.
+
+    Args:
+        task: The environment's id.
+        settings: Keyword arguments of the environment.
+    """
+    known = vars(make_task(task).config)
+    delays = ("action_delay", "observation_delay")
+    return {**{name: 0 for name in delays if name in known}, **settings}
 
 
 def record(rows: Iterable[dict[str, Array]], steps: int) -> dict[str, NDArray[Any]]:

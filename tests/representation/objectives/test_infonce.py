@@ -120,3 +120,24 @@ def test_a_single_modality_has_nothing_to_compare(make_encoder):
 def test_settings_must_be_positive(make_encoder, option):
     with pytest.raises(ValueError, match=f"{option}=0"):
         InfoNCE(make_encoder(), **{option: 0})
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+def test_without_a_perceptron_the_features_or_their_logits_are_compared(
+    make_encoder, make_batch, layers
+):
+    encoder, batch = make_encoder().eval(), make_batch()
+    objective = InfoNCE(encoder, projection_dim=24, layers=layers)
+    features = encoder.features(batch)
+    compared = objective.projections(features)
+    for sense, value in features.items():
+        expected = value if layers == 0 else objective.projections.heads[sense](value)
+        torch.testing.assert_close(compared[sense], torch.nn.functional.normalize(expected, dim=1))
+        assert compared[sense].shape[1] == (encoder.feature_sizes[sense] if layers == 0 else 24)
+
+
+def test_features_of_different_widths_need_heads(make_encoder):
+    images = {"depth": (1, 32, 32), "contact": (2, 32, 48)}
+    encoder = make_encoder(images=images, pooling="flatten")
+    with pytest.raises(ValueError, match=r"layers=0.*different widths"):
+        InfoNCE(encoder, layers=0)

@@ -164,3 +164,36 @@ def test_a_resumed_run_has_the_same_queue(encoder, moco, make_batch):
 def test_settings_are_checked(encoder, option, value):
     with pytest.raises(ValueError, match=f"{option}={value}"):
         MoCo(encoder, **{option: value})
+
+
+@pytest.fixture
+def normed(make_encoder):
+    """An encoder with batch norms."""
+    return make_encoder(backbone="test_resnet")
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_groups_have_their_own_statistics_and_keep_the_order(normed, make_batch, shuffle):
+    moco = MoCo(normed, groups=2, shuffle=shuffle, momentum=0.0)
+    batch = make_batch(8)
+    order = torch.tensor([3, 0, 6, 5, 1, 7, 2, 4])
+    found = moco._features(normed, batch, order if shuffle else None)
+    for rows in (order if shuffle else torch.arange(8)).chunk(2):
+        expected = normed.features({key: batch[key][rows] for key in normed.keys})
+        for sense, value in expected.items():
+            torch.testing.assert_close(found[sense][rows], value)
+
+
+def test_keys_are_shuffled_by_the_generator_in_training_alone(normed, make_batch):
+    moco, batch = MoCo(normed, groups=2), make_batch(8)
+    queries = normed.features(batch)
+    first, second = (moco._order(queries, torch.Generator().manual_seed(n)) for n in (1, 2))
+    assert sorted(first.tolist()) == list(range(8))
+    assert not torch.equal(first, second)
+    assert moco.eval()._order(queries, None) is None
+    assert MoCo(normed, groups=2, shuffle=False)._order(queries, None) is None
+
+
+def test_groups_must_divide_the_batch(normed, make_batch):
+    with pytest.raises(ValueError, match=r"groups=3.*divisor"):
+        MoCo(normed, groups=3)(normed, make_batch(4))

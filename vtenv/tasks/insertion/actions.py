@@ -8,7 +8,7 @@ ACTION_SCALE = (0.004, 0.003, 0.002, 0.06, 0.06)
 """Change of the hand's target by an action of 1: x, y, z in [m], yaw, pitch in [rad]."""
 HAND_STIFFNESS = 2000.0
 """Force of the hand over the distance to its target, in [N/m]."""
-HAND_FORCE = 12.0
+HAND_FORCE = 30.0
 """Greatest force of the hand along each axis unless another is set, in [N]."""
 _TURN_LEASH = (0.15, 0.15)
 """Farthest the target's yaw and pitch may be from the hand's, in [rad]: a torque of 3 Nm."""

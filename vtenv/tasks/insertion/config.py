@@ -18,7 +18,7 @@ from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, Connector, get_con
 from vtenv.tasks.insertion.disturbances import DisturbanceConfig
 from vtenv.tasks.insertion.modalities import PROPRIO, STATE
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
-from vtenv.tasks.insertion.scene import GRIP_FORCE, IMPEDANCE
+from vtenv.tasks.insertion.scene import IMPEDANCE
 from vtenv.tasks.insertion.tracks import track_settings
 from vtenv.validation import Range, as_integer, as_number, checked_range, require
 
@@ -42,9 +42,9 @@ class InitialStateRanges:
 
     in_hand_x_mm: Range = (-3.0, 3.0)
     """Plug along the fingers, from its nominal place in the hand; positive towards the tip."""
-    in_hand_z_mm: Range = (-3.0, 3.0)
+    in_hand_z_mm: Range = (-4.0, 4.0)
     """Plug across the fingers, positive upwards."""
-    in_hand_pitch_deg: Range = (-10.0, 10.0)
+    in_hand_pitch_deg: Range = (-12.0, 12.0)
     """Plug about the fingers' closing axis, positive nose-down."""
     hand_y_mm: Range = (-2.0, 2.0)
     """Hand sideways, from its nominal place."""
@@ -104,8 +104,8 @@ class HeldPlugConfig:
 
     initial_state_type: ClassVar[type[InitialStateRanges]] = InitialStateRanges
     """The class of `initial_state`."""
-    grip_force: ClassVar[float] = GRIP_FORCE
-    """Force with which each finger closes, in [N]; the task's, and no setting."""
+    disturbance_type: ClassVar[type[DisturbanceConfig]] = DisturbanceConfig
+    """The class of `disturbances`."""
 
     connectors: tuple[Connector, ...] = CONNECTOR_NAMES  # type: ignore[assignment] # made below
     """Connectors that an episode may draw: names of `vtenv.CONNECTOR_NAMES`, `Connector`s, their
@@ -116,19 +116,20 @@ class HeldPlugConfig:
     """Rows and columns of the overhead depth image, 8 to 512; one number for both."""
     contact_size: tuple[int, int] = 64  # type: ignore[assignment]
     """Rows and columns of each finger's gel and contact images, 8 to 512; one number for both."""
-    clearance_mm: float | None = 0.4
-    """Room between plug and socket on each side, 0.03 to 2; None for each connector's own fit.
-    At 0.2 and less a `contact_impedance` near 1 is what keeps walls where they are."""
-    lead_in_mm: float | None = 1.0
+    clearance_mm: float | None = None
+    """Room between plug and socket on each side, 0.03 to 2; None for each connector's own fit."""
+    lead_in_mm: float | None = None
     """Width of the chamfer around the socket's mouth, 0 to 2; None for each connector's own."""
     contact_impedance: Range = IMPEDANCE
     """Impedance of contacts between plug and socket as they touch and once they overlap by 0.5 mm,
     0.9 to 0.9999: how little they give. MuJoCo's `solimp`, `d0` and `d_width`."""
-    insertion_resistance: float = 0.0
+    insertion_resistance: float = 1.0
     """Force of the springs in the sockets, in parts of each connector's own, `Mating.force`: 0 for
     none, to 2."""
     hand_force_n: float = HAND_FORCE
     """Greatest force of the hand along each axis, 1 to 40 N: how far its target may lead it."""
+    grip_creep: float = 1.0
+    """How fast a plug under a load drifts between the fingers, in parts of the usual: 0.5 to 5."""
     connector_scale: float = 1.0
     """Size of what is inserted, and of its hole, across the axis; 0.8 to 1.2 of the standard's.
     Lengths, the held body, the clearance and the lead-in stay."""
@@ -139,9 +140,9 @@ class HeldPlugConfig:
     """Probability that a pixel on a depth edge is lost and reads 0, 0 to 1."""
     depth_quantization_mm: float = 0.0
     """Step to which depth is rounded, 0 to 50; 0 for none."""
-    action_delay: int = 0
+    action_delay: int = 1
     """Control steps from an action to what it does, 0 to 3."""
-    observation_delay: int = 0
+    observation_delay: int = 1
     """Control steps from what is sensed to its observation, 0 to 3; `info` and `state` of the
     simulation are not late."""
     reward: Reward = "dense"
@@ -150,8 +151,8 @@ class HeldPlugConfig:
     """Ranges of the initial state, or a mapping; None for the default ranges."""
     domain_randomization: DomainRandomizationConfig | None = None
     """Ranges of domain randomisation, or a mapping; None for none."""
-    disturbances: DisturbanceConfig | None = None
-    """Ranges of grip, cable and tilt, or a mapping; None for none."""
+    disturbances: DisturbanceConfig = None  # type: ignore[assignment] # made below
+    """Ranges of grip, cable and tilt, or a mapping; None for the default ranges."""
     sensor_faults: SensorFaultsConfig | None = None
     """Faults of the sensors, or a mapping; None for none."""
 
@@ -163,7 +164,7 @@ class HeldPlugConfig:
             put(self, name, _size(name, getattr(self, name)))
         for name, (low, high, unit) in _NUMBERS.items():
             given = getattr(self, name)
-            if given is None and name in OWN_FIT:
+            if given is None and name in _OWN_FIT:
                 continue
             number = as_number(given)
             require(
@@ -171,7 +172,7 @@ class HeldPlugConfig:
                 name,
                 given,
                 f"{unit} from {low:g} to {high:g}"
-                + (", or None for each connector's own" if name in OWN_FIT else ""),
+                + (", or None for each connector's own" if name in _OWN_FIT else ""),
             )
             put(self, name, number)
         for name in ("action_delay", "observation_delay"):
@@ -194,9 +195,12 @@ class HeldPlugConfig:
             self.reward,
             f"one of {', '.join(REWARDS)}, or a function of the terms, itself or as MODULE:NAME",
         )
-        kind = self.initial_state_type
-        ranges = kind() if self.initial_state is None else self.initial_state
-        put(self, "initial_state", made("initial_state", ranges, kind))
+        for name, kind in (
+            ("initial_state", self.initial_state_type),
+            ("disturbances", self.disturbance_type),
+        ):
+            given = getattr(self, name)
+            put(self, name, made(name, {} if given is None else given, kind))
         for name, part in _OPTIONAL.items():
             if getattr(self, name) is not None:
                 put(self, name, made(name, getattr(self, name), part))
@@ -212,8 +216,7 @@ class HeldPlugConfig:
 
         Args:
             name: The environment's id, for errors.
-            settings: Fields of this class by name; None is as good as leaving one out, but for
-                `OWN_FIT`, of which it means something.
+            settings: Fields of this class by name; None is as good as leaving one out.
 
         Raises:
             TypeError: If an argument is unknown; lists those there are.
@@ -226,7 +229,7 @@ class HeldPlugConfig:
                 f"{name} got an unexpected keyword argument {unknown[0]!r}; it takes "
                 f"{', '.join(allowed)}"
             )
-        given = {k: value for k, value in settings.items() if value is not None or k in OWN_FIT}
+        given = {key: value for key, value in settings.items() if value is not None}
         config = cls(**given)
         cameras = {modality.camera for modality in config.modalities}
         for key, camera in SENSOR_SETTINGS.items():
@@ -251,11 +254,10 @@ SENSOR_SETTINGS = {
 
 _OPTIONAL: dict[str, type[Any]] = {
     "domain_randomization": DomainRandomizationConfig,
-    "disturbances": DisturbanceConfig,
     "sensor_faults": SensorFaultsConfig,
 }
 
-OWN_FIT = ("clearance_mm", "lead_in_mm")
+_OWN_FIT = ("clearance_mm", "lead_in_mm")
 """Settings that are each connector's own where they are None."""
 
 _DELAYS = (0, 3)
@@ -265,6 +267,7 @@ _NUMBERS = {
     "lead_in_mm": (0.0, 2.0, "a number of millimetres"),
     "insertion_resistance": (0.0, 2.0, "a number"),
     "hand_force_n": (1.0, 40.0, "a number of newtons"),
+    "grip_creep": (0.5, 5.0, "a number"),
     "connector_scale": (0.8, 1.2, "a number"),
     "depth_noise_mm": (0.0, 50.0, "a number of millimetres"),
     "depth_dropout": (0.0, 1.0, "a probability"),
@@ -290,7 +293,7 @@ class InsertionConfig(HeldPlugConfig):
         track = given.pop("track", None)
         if track is None:
             return super().from_settings(name, given)
-        named = {k: v for k, v in given.items() if v is not None or k in OWN_FIT}
+        named = {key: value for key, value in given.items() if value is not None}
         filled = track_settings(track)
         keys = choose_modalities(
             named.get("modalities", cls.modalities), cls.available_modalities()

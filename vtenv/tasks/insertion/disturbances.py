@@ -16,12 +16,16 @@ from vtenv.validation import Range, checked_range
 NUM_DISTURBANCE_UNIFORMS = 8
 """Random numbers that the disturbances of an episode take, whichever there are."""
 
-CABLE_CONE_DEG = 60.0
-"""Farthest the cable pulls from straight back, sideways and up or down."""
-STEADY_PULL = 0.3
+CABLE_ASIDE_DEG = 30.0
+"""Farthest the cable pulls to a side."""
+CABLE_STEEP_DEG = (45.0, 90.0)
+"""How steeply the cable hangs down or is held up, from straight back."""
+STEADY_PULL = 0.1
 """Part of the cable's force that is always there; the rest comes and goes in tugs."""
-TUG_FREQUENCY = (0.5, 1.5)
+TUG_FREQUENCY = (0.5, 1.0)
 """Tugs a second, least and most."""
+FIRST_TUG_S = (0.08, 0.25)
+"""When the first tug is strongest, in [s]: after a first look, and before a plug can be in."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,13 @@ class DisturbanceConfig:
         ValueError: If a pair is out of its limits; names it and them.
     """
 
-    grip_force_n: Range | None = None
-    """Force with which each finger closes, 3 to 30; None for the task's own, 20 for insertion."""
+    grip_force_n: Range = (8.0, 20.0)
+    """Force with which each finger closes, 1 to 30: from where a misaligned push turns and slides
+    the plug, to a firm hold."""
     cable_force_n: Range = (0.0, 0.0)
-    """Greatest pull of the cable on the plug's tail in an episode, 0 to 10. It pulls back and aside
-    in a direction drawn for the episode, in tugs."""
-    socket_pitch_deg: Range = (0.0, 0.0)
+    """Greatest pull of the cable on the plug's tail in an episode, 0 to 15. It hangs down or is
+    held up, in a direction drawn for the episode, and pulls in tugs."""
+    socket_pitch_deg: Range = (-8.0, 8.0)
     """The socket about its own side, positive nose-down, -15 to 15."""
     socket_roll_deg: Range = (0.0, 0.0)
     """The socket about its own axis, -15 to 15; the hand cannot roll, so that beyond what the
@@ -47,9 +52,12 @@ class DisturbanceConfig:
 
     def __post_init__(self) -> None:
         for name, limits in _LIMITS.items():
-            given = getattr(self, name)
-            if given is not None or name != "grip_force_n":
-                object.__setattr__(self, name, checked_range(name, given, limits))
+            object.__setattr__(self, name, checked_range(name, getattr(self, name), limits))
+
+    @property
+    def pulls(self) -> bool:
+        """Whether any cable pulls."""
+        return self.cable_force_n[1] > 0
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -63,8 +71,8 @@ class DisturbanceConfig:
 
 
 _LIMITS: dict[str, Range] = {
-    "grip_force_n": (3.0, 30.0),
-    "cable_force_n": (0.0, 10.0),
+    "grip_force_n": (1.0, 30.0),
+    "cable_force_n": (0.0, 15.0),
     "socket_pitch_deg": (-15.0, 15.0),
     "socket_roll_deg": (-15.0, 15.0),
 }
@@ -77,7 +85,7 @@ class Disturbances:
     Attributes:
         grip_force: Force with which each finger closes, (N,), [N].
         cable_force: Greatest pull of the cable as a vector in the world frame, (N, 3), [N].
-        tugs: Tugs a second, and the phase of the first, in turns, (N, 2).
+        tugs: Tugs a second, and when the first is strongest, in [s], (N, 2).
         socket_pitch: (N,), [rad].
         socket_roll: (N,), [rad].
     """
@@ -89,15 +97,12 @@ class Disturbances:
     socket_roll: NDArray[np.float64]
 
 
-def draw_disturbances(
-    uniforms: NDArray[np.float64], config: DisturbanceConfig, grip_force: float
-) -> Disturbances:
+def draw_disturbances(uniforms: NDArray[np.float64], config: DisturbanceConfig) -> Disturbances:
     """Map uniform random numbers to disturbances.
 
     Args:
         uniforms: Numbers in [0, 1), (N, `NUM_DISTURBANCE_UNIFORMS`).
         config: The ranges.
-        grip_force: The task's own, in [N].
     """
 
     def between(column: int, bounds: Range) -> NDArray[np.float64]:
@@ -105,13 +110,16 @@ def draw_disturbances(
         return np.asarray(low + (high - low) * uniforms[:, column])
 
     pull = between(1, config.cable_force_n)
-    cone = math.radians(CABLE_CONE_DEG)
-    aside, up = between(2, (-cone, cone)), between(3, (-cone, cone))
+    aside = np.radians(between(2, (-CABLE_ASIDE_DEG, CABLE_ASIDE_DEG)))
+    # The lower half of the numbers is for cables that hang, the upper for those held up.
+    signed = between(3, (-1.0, 1.0))
+    low, high = CABLE_STEEP_DEG
+    up = np.radians(np.sign(signed) * (low + (high - low) * np.abs(signed)))
     ways = [-np.cos(aside) * np.cos(up), np.sin(aside) * np.cos(up), np.sin(up)]
     return Disturbances(
-        grip_force=between(0, config.grip_force_n or (grip_force, grip_force)),
+        grip_force=between(0, config.grip_force_n),
         cable_force=pull[:, None] * np.stack(ways, axis=-1),
-        tugs=np.stack([between(4, TUG_FREQUENCY), between(5, (0.0, 1.0))], axis=-1),
+        tugs=np.stack([between(4, TUG_FREQUENCY), between(5, FIRST_TUG_S)], axis=-1),
         socket_pitch=np.radians(between(6, config.socket_pitch_deg)),
         socket_roll=np.radians(between(7, config.socket_roll_deg)),
     )
@@ -132,8 +140,9 @@ def cable_forces(
     """
     xp = namespace(cable_force)
     seconds = xp.astype(elapsed, cable_force.dtype) * (TIMESTEP * SUBSTEPS)
-    turns = tugs[:, 0] * seconds + tugs[:, 1]
-    pulled = STEADY_PULL + (1 - STEADY_PULL) * xp.sin(math.pi * turns) ** 2
+    turns = tugs[:, 0] * (seconds - tugs[:, 1])
+    # To the eighth: a tug lasts for about a quarter of the time from one to the next.
+    pulled = STEADY_PULL + (1 - STEADY_PULL) * xp.cos(math.pi * turns) ** 8
     force = cable_force * pulled[:, None]
     arm = state.plug_mat_w[:, :, 0] * (-body_length / 2)[:, None]
     next_, after = (constant(axes, elapsed) for axes in ((1, 2, 0), (2, 0, 1)))

@@ -24,8 +24,10 @@ class VTInsertEnv(TaskEnv):
     The gel sees how the plug sits in the hand, but not the socket.
 
     Four connectors share one scene: a 3.5 mm audio plug (`aux`), a 1 x 4 pin header (`pin`),
-    a USB-A plug (`usb`) and an M6 stud (`stud`). Each socket has its clearance on every side
-    and a chamfered mouth; together they capture a plug that is about a millimetre off.
+    a USB-A plug (`usb`) and an M6 stud (`stud`). Each socket has its own fit, from 0.05 mm a side
+    for the audio jack to 0.31 mm for USB, and a chamfer of 0.3 to 0.5 mm around its mouth; springs
+    inside resist the insertion with 3 to 18 N. Sockets are tilted, grips are weak or firm, and
+    actions and observations are a control step late.
 
     Physics run at 500 Hz and control at 50 Hz, ten physics steps to a control step. World
     axes: x ahead from the hand to the socket, y to the left, z up.
@@ -33,9 +35,9 @@ class VTInsertEnv(TaskEnv):
     ## Action Space
 
     The action space is a `Box(-1, 1, (5,), float32)`: the change of the hand's target. The
-    target stays within 6 mm and 0.15 rad of the hand, which bounds its force to 12 N (farther with
-    a greater `hand_force_n`), and within the gantry's workspace. Actions beyond the bounds are
-    clipped; an action that is not finite raises a `ValueError`.
+    target stays within 15 mm and 0.15 rad of the hand, which bounds its force to 30 N
+    (`hand_force_n`), and within the gantry's workspace. Actions beyond the bounds are clipped; an
+    action that is not finite raises a `ValueError`.
 
     | Num | Action                                    | Control Min | Control Max | At 1 (unit)  |
     |-----|-------------------------------------------|-------------|-------------|--------------|
@@ -105,14 +107,14 @@ class VTInsertEnv(TaskEnv):
 
     ## Starting State
 
-    The plug is held at rest, as one of 256 settled grasps of each connector, made on first use
-    and cached. Everything is drawn uniformly and independently:
+    The plug is held at rest, as one of 256 settled grasps of each connector at each of a few grip
+    forces, made on first use and cached. Everything is drawn uniformly and independently:
 
     | Field of `InitialStateRanges` | Default range  | What                                       |
     |-------------------------------|----------------|--------------------------------------------|
     | `in_hand_x_mm`                | -3 to 3        | Plug along the fingers                     |
-    | `in_hand_z_mm`                | -3 to 3        | Plug across the fingers                    |
-    | `in_hand_pitch_deg`           | -10 to 10      | Plug pitch between the fingers             |
+    | `in_hand_z_mm`                | -4 to 4        | Plug across the fingers                    |
+    | `in_hand_pitch_deg`           | -12 to 12      | Plug pitch between the fingers             |
     | `hand_y_mm`                   | -2 to 2        | Hand sideways                              |
     | `hand_z_mm`                   | -2 to 2        | Hand upwards                               |
     | `hand_yaw_deg`                | -3 to 3        | Hand yaw                                   |
@@ -135,7 +137,7 @@ class VTInsertEnv(TaskEnv):
     |--------------------------------------|---------------|---------|-------------------------|
     | `connector_friction`                 | 0.1 to 0.3    | 0.2     | Plug against socket     |
     | `pad_friction`                       | 1 to 2        | 1.5     | Plug against gel        |
-    | `clearance_mm`                       | 0.3 to 0.6    | 0.4     | One of eight sockets    |
+    | `clearance_mm`                       | 0.3 to 0.6    | own fit | One of eight sockets    |
     | `plug_mass_g`                        | 10 to 20      | 14      | Plug and a bit of cable |
     | `gel_stiffness`                      | 0.8 to 1.25   | 1       | In parts of the usual   |
     | `camera_shift_mm`                    | -1 to 1       | 0       | Along each world axis   |
@@ -146,11 +148,18 @@ class VTInsertEnv(TaskEnv):
 
     ## Disturbances and Faults
 
-    Off unless asked for. `disturbances=DisturbanceConfig(...)` or a mapping draws, at each reset, a
-    weaker or firmer grip, a cable that pulls on the plug's tail in tugs, and a tilt of the socket;
+    `disturbances`, a `DisturbanceConfig` or a mapping of its fields, is drawn at each reset:
+
+    | Field of `DisturbanceConfig` | Default range | What                                          |
+    |------------------------------|---------------|-----------------------------------------------|
+    | `grip_force_n`               | 8 to 20       | Force with which each finger closes           |
+    | `cable_force_n`              | 0 to 0        | Greatest pull of a cable on the plug's tail   |
+    | `socket_pitch_deg`           | -8 to 8       | The socket about its side, nose-down          |
+    | `socket_roll_deg`            | 0 to 0        | The socket about its axis                     |
+
     `sensor_faults` gives depth a bias, noise that neighbours share and holes at edges, and the
-    contact mask blurred, fraying and drifting edges, dead and flipped pixels. Both are drawn from
-    the world's own generator, alike on both engines.
+    contact mask blurred, fraying and drifting edges, dead and flipped pixels; off unless asked for.
+    Both are drawn from the world's own generator, alike on both engines.
 
     `track="contact"` names one of `vtenv.tasks.insertion.tracks.TRACKS`, worlds that fill in
     settings which are not given.
@@ -187,21 +196,22 @@ class VTInsertEnv(TaskEnv):
     | `modalities` | **sequence** | the paper's three | What to observe: keys of the table above |
     | `image_size` | **int or pair** | `64` | Rows and columns of the depth image |
     | `contact_size` | **int or pair** | `64` | Rows and columns of a finger's images |
-    | `clearance_mm` | **float** | `0.4` | Room on each side, 0.03 to 2; `None`: each one's own |
-    | `lead_in_mm` | **float** | `1.0` | Width of the mouth's chamfer, likewise |
-    | `contact_impedance` | **pair** | `(0.97, 0.99)` | How little plug and socket give |
-    | `insertion_resistance` | **float** | `0.0` | Sockets' springs, in parts of their own |
-    | `hand_force_n` | **float** | `12.0` | Greatest force of the hand along an axis |
+    | `clearance_mm` | **float** | `None` | Room on each side, 0.03 to 2; `None`: each one's own |
+    | `lead_in_mm` | **float** | `None` | Width of the mouth's chamfer, likewise |
+    | `contact_impedance` | **pair** | `(0.9998, 0.9999)` | How little plug and socket give |
+    | `insertion_resistance` | **float** | `1.0` | Sockets' springs, in parts of their own |
+    | `hand_force_n` | **float** | `30.0` | Greatest force of the hand along an axis |
+    | `grip_creep` | **float** | `1.0` | How fast a loaded plug drifts in the hand, 0.5 to 5 |
     | `connector_scale` | **float** | `1.0` | Width of plugs' ends and their holes, 0.8 to 1.2 |
     | `depth_noise_mm` | **float** | `1.0` | Deviation at 0.35 m; grows as distance squared |
     | `depth_dropout` | **float** | `0.0` | Chance that a pixel on a depth edge reads 0 |
     | `depth_quantization_mm` | **float** | `0.0` | Step to which depth is rounded |
-    | `action_delay` | **int** | `0` | Control steps until an action acts, 0 to 3 |
-    | `observation_delay` | **int** | `0` | Control steps until it is observed, 0 to 3 |
+    | `action_delay` | **int** | `1` | Control steps until an action acts, 0 to 3 |
+    | `observation_delay` | **int** | `1` | Control steps until it is observed, 0 to 3 |
     | `reward` | **str or callable** | `"dense"` | `dense`, `sparse`, or a function of the terms |
     | `initial_state` | **InitialStateRanges** | `None` | Ranges; None for those above |
     | `domain_randomization` | **DomainRandomizationConfig** | `None` | Ranges; None for none |
-    | `disturbances` | **DisturbanceConfig** | `None` | Grip, cable, tilt; None for none |
+    | `disturbances` | **DisturbanceConfig** | `None` | Ranges; None for those above |
     | `sensor_faults` | **SensorFaultsConfig** | `None` | Faults of depth and touch |
     | `render_mode` | **str** | `None` | `rgb_array`, `human`, `depth_array` |
     | `picture` | **str** | `"scene"` | What `rgb_array` shows: `scene`, `sensors`, `depth` |

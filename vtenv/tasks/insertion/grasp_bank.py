@@ -83,17 +83,14 @@ class GraspBank:
     grip_force: float
 
     @classmethod
-    def load(
-        cls, config: HeldPlugConfig, num_threads: int = 1, grip: float | None = None
-    ) -> GraspBank:
-        """The bank of an environment and a grip force, the task's by default."""
+    def load(cls, config: HeldPlugConfig, grip: float, num_threads: int = 1) -> GraspBank:
+        """The bank of an environment and a grip force, in [N]."""
         domains = config.domain_randomization
         low, high = (domains and domains.gel_stiffness) or (1.0, 1.0)
         below = max(s for s in GEL_STIFFNESSES if s <= low)
         above = min(s for s in GEL_STIFFNESSES if s >= high)
         stiffnesses = [s for s in GEL_STIFFNESSES if below <= s <= above]
         ranges, scale = config.initial_state, config.connector_scale
-        grip = config.grip_force if grip is None else grip
         grasps = [
             [load_bank(c, ranges, num_threads, scale, s, grip) for c in config.connectors]
             for s in stiffnesses
@@ -148,14 +145,13 @@ class GraspBank:
 
 def load_banks(config: HeldPlugConfig, num_threads: int = 1) -> tuple[GraspBank, ...]:
     """The banks of an environment, by ascending grip force: one where that is fixed."""
-    given = config.disturbances and config.disturbances.grip_force_n
-    low, high = given or (config.grip_force, config.grip_force)
+    low, high = config.disturbances.grip_force_n
     forces = [low]
     if high > low:
         below = max(f for f in GRIP_FORCES if f <= low)
         above = min(f for f in GRIP_FORCES if f >= high)
         forces = [f for f in GRIP_FORCES if below <= f <= above]
-    return tuple(GraspBank.load(config, num_threads, force) for force in forces)
+    return tuple(GraspBank.load(config, force, num_threads) for force in forces)
 
 
 def take(

@@ -24,7 +24,6 @@ from vtenv.tasks.insertion.actions import ACTION_SCALE, next_target
 from vtenv.tasks.insertion.config import HeldPlugConfig
 from vtenv.tasks.insertion.disturbances import (
     NUM_DISTURBANCE_UNIFORMS,
-    Disturbances,
     cable_forces,
     draw_disturbances,
 )
@@ -99,14 +98,14 @@ class HeldPlugTask:
     @property
     def num_uniforms(self) -> int:
         """Random numbers that the start of an episode takes."""
-        return NUM_UNIFORMS + sum(self._optional_uniforms.values())
+        always = NUM_UNIFORMS + NUM_DISTURBANCE_UNIFORMS
+        return always + sum(self._optional_uniforms.values())
 
     @property
     def _optional_uniforms(self) -> dict[str, int]:
         """How many more each optional setting takes where it is on, in the order of drawing."""
         each = {
             "domain_randomization": NUM_DOMAIN_UNIFORMS,
-            "disturbances": NUM_DISTURBANCE_UNIFORMS,
             "sensor_faults": 1,
         }
         return {n: count for n, count in each.items() if getattr(self.config, n) is not None}
@@ -123,6 +122,7 @@ class HeldPlugTask:
             config.contact_size,
             config.contact_impedance,
             config.insertion_resistance,
+            config.grip_creep,
         )
         noise = {
             "noise_distance": scene.CAMERA_HEIGHT,
@@ -142,7 +142,7 @@ class HeldPlugTask:
             actuators={"hand": scene.HAND_JOINTS},
             driven="hand",
             bodies=("hand", "plug", "socket"),
-            pushed=None if config.disturbances is None else "plug",
+            pushed="plug" if config.disturbances.pulls else None,
             sensors={"socket_force": ("socket_force",), "gel_contacts": sides},
             rest_readings={"gel_contacts": 1.0},
             own_fields=() if config.domain_randomization is None else DOMAIN_FIELDS,
@@ -192,8 +192,8 @@ class HeldPlugTask:
         """Map uniform random numbers to initial states, and then to domains and the rest."""
         config, levels = self.config, self._clearances
         counts = self._optional_uniforms
-        ends = np.cumsum([NUM_UNIFORMS, *counts.values()])[:-1]
-        first, *parts = np.split(uniforms, ends, axis=1)
+        ends = np.cumsum([NUM_UNIFORMS, NUM_DISTURBANCE_UNIFORMS, *counts.values()])[:-1]
+        first, second, *parts = np.split(uniforms, ends, axis=1)
         more = dict(zip(counts, parts, strict=True))
         initial = initial_state(first, config, BANK_SIZE, options)
         variant = initial.connector * len(levels)
@@ -206,15 +206,12 @@ class HeldPlugTask:
             noise_mm = drawn.depth_noise_mm
             own_fields = self._domain_fields.rows(variant, drawn)
         parameters = {"clearance": self._widest_clearances[variant]}
-        disturbances: Disturbances | None = None
-        if config.disturbances is not None:
-            disturbances = draw_disturbances(
-                more["disturbances"], config.disturbances, config.grip_force
-            )
+        disturbances = draw_disturbances(second, config.disturbances)
+        if config.disturbances.pulls:
             parameters |= {"cable_force": disturbances.cable_force, "tugs": disturbances.tugs}
         if config.sensor_faults is not None:
             parameters["fault_seed"] = (more["sensor_faults"][:, 0] * 2**53).astype(np.int64)
-        placed = place(initial, self._banks, drawn, disturbances)
+        placed = place(initial, self._banks, disturbances, drawn)
         physics = InitialPhysics(
             variant=variant,
             qpos=placed.qpos,

@@ -219,7 +219,7 @@ def privileged(state: WorldState, geom: Geometry, sizes: Array) -> Array:
         sizes: Width and height of what each world inserts and of what it holds, (N, 4), in [m].
     """
     xp = namespace(state.hand)
-    socket, socket_yaw = _socket_in_hand(state)
+    socket, socket_yaw, _ = _socket_in_hand(state)
     columns = [
         geom.in_hand[:, :2] * 100,
         geom.in_hand[:, 2:],
@@ -236,23 +236,26 @@ def privileged(state: WorldState, geom: Geometry, sizes: Array) -> Array:
 
 
 def poses(state: WorldState, geom: Geometry) -> Array:
-    """The columns of `vtenv.tasks.insertion.pose_labels.POSE_LABELS`, (N, 7)."""
+    """The columns of `vtenv.tasks.insertion.pose_labels.POSE_LABELS`, (N, 8)."""
     xp = namespace(state.hand)
     degrees = 180 / math.pi
-    socket, yaw = _socket_in_hand(state)
+    socket, yaw, pitch = _socket_in_hand(state)
     columns = [
         geom.in_hand[:, :2] * 1e3,
         geom.in_hand[:, 2:] * degrees,
         socket * 1e3,
         yaw[:, None] * degrees,
+        pitch[:, None] * degrees,
     ]
     return xp.concat(columns, axis=-1)
 
 
-def _socket_in_hand(state: WorldState) -> tuple[Array, Array]:
-    """The socket's mouth, (N, 3), and its yaw, (N,), in the hand's frame."""
+def _socket_in_hand(state: WorldState) -> tuple[Array, Array, Array]:
+    """The socket's mouth, (N, 3), and its yaw and pitch, (N,), in the hand's frame."""
     in_hand = _in_frame(
         state.hand_mat_w, state.socket_pos_w - state.hand_pos_w, state.socket_mat_w[:, :, 0]
     )
     axis = in_hand[:, 1]
-    return in_hand[:, 0], namespace(axis).atan2(axis[:, 1], axis[:, 0])
+    xp = namespace(axis)
+    yaw, pitch = (xp.atan2(side, axis[:, 0]) for side in (axis[:, 1], -axis[:, 2]))
+    return in_hand[:, 0], yaw, pitch

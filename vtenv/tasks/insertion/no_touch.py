@@ -1,7 +1,9 @@
-"""A scripted search that feels nothing: what sight and patience reach without touch.
+"""Scripted players without touch, or without more of it than at first.
 
-It knows the socket's true pose and its own hand's, takes the plug to be in the middle of its
-grasp, and when that does not go in, tries places around it on a spiral.
+Both know the socket's true pose, their own hand's and their fingers', which tell where between them
+the plug is. The search takes the plug to be in the middle of its grasp, and when that does not go
+in, tries places around it on a spiral. The other takes the plug to be where it exactly was in the
+hand at first: what the best look at the gels is worth that is never repeated.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ from vtenv.arrays import Array, namespace
 from vtenv.tasks.insertion.config import InitialStateRanges
 from vtenv.tasks.insertion.connectors import SHOULDER_IN_HAND
 from vtenv.tasks.insertion.expert import MAX_LATERAL, expert_action
-from vtenv.tasks.insertion.measures import Geometry, geometry
+from vtenv.tasks.insertion.measures import geometry
 from vtenv.tasks.insertion.state import WorldState
+from vtenv.tasks.insertion.task import InsertionTask
 
 APPROACH_STEPS = 30
 """Control steps that it gives the middle of the grasp before it searches."""
@@ -44,8 +47,9 @@ def search_action(
     Returns:
         Actions in [-1, 1], (N, 5).
     """
-    believed = _believed(state, travel)
     xp = namespace(travel)
+    middle = xp.zeros_like(state.hand[:, :3])
+    believed = geometry(_holding(state, middle), travel)
     searched = xp.astype(elapsed - APPROACH_STEPS, travel.dtype)
     part = xp.clip(searched / (horizon - APPROACH_STEPS), 0.0, 1.0)
     phase = searched * (2 * math.pi / TURN_STEPS)
@@ -68,9 +72,29 @@ def search_action(
     return xp.concat([ahead, action[:, 1:]], axis=-1)
 
 
-def _believed(state: WorldState, travel: Array) -> Geometry:
-    """Where plugs in the middle of their grasps are."""
-    ahead = state.hand_mat_w[:, :, 0]
-    shoulder = state.hand_pos_w + SHOULDER_IN_HAND * ahead
-    centred = dataclasses.replace(state, plug_pos_w=shoulder, plug_mat_w=state.hand_mat_w)
-    return geometry(centred, travel)
+def first_look_action(task: InsertionTask, state: WorldState, first_in_hand: Array) -> Array:
+    """Actions of the expert with the plug where it was in the hand at first.
+
+    Args:
+        task: Whose expert.
+        state: The worlds; nothing of the plug is looked at.
+        first_in_hand: `Geometry.in_hand` at the episodes' starts, (N, 3).
+
+    Returns:
+        Actions in [-1, 1], (N, 5).
+    """
+    believed = _holding(state, first_in_hand)
+    return task.expert_at(believed, task.geometry(believed))
+
+
+def _holding(state: WorldState, in_hand: Array) -> WorldState:
+    """Worlds whose plugs are somewhere in the hand: x, z and pitch, (N, 3)."""
+    xp = namespace(in_hand)
+    ahead, side, up = (state.hand_mat_w[:, :, axis] for axis in range(3))
+    x, z, pitch = (in_hand[:, i, None] for i in range(3))
+    y = (state.fingers[:, 1:] - state.fingers[:, :1]) / 2
+    shoulder = state.hand_pos_w + (SHOULDER_IN_HAND + x) * ahead + y * side + z * up
+    nose = xp.cos(pitch) * ahead - xp.sin(pitch) * up
+    back = xp.sin(pitch) * ahead + xp.cos(pitch) * up
+    mat = xp.stack([nose, side, back], axis=-1)
+    return dataclasses.replace(state, plug_pos_w=shoulder, plug_mat_w=mat)

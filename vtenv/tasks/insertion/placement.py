@@ -35,22 +35,20 @@ class Placement(NamedTuple):
 def place(
     initial: InitialState,
     banks: Sequence[GraspBank],
+    disturbances: Disturbances,
     domain: Domain | None = None,
-    disturbances: Disturbances | None = None,
 ) -> Placement:
     """Turn initial states into rows of an engine's state.
 
     Args:
         initial: The states; grasps that an option fixes are settled now.
         banks: Settled grasps, as `load_banks` returns.
-        domain: The worlds' domains; None where nothing is randomised.
-        disturbances: Their disturbances; None where there are none.
+        disturbances: The worlds' grip and tilt.
+        domain: Their domains; None where nothing is randomised.
     """
     count = len(initial.hand)
     stiffness = np.ones(count) if domain is None else domain.gel_stiffness
-    grip = np.full(count, banks[0].grip_force)
-    if disturbances is not None:
-        grip = disturbances.grip_force
+    grip = disturbances.grip_force
     grasps = take(banks, initial.connector, initial.grasp, stiffness, grip)
     fresh = np.flatnonzero(~np.isnan(initial.in_hand[:, 0]))
     for force in np.unique(grip[fresh]):
@@ -74,9 +72,7 @@ def place(
     )
     ctrl = np.tile(grip[:, None], (1, 7))
     ctrl[:, scene.HAND_CTRL] = initial.hand
-    tilt = np.broadcast_to([1.0, 0.0, 0.0, 0.0], (len(yaw), 4))
-    if disturbances is not None:
-        tilt = _tilted(disturbances.socket_pitch, disturbances.socket_roll)
+    tilt = _tilted(disturbances.socket_pitch, disturbances.socket_roll)
     return Placement(qpos, ctrl, initial.socket_pos_w, _turn(initial.socket_yaw, tilt))
 
 

@@ -10,5 +10,6 @@ POSE_LABELS = (
     "socket_y_mm",
     "socket_z_mm",
     "socket_yaw_deg",
+    "socket_pitch_deg",
 )
 """Columns of `pose`: the plug in the hand, and the socket's mouth in the hand's frame."""

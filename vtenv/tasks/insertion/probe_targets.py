@@ -15,12 +15,13 @@ BOUNDS = {
     "socket_y_mm": 0.3,
     "socket_z_mm": 0.3,
     "socket_yaw_deg": 0.7,
+    "socket_pitch_deg": 0.7,
 }
 """What an encoder should reach near contact before a policy is trained on it: the least accuracy
 of the connector, and the largest mean absolute error of pose labels."""
 
 _LATERAL = ("hand_z_mm", "socket_y_mm", "socket_z_mm")
-_ANGULAR = ("hand_pitch_deg", "socket_yaw_deg")
+_ANGULAR = ("hand_pitch_deg", "socket_yaw_deg", "socket_pitch_deg")
 
 
 def capture_range(config: InsertionConfig) -> dict[str, float]:

@@ -66,7 +66,7 @@ class InsertionTask(HeldPlugTask):
 
     def expert_action(self, now: Evaluation, parameters: dict[str, Array]) -> Array:
         """What the scripted expert does, (N, 5), in [-1, 1]."""
-        return self._expert(now.state, now.measures)
+        return self.expert_at(now.state, now.measures)
 
     def capture_range(self) -> dict[str, float]:
         """How far off the plug may be and still slide in."""
@@ -101,9 +101,9 @@ class InsertionTask(HeldPlugTask):
         self, num_worlds: int, mixture: BehaviourMixture, rng: np.random.Generator
     ) -> InsertionBehaviours:
         """What worlds do that experience is collected from."""
-        return InsertionBehaviours(num_worlds, mixture, rng, self._expert)
+        return InsertionBehaviours(num_worlds, mixture, rng, self.expert_at)
 
-    def _expert(self, state: WorldState, geometry: Geometry) -> Array:
+    def expert_at(self, state: WorldState, geometry: Geometry) -> Array:
         """The expert's actions, (N, 5), where the plug is at `geometry`."""
         clearance = scene.metres(self.config.clearance_mm)
         mouths = [

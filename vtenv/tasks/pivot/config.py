@@ -10,6 +10,7 @@ from vtenv.modalities import Modality
 from vtenv.tasks.behaviours import Mixture
 from vtenv.tasks.insertion.config import MODALITIES as HELD_PLUG_MODALITIES
 from vtenv.tasks.insertion.config import HeldPlugConfig, InitialStateRanges
+from vtenv.tasks.insertion.disturbances import DisturbanceConfig
 from vtenv.tasks.insertion.modalities import STATE
 from vtenv.validation import Range
 
@@ -44,6 +45,14 @@ class PivotInitialStateRanges(InitialStateRanges):
 
 
 @dataclass(frozen=True)
+class PivotDisturbanceConfig(DisturbanceConfig):
+    """Ranges from which an episode's disturbances are drawn; see `DisturbanceConfig`."""
+
+    grip_force_n: Range = (GRIP_FORCE, GRIP_FORCE)
+    socket_pitch_deg: Range = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
 class PivotConfig(HeldPlugConfig):
     """The settings of `VTPivot-v0`. The goal is always among the modalities.
 
@@ -52,7 +61,14 @@ class PivotConfig(HeldPlugConfig):
     """
 
     initial_state_type: ClassVar[type[InitialStateRanges]] = PivotInitialStateRanges
-    grip_force: ClassVar[float] = GRIP_FORCE
+    disturbance_type: ClassVar[type[DisturbanceConfig]] = PivotDisturbanceConfig
+
+    clearance_mm: float | None = 0.4
+    lead_in_mm: float | None = 1.0
+    insertion_resistance: float = 0.0
+    hand_force_n: float = 12.0
+    action_delay: int = 0
+    observation_delay: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -141,9 +141,10 @@ class VTPivotEnv(TaskEnv):
     | `contact_size` | **int or pair** | `64` | Rows and columns of a finger's images |
     | `clearance_mm` | **float** | `0.4` | Room on each side, 0.03 to 2; `None`: each one's own |
     | `lead_in_mm` | **float** | `1.0` | Width of the mouth's chamfer, likewise |
-    | `contact_impedance` | **pair** | `(0.97, 0.99)` | How little plug and socket give |
+    | `contact_impedance` | **pair** | `(0.9998, 0.9999)` | How little plug and socket give |
     | `insertion_resistance` | **float** | `0.0` | Sockets' springs, in parts of their own |
     | `hand_force_n` | **float** | `12.0` | Greatest force of the hand along an axis |
+    | `grip_creep` | **float** | `1.0` | How fast a loaded plug drifts in the hand, 0.5 to 5 |
     | `connector_scale` | **float** | `1.0` | Width of plugs' ends and their holes, 0.8 to 1.2 |
     | `depth_noise_mm` | **float** | `1.0` | Deviation at 0.35 m; grows as distance squared |
     | `depth_dropout` | **float** | `0.0` | Chance that a pixel on a depth edge reads 0 |
@@ -153,7 +154,7 @@ class VTPivotEnv(TaskEnv):
     | `reward` | **str or callable** | `"dense"` | `dense`, `sparse`, or a function of the terms |
     | `initial_state` | **PivotInitialStateRanges** | `None` | Ranges; None for those above |
     | `domain_randomization` | **DomainRandomizationConfig** | `None` | Ranges; None for none |
-    | `disturbances` | **DisturbanceConfig** | `None` | Grip, cable, tilt; None for none |
+    | `disturbances` | **PivotDisturbanceConfig** | `None` | Grip, cable, tilt; None: 2 N alone |
     | `sensor_faults` | **SensorFaultsConfig** | `None` | Faults of depth and touch |
     | `render_mode` | **str** | `None` | `rgb_array`, `human`, `depth_array` |
     | `width` | **int** | `640` | Of pictures of the scene, in pixels |

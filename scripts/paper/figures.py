@@ -7,33 +7,26 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from sklearn.cluster import KMeans
 
 from representation.probes.pictures import DARK, LIGHT
+from scripts.paper.results import Estimate
 from vtenv import CONNECTOR_NAMES
 
 PAPER_BEST = 0.953
 """Accuracy of the paper's visuotactile ResNet-50, which started from ImageNet weights."""
 
 _SENSES = {"vision": "#6aa5d8", "touch": "#e2a35f", "vision + touch": "#4c9f70"}
+COVERED = ("0%", "to 25%", "to 50%", "to 75%", "to 90%", "over 90%")
 
 
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """The 95% interval of a proportion.
-
-    Source: Wilson 1927.
-    """
-    interval = binomtest(successes, trials).proportion_ci(method="wilson")
-    return interval.low, interval.high
-
-
-def accuracy_figure(groups: Mapping[str, Mapping[str, NDArray[np.int64]]]) -> Figure:
+def accuracy_figure(groups: Mapping[str, Mapping[str, Estimate]]) -> Figure:
     """The paper's figure 7: accuracy on held-out grasps by network and senses.
 
     Args:
-        groups: By group of bars, by senses: counts of true by predicted class, (4, 4).
+        groups: By group of bars, by senses: accuracy.
     """
     figure = Figure(figsize=(1.7 * len(groups) + 1.5, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -41,50 +34,97 @@ def accuracy_figure(groups: Mapping[str, Mapping[str, NDArray[np.int64]]]) -> Fi
     for place, bars in enumerate(groups.values()):
         shown = [senses for senses in _SENSES if senses in bars]
         for k, senses in enumerate(shown):
-            counts = bars[senses]
-            right, total = int(np.trace(counts)), int(counts.sum())
-            low, high = wilson(right, total)
+            value, half = bars[senses]
             x = place + (k - (len(shown) - 1) / 2) * width
-            share = right / total
-            axes.bar(x, share, 0.92 * width, color=_SENSES[senses])
-            error = [[max(share - low, 0.0)], [max(high - share, 0.0)]]
-            axes.errorbar(x, share, error, color="black", linewidth=1, capsize=2)
-            axes.text(x, 0.03, f"{share:.1%}", ha="center", va="bottom", fontsize=7.5)
+            axes.bar(x, value, 0.92 * width, color=_SENSES[senses])
+            axes.errorbar(x, value, half, color="black", linewidth=1, capsize=2)
+            axes.text(x, 0.03, f"{value:.1%}", ha="center", va="bottom", fontsize=7.5)
     axes.axhline(PAPER_BEST, color="black", linewidth=0.8, linestyle=":")
     right = len(groups) - 0.45
     axes.text(right, PAPER_BEST, " the paper's\n best, 95.3%", fontsize=7.5, va="center")
-    axes.set_xlim(-0.55, len(groups) - 0.45)
+    axes.set_xlim(-0.55, right)
     axes.set_xticks(range(len(groups)), list(groups))
     axes.set_ylim(0.0, 1.05)
-    axes.set_yticks(np.linspace(0, 1, 6), [f"{tick:.0%}" for tick in np.linspace(0, 1, 6)])
     axes.set_ylabel("accuracy on held-out grasps")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
     axes.spines[["top", "right"]].set_visible(False)
     handles = [Line2D([], [], color=c, marker="s", linestyle="") for c in _SENSES.values()]
     figure.legend(handles, list(_SENSES), loc="outside upper center", ncols=3, frameon=False)
     return figure
 
 
-def confusion_figure(counts: NDArray[np.int64], title: str) -> Figure:
+def occlusion_figure(panels: Mapping[str, Mapping[str, Sequence[Estimate]]]) -> Figure:
+    """Accuracy against how much of the object is covered.
+
+    Args:
+        panels: By title, by label of a line: accuracy for each part of `results.BINS`.
+    """
+    labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
+    colours = {label: _SENSES.get(label, f"C{k}") for k, label in enumerate(labels, start=1)}
+    figure = Figure(figsize=(4.6 * len(panels) + 0.6, 4.6), layout="constrained")
+    for axes, (title, lines) in zip(
+        figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items(), strict=True
+    ):
+        for number, (label, estimates) in enumerate(lines.items()):
+            colour = colours[label]
+            x = np.arange(len(estimates)) + 0.05 * (number - len(lines) / 2)
+            values = [each.value for each in estimates]
+            axes.plot(x, values, color=colour, marker="o", markersize=3)
+            for place, (value, half) in zip(x, estimates, strict=True):
+                axes.errorbar(place, value, half, color=colour, linewidth=1, capsize=2)
+        axes.set_title(title, fontsize=10)
+        axes.set_xticks(range(len(COVERED)), COVERED)
+        axes.set_xlabel("part of the object that is covered")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_ylim(0.2, 1.02)
+    handles = [Line2D([], [], color=colours[label], marker="o", markersize=3) for label in labels]
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.axes[0].set_ylabel("accuracy on held-out grasps")
+    return figure
+
+
+def loss_figure(losses: Mapping[str, NDArray[np.float64]]) -> Figure:
+    """Each step's loss, every run a line of its own.
+
+    Args:
+        losses: By title: (seeds, steps).
+    """
+    figure = Figure(figsize=(3.4 * len(losses), 3.0), layout="constrained")
+    for axes, (title, rows) in zip(
+        figure.subplots(1, len(losses), squeeze=False)[0], losses.items(), strict=True
+    ):
+        axes.plot(rows.T, linewidth=0.4)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("step")
+        axes.set_ylim(bottom=0.0)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("loss")
+    return figure
+
+
+def confusion_figure(counts: Mapping[str, NDArray[np.int64]]) -> Figure:
     """The paper's figure 8: which connector is taken for which.
 
     Args:
-        counts: Counts of true by predicted class, (4, 4).
-        title: What made them.
+        counts: By what made them: counts of true by predicted class, (4, 4).
     """
-    shares = counts / counts.sum(axis=1, keepdims=True)
-    figure = Figure(figsize=(4.2, 4.0), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
-    for (row, column), count in np.ndenumerate(counts):
-        ink = "white" if shares[row, column] > 0.6 else "black"
-        text = f"{shares[row, column]:.1%}\n{count}"
-        axes.text(column, row, text, ha="center", va="center", color=ink)
-    ticks = range(len(counts))
-    axes.set_xticks(ticks, CONNECTOR_NAMES)
-    axes.set_yticks(ticks, CONNECTOR_NAMES)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.set_title(title, fontsize=10)
+    figure = Figure(figsize=(4.2 * len(counts), 4.0), layout="constrained")
+    for axes, (title, table) in zip(
+        figure.subplots(1, len(counts), squeeze=False)[0], counts.items(), strict=True
+    ):
+        shares = table / table.sum(axis=1, keepdims=True)
+        axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+        for (row, column), count in np.ndenumerate(table):
+            ink = "white" if shares[row, column] > 0.6 else "black"
+            text = f"{shares[row, column]:.1%}\n{count}"
+            axes.text(column, row, text, ha="center", va="center", color=ink)
+        ticks = range(len(table))
+        axes.set_xticks(ticks, CONNECTOR_NAMES)
+        axes.set_yticks(ticks, CONNECTOR_NAMES)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        axes.set_title(title, fontsize=10)
     return figure
 
 
@@ -106,7 +146,9 @@ def tsne_figure(
                 ax.scatter(*part.T, c=[shades[c] for c in connector], s=7, linewidths=0)
             ax.set_title(title, fontsize=10)
             ax.set(xticks=[], yticks=[])
-    handles = [Line2D([], [], color=c, marker="o", linestyle="") for c in DARK]
+    handles = [
+        Line2D([], [], color=c, marker="o", linestyle="") for c in DARK[: len(CONNECTOR_NAMES)]
+    ]
     handles.append(Line2D([], [], color="#bbbbbb", marker="o", linestyle=""))
     labels = [*CONNECTOR_NAMES, "lighter: vision, darker: touch"]
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
@@ -155,8 +197,14 @@ def imprint_figure(
             cell.spines[:].set_color(DARK[connector[chosen[place]]])
             cell.spines[:].set_linewidth(2)
         grid[number, 0].set_ylabel(str(number + 1), rotation=0, labelpad=10, va="center")
-    handles = [Line2D([], [], color=c, marker="o", linestyle="") for c in DARK]
+    handles = [
+        Line2D([], [], color=c, marker="o", linestyle="") for c in DARK[: len(CONNECTOR_NAMES)]
+    ]
     figure.legend(
-        handles, CONNECTOR_NAMES, loc="outside lower center", ncols=len(DARK), frameon=False
+        handles,
+        CONNECTOR_NAMES,
+        loc="outside lower center",
+        ncols=len(CONNECTOR_NAMES),
+        frameon=False,
     )
     return figure
