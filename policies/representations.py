@@ -125,6 +125,7 @@ class Representation:
         engine: str = "cpu",
         device: str | None = None,
         num_threads: int | None = None,
+        precision: str = "float32",
         observations: str = "numpy",
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
         **settings: Any,
@@ -138,6 +139,7 @@ class Representation:
                 where the images are.
             num_threads: Threads of the CPU engine, None for one a core; and of an encoder on a
                 CPU, None for PyTorch's own setting.
+            precision: What the encoder computes in, as `FrozenEncoder`.
             observations: "numpy", or "torch" for tensors on the Warp engine's device: then the
                 images never leave it.
             autoreset_mode: As the vector environment; `VTInsertVecEnv` needs this default.
@@ -167,6 +169,7 @@ class Representation:
                 keep=self.vectors,
                 flat=True,
                 device=device,
+                precision=precision,
                 num_threads=num_threads,
             )
         if self.pixels:

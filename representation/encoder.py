@@ -8,9 +8,8 @@ from typing import Any, Protocol, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from vtenv.import_string import import_string
-
 from representation.preprocessing import flat_channels
+from vtenv.import_string import import_string
 
 
 class Encoder(Protocol):

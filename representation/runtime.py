@@ -1,4 +1,4 @@
-"""Running an encoder that is done with training: ONNX Runtime on a CPU, PyTorch elsewhere."""
+"""Running an encoder that is done with training: ONNX Runtime on a CPU, a CUDA graph on a GPU."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import io
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -18,15 +18,22 @@ import torch
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from representation.encoder import Encoder, image_of, require_encoder
 from representation.encoder_config import Shape
+from representation.fold_batch_norms import fold_batch_norms
 from representation.timm_encoder import VisuotactileEncoder
+from vtenv.engines.cuda_graph import capture_graph
 from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.validation import require
 
-RUNTIMES = ("onnxruntime", "torch")
+RUNTIMES = ("onnxruntime", "cuda-graph", "torch")
 """What runs an encoder."""
+_DEVICES = {"onnxruntime": "cpu", "cuda-graph": "cuda"}
+"""Kinds of devices that a runtime is for, where it is not for all."""
+PRECISIONS = ("float32", "bfloat16")
+"""What an encoder computes in; its weights and embeddings are as they are."""
 
 EncoderSource = Encoder | str | Path
 """An encoder, or what `VisuotactileEncoder.from_pretrained` takes."""
@@ -35,6 +42,10 @@ _ROWS_PER_THREAD = 2
 """A thread gets at least so many observations: handing over fewer costs more than it saves."""
 _TOLERANCE = 1e-3
 """Largest difference allowed between an exported network and the one it was exported from."""
+_FEWEST_ROWS = 16
+"""Observations that the smallest graph is for."""
+_FEW_ROWS = 256
+"""Observations for which it is not worth the time to try which convolutions are fastest."""
 
 
 class EncoderRuntimeError(RuntimeError):
@@ -52,12 +63,20 @@ class FrozenEncoder:
     take no time from the simulator's. PyTorch's settings of threads stay as they are. The
     first call exports the network, which takes about a second.
 
+    On a CUDA GPU a `VisuotactileEncoder` runs as a CUDA graph, channels last and with its batch
+    norms folded into the convolutions before them; other networks do on request. There is a graph
+    for each of few batch sizes, captured when it is first needed; a batch is padded to the next of
+    them. The root mean square of what bfloat16 changes in an embedding is below 2% of the
+    embedding's own.
+
     Args:
         encoder: An encoder, of which a copy is made; or what
             `VisuotactileEncoder.from_pretrained` takes.
         device: Where to encode; None for where the images are.
-        runtime: "onnxruntime", which is for a network on a CPU, or "torch"; None for
-            "onnxruntime" there, if it is installed, and "torch" elsewhere.
+        runtime: "onnxruntime", which is for a network on a CPU, "cuda-graph", which is for one on
+            a CUDA GPU, or "torch"; None for the first where it can be and is installed, the second
+            for a `VisuotactileEncoder` on a GPU, and else the third.
+        precision: "float32" or "bfloat16", which "onnxruntime" does not know.
         num_threads: Threads on a CPU; None for PyTorch's own setting, `torch.get_num_threads()`.
 
     Raises:
@@ -75,16 +94,25 @@ class FrozenEncoder:
         *,
         device: str | torch.device | None = None,
         runtime: str | None = None,
+        precision: str = "float32",
         num_threads: int | None = None,
     ) -> None:
         allowed = f"one of {', '.join(RUNTIMES)}, or None"
         require(runtime is None or runtime in RUNTIMES, "runtime", runtime, allowed)
+        allowed = f"one of {', '.join(PRECISIONS)}"
+        require(precision in PRECISIONS, "precision", precision, allowed)
         valid = num_threads is None or (not isinstance(num_threads, bool) and num_threads >= 1)
         require(valid, "num_threads", num_threads, "at least 1, or None")
         self.device = None if device is None else torch.device(device)
-        if runtime == "onnxruntime" and self.device is not None and self.device.type != "cpu":
+        if runtime in _DEVICES and self.device and self.device.type != _DEVICES[runtime]:
             raise ValueError(
-                f'runtime="onnxruntime" is for a CPU; leave it out to encode on {device}'
+                f'runtime="{runtime}" is for {_DEVICES[runtime]}; '
+                f"leave it out to encode on {device}"
+            )
+        if runtime == "onnxruntime" and precision == "bfloat16":
+            raise ValueError(
+                'runtime="onnxruntime" computes in float32; leave precision out, or pass '
+                'runtime="torch"'
             )
         with torch_threads(1):
             if isinstance(encoder, str | Path):
@@ -95,11 +123,13 @@ class FrozenEncoder:
                 self.module = copy.deepcopy(source)
         _call(self.module, "eval")
         _call(self.module, "requires_grad_", False)
-        if find_spec("onnxruntime") is None:
-            runtime = self._without_onnxruntime(runtime)
-        self.runtime = runtime
+        self.runtime, self.precision = runtime, precision
+        self._exports = find_spec("onnxruntime") is not None
+        if not self._exports:
+            self._do_without_onnxruntime()
         self.num_threads = num_threads
         self._sessions: dict[tuple[np.dtype[Any], ...], Any] = {}
+        self._graphs: dict[torch.device, Callable[[dict[str, Tensor]], Tensor]] = {}
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     @property
@@ -141,49 +171,107 @@ class FrozenEncoder:
         }
         home = images[self.keys[0]].device
         device = self.device or home
-        exportable = device.type == "cpu" and isinstance(self.module, nn.Module)
-        runtime = self.runtime or ("onnxruntime" if exportable else "torch")
-        if runtime == "onnxruntime" and not exportable:
-            raise ValueError(
-                f'runtime="onnxruntime" is for a torch.nn.Module on a CPU, and this is a '
-                f"{type(self.module).__name__} and images on {device}; leave runtime out, or "
-                'pass device="cpu"'
-            )
         images = {key: image.to(device) for key, image in images.items()}
-        run = self._run_session if runtime == "onnxruntime" else self._run_module
+        run = {
+            "onnxruntime": self._run_session,
+            "cuda-graph": self._run_graph,
+            "torch": self._run_module,
+        }[self._runtime_on(device)]
         embedding = run(images).to(home)
         return embedding if isinstance(observation[self.keys[0]], Tensor) else embedding.numpy()
 
-    def _without_onnxruntime(self, runtime: str | None) -> str:
-        """The runtime in its place."""
+    def _do_without_onnxruntime(self) -> None:
+        """Say what takes its place, or that nothing can."""
         install = "pip install 'vtinsert[onnx]'"
-        if runtime == "onnxruntime":
+        if self.runtime == "onnxruntime":
             raise DependencyNotInstalled(
                 f'runtime="onnxruntime" needs ONNX Runtime: {install}; or leave it out to encode '
                 "in PyTorch"
             )
         on_cpu = self.device is None or self.device.type == "cpu"
-        if runtime is None and on_cpu and isinstance(self.module, nn.Module):
+        if self.runtime is None and on_cpu and isinstance(self.module, nn.Module):
             warnings.warn(
                 "ONNX Runtime is not installed: on a CPU the encoder runs in PyTorch, which takes "
                 f"1.4 to 2.6 times as long; {install}",
                 stacklevel=3,
             )
-        return "torch"
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what belongs to this process."""
-        return {**self.__dict__, "_sessions": {}, "_pool": None}
+        return {**self.__dict__, "_sessions": {}, "_graphs": {}, "_pool": None}
+
+    def _runtime_on(self, device: torch.device) -> str:
+        """What runs the encoder on a device.
+
+        Raises:
+            ValueError: If the runtime asked for cannot.
+        """
+        network = isinstance(self.module, nn.Module)
+        if self.runtime is None:
+            single = self._exports and self.precision == "float32"
+            if device.type == "cpu" and network and single:
+                return "onnxruntime"
+            graph = device.type == "cuda" and isinstance(self.module, VisuotactileEncoder)
+            return "cuda-graph" if graph else "torch"
+        kind = _DEVICES.get(self.runtime, device.type)
+        if device.type != kind or not (network or self.runtime == "torch"):
+            raise ValueError(
+                f'runtime="{self.runtime}" is for a torch.nn.Module on {kind}, and this is a '
+                f"{type(self.module).__name__} and images on {device}; leave runtime out, or "
+                f'pass device="{kind}"'
+            )
+        return self.runtime
 
     def _run_module(self, images: Mapping[str, Tensor]) -> Tensor:
         device = images[self.keys[0]].device
         _call(self.module, "to", device)
         _call(self.module, "eval")  # also if somebody has reached in and trained it
         threads = self.num_threads if device.type == "cpu" else None
-        with torch.inference_mode(), torch_threads(threads):
+        with torch.inference_mode(), torch_threads(threads), self._autocast(device):
             embedding = self.module(images).float()
         # A tensor made in inference mode cannot enter a policy that learns; its clone can.
         return embedding.clone()
+
+    def _run_graph(self, images: dict[str, Tensor]) -> Tensor:
+        device = images[self.keys[0]].device
+        if device not in self._graphs:
+            assert isinstance(self.module, nn.Module)
+            examples = _examples(self, (np.dtype(np.float32),) * len(self.keys), 2)
+            with torch_threads(1):
+                module = fold_batch_norms(
+                    copy.deepcopy(self.module).cpu().float().eval(),
+                    lambda network: network(dict(zip(self.keys, examples, strict=True))).float(),
+                )
+            module.to(device).to(memory_format=torch.channels_last)
+
+            def encode(images: dict[str, Tensor]) -> Tensor:
+                many = len(images[self.keys[0]]) > _FEW_ROWS
+                with self._autocast(device), _fastest_convolutions(many):
+                    embedding: Tensor = module(images).float()
+                return embedding
+
+            self._graphs[device] = capture_graph(encode, device)
+        count = len(images[self.keys[0]])
+        if count == 0:
+            return torch.zeros(0, self.embedding_size, device=device)
+        rest = padded_rows(count) - count
+        if rest:
+            images = {key: pad(image, (0, 0) * 3 + (0, rest)) for key, image in images.items()}
+        try:
+            with torch.no_grad():
+                return self._graphs[device](images)[:count]
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # whatever a capture does not allow
+            raise EncoderRuntimeError(
+                f"this encoder cannot run as a CUDA graph ({error}); "
+                'pass runtime="torch", which is slower on a GPU'
+            ) from error
+
+    def _autocast(self, device: torch.device) -> torch.autocast:
+        half = self.precision == "bfloat16"
+        # A cache of weights would outlive a capture.
+        return torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=False)
 
     def _run_session(self, images: Mapping[str, Tensor]) -> Tensor:
         arrays = {key: np.ascontiguousarray(image.numpy()) for key, image in images.items()}
@@ -213,6 +301,23 @@ class FrozenEncoder:
         if self._pool is None or self._pool[0] != process:  # a fork has none of its parent's
             self._pool = process, ThreadPoolExecutor(count, "encoder")
         return self._pool[1]
+
+
+def padded_rows(count: int) -> int:
+    """Rows of the graph that encodes `count` observations: a power of two, or 1.5 times one."""
+    power = 1 << (count - 1).bit_length()
+    return max(_FEWEST_ROWS, power // 4 * 3 if count <= power // 4 * 3 else power)
+
+
+@contextmanager
+def _fastest_convolutions(worthwhile: bool) -> Iterator[None]:
+    """Let cuDNN try its convolutions where it has not seen these shapes, and take the fastest."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = worthwhile
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def _as_tensor(image: Any) -> Tensor:

@@ -92,6 +92,7 @@ def test_a_run_leaves_its_policies_tables_and_curve(run):
         policy = load_policy(run.folder / name)
         assert policy.representation.name == "state" and policy.settings == USB
         assert policy.provenance["algorithm"] == "ppo"
+    assert policy.provenance["precision"] == "float32"
 
 
 @pytest.mark.slow

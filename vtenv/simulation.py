@@ -261,8 +261,11 @@ class Simulation:
         observation = self._observed(self.engine.sense(worlds, self._generators))
         late = self._late_observations
         if late.steps:
-            late.put(observation, self._mask(worlds))
-            late.fill(observation, self._mask(worlds[self._started[worlds]]))
+            starting = self._started[worlds]
+            if not starting.all():
+                late.put(observation, self._mask(worlds))
+            if starting.any():
+                late.fill(observation, self._mask(worlds[starting]))
             observation = self._arrays.copy(late.told)
         if self.intervention is not None:
             observation = self.intervention(observation, self._started.copy())

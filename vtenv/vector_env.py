@@ -81,6 +81,9 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         width: As `TaskEnv`.
         height: As `TaskEnv`.
         settings: Fields of the task's configuration.
+
+    Attributes:
+        tensors: Whether it returns tensors.
     """
 
     task_type: ClassVar[type[Any]]
@@ -144,7 +147,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         self._simulation = Simulation(
             task, num_envs, engine, num_threads=num_threads, device=device
         )
-        self._tensors = observations == "torch"
+        self.tensors = observations == "torch"
         self.single_observation_space = sole(observation_space(task), self.sole_observation)
         self.single_action_space = task.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -187,6 +190,11 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
     def simulation(self) -> Simulation:
         """The simulated worlds behind the environment, for experts, probes and tests."""
         return self._simulation
+
+    @property
+    def finished(self) -> NDArray[np.bool_]:
+        """Whether each world's episode ended in the last step, (N,), on the host."""
+        return self._finished.copy()
 
     @property
     def spec(self) -> EnvSpec | None:
@@ -233,7 +241,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         observation = self._simulation.observe(worlds)
         numbers = self._simulation.info()
         self._show()
-        if not self._tensors:
+        if not self.tensors:
             observation, numbers = self._simulation.fetch(observation, numbers)
         info = self._info(numbers, self._mask(worlds))
         return self._told(sole(observation, self.sole_observation)), self._told(info)
@@ -285,7 +293,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
             observation = simulation.observe(done)
         numbers = simulation.info()
         self._show()
-        if self._tensors:
+        if self.tensors:
             info = self._told(self._info(numbers, self._mask(self._every)) | ended)
             observation = self._told(sole(observation, self.sole_observation))
             flags = (result.terminated, simulation.engine.arrays.asarray(truncated))
@@ -469,7 +477,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         """What `AutoresetMode.SAME_STEP` tells of the episodes that have ended in `worlds`."""
         numbers = self._simulation.info()
         final: Any = sole(observation, self.sole_observation)
-        if not self._tensors:
+        if not self.tensors:
             rows = self._simulation.engine.arrays.asarray(worlds)
             last = {name: value[rows] for name, value in observation.items()}
             last, numbers = self._simulation.fetch(last, numbers)
@@ -490,7 +498,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         info: dict[str, Any] = {}
         for name, value in numbers.items():
             info[name], info[f"_{name}"] = value, mask
-            if not self._tensors:
+            if not self.tensors:
                 if value.dtype == np.float32:
                     value = info[name] = value.astype(np.float64)
                 info[f"_{name}"] = mask.copy()
@@ -501,11 +509,11 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         """Flags of `worlds`, (N,), an array of the kind that the environment returns."""
         mask = np.zeros(self.num_envs, bool)
         mask[worlds] = True
-        return self._simulation.engine.arrays.asarray(mask) if self._tensors else mask
+        return self._simulation.engine.arrays.asarray(mask) if self.tensors else mask
 
     def _told(self, tree: Any) -> Any:
         """Arrays as tensors where those are asked for and the engine has none, float32."""
-        if not self._tensors or self._simulation.engine.device_is_ahead:
+        if not self.tensors or self._simulation.engine.device_is_ahead:
             return tree
         import torch
 

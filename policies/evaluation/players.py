@@ -78,7 +78,8 @@ class Player:
             condition: What they are like.
             num_envs: How many.
             engine: One of `vtenv.engines.ENGINE_NAMES`; on "warp", nothing but what comes of an
-                episode leaves the device.
+                episode leaves the device, and an encoder computes in the precision in which the
+                policy was trained.
             device: Device of the Warp engine; None for "cuda:0".
             num_threads: Threads of the CPU engine; None for one a core.
 
@@ -96,6 +97,8 @@ class Player:
         if self.policy is None:
             return make_worlds(self.task, num_envs, modalities=self.modalities, **settings)
         self.policy.to("cpu" if engine == "cpu" else device or "cuda:0")
+        if engine != "cpu":
+            settings["precision"] = self.policy.provenance.get("precision", "float32")
         return self.policy.representation.make(num_envs, **settings)
 
     def filmed(self, modalities: tuple[str, ...]) -> Player:

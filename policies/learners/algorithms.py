@@ -16,6 +16,7 @@ from stable_baselines3.common.utils import LinearSchedule
 
 from policies.features import policy_kwargs
 from policies.learners.dagger_config import DaggerConfig
+from policies.learners.device_ppo import DevicePPO
 from policies.learners.train_config import DISTILLATION
 from policies.representations import Representation
 from policies.vec_env import VTInsertVecEnv
@@ -135,12 +136,15 @@ def make_model(
     if "n_epochs" in given:
         rollout = given["n_steps"] * venv.num_envs
         given["batch_size"] = min(given["batch_size"], rollout)  # a few worlds make no more
+    model_type = kind.model
+    if algorithm == "ppo" and getattr(venv.envs.unwrapped, "tensors", False):
+        model_type = DevicePPO
     network = policy_kwargs(representation) | dict(hyperparameters.get("policy_kwargs", {}))
     with warnings.catch_warnings():
         # It would rather have small networks on a CPU; the worlds are on the GPU.
         warnings.filterwarnings("ignore", message="You are trying to run", category=UserWarning)
         try:
-            model: BaseAlgorithm = kind.model(
+            model: BaseAlgorithm = model_type(
                 kind.policy_on_images if representation.pixels else kind.policy,
                 venv,
                 policy_kwargs=network,

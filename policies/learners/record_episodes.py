@@ -8,7 +8,8 @@ from typing import Any
 
 from gymnasium.vector import VectorEnv, VectorWrapper
 
-from vtenv.arrays import Array, constant, namespace
+from policies.worlds import simulation_of
+from vtenv.arrays import Array, namespace
 
 
 def episode_means(sums: Mapping[str, float]) -> dict[str, float]:
@@ -30,6 +31,7 @@ class RecordEpisodes(VectorWrapper):
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
         super().__init__(env)
+        self._add = simulation_of(env).engine.arrays.capture(_added)
         self._running: dict[str, Array] = {}
         self._ended: dict[str, Array] = {}
 
@@ -50,31 +52,48 @@ class RecordEpisodes(VectorWrapper):
         """As the wrapped environment."""
         result = self.env.step(actions)
         terminated, truncated, info = result[2:]
-        done = terminated | truncated
+        told = {name: info[name] for name in self._running if name in info}
         final = info.get("final_info")
-        for name in self._running:
-            term = info.get(name, 1.0)  # a step more, or a term of the reward
-            if final is not None and name in info:
-                term = namespace(term).where(done, final[name], term)
-            self._running[name] = self._running[name] + term
         if final is not None:
-            self._end(done, final)
+            final = {name: final[name] for name in ("is_success", *told)}
+        done = terminated | truncated
+        self._running, self._ended = self._add(self._running, self._ended, done, told, final)
         return result
-
-    def _end(self, done: Array, final: dict[str, Any]) -> None:
-        """Sum up the episodes of the worlds of a mask, and begin anew there."""
-        like = self._running["episode_length"]
-        xp = namespace(like)
-        ones = constant(done, like)
-        ended = {"episodes": ones, "success": ones * final["is_success"]}
-        ended |= {name: value * ones for name, value in self._running.items()}
-        for name, value in ended.items():
-            self._ended[name] = self._ended[name] + xp.sum(value)
-        for name, value in self._running.items():
-            self._running[name] = xp.where(done, xp.zeros_like(value), value)
 
     def take(self) -> Counter[str]:
         """Sums over the episodes that ended since the last call, by name; empty if none did."""
         sums = Counter({name: float(value) for name, value in self._ended.items()})
         self._ended = {name: value * 0 for name, value in self._ended.items()}
         return sums if sums["episodes"] else Counter()
+
+
+def _added(
+    running: dict[str, Array],
+    ended: dict[str, Array],
+    done: Array,
+    told: dict[str, Array],
+    final: dict[str, Array] | None,
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Sums of the episodes that are played, (N,) each, and of those that ended, after a step.
+
+    Args:
+        running: Sums before it.
+        ended: Sums before it.
+        done: Whether an episode ended in it, (N,).
+        told: Terms of its reward by name; of a world that has begun anew, zeros.
+        final: The same, and `is_success`, of the episodes that ended; None if none did.
+    """
+    xp = namespace(done)
+    after = {}
+    for name, value in running.items():
+        term: Any = told.get(name, 1.0)  # a term of the reward, or a step more
+        if final is not None and name in final:
+            term = xp.where(done, final[name], term)
+        after[name] = value + term
+    if final is None:
+        return after, dict(ended)
+    ones = xp.astype(done, running["episode_length"].dtype)
+    sums = {"episodes": ones, "success": ones * final["is_success"]}
+    sums |= {name: value * ones for name, value in after.items()}
+    running = {name: xp.where(done, xp.zeros_like(v), v) for name, v in after.items()}
+    return running, {name: value + xp.sum(sums[name]) for name, value in ended.items()}

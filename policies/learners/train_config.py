@@ -20,8 +20,9 @@ DISTILLATION = "dagger"
 CRITIC_WARMUP = "critic_warmup_steps"
 """A hyperparameter of PPO beside its arguments: steps in which the critic learns alone."""
 
-_EVALUATIONS = 20
-"""Evaluations, and checkpoints, of a run, unless told otherwise."""
+_EVALUATIONS = {"cpu": 20, "warp": 5}
+"""Evaluations, and checkpoints, of a run, unless told otherwise, by engine. On a GPU an evaluation
+takes as long as its longest episode: a hundred steps, in which thousands of worlds could learn."""
 _EPISODES = {"cpu": 100, "warp": 400}
 """Episodes of an evaluation, by engine."""
 _WHOLE_EPISODES = 500
@@ -75,6 +76,8 @@ class TrainConfig:
     """Where the policy learns, and the Warp engine runs."""
     num_threads: Annotated[int | None, default("one a core")] = None
     """Threads of the CPU engine, the encoder and PyTorch."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What an encoder computes in; bfloat16 is for a GPU."""
     settings: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     """Keyword arguments of the environment, but for `modalities`."""
     start: Annotated[str | None, default("from scratch")] = None
@@ -86,7 +89,10 @@ class TrainConfig:
     ] = None
     """Part of the initial state's ranges to begin with, above 0; it grows with success. 1 for no
     curriculum."""
-    evaluate_every: Annotated[int | None, default(f"{_EVALUATIONS} times a run")] = None
+    evaluate_every: Annotated[
+        int | None,
+        default(", ".join(f"{n} times a run with {engine}" for engine, n in _EVALUATIONS.items())),
+    ] = None
     """Steps between evaluations."""
     evaluation_episodes: Annotated[
         int | None, default(", ".join(f"{n} with {engine}" for engine, n in _EPISODES.items()))
@@ -141,6 +147,7 @@ class TrainConfig:
             "engine": self.engine,
             "device": self.device,
             "num_threads": self.num_threads,
+            "precision": self.precision,
             "observations": "numpy" if self.engine == "cpu" else "torch",
             **self.settings,
         }
@@ -165,7 +172,7 @@ class TrainConfig:
         steps, num_envs = chosen.pop("n_timesteps"), chosen.pop("n_envs")
         steps, num_envs = self.steps or steps, self.num_envs or num_envs
         scratch = self.reinforcement and self.start is None
-        often = math.ceil(steps / _EVALUATIONS)
+        often = math.ceil(steps / _EVALUATIONS[self.engine])
         return replace(
             self,
             steps=steps,

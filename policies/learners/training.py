@@ -272,6 +272,7 @@ class _Training:
             algorithm=self.config.algorithm,
             start=self.config.start,
             seed=self.config.seed,
+            precision=self.config.precision,
             steps=self.steps,
             success=success,
         )

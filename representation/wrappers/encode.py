@@ -14,12 +14,15 @@ from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
 from torch import Tensor
 
 import vtenv
 from representation.runtime import EncoderSource, FrozenEncoder
+from vtenv.arrays import to_host
 from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.validation import require
+from vtenv.vector_env import TaskVectorEnv
 
 EMBEDDING = "embedding"
 """Key of the embedding in an encoded observation."""
@@ -40,6 +43,8 @@ class EncodeOptions(TypedDict, total=False):
     device: str | torch.device | None
     """Where to encode; None for where the observations are."""
     runtime: str | None
+    """As `FrozenEncoder`."""
+    precision: str
     """As `FrozenEncoder`."""
     num_threads: int | None
     """Threads on a CPU, which split the worlds; None for PyTorch's own setting. The simulator's
@@ -76,11 +81,14 @@ class ObservationEncoder:
         flat: bool = False,
         device: str | torch.device | None = None,
         runtime: str | None = None,
+        precision: str = "float32",
         num_threads: int | None = None,
         output: str = "same",
     ) -> None:
         require(output in OUTPUTS, "output", output, f"one of {', '.join(OUTPUTS)}")
-        frozen = FrozenEncoder(encoder, device=device, runtime=runtime, num_threads=num_threads)
+        frozen = FrozenEncoder(
+            encoder, device=device, runtime=runtime, precision=precision, num_threads=num_threads
+        )
         if not isinstance(space, spaces.Dict):
             raise ValueError(
                 f"observations are {space}, but the encoder reads a dictionary with "
@@ -96,6 +104,7 @@ class ObservationEncoder:
             "flat": flat,
             "device": None if device is None else str(device),
             "runtime": runtime,
+            "precision": precision,
             "num_threads": num_threads,
             "output": output,
         }
@@ -287,7 +296,10 @@ class VectorEncodeObservation(VectorWrapper, RecordConstructorArgs):
 
     def _final(self, final: Any, there: Any) -> Any:
         """Last observations of the episodes that ended, in the form they came in."""
-        worlds = np.flatnonzero(torch.as_tensor(there).cpu())
+        envs = self.env.unwrapped
+        # Told by the host where it knows: flags on a device would have to be waited for.
+        ended = envs.finished if isinstance(envs, TaskVectorEnv) else to_host(there)
+        worlds = np.flatnonzero(ended)
         if not isinstance(final, Mapping):
             encoded = np.full(self.num_envs, None, dtype=object)
             for world, row in zip(worlds, self.transform.encode_each(final[worlds]), strict=True):
@@ -302,14 +314,23 @@ class VectorEncodeObservation(VectorWrapper, RecordConstructorArgs):
                 if isinstance(rows, Tensor)
                 else np.zeros_like(rows, shape=shape)
             )
-            every[worlds] = rows
+            every[index if isinstance(rows, Tensor) else worlds] = rows
             return every
 
         keys = (*self.transform.encoder.keys, *self.transform.keep)
-        rows = self.transform({key: final[key][worlds] for key in keys}, (len(worlds),))
+        index = _on_device_of(final[keys[0]], worlds)
+        rows = self.transform({key: final[key][index] for key in keys}, (len(worlds),))
         if self.transform.flat:
             return scattered(rows)
         return {key: scattered(value) for key, value in rows.items()}
+
+
+def _on_device_of(like: Any, worlds: NDArray[np.int64]) -> Any:
+    """Numbers of worlds to index an array with; nothing waits for a device."""
+    if not isinstance(like, Tensor):
+        return worlds
+    index = torch.from_numpy(worlds)
+    return index.pin_memory().to(like.device, non_blocking=True) if like.is_cuda else index
 
 
 def make_embedding_env(

@@ -456,3 +456,33 @@ def test_any_images_of_the_environment_enter_an_encoder(keys):
     assert embedding.shape == (3, 8 * len(keys))
     np.testing.assert_allclose(embedding[-1], expected, atol=1e-4)
     env.close()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+def test_an_encoding_waits_for_nothing_on_a_gpu():
+    envs = gymnasium.make_vec(
+        "VTInsert-v0",
+        64,
+        vectorization_mode="vector_entry_point",
+        engine="warp",
+        observations="torch",
+        autoreset_mode=AutoresetMode.SAME_STEP,
+        max_episode_steps=4,
+    )
+    envs = VectorEncodeObservation(envs, "resnet-pose", flat=True)
+    envs.reset(seed=0)
+    envs.unwrapped._elapsed[:] = np.arange(64) % 4
+    actions = torch.zeros(64, 5, device="cuda:0")
+    for _ in range(6):  # records the graphs
+        envs.step(actions)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(6):
+            observation, _, _, truncated, info = envs.step(actions)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert truncated.any() and torch.isfinite(observation).all()
+    assert (info["final_obs"].abs().sum(dim=1) > 0).eq(truncated).all()
+    envs.close()

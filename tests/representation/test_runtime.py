@@ -16,7 +16,8 @@ from gymnasium.error import DependencyNotInstalled
 from torch import nn
 
 from representation import EncoderConfig, VisuotactileEncoder
-from representation.runtime import EncoderRuntimeError, FrozenEncoder
+from representation.bundled import bundled
+from representation.runtime import EncoderRuntimeError, FrozenEncoder, padded_rows
 
 TINY = EncoderConfig(
     backbone="test_resnet", images={"depth": (1, 32, 32), "contact": (2, 32, 32)}, embedding_dim=24
@@ -138,9 +139,12 @@ def test_an_encoder_from_a_folder(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"runtime": "tensorrt"}, "one of onnxruntime, torch"),
+        ({"runtime": "tensorrt"}, "one of onnxruntime, cuda-graph, torch"),
         ({"num_threads": 0}, "at least 1"),
-        ({"runtime": "onnxruntime", "device": "cuda"}, "is for a CPU"),
+        ({"precision": "float16"}, "one of float32, bfloat16"),
+        ({"runtime": "onnxruntime", "device": "cuda"}, "is for cpu"),
+        ({"runtime": "cuda-graph", "device": "cpu"}, "is for cuda"),
+        ({"runtime": "onnxruntime", "precision": "bfloat16"}, 'pass runtime="torch"'),
     ],
 )
 def test_a_wrong_argument_is_named_with_what_is_allowed(arguments, says):
@@ -223,9 +227,7 @@ def test_what_has_the_four_members_is_an_encoder_and_so_is_a_frozen_one():
     expected = batch["contact"].mean(axis=(2, 3))
     for frozen in (FrozenEncoder(Mean()), FrozenEncoder(FrozenEncoder(Mean()))):
         np.testing.assert_allclose(frozen(batch), expected, rtol=1e-6)
-    with pytest.raises(
-        ValueError, match=r"is for a torch\.nn\.Module on a CPU, and this is a Mean"
-    ):
+    with pytest.raises(ValueError, match=r"is for a torch\.nn\.Module on cpu, and this is a Mean"):
         FrozenEncoder(Mean(), runtime="onnxruntime")(batch)
     for name, value in (("keys", "contact"), ("image_shapes", {}), ("embedding_size", 2.0)):
         wrong = type("Wrong", (Mean,), {name: value})
@@ -251,6 +253,42 @@ def test_weights_of_half_precision_run(runtime):
     found = FrozenEncoder(encoder, runtime=runtime)(batch)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, eager(make(), batch), atol=0.1)
+
+
+@pytest.mark.parametrize("name", bundled("encoders"))
+def test_half_precision_changes_little(name):
+    batch = images(VisuotactileEncoder.from_pretrained(name).config, count=32)
+    single, half = (
+        FrozenEncoder(name, precision=precision)(batch) for precision in ("float32", "bfloat16")
+    )
+    off = np.sqrt(np.square(half - single).mean() / np.square(single).mean())
+    assert 0 < off < 0.02
+
+
+def test_a_network_on_a_cpu_may_be_asked_for_a_graph_on_a_gpu_alone():
+    frozen = FrozenEncoder(make(), runtime="cuda-graph")
+    with pytest.raises(ValueError, match='images on cpu; leave runtime out, or pass device="cuda"'):
+        frozen(images())
+
+
+@pytest.mark.parametrize(
+    ("count", "rows"), [(1, 16), (17, 24), (25, 32), (256, 256), (257, 384), (4096, 4096)]
+)
+def test_a_graph_is_for_few_sizes_that_hold_the_batch(count, rows):
+    assert padded_rows(count) == rows
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_graph_gives_what_pytorch_gives(precision):
+    encoder = make()
+    graph = FrozenEncoder(encoder, device="cuda", precision=precision)
+    for count in (5, 5, 16, 300, 5, 0):
+        batch = images(count=count)
+        np.testing.assert_allclose(
+            graph(batch), eager(encoder, batch), atol=2e-3 if precision == "float32" else 0.1
+        )
 
 
 def test_images_of_another_size_are_refused():

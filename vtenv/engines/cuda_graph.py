@@ -77,15 +77,16 @@ def capture_graph(function: Callable[..., R], device: torch.device) -> Callable[
 
     Returns:
         The same function, whose results are new tensors. It is captured once for each set of
-        shapes, and of arguments that are None.
+        shapes, and of arguments that are None; these graphs share their memory.
     """
     graphs: dict[Hashable, _Graph] = {}
+    pool = torch.cuda.graph_pool_handle()
 
     def call(*arguments: Any) -> R:
         key = _signature(arguments)
         if key not in graphs:
             results = function(*arguments)  # makes constants, which a capture may not
-            graphs[key] = _capture(function, arguments, device)
+            graphs[key] = _capture(function, arguments, device, pool)
             return results
         graph, inputs, packed = graphs[key]
         for dtype, values in by_dtype(leaves(arguments)).items():
@@ -97,14 +98,14 @@ def capture_graph(function: Callable[..., R], device: torch.device) -> Callable[
 
 
 def _capture(
-    function: Callable[..., Any], arguments: tuple[Any, ...], device: torch.device
+    function: Callable[..., Any], arguments: tuple[Any, ...], device: torch.device, pool: Any
 ) -> _Graph:
     inputs = [leaf.clone() for leaf in leaves(arguments)]
     graph = torch.cuda.CUDAGraph()
     with (
         torch.cuda.device(device),
         # Other threads, such as a profiler's, may go on using the device.
-        torch.cuda.graph(graph, capture_error_mode="thread_local"),
+        torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"),
     ):
         packed = Packed.pack(function(*rebuild(arguments, iter(inputs))))
     return graph, by_dtype(inputs), packed

@@ -1,7 +1,7 @@
 """Depth cameras by analytic ray casting, compiled and free of the GIL.
 
 A camera tests each primitive only against the pixels that its bounding box projects onto, so
-an image costs in proportion to what it shows: about 20 microseconds for a finger and 60 for the
+an image costs in proportion to what it shows: about 15 microseconds for a finger and 40 for the
 overhead view at 64 x 64, where casting every ray at every geom takes 600. Depth is planar (along
 the camera's axis), as in computer graphics, and exact to single precision; it depends on nothing
 but the primitives it is given.
@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass
 
 import mujoco
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -216,29 +217,37 @@ def _hit_cylinder(
 def _draw(
     kind: int,
     size: NDArray[np.float32],
-    origin: NDArray[np.float32],
-    by_u: NDArray[np.float32],
-    by_v: NDArray[np.float32],
-    way: NDArray[np.float32],
-    way_u: NDArray[np.float32],
-    way_v: NDArray[np.float32],
+    rays: tuple[NDArray[np.float32], ...],
     rows: tuple[int, int],
     columns: tuple[int, int],
     out: NDArray[np.float32],
 ) -> None:
     """Lower `out` to one geom's depth over a rectangle of pixels.
 
-    In the geom's frame, the ray of image point (u, v) starts at origin + u by_u + v by_v and
-    runs along way + u way_u + v way_v for each unit of planar depth.
+    Compiled for each kind by itself, with single numbers alone and each pixel written: only so does
+    the loop over a row compute several pixels at once.
+
+    Args:
+        kind: `mjtGeom` of the geom, a constant.
+        size: The geom's size, (3,).
+        rays: origin, by_u, by_v, way, way_u and way_v, (3,) each. In the geom's frame, the ray of
+            image point (u, v) starts at origin + u by_u + v by_v and runs along
+            way + u way_u + v way_v for each unit of planar depth.
+        rows: First row, and one past the last.
+        columns: Likewise.
+        out: The image, (H, W).
     """
-    height, width = out.shape
+    numba.literally(kind)
+    origin, by_u, by_v, way, way_u, way_v = rays
+    height, width = np.float32(out.shape[0]), np.float32(out.shape[1])
+    half = np.float32(0.5)
     hx, hy, hz = size[0], size[1], size[2]
     for row in range(rows[0], rows[1]):
-        v = np.float32(1.0) - np.float32(2.0) * (np.float32(row) + np.float32(0.5)) / height
+        v = _ONE - np.float32(2.0) * (np.float32(row) + half) / height
         ox0, oy0, oz0 = origin[0] + v * by_v[0], origin[1] + v * by_v[1], origin[2] + v * by_v[2]
         dx0, dy0, dz0 = way[0] + v * way_v[0], way[1] + v * way_v[1], way[2] + v * way_v[2]
         for column in range(columns[0], columns[1]):
-            u = np.float32(2.0) * (np.float32(column) + np.float32(0.5)) / width - np.float32(1.0)
+            u = np.float32(2.0) * (np.float32(column) + half) / width - _ONE
             ox, oy, oz = ox0 + u * by_u[0], oy0 + u * by_u[1], oz0 + u * by_u[2]
             dx, dy, dz = dx0 + u * way_u[0], dy0 + u * way_u[1], dz0 + u * way_u[2]
             if kind == _BOX:
@@ -249,8 +258,8 @@ def _draw(
                 depth = _hit_cylinder(ox, oy, oz, dx, dy, dz, hx, hy)
             else:  # a plane, from above
                 depth = -oz / dz if dz < 0 < oz else _MISS
-            if 0 <= depth < out[row, column]:
-                out[row, column] = depth
+            before = out[row, column]
+            out[row, column] = depth if 0 <= depth < before else before
 
 
 @jit()
@@ -331,6 +340,14 @@ def cast_depth(
                     by_u[i], by_v[i] = relative[i, 0] * extent_u, relative[i, 1] * extent_v
                     way[i] = -relative[i, 2]
                 if perspective:
-                    _draw(kind, size, origin, zero, zero, way, by_u, by_v, rows, columns, image)
+                    rays = (origin, zero, zero, way, by_u, by_v)
                 else:
-                    _draw(kind, size, origin, by_u, by_v, way, zero, zero, rows, columns, image)
+                    rays = (origin, by_u, by_v, way, zero, zero)
+                if kind == _BOX:
+                    _draw(_BOX, size, rays, rows, columns, image)
+                elif kind == _CAPSULE:
+                    _draw(_CAPSULE, size, rays, rows, columns, image)
+                elif kind == _CYLINDER:
+                    _draw(_CYLINDER, size, rays, rows, columns, image)
+                else:
+                    _draw(_PLANE, size, rays, rows, columns, image)
