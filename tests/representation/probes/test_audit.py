@@ -131,7 +131,7 @@ def test_a_page_shows_the_gate_and_every_table(report) -> None:
     side_by_side = comparison_table([report, replace(report, name="other")]).markdown()
     assert "tiny | other" in side_by_side
     assert "guessing the mean" in side_by_side
-    assert "of 6 |" in side_by_side
+    assert "of 7 |" in side_by_side
 
 
 def test_pictures_are_drawn_from_the_report_alone(report, tmp_path) -> None:
@@ -277,7 +277,7 @@ def test_what_does_not_fit_is_said(make_encoder, splits, targets) -> None:
             targets,
             rows=40,
         )
-    with pytest.raises(ProbeError, match="7 columns, but 2 labels"):
+    with pytest.raises(ProbeError, match="8 columns, but 2 labels"):
         audit(make_encoder(), *splits, ProbeTargets(("a_mm", "b_mm")))
     with pytest.raises(ProbeError, match=r"class 3, but the data set names 2: aux, pin"):
         audit(make_encoder(), *splits, replace(targets, classes=("aux", "pin")))
