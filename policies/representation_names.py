@@ -39,15 +39,8 @@ def check_representation(name: str) -> None:
         ValueError: If it is none; names the nearest, and what there is.
     """
     encoder, _ = split_part(name)
-    if encoder and (Path(os.path.expanduser(encoder)).is_dir() or encoder.count("/") == 1):
-        return
-    if ":" in encoder:
-        from vtenv.import_string import is_import_string  # imports Gymnasium
-
-        if is_import_string(encoder):
-            return
     known = (UNTRAINED, IMAGENET, *bundled("encoders"))
-    if encoder in known:
+    if encoder in known or _may_be_an_encoder(encoder):
         return
     try:
         check_name(name, (*SINGLE_KEYS, END_TO_END, *known), "representation")
@@ -56,3 +49,35 @@ def check_representation(name: str) -> None:
             f"{error}; or name a folder, an id on the Hugging Face Hub, or MODULE:NAME. An encoder "
             f"may be followed by {' or '.join(f':{part}' for part in PARTS)}"
         ) from None
+
+
+def check_encoder(name: str) -> None:
+    """Refuse what names no encoder, before anything is loaded.
+
+    Args:
+        name: The name of a bundled encoder, a folder, an id on the Hugging Face Hub,
+            `random:BACKBONE` or `MODULE:NAME`; the last two are judged when they are loaded.
+
+    Raises:
+        ValueError: If it is none; names the nearest, and what there is.
+    """
+    if _may_be_an_encoder(name):
+        return
+    try:
+        check_name(name, bundled("encoders"), "encoder")
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; or name a folder, an id on the Hugging Face Hub, {UNTRAINED}:BACKBONE, or "
+            "MODULE:NAME"
+        ) from None
+
+
+def _may_be_an_encoder(name: str) -> bool:
+    """Whether it is a folder, or can be an id on the Hugging Face Hub or `MODULE:NAME`."""
+    if name and (Path(os.path.expanduser(name)).is_dir() or name.count("/") == 1):
+        return True
+    if ":" not in name:
+        return False
+    from vtenv.import_string import is_import_string  # imports Gymnasium
+
+    return is_import_string(name)

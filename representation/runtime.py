@@ -28,7 +28,9 @@ from vtenv.engines.cuda_graph import capture_graph
 from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.validation import require
 
-RUNTIMES = ("onnxruntime", "cuda-graph", "torch")
+CPU_RUNTIMES = ("onnxruntime", "torch")
+"""Ways of computing an embedding on a CPU."""
+RUNTIMES = (*CPU_RUNTIMES, "cuda-graph")
 """What runs an encoder."""
 _DEVICES = {"onnxruntime": "cpu", "cuda-graph": "cuda"}
 """Kinds of devices that a runtime is for, where it is not for all."""

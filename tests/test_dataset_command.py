@@ -110,7 +110,7 @@ def test_interrupted_experience_goes_on_to_the_same_files(tmp_path, capsys, monk
     assert "is unfinished" in capsys.readouterr().err
 
     assert experience(broken, "--worlds", "1", "--clearance-mm", "0.5") == 2
-    assert "settings.clearance_mm was 0.4, and is 0.5" in capsys.readouterr().err
+    assert "settings.clearance_mm was None, and is 0.5" in capsys.readouterr().err
     assert experience(broken, "--worlds", "1") == 0
     assert "Going on after" in capsys.readouterr().err
     assert digests(broken) == digests(whole)

@@ -5,7 +5,7 @@ import pytest
 from policies import cli
 from representation import EncoderConfig, VisuotactileEncoder
 from representation.benchmarks import encode_speed
-from representation.runtime import RUNTIMES
+from representation.runtime import CPU_RUNTIMES
 
 TINY = EncoderConfig(backbone="test_resnet", images={"depth": (1, 32, 32), "contact": (2, 32, 32)})
 
@@ -25,7 +25,7 @@ def test_every_runtime_and_batch_is_timed_beside_the_environment(folder, tmp_pat
     assert report["settings"]["encoders"] == [str(folder)]
     assert report["hardware"]["cpu"] and report["versions"]["torch"]
     timings = {(t["runtime"], t["batch"]): t for t in report["encoders"]}
-    assert timings.keys() == {(r, b) for r in RUNTIMES for b in encode_speed.BATCHES}
+    assert timings.keys() == {(r, b) for r in CPU_RUNTIMES for b in encode_speed.BATCHES}
     for (_, batch), timing in timings.items():
         assert timing["image_size"] == 32 and timing["repetitions"] == 2
         assert 0 < timing["lowest_ms"] <= timing["batch_ms"] <= timing["highest_ms"]

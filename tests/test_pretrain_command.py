@@ -66,7 +66,7 @@ def experience(tmp_path_factory):
 
     def columns(rng, rows):
         return {
-            "pose": rng.normal(size=(rows, 7)).astype(np.float32),
+            "pose": rng.normal(size=(rows, len(POSE_LABELS))).astype(np.float32),
             "action": rng.uniform(-1, 1, (rows, 5)).astype(np.float32),
             "episode": np.arange(rows) // 6,
         }
@@ -114,7 +114,7 @@ def test_several_objectives_train_on_experience(experience, tmp_path):
     assert config["objective"] == {"pose": 1.0, "dynamics": 0.5}
     assert config["augment"] == ["noise"]
     assert (config["epochs"], config["max_steps"]) == (None, 2)
-    assert len(config["objective_options"]["pose"]["mean"]) == 7
+    assert len(config["objective_options"]["pose"]["mean"]) == len(POSE_LABELS)
 
 
 LIVE = ["--live", "cpu", "--worlds", "2", "--image-size", "32", "--contact-size", "32"]

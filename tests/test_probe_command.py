@@ -143,7 +143,7 @@ def test_encoders_stand_side_by_side(data, tmp_path, capsys) -> None:
         (["random:test_vit", "--rows", "3"], "at least 20"),
         (["random:test_vit", "--data", "no/such/folder"], "no/such/folder"),
         (["random:tset_vit"], "did you mean"),
-        (["no-such-encoder"], "not a bundled encoder"),
+        (["no-such-encoder"], "unknown encoder 'no-such-encoder'"),
         (["random:test_vit", "--device", "gpu9"], "--device gpu9"),
         ([], "name one or more encoders"),
     ],

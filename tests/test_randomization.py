@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import domain_of, make_simulation, settings_of, simulate
+from worlds import UNDISTURBED, domain_of, make_simulation, settings_of, simulate
 
 from vtenv.rendering.renderers import DepthRenderer
 from vtenv.tasks.insertion import measures, scene
@@ -232,6 +232,7 @@ def test_a_domain_of_nominal_values_is_the_environment_without_domains():
         camera_shift_mm=(0.0, 0.0),
     )
     options = {"modalities": ("depth", "gel", "state"), "depth_noise_mm": 0.0, **TINY}
+    options |= {"clearance_mm": 0.4, **UNDISTURBED}
     pair = [simulate(4, domain_randomization=ranges, **options) for ranges in (None, nominal)]
     worlds = np.arange(4)
     for _ in range(20):
@@ -250,6 +251,7 @@ def test_a_world_runs_on_the_model_of_its_clearance(connector):
     simulation = simulate(
         6,
         connectors=connector,
+        insertion_resistance=0.0,
         domain_randomization=DomainRandomizationConfig.only(clearance_mm=(0.2, 2.0)),
     )
     assert len(set(domain_of(simulation).clearance_level)) > 2
@@ -282,7 +284,11 @@ def contacts_of(model, connector, sideways):
 def test_clearance_and_friction_reach_the_contacts(connector, scale):
     ranges = DomainRandomizationConfig.only(clearance_mm=(0.2, 0.7), connector_friction=(0.3, 0.9))
     simulation = simulate(
-        3, connectors=connector, domain_randomization=ranges, connector_scale=scale
+        3,
+        connectors=connector,
+        insertion_resistance=0.0,
+        domain_randomization=ranges,
+        connector_scale=scale,
     )
     domain = domain_of(simulation)
     for world, (clearance, friction) in enumerate(
@@ -383,6 +389,7 @@ def depth_image(ranges, size=64):
         image_size=size,
         depth_noise_mm=0.0,
         initial_state=STRAIGHT,
+        disturbances={"socket_pitch_deg": (0.0, 0.0)},
         domain_randomization=ranges,
     )
     return simulation.observe(np.array([0]))["depth"][0, 0], simulation

@@ -50,7 +50,7 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_page_is_drawn(browser, html, width, height, scheme) -> None:
     browser.show(html, width, height, scheme)
     figures = browser.ask("document.querySelectorAll('.plot').length")
-    assert figures == 20
+    assert figures == 22
     assert browser.ask("[...document.querySelectorAll('.plot')].every(p => p.querySelector('svg'))")
     assert browser.ask("document.querySelectorAll('.scatterlayer .trace').length") > 0
     assert browser.ask("document.documentElement.scrollWidth") == width

@@ -355,7 +355,7 @@ def test_only_noise_that_is_on_draws_from_the_generator(settings, draws):
 
 
 def test_noise_is_new_at_every_observation():
-    simulation = make_simulation(modalities="depth")
+    simulation = make_simulation(modalities="depth", observation_delay=0)
     try:
         world = np.zeros(1, np.int64)
         simulation.reset(world, [np.random.default_rng(0)])

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from policies.choices import default
-from policies.representation_names import check_representation
+from policies.representation_names import check_encoder
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def probe(options: ProbeOptions) -> int:
         if value is not None and value < least:
             raise ValueError(f"{name}={value} is not allowed; it must be at least {least}")
     for name in options.encoder:
-        check_representation(name)
+        check_encoder(name)
     from representation.data.dataset import Dataset
 
     Dataset.open(options.data)  # says what is wrong with it before what follows imports torch

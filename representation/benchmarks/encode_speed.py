@@ -13,7 +13,7 @@ import timm
 
 import vtenv
 from representation import EncoderConfig, VisuotactileEncoder
-from representation.runtime import RUNTIMES, FrozenEncoder, example_image
+from representation.runtime import CPU_RUNTIMES, FrozenEncoder, example_image
 from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.rollout import rollout
 
@@ -110,12 +110,12 @@ def measure(
     batches = {batch: {key: image[:batch] for key, image in images.items()} for batch in BATCHES}
     frozen = {
         runtime: FrozenEncoder(encoder, runtime=runtime, num_threads=threads)
-        for runtime in RUNTIMES
+        for runtime in CPU_RUNTIMES
     }
-    for runtime in RUNTIMES:  # exports the network, starts threads and touches memory
+    for runtime in CPU_RUNTIMES:  # exports the network, starts threads and touches memory
         frozen[runtime](batches[BATCHES[1]])
     timed: dict[tuple[str, int], list[tuple[float, float]]] = {
-        case: [] for case in itertools.product(RUNTIMES, BATCHES)
+        case: [] for case in itertools.product(CPU_RUNTIMES, BATCHES)
     }
     for _ in range(repetitions):
         for (runtime, batch), times in timed.items():
