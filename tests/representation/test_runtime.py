@@ -139,7 +139,7 @@ def test_an_encoder_from_a_folder(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"runtime": "tensorrt"}, "one of onnxruntime, cuda-graph, torch"),
+        ({"runtime": "tensorrt"}, "one of onnxruntime, torch, cuda-graph"),
         ({"num_threads": 0}, "at least 1"),
         ({"precision": "float16"}, "one of float32, bfloat16"),
         ({"runtime": "onnxruntime", "device": "cuda"}, "is for cpu"),
