@@ -52,6 +52,7 @@ class GelColours(NamedTuple):
         calibration = GelCalibration.load(BUNDLED / "gelsight.npz")
         image = read_image(BUNDLED / "gelsight.png")
         background = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+        pixels = np.asarray(background, np.uint8)
         deviations = np.array([*MEMBRANE_MM, MEMBRANE_MM[-1]]) / pixel_mm
         counts = [round(8 * deviation + 1) | 1 for deviation in deviations]  # as in OpenCV
         taps = np.zeros((BLURS, max(counts)), np.float32)
@@ -63,8 +64,8 @@ class GelColours(NamedTuple):
             pixel_mm,
             float(calibration.steepest),
             float(calibration.deepest_mm),
-            np.moveaxis(calibration.coefficients(background), (2, 3), (0, 1)).astype(np.float32),
-            np.asarray(background, np.uint8),
+            np.moveaxis(calibration.coefficients(pixels), (2, 3), (0, 1)).astype(np.float32),
+            pixels,
         )
 
 
@@ -210,9 +211,9 @@ def colour_images(
                                 factors = coefficients[term, k, row, left:right]
                                 _add_product(change[k, left:right], factors, value[:count])
                             term += 1
-                for powers in (ones, x_power[1], y_power[1]):  # times depth
+                for slope in (ones, x_power[1], y_power[1]):  # times depth
                     value[:count] = zero
-                    _add_product(value[:count], powers[:count], row_of[2, left:right])
+                    _add_product(value[:count], slope[:count], row_of[2, left:right])
                     for k in range(3):
                         factors = coefficients[term, k, row, left:right]
                         _add_product(change[k, left:right], factors, value[:count])

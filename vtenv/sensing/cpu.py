@@ -65,6 +65,8 @@ class RayCamera(Rays):
     def cast(self, worlds: NDArray[np.int64], out: NDArray[np.float32]) -> None:
         """Fill `out` (N, C, H, W) with planar depth, [m]; infinity where nothing is hit."""
         poses, seen = self.poses, self.seen
+        positions, orientations = self.eyes()
+        half_u, half_v, perspective = self.extents
         cast_depth(
             worlds,
             poses.variant,
@@ -74,8 +76,11 @@ class RayCamera(Rays):
             seen.used,
             poses.geom_pos,
             poses.geom_mat,
-            *self.eyes(),
-            *self.extents,
+            positions,
+            orientations,
+            half_u,
+            half_v,
+            perspective,
             out,
         )
 
@@ -91,7 +96,7 @@ class _RaySensor:
         self._settings = self._rays.camera.settings
         self._depth = np.empty(self._rays.shape, np.float32)
         self._last: dict[str, NDArray[Any]] = {}
-        self._shapes = dict.fromkeys(keys, self._depth.shape)
+        self._shapes: dict[str, tuple[int, ...]] = dict.fromkeys(keys, self._depth.shape)
         self.memory: dict[str, NDArray[Any]] = {}
 
     def _new(self, key: str, dtype: type, worlds: NDArray[np.int64]) -> NDArray[Any]:

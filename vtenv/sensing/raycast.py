@@ -15,8 +15,8 @@ import math
 from dataclasses import dataclass
 
 import mujoco
-import numba
 import numpy as np
+from numba.misc.special import literally
 from numpy.typing import NDArray
 
 from vtenv.jit import jit
@@ -237,7 +237,7 @@ def _draw(
         columns: Likewise.
         out: The image, (H, W).
     """
-    numba.literally(kind)
+    literally(kind)
     origin, by_u, by_v, way, way_u, way_v = rays
     height, width = np.float32(out.shape[0]), np.float32(out.shape[1])
     half = np.float32(0.5)

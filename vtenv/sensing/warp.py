@@ -63,7 +63,7 @@ class RayCamera(Rays):
             wp.array(self.seen.types, dtype=int),
             wp.array(self.seen.used, dtype=wp.bool),
         )
-        self.cameras = wp.array(self.ids, dtype=int)
+        self.cameras: Any = wp.array(self.ids, dtype=int)
         shape = (*self.shape[:2], len(self.seen.ids))
         self.views = wp.zeros(shape, dtype=kernels.View), wp.zeros(shape, dtype=wp.vec4i)
 
@@ -155,9 +155,9 @@ class GelSensor:
         if "rgb" in keys:
             pixel_mm = 2e3 * self._rays.extents[1] / shape[2]
             self._colours = colours = GelColours.bundled(shape[2:], pixel_mm)
-            self._kernels = wp.array(colours.taps, dtype=float), wp.array(colours.radii)
-            self._polynomials = wp.array(colours.coefficients, dtype=float)
-            self._background = wp.array(colours.background)
+            self._kernels: Any = wp.array(colours.taps, dtype=float), wp.array(colours.radii)
+            self._polynomials: Any = wp.array(colours.coefficients, dtype=float)
+            self._background: Any = wp.array(colours.background)
             self._surfaces = wp.zeros(shape, dtype=float), wp.zeros(shape, dtype=float)
             self._rgb, made["rgb"] = _components((*shape[:2], 3, *shape[2:]), wp.uint8)
         self.images = {key: made[key] for key in keys}
@@ -247,7 +247,7 @@ class PadSensor:
         made = {k: _components(whole if k in keys else (1,) * 5) for k, whole in shapes.items()}
         self._shear = made["shear"][0]
         self._markers = made["markers"][0] if "markers" in keys else None
-        self._kernels = [
+        self._kernels: Any = [
             wp.array(kernel, dtype=float)
             for kernel in marker_kernels(
                 (rows, columns), markers, self._rays.extents[:2], settings["thickness_mm"] * 1e-3
