@@ -10,7 +10,7 @@ from vtenv.tasks.insertion import measures
 EPISODES = 200
 
 
-def episodes(policy, connectors, clearance_mm=0.4, num=EPISODES, **settings):
+def episodes(policy, connectors, clearance_mm=None, num=EPISODES, **settings):
     """Success and return of seeded episodes under `policy(simulation, step)`."""
     env = gymnasium.make_vec(
         "VTInsert-v0",

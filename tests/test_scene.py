@@ -578,6 +578,7 @@ def test_walls_of_a_real_fit_give_less_than_a_third_of_it(connector, way):
         connectors=(connector,),
         modalities=("state",),
         **UNDISTURBED,
+        insertion_resistance=0.0,
     )
     world = np.zeros(1, np.int64)
     simulation.reset(world, [np.random.default_rng(0)])

@@ -15,35 +15,40 @@ from vtenv.tasks.insertion.primitives import HOUSING_HALF_SIZE
 
 STEPS = 20_000
 WORLDS = 50
-DEEPEST_ALLOWED = 0.0006
-"""In [m]; 0.4 mm were seen."""
+DEEPEST_ALLOWED = {"loose": 0.0006, "nominal": 0.003}
+"""In [m], by track; 0.40 and 2.2 mm were seen. In a single physics step of 2 ms a plug whose hand may
+push with 30 N, and not 12, comes into a wall farther than the wall pushes it back."""
 MARGIN = 0.002
 """Layer of the housing, in [m], in which a tip is not counted as tunnelled: the header's tip is
 the middle of its pins, between which an edge of the housing fits."""
 
 
 def plug_against_socket(engine, world, data):
-    """Deepest penetration between plug and socket, in [m]."""
+    """Deepest penetration between plug and socket, in [m], but for springs, which give."""
     model = engine._models[engine.snapshot(world).variant]
     data = engine._batch.get_data(world, data)
     mujoco.mj_forward(model, data)
     bodies = model.body("plug").id, model.body("socket").id
     depth = 0.0
     for contact in data.contact:
-        if sorted(model.geom_bodyid[list(contact.geom)]) == sorted(bodies):
+        geoms = list(contact.geom)
+        springs = any(model.geom(geom).name.startswith("springs") for geom in geoms)
+        if sorted(model.geom_bodyid[geoms]) == sorted(bodies) and not springs:
             depth = max(depth, -contact.dist)
     return depth, data
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("track", DEEPEST_ALLOWED)
 @pytest.mark.parametrize("connector", vtenv.CONNECTOR_NAMES)
-def test_random_play(connector, record_property):
+def test_random_play(connector, track, record_property):
     env = gymnasium.make_vec(
         "VTInsert-v0",
         WORLDS,
         vectorization_mode="vector_entry_point",
         connectors=connector,
         modalities=("state",),
+        track=track,
     )
     env.reset(seed=0)
     engine, simulation = env.simulation.engine, env.simulation
@@ -68,7 +73,7 @@ def test_random_play(connector, record_property):
             deepest = max(deepest, depth)
     record_property("deepest_penetration_mm", deepest * 1e3)
     print(f"{connector}: deepest penetration {deepest * 1e3:.2f} mm")
-    assert deepest < DEEPEST_ALLOWED
+    assert deepest < DEEPEST_ALLOWED[track]
     env.close()
 
 
