@@ -16,8 +16,8 @@ from vtenv.tasks.insertion.primitives import HOUSING_HALF_SIZE
 STEPS = 20_000
 WORLDS = 50
 DEEPEST_ALLOWED = {"loose": 0.0006, "nominal": 0.003}
-"""In [m], by track; 0.40 and 2.2 mm were seen. In a single physics step of 2 ms a plug whose hand may
-push with 30 N, and not 12, comes into a wall farther than the wall pushes it back."""
+"""In [m], by track; 0.40 and 2.2 mm were seen. In a single physics step of 2 ms a plug whose hand
+may push with 30 N, and not 12, comes into a wall farther than the wall pushes it back."""
 MARGIN = 0.002
 """Layer of the housing, in [m], in which a tip is not counted as tunnelled: the header's tip is
 the middle of its pins, between which an edge of the housing fits."""

@@ -35,8 +35,8 @@ WORLDS = 12
 def pair(warp_device, request):
     """The same worlds on both engines, noise off, in the same initial states.
 
-    Of one connector, where all worlds share what differs between connectors, too. In a firm grip and
-    without springs, where physics stay together for longest.
+    Of one connector, where all worlds share what differs between connectors, too. In a firm grip
+    and without springs, where physics stay together for longest.
     """
     settings = {"modalities": (*IMAGE_MODALITIES, "state"), "depth_noise_mm": 0.0}
     settings |= {"connectors": request.param, "track": "loose"}
