@@ -237,7 +237,7 @@ class Simulation:
         applied = actions
         if self._late_actions.steps:
             applied = self._late_actions.put({"action": actions}, mask)["action"]
-        controls, finite = self._controls(before.controls, before.joints, applied)
+        controls, finite = self._controls(before.controls, before.joints, applied, actions)
         if worlds.size:
             forces = None
             if self.task.world_model.pushed is not None:
@@ -470,11 +470,16 @@ class Simulation:
 
     # The functions that follow are captured: what changes comes as an argument.
 
-    def _next_controls(self, controls: Array, joints: Array, actions: Array) -> tuple[Array, Array]:
-        """Controls that actions lead to, and which actions are finite; the others do nothing."""
+    def _next_controls(
+        self, controls: Array, joints: Array, applied: Array, actions: Array
+    ) -> tuple[Array, Array]:
+        """Controls that actions lead to which arrive now, and which of those sent now are finite.
+
+        Those that are not finite do nothing when they arrive.
+        """
         xp = self._xp
-        finite = xp.all(xp.isfinite(actions), axis=-1)
-        still = xp.where(finite[:, None], actions, xp.zeros_like(actions))
+        arrived, finite = (xp.all(xp.isfinite(sent), axis=-1) for sent in (applied, actions))
+        still = xp.where(arrived[:, None], applied, xp.zeros_like(applied))
         return self.task.next_controls(controls, joints, still), finite
 
     def _pushing_forces(
