@@ -89,8 +89,8 @@ def test_expert_inserts_at_real_fits_however_late_it_acts(delay):
 
 @pytest.mark.slow
 def test_expert_inserts_where_nothing_else_does():
-    success, _ = episodes(expert, vtenv.CONNECTOR_NAMES, None, num=64, track="contact")
-    assert success.mean() >= 0.95
+    success, _ = episodes(expert, vtenv.CONNECTOR_NAMES, None, num=400, track="contact")
+    assert success.mean() >= 0.95  # 0.955; 0.975 on the seeds of the published audit
 
 
 @pytest.mark.parametrize("clearance_mm", [0.1, 2.0])

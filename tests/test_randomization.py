@@ -528,6 +528,7 @@ def test_the_warp_engine_has_the_same_domains(warp_device):
     )
     options = {
         "num_worlds": 8,
+        "track": "loose",
         "modalities": ("depth", "gel", "state"),
         "depth_noise_mm": 0.0,
         "domain_randomization": ranges,
