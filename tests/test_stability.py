@@ -15,9 +15,9 @@ from vtenv.tasks.insertion.primitives import HOUSING_HALF_SIZE
 
 STEPS = 20_000
 WORLDS = 50
-DEEPEST_ALLOWED = {"loose": 0.0006, "nominal": 0.003}
-"""In [m], by track; 0.40 and 2.2 mm were seen. In a single physics step of 2 ms a plug whose hand
-may push with 30 N, and not 12, comes into a wall farther than the wall pushes it back."""
+DEEPEST_ALLOWED = 0.003
+"""In [m]; 2.2 mm were seen. In a single physics step of 2 ms a plug whose hand may push with 30 N
+comes into a wall farther than the wall pushes it back; with 12 N and soft walls it was 0.40 mm."""
 MARGIN = 0.002
 """Layer of the housing, in [m], in which a tip is not counted as tunnelled: the header's tip is
 the middle of its pins, between which an edge of the housing fits."""
@@ -39,16 +39,14 @@ def plug_against_socket(engine, world, data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("track", DEEPEST_ALLOWED)
 @pytest.mark.parametrize("connector", vtenv.CONNECTOR_NAMES)
-def test_random_play(connector, track, record_property):
+def test_random_play(connector, record_property):
     env = gymnasium.make_vec(
         "VTInsert-v0",
         WORLDS,
         vectorization_mode="vector_entry_point",
         connectors=connector,
         modalities=("state",),
-        track=track,
     )
     env.reset(seed=0)
     engine, simulation = env.simulation.engine, env.simulation
@@ -73,7 +71,7 @@ def test_random_play(connector, track, record_property):
             deepest = max(deepest, depth)
     record_property("deepest_penetration_mm", deepest * 1e3)
     print(f"{connector}: deepest penetration {deepest * 1e3:.2f} mm")
-    assert deepest < DEEPEST_ALLOWED[track]
+    assert deepest < DEEPEST_ALLOWED
     env.close()
 
 
