@@ -19,6 +19,7 @@ from policies.features import policy_kwargs
 from policies.films.side_by_side import choose_pairs
 from policies.representations import make_representation
 from policies.worlds import DEFAULT_TASK
+from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.registry import make_task
 from vtenv.tasks.insertion.config import InsertionConfig
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
@@ -212,6 +213,11 @@ def test_a_condition_is_allowed_for_whoever_sees_little_or_much(one):
         if one.settings is None:
             assert config.clearance_mm == 0.6
     assert one.name in (*SUITES["full"], "training")
+
+
+def test_the_sizes_of_all_images_are_kept():
+    trained = {m.size_setting: (12, 10) for m in IMAGE_MODALITIES.values()}
+    assert CONDITIONS["default"].environment(tuple(IMAGE_MODALITIES), trained) == trained
 
 
 def test_conditions_beyond_training_are_beyond_the_default():

@@ -18,6 +18,7 @@ from policies.evaluation.audit import (
     without_touch,
 )
 from policies.evaluation.players import Player
+from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.seeds import SEED_RANGES
 
 WORLDS = 3
@@ -51,6 +52,19 @@ def test_touch_stays_as_it_was_at_the_start():
     told = frozen(observation(5), STARTED)["contact"]
     np.testing.assert_array_equal(told[:, 0, 0, 0], [5, 1, 1])
     assert frozen(observation(9), ~STARTED & STARTED)["contact"][0].max() == 5
+
+
+@pytest.mark.parametrize("key", [k for k, m in IMAGE_MODALITIES.items() if m.camera != "overhead"])
+def test_every_image_of_touch_is_taken_away(key):
+    size = IMAGE_MODALITIES[key].shape
+    given = {key: np.ones((WORLDS, *size, 4, 4), np.float32)}
+    assert not without_touch(given, STARTED)[key].any()
+    finger = without_a_finger(given, STARTED)[key]
+    assert not finger[:, 0].any() and finger[:, 1].all()
+    frozen = FrozenTouch()
+    frozen(given, np.ones(WORLDS, bool))
+    told = frozen({key: 5 * given[key]}, STARTED)[key]
+    assert told[0].min() == 5 and told[1:].max() == 1
 
 
 @pytest.fixture(scope="module")

@@ -46,6 +46,11 @@ def _shared(values: Any, xp: Any, dtype: Any, device: Any) -> Array:
     return xp.asarray(values, dtype=dtype, device=device)
 
 
+def renewed(worlds: Array, new: Array, old: Array) -> Array:
+    """Rows of `new` for the worlds of a mask, (N,), bool, and of `old` for others, (N, ...)."""
+    return namespace(new).where(worlds.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+
 def leaves(tree: Any) -> Iterator[Array]:
     """The arrays in nested dicts, tuples and dataclasses, in order; None holds none."""
     if tree is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vtenv.arrays import Array, namespace
+from vtenv.arrays import Array, renewed
 
 
 class DelayLine:
@@ -57,7 +57,4 @@ class DelayLine:
 
 def _chosen(worlds: Array, new: Mapping[str, Array], old: Mapping[str, Array]) -> dict[str, Array]:
     """New values of the worlds of a mask, and old values of the others."""
-    return {
-        name: namespace(value).where(worlds.reshape(-1, *[1] * (value.ndim - 1)), value, old[name])
-        for name, value in new.items()
-    }
+    return {name: renewed(worlds, value, old[name]) for name, value in new.items()}

@@ -19,27 +19,26 @@ from policies.evaluation.episodes import EpisodeRecord, episode_seeds
 from policies.evaluation.evaluate import evaluate
 from policies.evaluation.players import EXPERT, RANDOM, Player, load_player
 from policies.evaluation.statistics import wilson
-from vtenv.arrays import Array, namespace
+from representation.encoder_config import SENSES
+from vtenv.arrays import Array, constant, namespace, renewed
 from vtenv.seeds import SEED_RANGES, purpose_of
 from vtenv.simulation import Intervention, Simulation
 from vtenv.tasks.insertion.no_touch import first_look_action, search_action
 from vtenv.tasks.insertion.task import InsertionTask
 
-TOUCH = ("contact", "gel")
-"""Keys of touch among observations."""
 _LAG = slice(5, 10)
 """Where `proprio` has how far the target is ahead of the hand, which tells its force."""
 
 
 def without_touch(observation: dict[str, Array], _: NDArray[np.bool_]) -> dict[str, Array]:
     """Nothing is felt."""
-    return {k: v * 0 if k in TOUCH else v for k, v in observation.items()}
+    return {k: v * 0 if k in SENSES["touch"] else v for k, v in observation.items()}
 
 
 def without_a_finger(observation: dict[str, Array], _: NDArray[np.bool_]) -> dict[str, Array]:
     """The left finger feels nothing."""
     told = dict(observation)
-    for key in set(TOUCH) & set(observation):
+    for key in set(SENSES["touch"]) & set(observation):
         image = observation[key]
         told[key] = namespace(image).concat([image[:, :1] * 0, image[:, 1:]], axis=1)
     return told
@@ -65,12 +64,11 @@ class FrozenTouch:
     ) -> dict[str, Array]:
         """Observations with the touch of their episodes' first."""
         told = dict(observation)
-        for key in set(TOUCH) & set(observation):
+        for key in set(SENSES["touch"]) & set(observation):
             image = observation[key]
-            xp = namespace(image)
+            begun = constant(started, image, namespace(image).bool)
             first = self._first.get(key, image)
-            mask = xp.asarray(started, device=image.device)[:, None, None, None]
-            self._first[key] = told[key] = xp.where(mask, image, first)
+            self._first[key] = told[key] = renewed(begun, image, first)
         return told
 
 
@@ -141,9 +139,8 @@ class FirstLook:
     def __call__(self, _: Any, simulation: Simulation, started: NDArray[np.bool_]) -> Array:
         """Actions, (N, 5)."""
         now = simulation.measures.in_hand
-        xp = namespace(now)
-        known = now if self._first is None else self._first
-        self._first = xp.where(xp.asarray(started, device=now.device)[:, None], now, known)
+        begun = constant(started, now, namespace(now).bool)
+        self._first = renewed(begun, now, now if self._first is None else self._first)
         task = simulation.task
         assert isinstance(task, InsertionTask)
         return first_look_action(task, simulation.state, self._first)

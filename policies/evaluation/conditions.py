@@ -67,7 +67,8 @@ class Condition:
         return replace(self, description=description, settings={**own, **settings})
 
 
-_SIZES = ("image_size", "contact_size")
+_SIZES = ("image_size", "contact_size", "taxel_size", "marker_size")
+"""Settings of the sizes of images."""
 
 _IN_HAND_WIDE = {
     "in_hand_x_mm": (-4.5, 4.5),
