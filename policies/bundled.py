@@ -17,10 +17,10 @@ def check_policy(source: str) -> None:
     """
     if Path(os.path.expanduser(source)).is_dir():
         return
-    try:
-        check_name(source, bundled("policies"), "policy")
-    except ValueError as error:
-        raise ValueError(
-            f"{error}; it is neither a bundled policy nor a folder: `vtinsert train` writes one, "
-            "policy/, into its output folder"
-        ) from None
+    check_name(
+        source,
+        bundled("policies"),
+        "policy",
+        otherwise="it is neither a bundled policy nor a folder: `vtinsert train` writes one, "
+        "policy/, into its output folder",
+    )

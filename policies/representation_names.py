@@ -42,13 +42,13 @@ def check_representation(name: str) -> None:
     known = (UNTRAINED, IMAGENET, *bundled("encoders"))
     if encoder in known or _may_be_an_encoder(encoder):
         return
-    try:
-        check_name(name, (*SINGLE_KEYS, END_TO_END, *known), "representation")
-    except ValueError as error:
-        raise ValueError(
-            f"{error}; or name a folder, an id on the Hugging Face Hub, or MODULE:NAME. An encoder "
-            f"may be followed by {' or '.join(f':{part}' for part in PARTS)}"
-        ) from None
+    check_name(
+        name,
+        (*SINGLE_KEYS, END_TO_END, *known),
+        "representation",
+        otherwise="or name a folder, an id on the Hugging Face Hub, or MODULE:NAME. An encoder "
+        f"may be followed by {' or '.join(f':{part}' for part in PARTS)}",
+    )
 
 
 def check_encoder(name: str) -> None:
@@ -63,13 +63,13 @@ def check_encoder(name: str) -> None:
     """
     if _may_be_an_encoder(name):
         return
-    try:
-        check_name(name, bundled("encoders"), "encoder")
-    except ValueError as error:
-        raise ValueError(
-            f"{error}; or name a folder, an id on the Hugging Face Hub, {UNTRAINED}:BACKBONE, or "
-            "MODULE:NAME"
-        ) from None
+    check_name(
+        name,
+        bundled("encoders"),
+        "encoder",
+        otherwise=f"or name a folder, an id on the Hugging Face Hub, {UNTRAINED}:BACKBONE, or "
+        "MODULE:NAME",
+    )
 
 
 def _may_be_an_encoder(name: str) -> bool:

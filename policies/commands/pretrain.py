@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from representation.pretraining.training import PretrainResult
 
 
-Sense = Literal["vision", "touch", "depth", "contact", "gel", "shear", "markers", "rgb"]
-
-
 @dataclass(frozen=True)
 class RunOptions:
     """What to train on, where, and with what."""

@@ -36,7 +36,7 @@ from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.progress import progress_bar
 from vtenv.registry import make_task
 from vtenv.tasks import Task
-from vtenv.tasks.insertion.config import SENSOR_SETTINGS
+from vtenv.tasks.insertion.config import unused_settings
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 
 PREVIEW_FILE = "preview.png"
@@ -200,8 +200,7 @@ class _Plan:
 def _write_experience(options: ExperienceOptions, settings: Mapping[str, Any]) -> None:
     chosen = undelayed(options.task, {**settings, "modalities": options.modalities})
     task = make_task(options.task, **chosen)
-    cameras = {modality.camera for modality in task.config.modalities}
-    unused = {name for name, camera in SENSOR_SETTINGS.items() if camera not in cameras}
+    unused = unused_settings(task.config.modalities)
     fields = dataclasses.fields(type(task.config))
     defaults = {field.name: field.default for field in fields if field.name not in unused}
     environment = settings_to_json(defaults | chosen)

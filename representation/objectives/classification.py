@@ -40,10 +40,15 @@ class Classification(Objective):
     ) -> ObjectiveOutput:
         """The loss; the metric is `accuracy`."""
         logits, labels = self.logits(encoder, batch), batch["connector"]
-        accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()
-        return ObjectiveOutput(cross_entropy(logits, labels), {"accuracy": accuracy})
+        return told(cross_entropy(logits, labels), logits, labels)
 
     def logits(self, encoder: VisuotactileEncoder, batch: Mapping[str, Tensor]) -> Tensor:
         """Scores of the classes for observations, (B, num_classes)."""
         scores: Tensor = self.classifier(encoder(batch))
         return scores
+
+
+def told(loss: Tensor, logits: Tensor, labels: Tensor) -> ObjectiveOutput:
+    """A loss, and the `accuracy` of scores of the classes, (B, num_classes), on labels, (B,)."""
+    accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()
+    return ObjectiveOutput(loss, {"accuracy": accuracy})

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from representation.augmentations import Augmentation
-from representation.objectives.classification import Classification
+from representation.objectives.classification import Classification, told
 from representation.objectives.objective import ObjectiveOutput, require_positive
 from representation.timm_encoder import VisuotactileEncoder
 
@@ -61,8 +61,7 @@ class SeparateLosses(Classification):
         loss = cross_entropy(logits, labels)
         for sense, features in encoder.by_sense(encoded).items():
             loss = loss + self.weight * cross_entropy(self.alone[sense](features), labels)
-        accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()
-        return ObjectiveOutput(loss, {"accuracy": accuracy})
+        return told(loss, logits, labels)
 
 
 class BalancedGradients(Classification):
@@ -102,8 +101,7 @@ class BalancedGradients(Classification):
             if features.requires_grad:
                 features.register_hook(partial(torch.mul, part.to(features.dtype)))
         logits = self.classifier(encoder.fuse(encoded))
-        accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()
-        return ObjectiveOutput(cross_entropy(logits, labels), {"accuracy": accuracy})
+        return told(cross_entropy(logits, labels), logits, labels)
 
     def _scores(self, encoded: Mapping[str, Tensor], labels: Tensor) -> Tensor:
         """Mean probability of the true class by each sense's share of the logits, (2,)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -235,9 +235,9 @@ class HeldPlugConfig:
             )
         given = {key: value for key, value in settings.items() if value is not None}
         config = cls(**given)
-        cameras = {modality.camera for modality in config.modalities}
-        for key, camera in SENSOR_SETTINGS.items():
-            if key in given and camera not in cameras:
+        for key in unused_settings(config.modalities):
+            if key in given:
+                camera = SENSOR_SETTINGS[key]
                 keys = [m.key for m in cls.available_modalities().values() if m.camera == camera]
                 raise ValueError(
                     f"{key}={given[key]!r} is for a sensor that is not among modalities="
@@ -257,6 +257,13 @@ SENSOR_SETTINGS = {
     "marker_size": "taxels",
 }
 """Settings of sensors, and the camera of each."""
+
+
+def unused_settings(modalities: Iterable[Modality]) -> tuple[str, ...]:
+    """Those of `SENSOR_SETTINGS` that are for none of some modalities."""
+    cameras = {modality.camera for modality in modalities}
+    return tuple(name for name, camera in SENSOR_SETTINGS.items() if camera not in cameras)
+
 
 _OPTIONAL: dict[str, type[Any]] = {
     "domain_randomization": DomainRandomizationConfig,
@@ -310,9 +317,7 @@ class InsertionConfig(HeldPlugConfig):
         keys = choose_modalities(
             named.get("modalities", cls.modalities), cls.available_modalities()
         )
-        cameras = {modality.camera for modality in keys}
-        # A track's sensors are for whoever has them.
-        unused = {key for key, camera in SENSOR_SETTINGS.items() if camera not in cameras}
+        unused = unused_settings(keys)  # a track's sensors are for whoever has them
         filled = {key: value for key, value in filled.items() if key not in unused}
         return super().from_settings(name, {**filled, **named})
 
