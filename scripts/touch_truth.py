@@ -30,8 +30,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import vtenv
 from vtenv import provenance
 from vtenv.atomic_write import atomic_write
+from vtenv.collection.experience import undelayed
 from vtenv.sensing.pads import Pad, PadSensors, add_pads
 from vtenv.tasks.insertion import scene
 from vtenv.tasks.insertion.connectors import CONNECTORS
@@ -164,7 +166,8 @@ def load_curve(
 
 def told_contacts(episodes: int, worlds: int = 24) -> dict[str, float]:
     """Area under the ROC curve of contact against none near the mouth, for each sense."""
-    envs = VTInsertVectorEnv(worlds, modalities=SENSES, max_episode_steps=100)
+    at_once = undelayed(vtenv.ENV_ID, {"modalities": SENSES})  # images and contacts of one moment
+    envs = VTInsertVectorEnv(worlds, max_episode_steps=100, **at_once)
     generator = np.random.default_rng(0)
     seen: dict[str, list[NDArray[Any]]] = {key: [] for key in (*SENSES, "touches", "round")}
     for turn in range(-(-episodes // worlds)):
