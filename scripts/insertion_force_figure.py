@@ -16,7 +16,6 @@ from vtenv.simulation import Simulation
 from vtenv.tasks.insertion.config import InitialStateRanges
 from vtenv.tasks.insertion.connectors import CONNECTORS, Connector
 from vtenv.tasks.insertion.task import InsertionTask
-from vtenv.tasks.insertion.tracks import TRACKS
 
 _STEP = 0.1
 """Part of the greatest forward action: 0.4 mm a control step, 20 mm/s."""
@@ -24,10 +23,8 @@ _STEP = 0.1
 
 def curve(connector: Connector) -> NDArray[np.float64]:
     """Depth past the mouth [m] and force between plug and socket [N], (T, 2)."""
-    contact = TRACKS["contact"].settings
-    names = ("clearance_mm", "lead_in_mm", "contact_impedance")
-    settings = {name: contact[name] for name in names}
-    settings |= {"insertion_resistance": 1.0, "hand_force_n": 30.0}
+    firm = {"grip_force_n": (20.0, 20.0), "socket_pitch_deg": (0.0, 0.0)}
+    settings = {"disturbances": firm, "action_delay": 0}
     task = InsertionTask.config_type.from_settings(
         InsertionTask.env_id, {"connectors": (connector,), "modalities": ("state",), **settings}
     )
