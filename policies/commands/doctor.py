@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
+    from packaging.requirements import Requirement
     from rich.console import Console
-
-    from vtenv.provenance import Requirement
 
 _COLOURS = {"ok": "green", "missing": "yellow", "broken": "red"}
 _TIMEOUT, _FIRST_TIMEOUT = 180, 600
@@ -242,17 +241,18 @@ def _check_packages() -> list[Finding]:
         Finding("vtinsert", "ok", found)
         if own
         else Finding("vtinsert", "missing", "runs uninstalled", _INSTALL),
-        *(_check_requirement(one) for one in provenance.requirements() if not one.extra),
+        *map(_check_requirement, provenance.requirements()),
     ]
 
 
 def _check_requirement(needed: Requirement) -> Finding:
-    installed = needed.installed
+    from vtenv import provenance
+
+    installed = provenance.version(needed.name)
     if installed is None:
         return Finding(needed.name, "missing", "not installed", _INSTALL)
-    if not needed.satisfied:
-        old = f"{installed} is older than {needed.minimum}"
-        return Finding(needed.name, "broken", old, _INSTALL)
+    if not provenance.satisfied(needed):
+        return Finding(needed.name, "broken", f"{installed} is not {needed.specifier}", _INSTALL)
     return Finding(needed.name, "ok", installed)
 
 
@@ -260,13 +260,12 @@ def _check_extras() -> list[Finding]:
     from vtenv import provenance
 
     findings = []
-    needed = provenance.requirements()
     for extra, purpose in _EXTRAS.items():
-        parts = [requirement for requirement in needed if requirement.extra == extra]
-        if not all(part.satisfied for part in parts):
+        parts = provenance.requirements(extra)
+        if not all(map(provenance.satisfied, parts)):
             findings.append(Finding(extra, "missing", f"for {purpose}", f"uv sync --extra {extra}"))
         elif parts:
-            versions = ", ".join(f"{part.name} {part.installed}" for part in parts)
+            versions = ", ".join(f"{part.name} {provenance.version(part.name)}" for part in parts)
             findings.append(Finding(extra, "ok", f"{versions}; for {purpose}"))
     return findings
 
