@@ -8,28 +8,13 @@ import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
+from worlds import assert_same
 
 from vtenv.tasks.insertion.config import MODALITIES
 from vtenv.tasks.insertion.env import VTInsertEnv, VTInsertVectorEnv
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 
 DOMAINS = pytest.mark.parametrize("domains", [None, DomainRandomizationConfig()])
-
-
-def assert_same(left, right):
-    """Bit for bit equality of nested results."""
-    assert type(left) is type(right)
-    if isinstance(left, dict):
-        assert left.keys() == right.keys()
-        for key in left:
-            assert_same(left[key], right[key])
-    elif isinstance(left, list | tuple):
-        for one, other in zip(left, right, strict=True):
-            assert_same(one, other)
-    elif isinstance(left, np.ndarray) and left.dtype == object:
-        assert_same(list(left), list(right))
-    else:
-        np.testing.assert_array_equal(left, right)
 
 
 def actions(steps, *shape):

@@ -10,6 +10,7 @@ import pytest
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.utils import seeding
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+from worlds import assert_same
 
 from vtenv.tasks.insertion.config import MODALITIES
 from vtenv.tasks.insertion.modalities import STATE
@@ -30,25 +31,6 @@ def actions(num_envs, steps, seed=0):
     drawn = generator.uniform(-1, 1, (steps, num_envs, 5)).astype(np.float32)
     drawn[..., 0] += 0.5
     return np.clip(drawn, -1, 1)
-
-
-def assert_same(left, right, where=""):
-    """Bit for bit equality of nested results."""
-    if isinstance(left, dict):
-        assert left.keys() == right.keys(), where
-        for key in left:
-            assert_same(left[key], right[key], f"{where}/{key}")
-    elif isinstance(left, tuple):
-        for index, (a, b) in enumerate(zip(left, right, strict=True)):
-            assert_same(a, b, f"{where}[{index}]")
-    elif left.dtype == object:
-        for a, b in zip(left, right, strict=True):
-            assert type(a) is type(b), where
-            assert_same(a, b, where) if isinstance(a, dict) else None
-            assert isinstance(a, dict) or a == b, where
-    else:
-        assert left.dtype == right.dtype, where
-        np.testing.assert_array_equal(left, right, where)
 
 
 def with_names(vector, told):
@@ -199,17 +181,6 @@ def test_stable_baselines3_vectors(kind):
     vector.close()
 
 
-def test_seeds_may_be_a_sequence():
-    vector = make_vec(3, modalities=("state",))
-    listed, _ = vector.reset(seed=[8, 1, 5])
-    one, _ = vector.reset(seed=8)
-    np.testing.assert_array_equal(listed["state"][0], one["state"][0])
-    assert not np.array_equal(listed["state"][1], one["state"][1])
-    with pytest.raises(ValueError, match="2 seeds for 3 worlds"):
-        vector.reset(seed=[1, 2])
-    vector.close()
-
-
 def test_bad_actions_and_sizes_are_refused():
     vector = make_vec(2, modalities=("proprio",))
     vector.reset(seed=0)
@@ -247,15 +218,6 @@ def test_vector_wrappers_of_gymnasium():
     vector.close()
 
 
-def test_render_sensors_of_every_world():
-    vector = make_vec(3, render_mode="rgb_array", picture="sensors")
-    vector.reset(seed=0)
-    frames = vector.render()
-    assert len(frames) == 3
-    assert not np.array_equal(frames[0], frames[1])
-    vector.close()
-
-
 def test_steps_out_of_order_are_refused():
     vector = make_vec(2, modalities=("proprio",))
     for use in (lambda: vector.step(np.zeros((2, 5))), vector.get_state):
@@ -287,10 +249,15 @@ def test_the_limit_of_steps_is_as_in_gymnasium_make():
     assert [two.step(np.zeros((1, 5)))[3].item() for _ in range(3)] == [False, True, False]
 
 
-def test_seeds_may_be_numpys_and_are_told():
+def test_seeds_may_be_a_sequence_and_numpys_and_are_told():
     vector = make_vec(3, modalities=("state",))
+    listed = vector.reset(seed=[7, 1, 5])[0]["state"]
     first = vector.reset(seed=7)
     assert vector.np_random_seed == (7, 8, 9)
+    np.testing.assert_array_equal(listed[0], first[0]["state"][0])
+    assert not np.array_equal(listed[1], first[0]["state"][1])
+    with pytest.raises(ValueError, match="2 seeds for 3 worlds"):
+        vector.reset(seed=[1, 2])
     for seed in (np.int64(7), np.arange(7, 10), [7, np.int64(8), 9]):
         assert_same(first, vector.reset(seed=seed))
     vector.np_random = vector.np_random[::-1]
