@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import worlds
 from gymnasium.utils.env_checker import check_env
-from gymnasium.vector import AutoresetMode
 from worlds import expert, page_rows, steady
 
 import vtenv
@@ -159,34 +158,6 @@ def test_a_curriculum_narrows_the_fixture_and_keeps_grasps():
     uniforms = np.random.default_rng(0).random((8, task.num_uniforms))
     goal, same = (each.draw(uniforms, {}).parameters["goal"] for each in (task, narrow))
     np.testing.assert_allclose(goal, same, atol=1e-12)
-
-
-@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
-def test_worlds_are_single_environments(mode):
-    settings = {"modalities": tuple(MODALITIES), "domain_randomization": {}}
-    vector = make_vec(3, autoreset_mode=mode, max_episode_steps=20, **settings)
-    singles = gymnasium.make_vec(
-        "VTPivot-v0",
-        3,
-        vectorization_mode="sync",
-        vector_kwargs={"autoreset_mode": mode},
-        max_episode_steps=20,
-        **settings,
-    )
-    rng = np.random.default_rng(0)
-    left, right = vector.reset(seed=3)[0], singles.reset(seed=3)[0]
-    for key in MODALITIES:
-        np.testing.assert_array_equal(left[key], right[key], key)
-    for _ in range(30):
-        action = rng.uniform(-1, 1, (3, 5)).astype(np.float32)
-        left, right = vector.step(action), singles.step(action)
-        for key in MODALITIES:
-            np.testing.assert_array_equal(left[0][key], right[0][key], key)
-        for ours, theirs in zip(left[1:4], right[1:4], strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-        np.testing.assert_array_equal(left[4]["pitch_error"], right[4]["pitch_error"])
-    vector.close()
-    singles.close()
 
 
 # The task -------------------------------------------------------------------------------------

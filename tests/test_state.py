@@ -14,7 +14,7 @@ from vtenv.tasks.insertion.config import MODALITIES
 from vtenv.tasks.insertion.env import VTInsertEnv, VTInsertVectorEnv
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 
-DOMAINS = pytest.mark.parametrize("domains", [None, DomainRandomizationConfig()])
+RANDOMISED = DomainRandomizationConfig()
 
 
 def actions(steps, *shape):
@@ -30,7 +30,7 @@ def copies(env):
     return copy.deepcopy(env), pickle.loads(pickle.dumps(env)), other
 
 
-@DOMAINS
+@pytest.mark.parametrize("domains", [None, RANDOMISED])
 def test_a_single_environment_goes_on_from_its_state(domains):
     env = VTInsertEnv(modalities=MODALITIES, depth_dropout=0.2, domain_randomization=domains)
     env.reset(seed=3)
@@ -53,9 +53,10 @@ def test_a_single_environment_goes_on_from_its_state(domains):
     env.close()
 
 
-@DOMAINS
-@pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
-def test_a_vector_environment_goes_on_from_its_state(domains, mode):
+@pytest.mark.parametrize(
+    ("mode", "domains"), [("NextStep", None), ("SameStep", RANDOMISED), ("Disabled", None)]
+)
+def test_a_vector_environment_goes_on_from_its_state(mode, domains):
     envs = VTInsertVectorEnv(
         3,
         autoreset_mode=mode,

@@ -13,16 +13,14 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from worlds import assert_same
 
 from vtenv.tasks.insertion.config import MODALITIES
-from vtenv.tasks.insertion.modalities import STATE
+from vtenv.tasks.pivot.config import MODALITIES as PIVOT_MODALITIES
 
 STEPS = 130
 """Past the time limit, so that every way to end and every reset is seen."""
 
 
-def make_vec(num_envs, **kwargs):
-    return gymnasium.make_vec(
-        "VTInsert-v0", num_envs, vectorization_mode="vector_entry_point", **kwargs
-    )
+def make_vec(num_envs, env_id="VTInsert-v0", **kwargs):
+    return gymnasium.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point", **kwargs)
 
 
 def actions(num_envs, steps, seed=0):
@@ -47,23 +45,30 @@ def with_names(vector, told):
     return *told[:-1], named(told[-1])
 
 
-@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
-def test_worlds_are_single_environments(mode):
-    vector = make_vec(5, autoreset_mode=mode, modalities=MODALITIES, depth_dropout=0.2)
-    singles = gymnasium.make_vec(
-        "VTInsert-v0",
-        5,
-        vectorization_mode="sync",
-        vector_kwargs={"autoreset_mode": mode},
-        modalities=MODALITIES,
-        depth_dropout=0.2,
-    )
+EVERYTHING = {"modalities": MODALITIES, "depth_dropout": 0.2}
+PIVOT = {"modalities": PIVOT_MODALITIES, "domain_randomization": {}, "max_episode_steps": 20}
+
+
+@pytest.mark.parametrize(
+    ("env_id", "mode", "settings", "steps"),
+    [
+        ("VTInsert-v0", AutoresetMode.NEXT_STEP, EVERYTHING, STEPS),
+        ("VTInsert-v0", AutoresetMode.SAME_STEP, EVERYTHING, STEPS),
+        ("VTInsertState-v0", AutoresetMode.SAME_STEP, {}, 101),
+        ("VTPivot-v0", AutoresetMode.NEXT_STEP, PIVOT, 30),
+        ("VTPivot-v0", AutoresetMode.SAME_STEP, PIVOT, 30),
+    ],
+)
+def test_worlds_are_single_environments(env_id, mode, settings, steps):
+    vector = make_vec(4, env_id, autoreset_mode=mode, **settings)
+    how = {"vectorization_mode": "sync", "vector_kwargs": {"autoreset_mode": mode}}
+    singles = gymnasium.make_vec(env_id, 4, **how, **settings)
     assert vector.metadata["autoreset_mode"] is mode
     assert vector.observation_space == singles.observation_space
     assert vector.action_space == singles.action_space
     assert_same(with_names(vector, vector.reset(seed=11)), singles.reset(seed=11))
     ends = np.zeros(2, int)
-    for step, action in enumerate(actions(5, STEPS)):
+    for step, action in enumerate(actions(4, steps)):
         result = with_names(vector, vector.step(action))
         assert_same(result, singles.step(action), f"step {step}")
         ends += [result[2].sum(), result[3].sum()]
@@ -433,27 +438,6 @@ def test_what_is_told_of_ended_episodes_is_converted(mode):
     assert len(finals) == info["_final_obs"].sum() >= 1
     assert all(isinstance(final["proprio"], torch.Tensor) for final in finals)
     envs.close()
-
-
-def test_the_state_alone_is_an_id_of_its_own():
-    vector = gymnasium.make_vec("VTInsertState-v0", 3, autoreset_mode="SameStep")
-    singles = gymnasium.make_vec(
-        "VTInsertState-v0",
-        3,
-        vectorization_mode="sync",
-        vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
-    )
-    assert vector.single_observation_space == STATE.space()
-    assert vector.observation_space == singles.observation_space
-    np.testing.assert_array_equal(vector.reset(seed=0)[0], singles.reset(seed=0)[0])
-    for action in actions(3, 101):
-        left, right = vector.step(action), singles.step(action)
-        np.testing.assert_array_equal(left[0], right[0])
-        if "final_obs" in left[-1]:
-            for one, other in zip(left[-1]["final_obs"], right[-1]["final_obs"], strict=True):
-                np.testing.assert_array_equal(one, other)
-    vector.close()
-    singles.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")

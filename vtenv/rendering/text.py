@@ -42,7 +42,7 @@ def write_text(
         color: RGB.
         bold: Whether to widen its strokes.
         align: "left" or "right".
-        outlined: Whether to draw it on a black outline.
+        outlined: Whether to draw it on a black outline; it is not bold then.
     """
     left, baseline = at
     top = max(baseline - 2 * size, 0)
