@@ -270,8 +270,8 @@ def test_rare_checkpoints_keep_the_best_epoch_of_all(tmp_path):
 
 @pytest.mark.slow
 def test_a_compiled_encoder_learns_the_same(tmp_path, monkeypatch):
-    # Traced, gradients too, and run without the minutes that a C++ compiler takes.
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    # Traced, and run without the minutes that a C++ compiler takes.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     config = make_config(objective="moco", epochs=1)  # its momentum encoder is compiled too
     plain = run(config, tmp_path / "plain")
     compiled = run(replace(config, compile=True), tmp_path / "compiled")
