@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space, iterate
-from gymnasium.wrappers.vector import TransformObservation
 
 from vtenv.rollout import final_observation
 
 
-class VectorTransformObservation(TransformObservation):
+class VectorTransformObservation(VectorWrapper):
     """Applies a function to what a vector environment observes.
 
-    In worlds that restart episodes within a step (`AutoresetMode.SAME_STEP`), as Stable-Baselines3
-    needs them, the function is applied to `info["final_obs"]` too, which Gymnasium's class leaves.
+    Unlike `gymnasium.wrappers.vector.TransformObservation` it also takes worlds that restart
+    episodes within a step (`AutoresetMode.SAME_STEP`), as Stable-Baselines3 needs them: the
+    function is applied to `info["final_obs"]` too.
 
     Args:
         env: A vector environment.
@@ -45,24 +45,35 @@ class VectorTransformObservation(TransformObservation):
         function: Callable[[Any], Any],
         single_observation_space: spaces.Space[Any] | None = None,
     ) -> None:
-        super().__init__(env, function, single_observation_space=single_observation_space)
+        super().__init__(env)
+        self._function = function
+        if single_observation_space is not None:
+            self.single_observation_space = single_observation_space
+            self.observation_space = batch_space(single_observation_space, env.num_envs)
+
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """As the wrapped environment, with what the function makes of its observation."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._function(observation), info
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """As the wrapped environment, with what the function makes of its observations."""
-        *told, info = super().step(actions)
+        observation, reward, terminated, truncated, info = self.env.step(actions)
         if "final_obs" in info:
             info = {**info, "final_obs": self._final(info)}
-        return (*told, info)
+        return self._function(observation), reward, terminated, truncated, info
 
     def _final(self, info: Mapping[str, Any]) -> Any:
         """What is made of last observations, in the form they came in."""
         final = info["final_obs"]
         if not isinstance(final, np.ndarray):
-            return self.func(final)
+            return self._function(final)
         worlds = np.flatnonzero(info["_final_obs"])
         changed = np.full(len(final), None, dtype=object)
         if len(worlds):
-            rows = self.func(final_observation(info, worlds))
+            rows = self._function(final_observation(info, worlds))
             space = batch_space(self.single_observation_space, len(worlds))
             for world, row in zip(worlds, iterate(space, rows), strict=True):
                 changed[world] = row
