@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from vtenv.seeds import SEED_RANGES
+
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "tracks"
 
 
@@ -15,6 +17,7 @@ def rates(track):
     with (RESULTS / f"{track}.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["connector"] == "all"]
     assert all(int(row["episodes"]) >= 400 for row in rows)
+    assert all(row["seeds"] in SEED_RANGES for row in rows)
     return {
         (row["player"], row["intervention"]): int(row["successes"]) / int(row["episodes"])
         for row in rows
