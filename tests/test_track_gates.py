@@ -24,7 +24,7 @@ def rates(track):
     }
 
 
-@pytest.mark.parametrize("track", ["nominal", "contact"])
+@pytest.mark.parametrize("track", ["nominal", "contact", "precision"])
 def test_the_expert_inserts_and_chance_does_not(track):
     rate = rates(track)
     assert rate["expert", "as it is"] >= 0.95
@@ -38,6 +38,12 @@ def test_a_policy_needs_touch(track):
     assert players
     for player in players:
         assert rate[player, "no touch"] <= rate[player, "as it is"] - 0.5
+
+
+def test_precision_is_not_found_blindly_and_a_look_is_enough():
+    rate = rates("precision")
+    assert rate["no-touch search", "as it is"] <= 0.4
+    assert rate["expert of the first look", "as it is"] >= 0.95
 
 
 def test_contact_needs_touch_in_the_loop_and_leaves_room():
