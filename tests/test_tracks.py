@@ -50,7 +50,7 @@ def test_a_track_that_there_is_not():
 
 
 def test_an_environment_is_made_by_its_tracks_name():
-    env = gymnasium.make("VTInsert-v0", track="transfer", modalities=("state",))
+    env = gymnasium.make("VTInsert-v0", track="budget", modalities=("state",))
     assert env.unwrapped.config.clearance_mm is None
     spec = gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json())
     again = gymnasium.make(spec)

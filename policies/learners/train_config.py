@@ -117,6 +117,10 @@ class TrainConfig:
             value = getattr(self, name)
             require(value is None or value > 0, name, value, "positive")
         seeds_from("training", self.seed, self.num_envs or 1)
+        if "connectors" in self.settings:
+            from vtenv.tasks.insertion.generated import require_trainable  # imports MuJoCo
+
+            require_trainable(self.settings["connectors"])
         require(self.filmed >= 0, "filmed", self.filmed, "0 or more")
         part = self.curriculum
         require(part is None or 0 < part <= 1, "curriculum", part, "in (0, 1]")

@@ -14,9 +14,10 @@ from vtenv.import_string import import_string, is_import_string
 from vtenv.modalities import IMAGE_MODALITIES, Modality, choose_modalities
 from vtenv.sensing.faults import SensorFaultsConfig
 from vtenv.tasks.insertion.actions import HAND_FORCE
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, Connector, get_connectors
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, Connector
 from vtenv.tasks.insertion.disturbances import DisturbanceConfig
 from vtenv.tasks.insertion.modalities import PROPRIO, STATE
+from vtenv.tasks.insertion.named_connectors import get_connectors
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 from vtenv.tasks.insertion.scene import IMPEDANCE
 from vtenv.tasks.insertion.tracks import track_settings
@@ -108,8 +109,9 @@ class HeldPlugConfig:
     """The class of `disturbances`."""
 
     connectors: tuple[Connector, ...] = CONNECTOR_NAMES  # type: ignore[assignment] # made below
-    """Connectors that an episode may draw: names of `vtenv.CONNECTOR_NAMES`, `Connector`s, their
-    `MODULE:NAME`, or mappings as `Connector.to_dict` returns."""
+    """Connectors that an episode may draw: names of `vtenv.CONNECTOR_NAMES` or generated ones
+    like `generated-17`, `Connector`s, their `MODULE:NAME`, or mappings as `Connector.to_dict`
+    returns."""
     modalities: tuple[Modality, ...] = ("depth", "contact", "proprio")  # type: ignore[assignment]
     """What to observe: keys of the task's table, or `Modality` records."""
     image_size: tuple[int, int] = 64  # type: ignore[assignment] # made a pair below
