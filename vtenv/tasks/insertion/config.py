@@ -19,6 +19,7 @@ from vtenv.tasks.insertion.disturbances import DisturbanceConfig
 from vtenv.tasks.insertion.modalities import PROPRIO, STATE
 from vtenv.tasks.insertion.named_connectors import get_connectors
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
+from vtenv.tasks.insertion.ranges import Ranges
 from vtenv.tasks.insertion.scene import IMPEDANCE
 from vtenv.tasks.insertion.tracks import track_settings
 from vtenv.validation import Range, as_integer, as_number, checked_range, require
@@ -34,12 +35,25 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class InitialStateRanges:
+class InitialStateRanges(Ranges):
     """Ranges from which an episode's initial state is drawn, uniformly and independently.
 
     Every field is a `(low, high)` pair; equal bounds fix the value. `reset(options=...)`
     takes the same names, with a number, for one episode.
     """
+
+    widest: ClassVar[Mapping[str, Range]] = {
+        "in_hand_x_mm": (-6.0, 6.0),
+        "in_hand_z_mm": (-6.0, 6.0),
+        "in_hand_pitch_deg": (-20.0, 20.0),
+        "hand_y_mm": (-10.0, 10.0),
+        "hand_z_mm": (-10.0, 10.0),
+        "hand_yaw_deg": (-15.0, 15.0),
+        "socket_x_mm": (36.0, 60.0),
+        "socket_y_mm": (-30.0, 30.0),
+        "socket_z_mm": (-10.0, 10.0),
+        "socket_yaw_deg": (-30.0, 30.0),
+    }
 
     in_hand_x_mm: Range = (-3.0, 3.0)
     """Plug along the fingers, from its nominal place in the hand; positive towards the tip."""
@@ -61,34 +75,6 @@ class InitialStateRanges:
     """The socket's mouth above the hand's nominal centre."""
     socket_yaw_deg: Range = (-10.0, 10.0)
     """The socket about the vertical, positive to the left."""
-
-    def __post_init__(self) -> None:
-        for name, limits in _LIMITS.items():
-            object.__setattr__(self, name, checked_range(name, getattr(self, name), limits))
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """Names of the fields, in the order initial states are drawn in."""
-        return tuple(f.name for f in fields(cls))
-
-    @staticmethod
-    def limits(name: str) -> Range:
-        """Widest bounds that the field `name` may take, in its unit."""
-        return _LIMITS[name]
-
-
-_LIMITS: dict[str, Range] = {
-    "in_hand_x_mm": (-6.0, 6.0),
-    "in_hand_z_mm": (-6.0, 6.0),
-    "in_hand_pitch_deg": (-20.0, 20.0),
-    "hand_y_mm": (-10.0, 10.0),
-    "hand_z_mm": (-10.0, 10.0),
-    "hand_yaw_deg": (-15.0, 15.0),
-    "socket_x_mm": (36.0, 60.0),
-    "socket_y_mm": (-30.0, 30.0),
-    "socket_z_mm": (-10.0, 10.0),
-    "socket_yaw_deg": (-30.0, 30.0),
-}
 
 
 MODALITIES = {**IMAGE_MODALITIES, PROPRIO.key: PROPRIO, STATE.key: STATE}
