@@ -53,7 +53,7 @@ def test_demo_prints_a_table_and_writes_a_video(tmp_path, capsys, monkeypatch):
     video = output / "demo.mp4"
     assert str(video) in captured.out
 
-    (record,) = evaluate(EXPERT, episodes=1, seed=0, connectors=("pin",))
+    (record,) = evaluate(EXPERT, episodes=1, connectors=("pin",))
     count, seconds = imageio_ffmpeg.count_frames_and_secs(str(video))
     assert count == film.num_frames(record.steps)
     assert seconds == pytest.approx(count / FPS, abs=0.1)

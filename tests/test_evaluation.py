@@ -74,19 +74,21 @@ def test_what_no_sample_can_be_is_refused(arguments):
 
 def test_seeds_share_episodes_out_among_the_connectors_that_they_draw():
     config = make_task(DEFAULT_TASK, modalities=("proprio",))
-    seeds = episode_seeds(config, 10, 50)
+    seeds = episode_seeds(config, 10, "training", 50)
     assert seeds == sorted(set(seeds))
     assert seeds[0] >= 50
     env = VTInsertEnv(modalities=("proprio",))
     drawn = [env.reset(seed=seed)[1]["connector"] for seed in seeds]
     assert [drawn.count(name) for name in CONNECTOR_NAMES] == [3, 3, 2, 2]
-    assert set(episode_seeds(config, 4, 50)) <= set(seeds)
+    assert set(episode_seeds(config, 4, "training", 50)) <= set(seeds)
     usb = [seed for seed, name in zip(seeds, drawn, strict=True) if name == "usb"]
-    assert episode_seeds(config, 2, 50, ("usb",)) == usb
+    assert episode_seeds(config, 2, "training", 50, ("usb",)) == usb
     alone = make_task(DEFAULT_TASK, modalities=("proprio",), connectors=["usb"])
-    assert episode_seeds(alone, 3, 50) == [50, 51, 52]
+    assert episode_seeds(alone, 3, "training", 50) == [50, 51, 52]
+    with pytest.raises(ValueError, match="training has no 4 episodes from its seed 999996 on"):
+        episode_seeds(config, 4, "training", 999_996)
     with pytest.raises(ValueError, match="has usb, and none of aux"):
-        episode_seeds(alone, 3, 50, ("aux",))
+        episode_seeds(alone, 3, "training", 50, ("aux",))
 
 
 def test_episodes_are_those_of_the_single_environment():

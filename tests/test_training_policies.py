@@ -443,7 +443,8 @@ def test_episodes_are_summed_up_term_by_term():
         ({"algorithm": "dagger", "curriculum": 0.5}, "curriculum=0.5 .* left out for dagger"),
         ({"hyperparameters": {"lr": 1}}, "hyperparameters='lr' is not allowed.*learning_rate"),
         ({"hyperparameters": {"use_sde": True}}, "'use_sde' is not allowed"),
-        ({"seed": -1}, "seed=-1 is not allowed"),
+        ({"seed": -1}, "training has 1,000,000"),
+        ({"seed": 999_999, "num_envs": 2}, "first=999999 and 2 seeds are not allowed"),
     ],
 )
 def test_a_configuration_that_is_wrong_is_refused(fields, message):

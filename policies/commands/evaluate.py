@@ -78,7 +78,8 @@ def evaluate(
                 player,
                 one,
                 config.episodes,
-                config.seed,
+                config.seeds,
+                first=config.first,
                 connectors=config.connectors,
                 engine=config.engine,
                 device=config.device,
@@ -145,7 +146,8 @@ def _write_summary(
             for one in conditions
         },
     }
-    page = f"{to_markdown(_title(player), summaries)}\nMade by `{made['command']}`.\n"
+    source = f"Seeds of {config.seeds}. Made by `{made['command']}`."
+    page = f"{to_markdown(_title(player), summaries)}\n{source}\n"
     with atomic_write(output / "summary.json") as path:
         path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     with atomic_write(output / "summary.md") as path:

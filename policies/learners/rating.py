@@ -14,11 +14,6 @@ from policies.evaluation.players import player_of
 from policies.learners.train_config import TrainConfig
 from policies.representations import Representation
 
-SELECTION_SEED = 2_000_000
-"""Where the seeds start that tell which policy is best while training."""
-RESULT_SEED = 3_000_000
-"""Where the seeds start that tell how good it then is, on episodes that had no say in it."""
-
 _MOST_WORLDS = {"cpu": 32, "warp": 1024}
 """Worlds played at once, by engine."""
 
@@ -47,7 +42,7 @@ class Rating:
         player = player_of(acting.to(config.torch_device))
         assert config.evaluation_episodes is not None
         task = player.played(condition("training"))
-        seeds = episode_seeds(task, config.evaluation_episodes, SELECTION_SEED)
+        seeds = episode_seeds(task, config.evaluation_episodes, "checkpoint")
         records = list(play(self._envs, player.act, seeds))
         summary: dict[str, float] = {
             "episodes": len(records),

@@ -32,7 +32,7 @@ from policies.learners.checkpoint import (
 from policies.learners.curriculum import Curriculum
 from policies.learners.dagger import Dagger, DivergenceError
 from policies.learners.dagger_config import DaggerConfig
-from policies.learners.rating import RESULT_SEED, Rating
+from policies.learners.rating import Rating
 from policies.learners.record_episodes import RecordEpisodes, episode_means
 from policies.learners.reinforcement import Reinforcement
 from policies.learners.run_log import Row, RunLog
@@ -45,6 +45,10 @@ from policies.worlds import simulation_of
 from representation.runtime import torch_threads
 from vtenv.atomic_write import atomic_folder
 from vtenv.interruption import Interruption
+from vtenv.seeds import SeedRange
+
+_RESULT_SEEDS: SeedRange = "development"
+"""Of the episodes that tell how good the best policy is, and had no say in which that is."""
 
 _ROWS = 500
 """Rows of the table on training, about."""
@@ -303,7 +307,7 @@ class _Training:
             policy,
             "training",
             config.evaluation_episodes,
-            RESULT_SEED,
+            _RESULT_SEEDS,
             engine=config.engine,
             device=config.device,
             num_threads=config.num_threads,
@@ -317,6 +321,7 @@ class _Training:
             "success": successes / len(records),
             "success_interval": wilson(successes, len(records)),
             "episodes": len(records),
+            "seeds": _RESULT_SEEDS,
             "best_steps": policy.provenance["steps"],
             "last_success": last["success"],
             "steps": self.steps,
