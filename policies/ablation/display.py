@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from collections import deque
 from pathlib import Path
 from statistics import fmean
 from typing import Self
@@ -24,6 +22,7 @@ from policies.ablation.grid import AblationConfig, Cell
 from policies.ablation.labels import labelled
 from policies.ablation.run import GridStatus
 from policies.learners.training_folder import TrainingFolder
+from vtenv.run_folder import read_table
 
 
 class GridDisplay:
@@ -89,19 +88,16 @@ class GridDisplay:
         self._bars.refresh()
 
     def _rate(self, cell: Cell) -> float:
-        path = self._ablation.folder(cell) / EPISODES_FILE
-        with path.open(encoding="utf-8", newline="") as file:
-            return fmean(float(row["success"]) for row in csv.DictReader(file))
+        rows = read_table(self._ablation.folder(cell) / EPISODES_FILE)
+        return fmean(float(row["success"]) for row in rows)
 
 
 def last_row(path: Path) -> dict[str, str]:
     """The last row of a CSV table; nothing where there is none yet."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = deque(csv.DictReader(file), maxlen=1)
+        return next(reversed(read_table(path)), {})
     except OSError:
         return {}
-    return rows[0] if rows else {}
 
 
 def _standing(folder: Path) -> tuple[float, str]:

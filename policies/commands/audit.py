@@ -58,7 +58,7 @@ def audit(
     from policies.evaluation.players import load_player
     from policies.worlds import settings_to_json
     from vtenv import provenance
-    from vtenv.atomic_write import atomic_write
+    from vtenv.atomic_write import write_text
     from vtenv.progress import progress_bar
     from vtenv.registry import make_task
     from vtenv.run_folder import write_table
@@ -86,10 +86,8 @@ def audit(
     made = provenance.record()
     document = {**made, **asdict(options), "world": settings_to_json(world), "seed": seed}
     write_table(options.output / "audit.csv", [asdict(row) for row in rows])
-    with atomic_write(options.output / "audit.json") as path:
-        path.write_text(json.dumps(document, indent=1, default=str) + "\n", encoding="utf-8")
-    with atomic_write(options.output / "audit.md") as path:
-        path.write_text(f"{text}\n\nMade by `{made['command']}`.\n", encoding="utf-8")
+    write_text(options.output / "audit.json", json.dumps(document, indent=1, default=str) + "\n")
+    write_text(options.output / "audit.md", f"{text}\n\nMade by `{made['command']}`.\n")
     print(text)
     print(f"Audit: {options.output}")
     return 0

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vtenv.provenance import Requirement
-
 _COLOURS = {"ok": "green", "missing": "yellow", "broken": "red"}
 _TIMEOUT, _FIRST_TIMEOUT = 180, 600
 """Seconds that a check may take; the first one compiles the sensors and settles the grasps."""
@@ -224,36 +222,36 @@ def _check_machine() -> list[Finding]:
     from vtenv import provenance
 
     found = provenance.hardware()
-    return [
-        Finding("processor", "ok", f"{found['cpu']}, {found['cores']} cores for this process"),
-        Finding("memory", "ok", f"{found['memory_gib']} GiB"),
-        Finding("system", "ok", str(found["platform"])),
-    ]
+    told = {
+        "processor": f"{found['cpu']}, {found['cores']} cores for this process",
+        "memory": f"{found['memory_gib']} GiB",
+        "system": str(found["platform"]),
+    }
+    return [Finding(name, "ok", detail) for name, detail in told.items()]
 
 
 def _check_packages() -> list[Finding]:
     from vtenv import provenance
 
-    python = f"{provenance.versions()['python']} at {sys.executable}"
-    own, commit = provenance.version(provenance.DISTRIBUTION), provenance.commit()
-    found = f"{own}, commit {commit}" if commit else str(own)
-    return [
-        Finding("python", "ok", python),
-        Finding("vtinsert", "ok", found)
-        if own
-        else Finding("vtinsert", "missing", "runs uninstalled", _INSTALL),
-        *(_check_requirement(one) for one in provenance.requirements() if not one.extra),
-    ]
-
-
-def _check_requirement(needed: Requirement) -> Finding:
-    installed = needed.installed
-    if installed is None:
-        return Finding(needed.name, "missing", "not installed", _INSTALL)
-    if not needed.satisfied:
-        old = f"{installed} is older than {needed.minimum}"
-        return Finding(needed.name, "broken", old, _INSTALL)
-    return Finding(needed.name, "ok", installed)
+    findings = [Finding("python", "ok", f"{provenance.versions()['python']} at {sys.executable}")]
+    if own := provenance.version(provenance.DISTRIBUTION):
+        commit = provenance.commit()
+        findings.append(Finding("vtinsert", "ok", f"{own}, commit {commit}" if commit else own))
+    else:
+        findings.append(Finding("vtinsert", "missing", "runs uninstalled", _INSTALL))
+    for needed in provenance.requirements():
+        if needed.extra:
+            continue
+        installed = needed.installed
+        if installed is None:
+            found = Finding(needed.name, "missing", "not installed", _INSTALL)
+        elif needed.satisfied:
+            found = Finding(needed.name, "ok", installed)
+        else:
+            old = f"{installed} is older than {needed.minimum}"
+            found = Finding(needed.name, "broken", old, _INSTALL)
+        findings.append(found)
+    return findings
 
 
 def _check_extras() -> list[Finding]:
