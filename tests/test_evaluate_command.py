@@ -168,17 +168,6 @@ def test_of_a_training_run_it_takes_the_best_policy(tmp_path):
     assert found == ["state", "proprio"]
 
 
-def test_a_policy_for_another_encoder_is_refused(tmp_path, capsys):
-    folder = save(tmp_path / "policy", "resnet-pose")
-    document = json.loads((folder / "policy.json").read_text())
-    (folder / "policy.json").write_text(json.dumps(document | {"encoder_digest": "0" * 64}))
-    assert run(folder, output=tmp_path / "output") == 2
-    message = capsys.readouterr().err
-    assert message.count("\n") == 1
-    assert "another encoder's embedding" in message
-    assert not (tmp_path / "output").exists()
-
-
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -230,14 +219,6 @@ def test_anybodys_function_and_chance_are_played(tmp_path, monkeypatch):
 
     assert mine.started and mine.started[0].all()
     assert run("mine:backwards", output=tmp_path / "output") == 2
-
-
-def test_a_file_in_the_way_is_left_as_it_was(tmp_path, capsys):
-    output = tmp_path / "file"
-    output.write_text("mine")
-    assert run("expert", output=output) == 2
-    assert "--output" in capsys.readouterr().err
-    assert output.read_text() == "mine"
 
 
 def test_the_page_lists_every_condition_and_every_cause():
