@@ -50,8 +50,5 @@ def _options(path: Path) -> Iterator[str]:
         raise ValueError(f"{path} is not a mapping of options, such as clearance_mm: 0.8")
     for name, value in options.items():
         yield f"--{name.replace('_', '-')}"
-        yield from map(_text, value if isinstance(value, list) else [value])
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+        for one in value if isinstance(value, list) else [value]:
+            yield one if isinstance(one, str) else json.dumps(one)

@@ -68,11 +68,14 @@ class GridDisplay:
         count = f"{len(over)} of {len(status.states)}"
         for cell in over:
             if self._reported is not None and cell not in self._reported:
-                failed = status.errors.get(cell)
-                head = f"[green]done[/] {count}" if failed is None else f"[red]failed[/] {count}"
-                told = f"success {self._rate(cell):.1%}" if failed is None else escape(failed)
                 name = escape(self._shown[cell].name)
-                self.console.print(f"{head}: {name}: {told}", soft_wrap=True)
+                if failed := status.errors.get(cell):
+                    told = f"[red]failed[/] {count}: {name}: {escape(failed)}"
+                else:
+                    rows = read_table(self._ablation.folder(cell) / EPISODES_FILE)
+                    success = fmean(float(row["success"]) for row in rows)
+                    told = f"[green]done[/] {count}: {name}: success {success:.1%}"
+                self.console.print(told, soft_wrap=True)
         self._reported = set(over)
         for cell in self._running.keys() - set(status.cells("running")):
             self._bars.remove_task(self._running.pop(cell))
@@ -86,10 +89,6 @@ class GridDisplay:
             done += part
         self._bars.update(self._whole, completed=done, description=f"{count} cells")
         self._bars.refresh()
-
-    def _rate(self, cell: Cell) -> float:
-        rows = read_table(self._ablation.folder(cell) / EPISODES_FILE)
-        return fmean(float(row["success"]) for row in rows)
 
 
 def last_row(path: Path) -> dict[str, str]:

@@ -205,7 +205,8 @@ class _Training:
 
     def _go_on(self, steps: int) -> bool:
         """Whether to go on."""
-        left = self._seconds_left()
+        minutes = self.config.max_minutes
+        left = None if minutes is None else 60 * minutes - self._elapsed()
         self.log.show(steps, left)
         # Distillation counts the time of its rounds alone.
         used_up = self.config.reinforcement and left is not None and left <= 0
@@ -359,11 +360,6 @@ class _Training:
     def _elapsed(self) -> float:
         """Time so far, that of earlier parts of the run included."""
         return self.seconds + time.monotonic() - self.begun
-
-    def _seconds_left(self) -> float | None:
-        """What is left of the budget of time; None without one."""
-        minutes = self.config.max_minutes
-        return None if minutes is None else 60 * minutes - self._elapsed()
 
     def _diverged(self) -> ValueError:
         rate = self.config.hyperparameters.get("learning_rate")
