@@ -104,14 +104,12 @@ def test_the_expert_is_evaluated_twice_to_the_same_bytes(tmp_path, capsys, monke
     assert all(frame[:, PANEL_SIZE[0] :].std() > 10 for frame in frames)
 
 
-def test_a_learned_policy_is_evaluated_as_it_was_trained_or_as_others_are(
-    tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setenv("MUJOCO_GL", "off")
+def test_a_learned_policy_is_evaluated_as_it_was_trained_or_as_others_are(tmp_path, capsys):
     policy = save(tmp_path / "policy", connectors=["usb"], clearance_mm=0.8)
     output = tmp_path / "output"
     conditions = ["--conditions", "training", "depth-noise-4"]
-    assert run(policy, *conditions, "--episodes", 2, "--connectors", "usb", output=output) == 0
+    few = ["--episodes", 2, "--connectors", "usb", "--filmed", 0]
+    assert run(policy, *conditions, *few, output=output) == 0
     table = rows(output)
     assert {row["connector"] for row in table} == {"usb"}
     assert all(row["failure"] in causes() and row["success"] == "0" for row in table)
@@ -124,7 +122,6 @@ def test_a_learned_policy_is_evaluated_as_it_was_trained_or_as_others_are(
         "training": {"connectors": ["usb"], "clearance_mm": 0.8},
         "depth-noise-4": {},
     }
-    assert len(video(output / "episodes.mp4")) == film.num_frames(100)
     assert "depth-noise-4" in capsys.readouterr().out
 
 

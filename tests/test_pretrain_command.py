@@ -64,7 +64,7 @@ def experience(tmp_path_factory):
     return write(folder, "experience", columns, POSE_LABELS)
 
 
-def test_a_preset_trains_and_its_run_can_be_taken_up(grasps, tmp_path, capsys):
+def test_a_preset_trains_and_its_run_can_be_taken_up(grasps, experience, tmp_path, capsys):
     output = tmp_path / "run"
     arguments = ["pretrain", "--data", grasps, "--preset", "paper-classify-resnet50"]
     arguments += ["--from-scratch", "--output", str(output), "--seed", "3", "--lr", "0.01", *SMALL]
@@ -87,10 +87,13 @@ def test_a_preset_trains_and_its_run_can_be_taken_up(grasps, tmp_path, capsys):
 
     assert cli.main(arguments) == 2
     assert "--resume" in capsys.readouterr().err
-    assert cli.main(["pretrain", "--resume", "--output", str(output)]) == 0
+    resume = ["pretrain", "--resume", "--output", str(output)]
+    assert cli.main(resume) == 0
     assert "of 2 selected" in capsys.readouterr().out
-    assert cli.main(["pretrain", "--resume", "--output", str(output), "--lr", "1"]) == 2
+    assert cli.main([*resume, "--lr", "1"]) == 2
     assert "leave out --learning-rate" in capsys.readouterr().err
+    assert cli.main([*resume, "--data", experience]) == 2
+    assert "is not the data set" in capsys.readouterr().err
 
 
 def test_several_objectives_train_on_experience(experience, tmp_path):
@@ -198,14 +201,6 @@ def test_help_shows_the_presets_own_defaults(capsys):
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "(default: moco)" in shown and "(default: 512)" in shown
     assert "{None}" not in shown and "default: None" not in shown
-
-
-def test_another_data_set_does_not_go_on_with_a_run(grasps, experience, tmp_path, capsys):
-    output = str(tmp_path / "run")
-    arguments = ["--data", grasps, "--objective", "infonce", "--output", output, *SMALL]
-    assert cli.main(["pretrain", *arguments]) == 0
-    assert cli.main(["pretrain", "--resume", "--output", output, "--data", experience]) == 2
-    assert "is not the data set" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

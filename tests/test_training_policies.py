@@ -92,7 +92,8 @@ def test_a_run_leaves_its_policies_tables_and_curve(run):
 
 
 @pytest.mark.slow
-def test_the_best_policy_is_filmed(tmp_path):
+def test_the_best_policy_is_filmed(tmp_path, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "off")
     run = train(small(steps=64, filmed=1), tmp_path / "run", progress=False)
     assert (run.folder / "videos" / "best.mp4").stat().st_size > 1000
 
