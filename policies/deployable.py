@@ -187,18 +187,14 @@ def save_policy(
 
 
 def load_policy(
-    source: str | Path,
-    *,
-    representation: Representation | None = None,
-    device: str | torch.device = "cpu",
+    source: str | Path, *, representation: Representation | None = None
 ) -> DeployablePolicy:
-    """Load a policy to act with; nothing is unpickled.
+    """Load a policy to act with, on the CPU; nothing is unpickled.
 
     Args:
         source: A bundled policy's name, or a folder that `save_policy` wrote.
         representation: What it is to see with, if that is at hand; None for what it was saved
             with.
-        device: Where the actor goes.
 
     Raises:
         ValueError: If a file is missing, damaged, or does not fit; or if the encoder is not the
@@ -228,8 +224,7 @@ def load_policy(
         make_task(document.task, **representation.environment_settings(document.settings))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{folder / CONFIG_FILE} is of no world that there is: {error}") from error
-    policy = DeployablePolicy(actor, representation, document.settings, document.provenance)
-    return policy.to(device)
+    return DeployablePolicy(actor, representation, document.settings, document.provenance)
 
 
 def _locate(source: str | Path) -> Path:
