@@ -136,19 +136,6 @@ def test_where_the_tip_is_when_time_is_over_names_the_failure(depth_mm, lateral_
     assert next(name for name, holds in timeouts.items() if holds[0]) == cause
 
 
-def test_any_function_from_observation_to_action_is_played():
-    seen = []
-
-    def forwards(observation):
-        seen.append({key: value.shape for key, value in observation.items()})
-        return np.tile(np.float32([1, 0, 0, 0, 0]), (len(observation["proprio"]), 1))
-
-    forwards.modalities = ("contact", "proprio")
-    first, second = (evaluate(forwards, episodes=2, num_threads=1) for _ in range(2))
-    assert first == second and [played.episode for played in first] == [0, 1]
-    assert seen[0] == {"contact": (2, 2, 64, 64), "proprio": (2, 12)}
-
-
 def test_worlds_must_reset_themselves_in_the_next_step():
     envs = VTInsertVectorEnv(1, modalities=("proprio",), autoreset_mode="SameStep")
     with pytest.raises(ValueError, match="NEXT_STEP"):

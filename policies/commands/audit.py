@@ -59,7 +59,7 @@ def audit(
     from policies.evaluation.players import load_player
     from policies.worlds import settings_to_json
     from vtenv import provenance
-    from vtenv.atomic_write import atomic_write
+    from vtenv.atomic_write import write_text
     from vtenv.progress import progress_bar
     from vtenv.registry import make_task
     from vtenv.run_folder import write_table
@@ -86,11 +86,9 @@ def audit(
     document = {**made, **asdict(options), "world": settings_to_json(world)}
     told = [{**asdict(row), "seeds": options.seeds} for row in rows]
     write_table(options.output / "audit.csv", told)
-    with atomic_write(options.output / "audit.json") as path:
-        path.write_text(json.dumps(document, indent=1, default=str) + "\n", encoding="utf-8")
-    with atomic_write(options.output / "audit.md") as path:
-        source = f"Seeds of {options.seeds}. Made by `{made['command']}`."
-        path.write_text(f"{text}\n\n{source}\n", encoding="utf-8")
+    write_text(options.output / "audit.json", json.dumps(document, indent=1, default=str) + "\n")
+    source = f"Seeds of {options.seeds}. Made by `{made['command']}`."
+    write_text(options.output / "audit.md", f"{text}\n\n{source}\n")
     print(text)
     print(f"Audit: {options.output}")
     return 0

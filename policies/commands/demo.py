@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from policies.bundled import check_policy
 from policies.choices import default, make_output
+from policies.representation_names import check_policy
 from representation.require import require
 
 if TYPE_CHECKING:

@@ -128,17 +128,14 @@ class TrainConfig:
             # The expert knows the way from anywhere.
             require(part in (None, 1), "curriculum", part, f"left out for {DISTILLATION}")
         if self.hyperparameters:
-            self._check_hyperparameters()
+            from policies.learners.algorithms import arguments
 
-    def _check_hyperparameters(self) -> None:
-        from policies.learners.algorithms import arguments
-
-        allowed = sorted([*arguments(self.algorithm), "policy_kwargs"])
-        if self.algorithm == "ppo":
-            allowed.append(CRITIC_WARMUP)
-        for name in self.hyperparameters:
+            allowed = sorted([*arguments(self.algorithm), "policy_kwargs"])
+            if self.algorithm == "ppo":
+                allowed.append(CRITIC_WARMUP)
             listed = f"of {self.algorithm}: {', '.join(allowed)}"
-            require(name in allowed, "hyperparameters", name, listed)
+            for name in self.hyperparameters:
+                require(name in allowed, "hyperparameters", name, listed)
 
     @property
     def torch_device(self) -> str:
