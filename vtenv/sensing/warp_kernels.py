@@ -566,13 +566,13 @@ def colour_gel(
         for j in range(DEGREE + 1 - i):
             if i + j > 0:
                 for k in range(3):
-                    change[k] += value * coefficients[term, k, row, column]
+                    change[k] += value * coefficients[row, k, term, column]
                 term += 1
             value *= y
         power_x *= x
     for k in range(3):
-        change[k] += depth * coefficients[term, k, row, column]
-        change[k] += depth * x * coefficients[term + 1, k, row, column]
-        change[k] += depth * y * coefficients[term + 2, k, row, column]
-        level = wp.rint(float(background[row, column, k]) + change[k])
+        change[k] += depth * coefficients[row, k, term, column]
+        change[k] += depth * x * coefficients[row, k, term + 1, column]
+        change[k] += depth * y * coefficients[row, k, term + 2, column]
+        level = wp.rint(float(background[k, row, column]) + change[k])
         rgb[world, 3 * pad + k, row, column] = wp.uint8(wp.clamp(level, 0.0, 255.0))
