@@ -137,6 +137,63 @@ def _blur(
 
 
 @jit()
+def _stretch(
+    pressed: NDArray[np.float32],
+    taps: NDArray[np.float32],
+    radii: NDArray[np.int64],
+    frame: int,
+    surface: NDArray[np.float32],
+    across: NDArray[np.float32],
+) -> tuple[int, int]:
+    """Stretch a membrane over what is pressed into a gel.
+
+    Args:
+        pressed: Indentation, (H, W), float32, [mm].
+        taps: Of `GelColours`.
+        radii: Likewise.
+        frame: Pixels around the membrane.
+        surface: Filled with its depth, (H + 2 frame, W + 2 frame), float32, [mm].
+        across: Room for another.
+
+    Returns:
+        The first row, and one past the last, that are not as without contact.
+    """
+    rows, columns = pressed.shape
+    zero = np.float32(0.0)
+    top, bottom, left, right = rows, 0, columns, 0
+    for row in range(rows):
+        for column in range(columns):
+            if pressed[row, column] > zero:
+                top, bottom = min(top, row), row + 1
+                left, right = min(left, column), max(right, column + 1)
+    if bottom == 0:
+        return rows, 0
+    margin = radii[0] + 2  # what narrower Gaussians carry farther is less than a level
+    top, bottom = max(top - margin, 0), min(bottom + margin, rows)
+    left, right = max(left - margin, 0), min(right + margin, columns)
+    surface[:] = zero
+    across[:] = zero
+    surface[frame : frame + rows, frame : frame + columns] = pressed
+    for blur in range(BLURS):
+        _blur(surface, across, taps[blur], radii[blur], frame, (top, bottom, left, right))
+        if blur < BLURS - 1:
+            for row in range(top, bottom):
+                touched, smooth = pressed[row], surface[row + frame]
+                for column in range(left, right):
+                    deep = touched[column]
+                    smooth[column + frame] = deep if deep > zero else smooth[column + frame]
+    # Beyond the edges it goes on as steep as it reaches them.
+    first, last = frame, frame + rows - 1
+    surface[first - 1] = 2 * surface[first] - surface[first + 1]
+    surface[last + 1] = 2 * surface[last] - surface[last - 1]
+    first, last = frame, frame + columns - 1
+    for row in range(top + frame, bottom + frame):
+        surface[row, first - 1] = 2 * surface[row, first] - surface[row, first + 1]
+        surface[row, last + 1] = 2 * surface[row, last] - surface[row, last - 1]
+    return top, bottom
+
+
+@jit()
 def _slopes(
     before: NDArray[np.float32],
     here: NDArray[np.float32],
@@ -208,48 +265,24 @@ def colour_images(
     """
     pads, rows, columns = gel.shape[1:]
     frame = radii.max() + 3  # as four taps are taken at once
-    surface = np.empty((rows + 2 * frame, columns + 2 * frame), np.float32)
-    across = np.empty_like(surface)
+    surfaces = np.empty((pads, rows + 2 * frame, columns + 2 * frame), np.float32)
+    across = np.empty_like(surfaces[0])
     x_slope, y_slope = np.empty(columns, np.float32), np.empty(columns, np.float32)
-    margin = radii[0] + 2  # what narrower Gaussians carry farther is less than a level
-    half, zero = np.float32(0.5 / pixel_mm), np.float32(0.0)
+    ends = np.empty((pads, 2), np.int64)
+    inside = slice(frame, frame + columns)
+    half = np.float32(0.5 / pixel_mm)
     limit, deepest = np.float32(steepest), np.float32(deepest_mm)
     for world in worlds:
         for pad in range(pads):
-            pressed, image = gel[world, pad], rgb[world, pad]
-            image[:] = background
-            top, bottom, left, right = rows, 0, columns, 0
-            for row in range(rows):
-                for column in range(columns):
-                    if pressed[row, column] > zero:
-                        top, bottom = min(top, row), row + 1
-                        left, right = min(left, column), max(right, column + 1)
-            if bottom == 0:
-                continue
-            top, bottom = max(top - margin, 0), min(bottom + margin, rows)
-            left, right = max(left - margin, 0), min(right + margin, columns)
-            surface[:] = zero
-            across[:] = zero
-            surface[frame : frame + rows, frame : frame + columns] = pressed
-            for blur in range(BLURS):
-                _blur(surface, across, taps[blur], radii[blur], frame, (top, bottom, left, right))
-                if blur == BLURS - 1:
-                    break
-                for row in range(top, bottom):
-                    touched, smooth = pressed[row], surface[row + frame]
-                    for column in range(left, right):
-                        deep = touched[column]
-                        smooth[column + frame] = deep if deep > zero else smooth[column + frame]
-            # Beyond the edges the surface goes on as steep as it reaches them.
-            first, last = frame, frame + rows - 1
-            surface[first - 1] = 2 * surface[first] - surface[first + 1]
-            surface[last + 1] = 2 * surface[last] - surface[last - 1]
-            first, last = frame, frame + columns - 1
-            for row in range(top + frame, bottom + frame):
-                surface[row, first - 1] = 2 * surface[row, first] - surface[row, first + 1]
-                surface[row, last + 1] = 2 * surface[row, last] - surface[row, last - 1]
-            for row in range(top, bottom):
-                at, inside = row + frame, slice(frame, frame + columns)
+            rgb[world, pad] = background
+            ends[pad] = _stretch(gel[world, pad], taps, radii, frame, surfaces[pad], across)
+        # Both pads at once: reading a row's coefficients takes longer than computing with them.
+        for row in range(ends[:, 0].min(), ends[:, 1].max()):
+            at = row + frame
+            for pad in range(pads):
+                if not ends[pad, 0] <= row < ends[pad, 1]:
+                    continue
+                surface, image = surfaces[pad], rgb[world, pad]
                 _slopes(
                     surface[at - 1, inside],
                     surface[at, frame - 1 : frame + columns + 1],
