@@ -29,6 +29,7 @@ GREATEST_MOTION_MM = wp.constant(tractions.GREATEST_MOTION_MM)
 wp.set_module_options({"enable_backward": False})
 
 _PLANE = wp.constant(int(mujoco.mjtGeom.mjGEOM_PLANE))
+_SPHERE = wp.constant(int(mujoco.mjtGeom.mjGEOM_SPHERE))
 _CAPSULE = wp.constant(int(mujoco.mjtGeom.mjGEOM_CAPSULE))
 _CYLINDER = wp.constant(int(mujoco.mjtGeom.mjGEOM_CYLINDER))
 _BOX = wp.constant(int(mujoco.mjtGeom.mjGEOM_BOX))
@@ -79,6 +80,9 @@ def prepare_views(
     geom = ids[index]
     kind = types[index]
     size = geom_size[world % geom_size.shape[0], geom]  # one row where all worlds share it
+    if kind == _SPHERE:  # a capsule without a length
+        kind = _CAPSULE
+        size = wp.vec3(size[0], 0.0, 0.0)
     mat = geom_mat[world, geom]
     eye_mat = camera_mat[world, cameras[camera]]
     offset = camera_pos[world, cameras[camera]] - geom_pos[world, geom]
