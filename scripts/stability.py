@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -269,7 +270,7 @@ def _write(options: Options, results: Mapping[str, Mapping[str, Any]]) -> dict[s
         if _is_trouble(name, value)
     }
     document = {
-        "command": f"python scripts/stability.py {' '.join(sys.argv[1:])}".strip(),
+        "command": shlex.join(["python", "scripts/stability.py", *sys.argv[1:]]),
         "commit": provenance.commit(),
         "hardware": provenance.hardware(),
         "versions": provenance.versions(),
