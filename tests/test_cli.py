@@ -189,6 +189,26 @@ assert not loaded, loaded
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["pretrain", "--preset", "control-resnet-pose", "--help"],
+        ["ablate", "--preset", "quick", "--help"],
+    ],
+)
+def test_the_help_of_a_preset_compiles_and_trains_nothing(arguments):
+    code = """
+import contextlib, sys
+from policies.cli import main
+with contextlib.suppress(SystemExit):
+    main(sys.argv[1:])
+loaded = {"torch", "mujoco", "numba", "cv2"} & sys.modules.keys()
+assert not loaded, loaded
+"""
+    result = run_python(code, *arguments)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
         ["probe", "resnet-pose", "--data", "no/such/folder"],
         ["pretrain", "--data", "no/such/folder", "--objective", "pose"],
     ],
