@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from policies.evaluation.conditions import condition
 from policies.evaluation.evaluation_config import EPISODES, SEED
 from policies.learners.train_config import DISTILLATION
-from representation.require import require
+from representation.require import require, unbox_scalars
 
 Start = Literal["scratch", "warm"]
 
@@ -83,6 +83,7 @@ class FinalEvaluation:
     """Where the seeds of the episodes start."""
 
     def __post_init__(self) -> None:
+        unbox_scalars(self)
         condition(self.condition)
         require(self.episodes >= 1, "episodes", self.episodes, "at least 1")
         require(self.seed >= 0, "seed", self.seed, "at least 0")
@@ -114,6 +115,7 @@ class AblationConfig:
     """The final evaluation of every cell."""
 
     def __post_init__(self) -> None:
+        unbox_scalars(self)
         for name in ("representations", "algorithms", "starts"):
             object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
         starts, known = set(self.starts), get_args(Start)

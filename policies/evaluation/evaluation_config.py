@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from policies.choices import default, require_at_least
 from policies.evaluation.conditions import SUITES, condition
+from representation.require import unbox_scalars
 
 SEED = 1_000_000
 """Where evaluation seeds start: far from those that training starts with."""
@@ -54,6 +55,7 @@ class EvaluationConfig:
     0 for no video."""
 
     def __post_init__(self) -> None:
+        unbox_scalars(self)
         require_at_least(self, episodes=1, seed=0, num_envs=1, num_threads=1, filmed=0)
         if self.conditions and self.suite != "default":
             raise ValueError("conditions and suite exclude each other; leave one out")
