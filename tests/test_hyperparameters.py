@@ -14,8 +14,6 @@ from policies.learners.algorithms import ALGORITHMS, DISTILLATION
 from policies.learners.train_config import TrainConfig
 from vtenv.json_document import from_document
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 RL_ZOO_NAMES = {"ppo": "ppo", "sac": "sac", "tqc": "tqc", "recurrent-ppo": "ppo_lstm"}
 
 

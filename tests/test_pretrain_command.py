@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from policies import cli
 from representation.data.dataset import DatasetWriter
@@ -39,15 +38,6 @@ def write(folder, kind, columns, labels, seed=0):
             }
             writer.append(split, images | columns(rng, rows))
     return str(folder)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """The encoders are small, and other tests run beside."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from scripts import stability
 from vtenv.tasks.insertion import scene
 from vtenv.tasks.insertion.primitives import HOUSING_HALF_SIZE
 
-STEPS = 20_000
+STEPS = 8_000
 WORLDS = 50
 DEEPEST_ALLOWED = 0.003
 """In [m]; 2.2 mm were seen. In a single physics step of 2 ms a plug whose hand may push with 30 N

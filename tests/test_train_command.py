@@ -10,8 +10,6 @@ import pytest
 
 from policies import cli
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SMALL = [
     *["--connectors", "usb", "--clearance-mm", "0.8", "--num-envs", "16"],
     *["--evaluation-episodes", "2", "--filmed", "0", "--num-threads", "1"],

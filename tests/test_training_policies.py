@@ -33,8 +33,6 @@ from representation.timm_encoder import VisuotactileEncoder
 from vtenv.json_document import from_document
 from vtenv.run_folder import RunFolderError
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 USB = {"connectors": ["usb"], "clearance_mm": 0.8}
 NETWORK = {"policy_kwargs": {"net_arch": [32]}}
 SMALL = {
