@@ -30,7 +30,17 @@ class EncoderFileError(ValueError):
 
 
 def write_encoder(model: nn.Module, config: EncoderConfig, folder: Path) -> None:
-    """Write an encoder's two files into an existing folder."""
+    """Write an encoder's two files into an existing folder.
+
+    Raises:
+        ValueError: If its weights are of several precisions, which `read_encoder` refuses.
+    """
+    kinds = {str(v.dtype)[6:] for v in model.state_dict().values() if v.is_floating_point()}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"the encoder's weights are of {' and '.join(sorted(kinds))}; make them one before it "
+            "is saved, such as by encoder.float()"
+        )
     document = {"format": FORMAT, "version": VERSION, **asdict(config)}
     text = json.dumps(document, indent=2) + "\n"
     (folder / CONFIG_FILE).write_text(text, encoding="utf-8")

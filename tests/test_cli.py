@@ -159,12 +159,16 @@ values = [
     ["probe", "resnet-pose", "--data", "no/such/folder"],
     ["pretrain", "--data", "no/such/folder", "--objective", "pose"],
 ]
-for arguments in [["--help"], *helps, ["dataset", "experience", "--help"], *refused, *values]:
+presets = [
+    ["pretrain", "--preset", "control-resnet-pose", "--help"],
+    ["ablate", "--preset", "quick", "--help"],
+]
+light = [["--help"], *helps, ["dataset", "experience", "--help"], *refused]
+for arguments in [*light, *presets, *values]:
     with contextlib.suppress(SystemExit):
         assert main(arguments) == 2
-    heavy = {"torch", "timm"} if arguments in values else {
-        "torch", "mujoco", "gymnasium", "numba", "numpy", "cv2"
-    }
+    heavy = {"torch", "timm", "cv2"} if arguments in values else {"torch", "mujoco", "numba", "cv2"}
+    heavy |= {"gymnasium", "numpy"} if arguments in light else set()
     assert not heavy & sys.modules.keys(), (arguments, heavy & sys.modules.keys())
 """
     result = run_python(code)

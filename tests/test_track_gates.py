@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vtenv.seeds import SEED_RANGES
+from policies.seeds import SEED_RANGES
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "tracks"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from worlds import settings_of
 
-from vtenv.seeds import SEED_RANGES, seeds_from
+from policies.seeds import SEED_RANGES, seeds_from
 from vtenv.tasks.insertion.config import InsertionConfig
 from vtenv.tasks.insertion.tracks import TRACKS
 

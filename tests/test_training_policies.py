@@ -450,3 +450,14 @@ def test_episodes_are_summed_up_term_by_term():
 def test_a_configuration_that_is_wrong_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**fields)
+
+
+def test_numpys_scalars_survive_json():
+    chosen = {"learning_rate": np.float32(0.5), "n_steps": np.int64(4)}
+    config = TrainConfig(steps=np.int64(64), seed=np.uint8(1), hyperparameters=chosen)
+    assert (
+        config.as_json()
+        == TrainConfig(
+            steps=64, seed=1, hyperparameters={"learning_rate": 0.5, "n_steps": 4}
+        ).as_json()
+    )

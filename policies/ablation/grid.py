@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 from policies.evaluation.conditions import condition
 from policies.evaluation.evaluation_config import EPISODES
 from policies.learners.train_config import DISTILLATION
-from representation.require import require
-from vtenv.seeds import SeedRange, seeds_from
+from policies.seeds import SeedRange, seeds_from
+from representation.require import require, unbox_scalars
 
 Start = Literal["scratch", "warm"]
 
@@ -84,6 +84,7 @@ class FinalEvaluation:
     """The range of seeds that the episodes are of; test for a study that is reported."""
 
     def __post_init__(self) -> None:
+        unbox_scalars(self)
         condition(self.condition)
         seeds_from(self.seeds, count=self.episodes)
 
@@ -114,6 +115,7 @@ class AblationConfig:
     """The final evaluation of every cell."""
 
     def __post_init__(self) -> None:
+        unbox_scalars(self)
         for name in ("representations", "algorithms", "starts"):
             object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
         starts, known = set(self.starts), get_args(Start)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from policies.choices import default, make_output, require_at_least
-from vtenv.seeds import SeedRange
+from policies.seeds import SeedRange
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from policies.evaluation.conditions import Condition
 from policies.evaluation.evaluate import evaluate
 from policies.evaluation.players import EXPERT, RANDOM, Player, load_player
 from policies.evaluation.statistics import wilson
+from policies.seeds import SeedRange
 from representation.encoder_config import SENSES
 from vtenv.arrays import Array, constant, namespace, renewed
-from vtenv.seeds import SeedRange
 from vtenv.simulation import Intervention, Simulation
 from vtenv.tasks.insertion.no_touch import first_look_action, search_action
 from vtenv.tasks.insertion.task import InsertionTask

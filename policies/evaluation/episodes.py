@@ -12,6 +12,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
+from policies.seeds import SeedRange, seeds_from
 from policies.worlds import (
     FAILURE,
     decode,
@@ -22,7 +23,6 @@ from policies.worlds import (
 )
 from vtenv.arrays import Array, to_host
 from vtenv.rollout import rollout
-from vtenv.seeds import SeedRange, seeds_from
 from vtenv.simulation import Simulation
 from vtenv.tasks import Task
 

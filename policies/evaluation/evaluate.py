@@ -10,9 +10,9 @@ from policies.evaluation.conditions import condition as condition_by_name
 from policies.evaluation.episodes import EpisodeRecord, episode_seeds, play
 from policies.evaluation.evaluation_config import EPISODES, MOST_WORLDS
 from policies.evaluation.players import Player, player_of
+from policies.seeds import SeedRange
 from policies.worlds import simulation_of
 from vtenv.arrays import Array
-from vtenv.seeds import SeedRange
 from vtenv.simulation import Intervention
 from vtenv.validation import require
 

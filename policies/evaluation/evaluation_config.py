@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from policies.choices import default, require_at_least
 from policies.evaluation.conditions import SUITES, condition
-from vtenv.seeds import SeedRange, seeds_from
+from policies.seeds import SeedRange, seeds_from
+from representation.require import unbox_scalars
 
 EPISODES = 400
 """Episodes of a condition: at a success of 97%, an interval of 95% to 98%."""
@@ -56,6 +57,7 @@ class EvaluationConfig:
     0 for no video."""
 
     def __post_init__(self) -> None:
+        unbox_scalars(self)
         require_at_least(self, episodes=1, first=0, num_envs=1, num_threads=1, filmed=0)
         if self.conditions and self.suite != "default":
             raise ValueError("conditions and suite exclude each other; leave one out")

@@ -12,8 +12,8 @@ import tyro
 
 from policies.choices import default
 from policies.representation_names import END_TO_END
-from representation.require import require
-from vtenv.seeds import seeds_from
+from policies.seeds import seeds_from
+from representation.require import require, unbox_scalars
 
 AlgorithmName = Literal["ppo", "sac", "tqc", "recurrent-ppo", "dagger"]
 DISTILLATION = "dagger"
@@ -105,6 +105,7 @@ class TrainConfig:
     """Most successes and failures of each connector in the video; 0 for no video."""
 
     def __post_init__(self) -> None:
+        unbox_scalars(self)
         algorithms = AlgorithmName.__args__  # type: ignore[attr-defined]
         known = self.algorithm in algorithms or ":" in self.algorithm
         listed = f"one of {', '.join(algorithms)}, or MODULE:NAME"

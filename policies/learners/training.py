@@ -40,12 +40,12 @@ from policies.learners.train_config import CRITIC_WARMUP, DISTILLATION, TrainCon
 from policies.learners.training_folder import TrainingFolder
 from policies.learners.warm_start import check_start, start_from
 from policies.representations import Representation, make_representation
+from policies.seeds import SeedRange
 from policies.vec_env import VTInsertVecEnv
 from policies.worlds import simulation_of
 from representation.runtime import torch_threads
 from vtenv.atomic_write import atomic_folder
 from vtenv.interruption import Interruption
-from vtenv.seeds import SeedRange
 
 _RESULT_SEEDS: SeedRange = "development"
 """Of the episodes that tell how good the best policy is, and had no say in which that is."""

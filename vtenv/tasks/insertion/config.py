@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self, TypeVar
 
-import numpy as np
-
 from vtenv.arrays import Array
 from vtenv.import_string import import_string, is_import_string
 from vtenv.modalities import IMAGE_MODALITIES, Modality, choose_modalities
@@ -330,11 +328,11 @@ def made(name: str, given: object, kind: type[T]) -> T:
 
 def _size(name: str, given: object, low: int, high: int) -> tuple[int, int]:
     pair = tuple(given) if isinstance(given, tuple | list) else (given, given)
-    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in pair)
+    sides = [side for side in map(as_integer, pair) if side is not None and low <= side <= high]
     require(
-        len(pair) == 2 and whole and all(low <= n <= high for n in pair),
+        len(pair) == len(sides) == 2,
         name,
         given,
         f"a whole number from {low} to {high}, or a pair of rows and columns",
     )
-    return int(pair[0]), int(pair[1])
+    return sides[0], sides[1]

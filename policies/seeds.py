@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from vtenv.validation import as_integer, require
+from representation.require import require
 
 SeedRange = Literal["training", "development", "checkpoint", "test"]
 """What a seed is for: to train with; to look at while a method is developed; to choose among a
@@ -37,10 +37,10 @@ def seeds_from(name: SeedRange, first: int = 0, count: int = 1) -> range:
         ValueError: If there is no such range, or fewer seeds are left in it.
     """
     require(name in SEED_RANGES, "seeds", name, f"one of {', '.join(SEED_RANGES)}")
-    seeds, start, number = SEED_RANGES[name], as_integer(first), as_integer(count)
-    if start is None or number is None or start < 0 or number < 1 or start + number > len(seeds):
+    seeds = SEED_RANGES[name]
+    if first < 0 or count < 1 or first + count > len(seeds):
         raise ValueError(
             f"first={first!r} and {count!r} seeds are not allowed; {name} has {len(seeds):,}, and "
             "they have to start at 0 or more, and to end in it"
         )
-    return seeds[start:]
+    return seeds[first:]
