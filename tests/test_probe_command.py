@@ -18,6 +18,7 @@ from representation.probes.measurements import distinct, only, select
 from representation.probes.report import AuditReport
 from representation.probes.tables import page
 from vtenv.collection.experience import column_codes
+from vtenv.json_document import from_document
 from vtenv.registry import make_task
 
 SIZE = 16
@@ -91,7 +92,7 @@ def test_an_untrained_encoder_is_probed(data, tmp_path, capsys) -> None:
     assert all(len(line) <= 80 for line in shown.splitlines() if "│" in line)
     assert {path.name for path in output.iterdir()} == FILES
     document = json.loads((output / "report.json").read_text())
-    report = AuditReport.from_dict(document["audit"])
+    report = from_document(AuditReport, document["audit"])
     assert report.name == "random:test_vit"
     assert report.train_rows["all"] == 100
     room = only(report.measurements, measure="capture range", variable="socket_y_mm")
