@@ -9,7 +9,7 @@ from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 
 from policies.actor import actor_of
 from policies.deployable import DeployablePolicy
-from policies.evaluation.conditions import CONDITIONS, SUITES, Condition, condition
+from policies.evaluation.conditions import CONDITIONS, SUITES, Condition, condition, made_with
 from policies.evaluation.episodes import EpisodeRecord, episode_seeds, play
 from policies.evaluation.evaluate import evaluate
 from policies.evaluation.players import load_player, player_of
@@ -89,6 +89,16 @@ def test_seeds_share_episodes_out_among_the_connectors_that_they_draw():
         episode_seeds(config, 4, "training", 999_996)
     with pytest.raises(ValueError, match="has usb, and none of aux"):
         episode_seeds(alone, 3, "training", 50, ("aux",))
+
+
+def test_an_environment_is_made_with_connectors_that_are_not_its_own():
+    assert made_with(("usb",), {"clearance_mm": 0.3}) == (("usb",), {"clearance_mm": 0.3})
+    for name in ("generated-3", "mine:PLUG"):
+        given = ("usb", name)
+        assert made_with(given, {"action_delay": 0}) == (
+            (),
+            {"action_delay": 0, "connectors": list(given)},
+        )
 
 
 def test_episodes_are_those_of_the_single_environment():

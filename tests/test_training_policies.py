@@ -444,6 +444,7 @@ def test_episodes_are_summed_up_term_by_term():
         ({"hyperparameters": {"lr": 1}}, "hyperparameters='lr' is not allowed.*learning_rate"),
         ({"hyperparameters": {"use_sde": True}}, "'use_sde' is not allowed"),
         ({"seed": -1}, "training has 1,000,000"),
+        ({"settings": {"connectors": ["usb", "generated-1000"]}}, "generated-1000 is held out"),
         ({"seed": 999_999, "num_envs": 2}, "first=999999 and 2 seeds are not allowed"),
     ],
 )

@@ -60,16 +60,14 @@ def demo(
 
     from rich.console import Console
 
-    from policies.evaluation.conditions import Condition
+    from policies.evaluation.conditions import Condition, made_with
     from policies.evaluation.evaluate import evaluate
     from policies.evaluation.players import load_player
     from policies.films.film import MODALITIES
     from policies.worlds import variant_names
     from vtenv.progress import progress_bar
 
-    chosen = settings or {}
-    if any(":" in name for name in connectors):  # of one's own: the environment has to be told
-        chosen, connectors = {**chosen, "connectors": list(connectors)}, ()
+    connectors, chosen = made_with(connectors, settings or {})
     described = ", ".join(f"{name} {value}" for name, value in chosen.items())
     condition = Condition("demo", described or "the default settings", chosen)
     player = load_player(policy, task)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from policies.choices import make_output
-from policies.evaluation.conditions import condition, suite
+from policies.evaluation.conditions import condition, made_with, suite
 from policies.evaluation.evaluation_config import EvaluationConfig
 from policies.representation_names import check_policy
 
@@ -58,7 +58,8 @@ def evaluate(
     names = dict.fromkeys(config.conditions)
     there = setting_names(player.task)
     chosen = [condition(name) for name in names] or suite(config.suite, there)
-    chosen = [one.changed(settings or {}, player.settings) for one in chosen]
+    connectors, changes = made_with(config.connectors, settings or {})
+    chosen = [one.changed(changes, player.settings) for one in chosen]
     for one in chosen:
         if lacking := sorted(set(one.settings or ()) - set(there)):
             raise ValueError(
@@ -80,7 +81,7 @@ def evaluate(
                 config.episodes,
                 config.seeds,
                 first=config.first,
-                connectors=config.connectors,
+                connectors=connectors,
                 engine=config.engine,
                 device=config.device,
                 num_threads=config.num_threads,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -130,3 +130,20 @@ def suite(name: str, settings: Collection[str]) -> list[Condition]:
     """The conditions of one of `SUITES` that an environment with such settings can be put in."""
     chosen = [condition(name) for name in SUITES[name]]
     return [one for one in chosen if set(one.settings or ()) <= set(settings)]
+
+
+def made_with(
+    names: Sequence[str], settings: Mapping[str, Any]
+) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Variants to choose of an environment, and the settings that it is made with.
+
+    Args:
+        names: The variants that are asked for. Connectors of one's own, `MODULE:NAME`, and
+            generated ones are not there to be chosen unless the environment is made with them.
+        settings: Its other settings.
+    """
+    from vtenv.tasks.insertion.generated import index_of  # imports MuJoCo
+
+    if any(":" in name or index_of(name) is not None for name in names):
+        return (), {**settings, "connectors": list(names)}
+    return tuple(names), dict(settings)
