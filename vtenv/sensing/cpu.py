@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from vtenv.sensing.cameras import Poses, Rays
 from vtenv.sensing.colour import GelColours, colour_images
 from vtenv.sensing.images import depth_images, gel_images
+from vtenv.sensing.membrane import Membrane, stretch_gels
 from vtenv.sensing.meshes import cast_meshes
+from vtenv.sensing.photometry import MEMBRANE_MM
 from vtenv.sensing.raycast import cast_depth
 from vtenv.sensing.tractions import (
     RAYS,
@@ -141,7 +143,7 @@ class DepthSensor(_RaySensor):
 
 
 class GelSensor(_RaySensor):
-    """Cameras behind gels; see `vtenv.sensing.images.gel_images` and `vtenv.sensing.colour`."""
+    """Cameras behind gels; see `vtenv.sensing.images`, `vtenv.sensing.membrane` and `colour`."""
 
     def __init__(
         self, world_model: WorldModel, camera: str, keys: tuple[str, ...], poses: Poses
@@ -151,6 +153,9 @@ class GelSensor(_RaySensor):
         self._shapes["rgb"] = (*self._depth.shape[:2], 3, *size)
         pixel_mm = 2e3 * self._rays.extents[1] / size[0]
         self._colours = GelColours.bundled(size, pixel_mm) if "rgb" in keys else None
+        self._fitted_membrane = Membrane.of(MEMBRANE_MM[0], size, pixel_mm)
+        widest = self._settings["membrane_mm"]
+        self._membrane = Membrane.of(widest, size, pixel_mm) if widest else None
 
     def draw(
         self, worlds: NDArray[np.int64], generators: Sequence[np.random.Generator]
@@ -166,17 +171,15 @@ class GelSensor(_RaySensor):
 
     def measure(self, worlds: NDArray[np.int64]) -> None:
         """Fill the images."""
+        gel, contact = self._last["gel"], self._last["contact"]
+        thickness = np.float32(self._settings["thickness_mm"])
+        threshold = np.float32(self._settings["threshold_mm"])
         self._rays.cast(worlds, self._depth)
-        gel_images(
-            worlds,
-            self._depth,
-            np.float32(self._settings["thickness_mm"]),
-            np.float32(self._settings["threshold_mm"]),
-            self._last["gel"],
-            self._last["contact"],
-        )
+        gel_images(worlds, self._depth, thickness, threshold, gel, contact)
         if self._colours is not None:
-            colour_images(worlds, self._last["gel"], *self._colours, self._last["rgb"])
+            colour_images(worlds, gel, *self._fitted_membrane, *self._colours, self._last["rgb"])
+        if self._membrane is not None:
+            stretch_gels(worlds, gel, *self._membrane, threshold, contact)
 
 
 class PadSensor(_RaySensor):
