@@ -10,6 +10,7 @@ Kernels work on the worlds of a list. Views lie in the list's order; images in t
 import mujoco
 import warp as wp
 
+from vtenv import sensing
 from vtenv.sensing import images as sensors
 from vtenv.sensing import tractions
 from vtenv.sensing.photometry import SLOPE_DEGREE
@@ -23,8 +24,8 @@ WRENCH_SIZE = wp.constant(tractions.WRENCH_SIZE)
 ROUNDS = wp.constant(tractions.ROUNDS)
 TOLERANCE = wp.constant(tractions.TOLERANCE)
 FIRM = wp.constant(tractions.FIRM)
-GREATEST_FORCE = wp.constant(tractions.GREATEST_FORCE)
-GREATEST_MOTION_MM = wp.constant(tractions.GREATEST_MOTION_MM)
+GREATEST_FORCE = wp.constant(sensing.GREATEST_FORCE)
+GREATEST_MOTION_MM = wp.constant(sensing.GREATEST_MOTION_MM)
 
 wp.set_module_options({"enable_backward": False})
 
