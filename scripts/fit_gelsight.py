@@ -29,8 +29,8 @@ FOLDS = 4
 CONTACT = 1.1
 """Radius of a contact, in parts of the circle that is marked in the image.
 
-Chosen by the error in the marked circles, of presses that are left out: 6.0 grey levels at 1, 4.5 at
-1.05, 3.9 at 1.1 and 3.8 from 1.15, where nearly every contact is as wide as the ball."""
+Chosen by the error in the marked circles, of presses that are left out: 6.0 grey levels at 1, 4.5
+at 1.05, 3.9 at 1.1 and 3.8 from 1.15, where nearly every contact is as wide as the ball."""
 
 
 def main() -> None:
