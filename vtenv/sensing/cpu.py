@@ -68,10 +68,10 @@ class RayCamera(Rays):
     def cast(self, worlds: NDArray[np.int64], out: NDArray[np.float32]) -> None:
         """Fill `out` (N, C, H, W) with planar depth, [m]; infinity where nothing is hit."""
         poses, seen, meshes = self.poses, self.seen, self.meshes
-        view = (poses.geom_pos, poses.geom_mat, *self.eyes(), *self.extents, out)
+        view: tuple[Any, ...] = (poses.geom_pos, poses.geom_mat, *self.eyes(), *self.extents, out)
         cast_depth(worlds, poses.variant, seen.ids, seen.types, seen.sizes, seen.used, *view)
         if meshes.ids.size:
-            own = meshes.ids, meshes.used, meshes.spans, meshes.triangles
+            own: tuple[Any, ...] = (meshes.ids, meshes.used, meshes.spans, meshes.triangles)
             cast_meshes(worlds, poses.variant, *own, *view)
 
 
@@ -177,7 +177,8 @@ class GelSensor(_RaySensor):
         self._rays.cast(worlds, self._depth)
         gel_images(worlds, self._depth, thickness, threshold, gel, contact)
         if self._colours is not None:
-            colour_images(worlds, gel, *self._fitted_membrane, *self._colours, self._last["rgb"])
+            taps, radii = self._fitted_membrane
+            colour_images(worlds, gel, taps, radii, *self._colours, self._last["rgb"])
         if self._membrane is not None:
             stretch_gels(worlds, gel, *self._membrane, threshold, contact)
 
