@@ -31,11 +31,11 @@ from vtenv.tasks.insertion.connectors import (
     BACK_GAP,
     CONNECTOR_NAMES,
     CONNECTORS,
-    PinRowProfile,
     Style,
 )
 from vtenv.tasks.insertion.env import VTInsertEnv, VTInsertVectorEnv
 from vtenv.tasks.insertion.primitives import ALONG_X, ALONG_Y, Primitive, bounds
+from vtenv.tasks.insertion.profiles import PinRowProfile
 
 SENSES = ("depth", "contact", "gel", "proprio")
 

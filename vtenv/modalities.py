@@ -15,7 +15,14 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from vtenv.sensing import DEPTH_SENSOR, GEL_SENSOR, PAD_SENSOR, Sensor
+from vtenv.sensing import (
+    DEPTH_SENSOR,
+    GEL_SENSOR,
+    GREATEST_FORCE,
+    GREATEST_MOTION_MM,
+    PAD_SENSOR,
+    Sensor,
+)
 from vtenv.sensing.pictures import (
     ScalarPicture,
     colour_picture,
@@ -23,7 +30,6 @@ from vtenv.sensing.pictures import (
     marker_picture,
     mask_picture,
 )
-from vtenv.sensing.tractions import GREATEST_FORCE, GREATEST_MOTION_MM
 from vtenv.validation import require
 
 

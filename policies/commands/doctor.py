@@ -223,26 +223,24 @@ def _check_machine() -> list[Finding]:
     from vtenv import provenance
 
     found = provenance.hardware()
-    return [
-        Finding("processor", "ok", f"{found['cpu']}, {found['cores']} cores for this process"),
-        Finding("memory", "ok", f"{found['memory_gib']} GiB"),
-        Finding("system", "ok", str(found["platform"])),
-    ]
+    told = {
+        "processor": f"{found['cpu']}, {found['cores']} cores for this process",
+        "memory": f"{found['memory_gib']} GiB",
+        "system": str(found["platform"]),
+    }
+    return [Finding(name, "ok", detail) for name, detail in told.items()]
 
 
 def _check_packages() -> list[Finding]:
     from vtenv import provenance
 
-    python = f"{provenance.versions()['python']} at {sys.executable}"
-    own, commit = provenance.version(provenance.DISTRIBUTION), provenance.commit()
-    found = f"{own}, commit {commit}" if commit else str(own)
-    return [
-        Finding("python", "ok", python),
-        Finding("vtinsert", "ok", found)
-        if own
-        else Finding("vtinsert", "missing", "runs uninstalled", _INSTALL),
-        *map(_check_requirement, provenance.requirements()),
-    ]
+    findings = [Finding("python", "ok", f"{provenance.versions()['python']} at {sys.executable}")]
+    if own := provenance.version(provenance.DISTRIBUTION):
+        commit = provenance.commit()
+        findings.append(Finding("vtinsert", "ok", f"{own}, commit {commit}" if commit else own))
+    else:
+        findings.append(Finding("vtinsert", "missing", "runs uninstalled", _INSTALL))
+    return findings + [_check_requirement(needed) for needed in provenance.requirements()]
 
 
 def _check_requirement(needed: Requirement) -> Finding:
