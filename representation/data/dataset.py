@@ -8,10 +8,9 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -144,28 +143,25 @@ class DatasetWriter:
         self._columns: dict[str, Column] = {}
         self._shards: dict[str, list[Shard]] = {}
         self._pending: dict[str, list[dict[str, NDArray[Any]]]] = {}
-        self._lock = contextlib.ExitStack()
         self._begun()
 
     def __enter__(self) -> DatasetWriter:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(folder_lock(self.folder, DatasetError))
-            self._go_on()
-            self._lock = stack.pop_all()
+        self._writing = self._written()
+        self._writing.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
+        self._writing.__exit__(*error)
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
         finished = False
-        with self._lock:
+        with folder_lock(self.folder, DatasetError):
+            self._go_on()
             try:
-                if error is None:
-                    self._finish()
-                    finished = True
+                yield
+                self._finish()
+                finished = True
             finally:
                 if not (finished or self.completed):  # nobody can go on with it
                     for path in filter(_is_ours, self.folder.iterdir()):

@@ -82,7 +82,7 @@ class LiveSource:
             device=device,
             channels=channels,
         )
-        self._stream: Iterator[Mapping[str, Any]] | None = None
+        self._stream = experience.rows((seed, rank, _STREAM))
         self._due = 0.0
         self.rendered = 0
         """Moments rendered so far, in this process."""
@@ -136,8 +136,6 @@ class LiveSource:
             self._due -= 1.0
 
     def _step(self) -> None:
-        if self._stream is None:
-            self._stream = self._experience.rows((self._seed, self._rank, _STREAM))
         row = next(self._stream)
         if unknown := [name for name in self.buffer.columns if name not in row]:
             raise ValueError(f"experience has no {', '.join(unknown)}; it has {', '.join(row)}")
