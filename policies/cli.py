@@ -179,6 +179,17 @@ def _version() -> str:
         return "vtinsert, not installed"
 
 
+def _interrupt_main_thread() -> None:
+    """Raise KeyboardInterrupt in the main thread, also where it waits in a call of the system."""
+    main_thread = threading.main_thread().ident
+    numbers = (signal.SIGINT, signal.SIGTERM)  # a shell may have the first one ignored
+    heard = [n for n in numbers if signal.getsignal(n) is signal.default_int_handler]
+    if hasattr(signal, "pthread_kill") and main_thread and heard:
+        signal.pthread_kill(main_thread, heard[0])
+    else:
+        _thread.interrupt_main()
+
+
 @contextlib.contextmanager
 def _signals_as_interruption() -> Iterator[None]:
     """Let what schedulers and containers send end a command as Ctrl-C does.
@@ -196,7 +207,7 @@ def _signals_as_interruption() -> Iterator[None]:
     def interrupt_again(ignored: sys.UnraisableHookArgs) -> None:
         # An interruption within a callback from C, such as those of Numba's compiler, is dropped.
         if issubclass(ignored.exc_type, KeyboardInterrupt):
-            threading.Timer(0.1, _thread.interrupt_main).start()
+            threading.Timer(0.1, _interrupt_main_thread).start()
         else:
             print_ignored(ignored)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from representation.require import require
+from representation.require import require, unbox_scalars
 
 if TYPE_CHECKING:
     from gymnasium import spaces
@@ -121,6 +121,7 @@ class EncoderConfig:
     """Further arguments of `timm.create_model`, such as `{"patch_size": 8, "depth": 6}`."""
 
     def __post_init__(self) -> None:
+        unbox_scalars(self)
         object.__setattr__(self, "images", _checked_images(self.images))
         object.__setattr__(self, "ranges", _checked_ranges(self.ranges, self.images))
         dim, heads, concat = self.embedding_dim, self.num_heads, self.fusion == "concat"

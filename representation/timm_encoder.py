@@ -240,6 +240,12 @@ class VisuotactileEncoder(
         return encoder.to(device).eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:
+        kinds = {str(v.dtype)[6:] for v in self.state_dict().values() if v.is_floating_point()}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"the encoder's weights are of {' and '.join(sorted(kinds))}; make them one before "
+                "it is saved, such as by encoder.float()"
+            )
         document = {"format": FORMAT, "version": VERSION, **asdict(self.config)}
         text = json.dumps(document, indent=2) + "\n"
         (save_directory / CONFIG_FILE).write_text(text, encoding="utf-8")

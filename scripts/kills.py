@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -159,13 +160,15 @@ def main(options: Options) -> int:
         data = folder / "data"
         every = commands(data)
         names = options.only or tuple(every)
+        if unknown := set(names) - set(every):
+            raise ValueError(f"unknown commands {sorted(unknown)}; choose from {list(every)}")
         if "pretrain" in names:
             _run((*every["dataset"].arguments, "--seed", "1"), data)
         for name in names:
             place = folder / name.replace(" ", "-")
             place.mkdir()
             results[name] = {
-                "made_by": f"python scripts/kills.py {' '.join(sys.argv[1:])}".strip(),
+                "made_by": shlex.join(["python", "scripts/kills.py", *sys.argv[1:]]),
                 "commit": commit,
                 **study(name, every[name], options.kills, rng, place),
             }

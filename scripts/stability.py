@@ -5,8 +5,9 @@
 
 Every connector gets its share of the steps, and every behaviour its share of the worlds. Counted
 are numbers that are not finite, Python's and MuJoCo's warnings, tips that went through the
-housing's wall, and memory that grew. Ends with exit code 1 if there was one. The same command
-plays what `--max-minutes` left, and adds it to the counts.
+housing's wall, and memory that grew. Ends with exit code 1 if there was one. How deep plug and
+socket overlap is measured, not judged. The same command plays what `--max-minutes` left, and adds
+it to the counts.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 import tyro
 from numpy.typing import NDArray
@@ -51,6 +54,8 @@ _ROOM = 0.0029
 """Room on each side of what is inserted, [m]: clearance, lead-in and 1.5 mm of tilt."""
 _GROWTH_MIB = 16.0
 """Growth of memory, of the process and of the device, that is none: what an allocator keeps."""
+_OVERLAP_EVERY = 10
+"""A world's overlap is measured at every tenth of its control steps, which costs little time."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,7 @@ def play(
     counts: Counter[str] = Counter(dict.fromkeys(("not_finite", "through_wall", "unstable"), 0))
     ends: Counter[str] = Counter()
     settled = _memory(options)
+    data, deepest = None, 0.0
     begun, played = time.monotonic(), 0
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -122,6 +128,10 @@ def play(
             counts["through_wall"] += int(
                 _through(geometry.depth, geometry.tip, half_width, half_height).sum()
             )
+            measured = () if on_device else range(step % _OVERLAP_EVERY, num_envs, _OVERLAP_EVERY)
+            for world in measured:
+                overlap, data = plug_socket_overlap(simulation.engine, world, data)
+                deepest = max(deepest, overlap)
             for success, code in zip(
                 to_host(info["is_success"])[to_host(terminated)],
                 to_host(info["failure"])[to_host(terminated)],
@@ -146,8 +156,35 @@ def play(
         **counts,
         "python_warnings": len(caught),
         "warning_texts": sorted({str(one.message)[:200] for one in caught}),
+        **({} if on_device else {"deepest_overlap_mm": round(1e3 * deepest, 3)}),
         **{f"{name}_growth_mib": round(value, 1) for name, value in grown.items()},
     }
+
+
+def plug_socket_overlap(
+    engine: Any, world: int, data: mujoco.MjData | None
+) -> tuple[float, mujoco.MjData]:
+    """How far plug and socket overlap in a world of the CPU engine.
+
+    Args:
+        engine: The engine.
+        world: The world's number.
+        data: What an earlier call returned, to be filled again, or None.
+
+    Returns:
+        The deepest overlap in [m], but for springs, which give; and the world's state.
+    """
+    model = engine._models[engine.snapshot(world).variant]
+    data = engine._batch.get_data(world, data)
+    mujoco.mj_forward(model, data)
+    bodies = sorted((model.body("plug").id, model.body("socket").id))
+    overlap = 0.0
+    for contact in data.contact:
+        geoms = list(contact.geom)
+        springs = any(model.geom(geom).name.startswith("springs") for geom in geoms)
+        if sorted(model.geom_bodyid[geoms]) == bodies and not springs:
+            overlap = max(overlap, -contact.dist)
+    return overlap, data
 
 
 def main(options: Options) -> int:
@@ -205,14 +242,14 @@ def _played_before(options: Options) -> dict[str, Any]:
 
 
 def _added(before: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """Counts of two runs together; of growth, the larger."""
+    """Counts of two runs together; of growth and overlap, the larger."""
     added = dict(found)
     for name, value in before.items():
         if isinstance(value, Mapping):
             added[name] = dict(Counter(value) + Counter(found[name]))
         elif isinstance(value, list):
             added[name] = sorted({*value, *found[name]})
-        elif name.endswith("_growth_mib"):
+        elif name.endswith(("_growth_mib", "_overlap_mm")):
             added[name] = max(value, found[name])
         else:
             added[name] = value + found[name]
@@ -233,7 +270,7 @@ def _write(options: Options, results: Mapping[str, Mapping[str, Any]]) -> dict[s
         if _is_trouble(name, value)
     }
     document = {
-        "command": f"python scripts/stability.py {' '.join(sys.argv[1:])}".strip(),
+        "command": shlex.join(["python", "scripts/stability.py", *sys.argv[1:]]),
         "commit": provenance.commit(),
         "hardware": provenance.hardware(),
         "versions": provenance.versions(),

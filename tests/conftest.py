@@ -1,10 +1,15 @@
 """What tests of several modules need."""
 
+import os
 import shutil
 import subprocess
 
 import gymnasium
 import pytest
+
+# The workers of a run share the cores: threads of one would spin while another's work. Read when
+# PyTorch is imported, here and in the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session", params=["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
@@ -15,16 +20,6 @@ def warp_device(request):
     if request.param != "cpu" and not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
     return request.param
-
-
-@pytest.fixture(scope="module")
-def one_thread():
-    """PyTorch on one thread: the networks are small, and other tests run beside."""
-    torch = pytest.importorskip("torch")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -167,7 +167,11 @@ def test_a_number_is_kept_as_a_float_and_an_integer_will_do():
 def test_numpy_scalars_are_numbers(kind):
     config = settings_of(clearance_mm=kind(1), depth_noise_mm=kind(2))
     assert (config.clearance_mm, config.depth_noise_mm) == (1.0, 2.0)
-    assert settings_of(image_size=np.int64(48)).image_size == (48, 48)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.array])
+def test_numpys_integers_are_sizes(kind):
+    assert settings_of(image_size=kind(48)).image_size == (48, 48)
 
 
 def test_sizes_may_be_pairs_of_rows_and_columns():

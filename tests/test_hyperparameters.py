@@ -14,8 +14,6 @@ from policies.learners.algorithms import ALGORITHMS, DISTILLATION
 from policies.learners.train_config import TrainConfig
 from vtenv.json_document import from_document
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 RL_ZOO_NAMES = {"ppo": "ppo", "sac": "sac", "tqc": "tqc", "recurrent-ppo": "ppo_lstm"}
 
 
@@ -42,19 +40,6 @@ def test_files_hold_no_other_entries(algorithm):
     entries = yaml.safe_load(path(algorithm).read_text())
     allowed = {vtenv.ENV_ID, *(f"{vtenv.ENV_ID}-{variant}" for variant in VARIANTS)}
     assert set(entries) <= allowed
-
-
-def test_the_gpu_engine_has_a_preset_for_thousands_of_worlds():
-    cpu, warp = (TrainConfig(engine=engine).resolved() for engine in ("cpu", "warp"))
-    assert warp.num_envs == 4096 and cpu.num_envs < 100
-    assert warp.hyperparameters["n_steps"] < cpu.hyperparameters["n_steps"]
-    assert warp.hyperparameters["batch_size"] > cpu.hyperparameters["batch_size"]
-
-
-def test_a_warm_start_changes_little_at_first():
-    scratch, warm = preset("ppo", {}), preset("ppo", {"start": True})
-    assert warm["policy_kwargs"]["log_std_init"] < scratch["policy_kwargs"]["log_std_init"]
-    assert warm["target_kl"] < scratch["target_kl"] and warm["critic_warmup_steps"] > 0
 
 
 def test_what_is_given_overrides_the_preset_in_dictionaries_too():

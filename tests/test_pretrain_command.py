@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from policies import cli
 from representation.data.dataset import DatasetWriter
@@ -38,15 +37,6 @@ def write(folder, kind, columns, labels, seed=0):
             }
             writer.append(split, images | columns(rng, rows))
     return str(folder)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """The encoders are small, and other tests run beside."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +87,12 @@ def test_a_preset_trains_and_its_run_can_be_taken_up(grasps, experience, tmp_pat
 
     assert cli.main(arguments) == 2
     assert "--resume" in capsys.readouterr().err
-    assert cli.main(["pretrain", "--resume", "--output", str(output)]) == 0
+    resume = ["pretrain", "--resume", "--output", str(output)]
+    assert cli.main(resume) == 0
     assert "of 2 selected" in capsys.readouterr().out
-    assert cli.main(["pretrain", "--resume", "--output", str(output), "--lr", "1"]) == 2
+    assert cli.main([*resume, "--lr", "1"]) == 2
     assert "leave out --learning-rate" in capsys.readouterr().err
-    assert cli.main(["pretrain", "--resume", "--output", str(output), "--data", experience]) == 2
+    assert cli.main([*resume, "--data", experience]) == 2
     assert "is not the data set" in capsys.readouterr().err
 
 

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -190,19 +188,3 @@ def test_folders_of_encoders_with_one_name_differ() -> None:
         output / "a-b-1",
         output / "c",
     ]
-
-
-def test_help_and_bad_options_do_without_torch() -> None:
-    code = """
-import sys
-from policies import cli
-try:
-    cli.main(["probe", "--help"])
-except SystemExit:
-    pass
-assert cli.main(["probe", "resnet-pose", "--rows", "3"]) == 2
-assert "torch" not in sys.modules
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "--batch-size" in done.stdout

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from representation.encoder_config import EncoderConfig
-from representation.require import require
+from representation.require import require, unbox_scalars
 
 Schedule = Literal["constant", "exponential", "cosine"]
 Selection = Literal["lowest_loss", "last"]
@@ -80,6 +80,7 @@ class PretrainConfig:
     """Of initial weights, order, augmentation and masking."""
 
     def __post_init__(self) -> None:
+        unbox_scalars(self)
         given = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(

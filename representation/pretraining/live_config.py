@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from representation.require import require
+from representation.require import require, unbox_scalars
 
 SHORTEST_STREAM = 128
 """Steps that every world plays at least: more than the longest episode."""
@@ -38,6 +38,7 @@ class LiveConfig:
     """Its keyword arguments; `modalities` are what the encoder reads unless given."""
 
     def __post_init__(self) -> None:
+        unbox_scalars(self)
         require(self.engine in _WORLDS, "engine", self.engine, " or ".join(_WORLDS))
         require(self.worlds is None or self.worlds >= 1, "worlds", self.worlds, "at least 1")
         enough = self.pairs is None or self.pairs >= SHORTEST_STREAM

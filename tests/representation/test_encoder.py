@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub.constants
+import numpy as np
 import pytest
 import timm
 import torch
@@ -281,6 +282,20 @@ def test_what_is_saved_is_what_is_loaded(name, tmp_path):
     for name, value in encoder.state_dict().items():
         assert torch.equal(value, loaded.state_dict()[name]), name
     assert torch.equal(encoder(observation(config)), loaded(observation(config)))
+
+
+def test_numpys_scalars_are_numbers_in_a_configuration(tmp_path):
+    encoder = make(replace(TINY, embedding_dim=np.int64(8)))
+    encoder.save_pretrained(tmp_path)
+    assert VisuotactileEncoder.from_pretrained(tmp_path).config == replace(TINY, embedding_dim=8)
+
+
+def test_an_encoder_of_two_precisions_is_not_written(tmp_path):
+    encoder = make(TINY)
+    next(encoder.parameters()).data = torch.zeros(1, dtype=torch.float16)
+    with pytest.raises(ValueError, match=r"of float16 and float32; .*encoder.float\(\)"):
+        encoder.save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])

@@ -44,15 +44,6 @@ ENCODER = EncoderConfig(
 ONE_FINGER = {"depth": (1, SIZE, SIZE), "contact": (1, SIZE, SIZE)}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """The encoders are small, and other tests run beside."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def make_config(**changes) -> PretrainConfig:
     settings = {
         "encoder": ENCODER,
@@ -260,11 +251,10 @@ def test_a_run_taken_up_ends_where_an_uninterrupted_one_does(step, changes, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["infonce", "moco"])
-def test_a_compiled_encoder_learns_the_same(objective, tmp_path, monkeypatch):
-    # Traced, gradients too, and run without the minutes that a C++ compiler takes.
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
-    config = make_config(objective=objective, epochs=1)
+def test_a_compiled_encoder_learns_the_same(tmp_path, monkeypatch):
+    # Traced, and run without the minutes that a C++ compiler takes.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    config = make_config(objective="moco", epochs=1)  # its momentum encoder is compiled too
     plain = run(config, tmp_path / "plain")
     compiled = run(replace(config, compile=True), tmp_path / "compiled")
     assert compiled.row["loss"] == pytest.approx(plain.row["loss"], rel=1e-3)

@@ -57,6 +57,10 @@ PAD_SENSOR = Sensor(
     {"cpu": "vtenv.sensing.cpu:PadSensor", "warp": "vtenv.sensing.warp:PadSensor"},
 )
 """Pads behind gels: the force on each taxel, and markers."""
+GREATEST_FORCE = 100.0
+"""Bound of the force of a taxel, in [N]."""
+GREATEST_MOTION_MM = 10.0
+"""Bound of the displacement of a marker, in [mm]."""
 
 
 def sensor_passes(modalities: Iterable[Any]) -> list[tuple[Sensor, str, tuple[str, ...]]]:

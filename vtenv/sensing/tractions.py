@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtenv.jit import jit
+from vtenv.sensing import GREATEST_FORCE, GREATEST_MOTION_MM
 
 WRENCH_SIZE = 9
 """Readings of a contact sensor of a pad: force, torque, and the point that it is about."""
@@ -40,10 +41,6 @@ TOLERANCE = 1e-3
 """Part of the normal force that may stay undistributed."""
 FIRM = 0.999
 """Part of the limit of friction from which a taxel counts as slipping."""
-GREATEST_FORCE = 100.0
-"""Bound of the force of a taxel, in [N]."""
-GREATEST_MOTION_MM = 10.0
-"""Bound of the displacement of a marker, in [mm]."""
 SHEAR_DECAY, DILATION_DECAY = 10_800.0, 20_000.0
 """Decay of the kernels with the square of distance, in [1/m^2]: HydroShear's for a GelSight Mini.
 
