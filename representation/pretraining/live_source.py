@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from representation.data.replay_buffer import ReplayBuffer
-from representation.data.sources import NEXT, share_of
+from representation.data.sources import NEXT, seed_of, share_of
 from representation.pretraining.live_config import SHORTEST_STREAM, LiveConfig
 from vtenv.collection.experience import Experience
 
@@ -109,9 +108,8 @@ class LiveSource:
     def epoch(self, number: int, first: int = 0) -> Iterator[dict[str, Tensor]]:
         """Batches of an epoch; see `Source`."""
         self.fill()
-        sequence = np.random.SeedSequence((self._seed, number, self._rank))
-        drawn = int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
-        generator = torch.Generator(self._device).manual_seed(drawn)
+        seed = seed_of(self._seed, number, self._rank)
+        generator = torch.Generator(self._device).manual_seed(seed)
         for index in range(self.batches_per_epoch):
             if index >= first:
                 self._keep_up()

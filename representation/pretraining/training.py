@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from representation.augmentations import Augment
-from representation.data.sources import DatasetSource, Source, Split
+from representation.data.sources import DatasetSource, Source, Split, seed_of
 from representation.objectives.combine import build_objective
 from representation.objectives.objective import Objective
 from representation.pretraining.config import PretrainConfig, learning_rate
@@ -362,7 +361,7 @@ class _Trainer:
         """One step of the optimizer; loss and metrics."""
         config, fabric, at = self.config, self.fabric, self.at
         # Of the step alone, so that training goes on from any.
-        seed = _seed(config.seed, at.step, fabric.global_rank)
+        seed = seed_of(config.seed, at.step, fabric.global_rank)
         torch.manual_seed(seed)  # dropout and stochastic depth draw from torch's own
         self.generator.manual_seed(seed)
         for group in self.optimizer.param_groups:
@@ -519,7 +518,7 @@ class _Trainer:
         """
         for module in self.learner.modules():
             if isinstance(module, VisuotactileEncoder):  # momentum copies of it too
-                self.generator.manual_seed(_seed(self.config.seed, _STATISTICS_SEED))
+                self.generator.manual_seed(seed_of(self.config.seed, _STATISTICS_SEED))
                 batches = self.source.epoch(self.at.best_epoch - 1)
                 some = itertools.islice(batches, _STATISTICS_BATCHES)
                 update_bn((self.augment(batch, self.generator) for batch in some), module)
@@ -611,11 +610,6 @@ def _require_same(config: PretrainConfig, run: PretrainFolder) -> None:
 def _mean(fabric: Fabric, tensor: Tensor) -> Tensor:
     """The mean over processes; the tensor itself where there is one."""
     return cast(Tensor, fabric.all_reduce(tensor, reduce_op="mean"))
-
-
-def _seed(*parts: int) -> int:
-    """One seed from several, far from those of their neighbours."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
 @contextlib.contextmanager
