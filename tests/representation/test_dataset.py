@@ -358,7 +358,7 @@ with DatasetWriter(folder, kind="test", settings={}, labels=()) as writer:
 """
 
 
-@pytest.mark.parametrize(("kill_after", "there"), [(0, False), (1, True), (2, False)])
+@pytest.mark.parametrize(("kill_after", "there"), [(0, False), (1, True)])
 def test_a_killed_writer_goes_on_to_the_same_data_set(kill_after, there, tmp_path):
     folder = tmp_path / "data"
     if there:
