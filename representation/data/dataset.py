@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from representation.data.columns import Column
-from vtenv.atomic_write import atomic_write, sync
+from vtenv.atomic_write import sync, write_text
 from vtenv.folder_lock import LOCK_FILE, folder_lock
 from vtenv.json_document import from_document, read_json
 from vtenv.modalities import Modality
@@ -270,8 +270,7 @@ class DatasetWriter:
         splits = {name: tuple(shards) for name, shards in self._shards.items()}
         manifest = replace(plan, columns=dict(self._columns), splits=splits)
         document = {"format": FORMAT, "version": VERSION, **asdict(manifest)}
-        with atomic_write(self.folder / MANIFEST_FILE) as path:
-            path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        write_text(self.folder / MANIFEST_FILE, json.dumps(document, indent=2) + "\n")
 
     def _write_shards(self, split: str, *, rest: bool) -> None:
         """Write the shards that pending rows fill; and what is left, if `rest`."""
