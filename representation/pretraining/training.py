@@ -44,10 +44,6 @@ _EVALUATION_SEED = 1 << 32
 Evaluate = Callable[[VisuotactileEncoder, Objective], Mapping[str, float]]
 
 
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says where and what to change."""
-
-
 @dataclass(frozen=True)
 class PretrainResult:
     """What training leaves in memory; the folder holds it too."""
@@ -190,11 +186,10 @@ def pretrain(
     Raises:
         RunFolderError: If the folder holds something, what it holds cannot be resumed, or another
             process writes it.
-        TrainingError: If the loss is not a number.
         PretrainedWeightsError: If ImageNet weights are asked for and cannot be had.
         EncoderFileError: If the encoder to start from cannot be loaded.
-        ValueError: If the source lacks what the objective reads, or the encoder to start from has
-            other backbones.
+        ValueError: If the source lacks what the objective reads, the encoder to start from has
+            other backbones, or a loss is not a number; says where, and what to change.
         KeyboardInterrupt: If it was asked to end; says what is kept.
         OSError: If a file cannot be written; the checkpoint before it is kept.
     """
@@ -388,7 +383,7 @@ class _Trainer:
         at, first = self.at, self.at.batch - len(values)
         for index, (*row, _) in enumerate(rows.tolist()):
             if not math.isfinite(row[0]):
-                raise TrainingError(
+                raise ValueError(
                     f"the loss is {row[0]} in epoch {at.epoch + 1}, step {first + index + 1} of "
                     f"{self.source.batches_per_epoch}. Lower the learning rate "
                     f"({self.config.learning_rate:g}), set clip_norm, or train with "

@@ -29,7 +29,6 @@ from representation.pretraining.run_folder import (
     load_objective,
 )
 from representation.pretraining.training import (
-    TrainingError,
     evaluate_objective,
     make_fabric,
     make_source,
@@ -377,7 +376,7 @@ def test_a_budget_of_time_ends_in_time_with_a_rate_of_zero(tmp_path):
 def test_the_loss_that_is_no_number_is_named(tmp_path):
     split = MemorySplit()
     split.arrays["pose"][:] = float("nan")
-    with pytest.raises(TrainingError, match=r"nan in epoch 1, step 1 of 3.*learning rate"):
+    with pytest.raises(ValueError, match=r"nan in epoch 1, step 1 of 3.*learning rate"):
         run(make_config(objective="pose"), tmp_path / "run", split)
 
 
