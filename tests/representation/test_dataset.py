@@ -75,7 +75,7 @@ def test_depth_takes_two_bytes_and_a_mask_pixel_a_bit(tmp_path):
     assert (stored["contact"].dtype, stored["contact"].shape) == (np.uint8, (8, 16))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=4), elements=st.integers(0, 1)),
     st.floats(0, float(np.float32(LARGEST * STEP)), width=32),
