@@ -66,19 +66,19 @@ def pulled(model, data, steps=8):
             yield data
 
 
-@pytest.mark.parametrize("shape", ["box", "sphere"])
-def test_both_engines_sense_the_same(shape):
+@pytest.mark.parametrize(("shape", "membrane_mm"), [("box", 0.0), ("sphere", 0.5)])
+def test_both_engines_sense_the_same(shape, membrane_mm):
     """From the same states, over a history of sticking and slipping."""
     mjw = pytest.importorskip("mujoco_warp")
     wp = pytest.importorskip("warp")
     from vtenv.sensing.warp import WarpPadSensors
 
     model, data = gripper(shape=shape)
-    cpu = PadSensors(model, PADS, TOUCH)
+    cpu = PadSensors(model, PADS, TOUCH, membrane_mm=membrane_mm)
     with wp.ScopedDevice("cpu"):
         m = mjw.put_model(model)
         d = mjw.put_data(model, data, nworld=2)
-    warp = WarpPadSensors(model, m, d, PADS, TOUCH)
+    warp = WarpPadSensors(model, m, d, PADS, TOUCH, membrane_mm=membrane_mm)
     same = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "sensordata")
     for state in pulled(model, data):
         for name in same:
@@ -165,6 +165,8 @@ def test_other_mistakes_are_named():
     model, _ = gripper()
     with pytest.raises(ValueError, match=r"modalities=.*contact, gel.*"):
         PadSensors(model, PADS, ("depth",))
+    with pytest.raises(ValueError, match=r"membrane_mm=-0\.5.*from 0 to 2"):
+        PadSensors(model, PADS, ("gel",), membrane_mm=-0.5)
     with pytest.raises(ValueError, match=r"rays cannot hit mjGEOM_ELLIPSOID; use .* sphere"):
         PadSensors(gripper(shape="ellipsoid")[0], PADS, ("gel",))
     pads = (Pad("right_site", "-y", ("object",)),)
@@ -181,3 +183,16 @@ def test_the_page_senses_what_it_says():
     forces = names["images"]["shear"].sum(axis=(-1, -2))
     np.testing.assert_allclose(forces[:, 0], 10.0, rtol=0.05)
     np.testing.assert_allclose(forces[:, 2], 0.5 * 0.02 * 9.81, rtol=0.1)
+
+
+def test_a_membrane_bridges_what_does_not_touch_it():
+    """Outside what is pressed in, and smoothed: the calibration's own membrane, mask and all."""
+    model, data = gripper()
+    rigid = PadSensors(model, PADS, ("gel", "rgb"), rows=48).read(data)
+    told = PadSensors(model, PADS, ("gel", "contact", "rgb"), rows=48, membrane_mm=0.5).read(data)
+    for pad in range(2):
+        smooth = membrane(rigid["gel"][pad].astype(np.float64), 24 / 48)
+        np.testing.assert_allclose(told["gel"][pad], smooth, atol=0.01)
+    np.testing.assert_array_equal(told["contact"], told["gel"] > 0.05)
+    np.testing.assert_array_equal(told["rgb"], rigid["rgb"])
+    assert (told["gel"] > 0.01).sum() > 1.1 * (rigid["gel"] > 0.01).sum()

@@ -220,7 +220,8 @@ def test_an_environment_draws_its_faults_from_its_generator():
 @pytest.mark.slow
 def test_engines_have_the_same_faults():
     pytest.importorskip("mujoco_warp")
-    settings = {"modalities": ("depth", "contact"), "depth_noise_mm": 0.0, "sensor_faults": ALL}
+    keys = ("depth", "contact", "shear", "markers", "rgb")
+    settings = {"modalities": keys, "depth_noise_mm": 0.0, "sensor_faults": ALL}
     worlds, seen = np.arange(4), []
     for engine, more in (("cpu", {}), ("warp", {"device": "cpu"})):
         simulation = make_simulation(4, engine, engine_settings=more, **settings)
@@ -229,6 +230,9 @@ def test_engines_have_the_same_faults():
         simulation.close()
     assert (np.abs(seen[0]["depth"] - seen[1]["depth"]) > 1e-4).mean() < 0.005
     assert (seen[0]["contact"] != seen[1]["contact"]).mean() < 0.005
+    for key, unit in {"shear": 0.02, "markers": 0.02, "rgb": 1}.items():
+        ours, theirs = (images[key].astype(np.float64) for images in seen)
+        np.testing.assert_allclose(ours, theirs, atol=unit)
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(SensorFaultsConfig)])

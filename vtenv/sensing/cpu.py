@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from vtenv.sensing.cameras import Poses, Rays
 from vtenv.sensing.colour import GelColours, colour_images
 from vtenv.sensing.images import depth_images, gel_images
+from vtenv.sensing.membrane import Membrane, stretch_gels
 from vtenv.sensing.meshes import cast_meshes
+from vtenv.sensing.photometry import MEMBRANE_MM
 from vtenv.sensing.raycast import cast_depth
 from vtenv.sensing.tractions import (
     RAYS,
@@ -66,10 +68,10 @@ class RayCamera(Rays):
     def cast(self, worlds: NDArray[np.int64], out: NDArray[np.float32]) -> None:
         """Fill `out` (N, C, H, W) with planar depth, [m]; infinity where nothing is hit."""
         poses, seen, meshes = self.poses, self.seen, self.meshes
-        view = (poses.geom_pos, poses.geom_mat, *self.eyes(), *self.extents, out)
+        view: tuple[Any, ...] = (poses.geom_pos, poses.geom_mat, *self.eyes(), *self.extents, out)
         cast_depth(worlds, poses.variant, seen.ids, seen.types, seen.sizes, seen.used, *view)
         if meshes.ids.size:
-            own = meshes.ids, meshes.used, meshes.spans, meshes.triangles
+            own: tuple[Any, ...] = (meshes.ids, meshes.used, meshes.spans, meshes.triangles)
             cast_meshes(worlds, poses.variant, *own, *view)
 
 
@@ -141,7 +143,7 @@ class DepthSensor(_RaySensor):
 
 
 class GelSensor(_RaySensor):
-    """Cameras behind gels; see `vtenv.sensing.images.gel_images` and `vtenv.sensing.colour`."""
+    """Cameras behind gels; see `vtenv.sensing.images`, `vtenv.sensing.membrane` and `colour`."""
 
     def __init__(
         self, world_model: WorldModel, camera: str, keys: tuple[str, ...], poses: Poses
@@ -151,6 +153,9 @@ class GelSensor(_RaySensor):
         self._shapes["rgb"] = (*self._depth.shape[:2], 3, *size)
         pixel_mm = 2e3 * self._rays.extents[1] / size[0]
         self._colours = GelColours.bundled(size, pixel_mm) if "rgb" in keys else None
+        self._fitted_membrane = Membrane.of(MEMBRANE_MM[0], size, pixel_mm)
+        widest = self._settings["membrane_mm"]
+        self._membrane = Membrane.of(widest, size, pixel_mm) if widest else None
 
     def draw(
         self, worlds: NDArray[np.int64], generators: Sequence[np.random.Generator]
@@ -166,17 +171,16 @@ class GelSensor(_RaySensor):
 
     def measure(self, worlds: NDArray[np.int64]) -> None:
         """Fill the images."""
+        gel, contact = self._last["gel"], self._last["contact"]
+        thickness = np.float32(self._settings["thickness_mm"])
+        threshold = np.float32(self._settings["threshold_mm"])
         self._rays.cast(worlds, self._depth)
-        gel_images(
-            worlds,
-            self._depth,
-            np.float32(self._settings["thickness_mm"]),
-            np.float32(self._settings["threshold_mm"]),
-            self._last["gel"],
-            self._last["contact"],
-        )
+        gel_images(worlds, self._depth, thickness, threshold, gel, contact)
         if self._colours is not None:
-            colour_images(worlds, self._last["gel"], *self._colours, self._last["rgb"])
+            taps, radii = self._fitted_membrane
+            colour_images(worlds, gel, taps, radii, *self._colours, self._last["rgb"])
+        if self._membrane is not None:
+            stretch_gels(worlds, gel, *self._membrane, threshold, contact)
 
 
 class PadSensor(_RaySensor):

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtenv.arrays import Array, constant, namespace
+from vtenv.sensing import GREATEST_FORCE, GREATEST_MOTION_MM
 from vtenv.sensing.images import (
     DEPTH_EDGE,
     MAX_DEPTH,
     NOISE_SUM_DEVIATION,
     NOISE_SUM_MEAN,
 )
-from vtenv.sensing.tractions import GREATEST_FORCE, GREATEST_MOTION_MM
 from vtenv.validation import as_number, require
 
 DRIFT_STEPS = 100

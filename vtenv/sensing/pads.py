@@ -21,6 +21,7 @@ from vtenv.sensing import sensor_passes
 from vtenv.sensing.cameras import Poses
 from vtenv.sensing.images import CONTACT_THRESHOLD_MM
 from vtenv.sensing.tractions import RAYS
+from vtenv.validation import require
 from vtenv.world_model import Camera, WorldModel
 
 _FACES = tuple(f"{sign}{axis}" for axis in "xyz" for sign in "+-")
@@ -179,6 +180,7 @@ def pads_world_model(
     rows: int = 64,
     taxel_size: tuple[int, int] = (16, 16),
     marker_size: tuple[int, int] = (9, 7),
+    membrane_mm: float = 0.0,
     groups: tuple[int, ...] = _EVERY_GROUP,
 ) -> WorldModel:
     """What the engines' sensors read of a model with pads.
@@ -190,16 +192,22 @@ def pads_world_model(
         rows: Rows of the images of gels; as many columns as make pixels square.
         taxel_size: Rows and columns of taxels.
         marker_size: Rows and columns of markers.
+        membrane_mm: How far the membrane of `gel` and `contact` bridges what does not touch it,
+            [mm]: the standard deviation of the widest of its Gaussians; 0 for none.
         groups: Geom groups that gels see, such as visual or collision geoms alone: planes, boxes,
             spheres, capsules, cylinders and, on the CPU, watertight meshes.
 
     Raises:
-        ValueError: If the model lacks the pads, or gels cannot see what they may touch.
+        ValueError: If the model lacks the pads, gels cannot see what they may touch, or a number is
+            not allowed.
     """
     names = [model.camera(i).name for i in range(model.ncam)]
     missing = [pad.name for pad in pads if pad.camera not in names]
     if missing:
         raise ValueError(f"the model has no pad {missing[0]!r}; call add_pads before compiling")
+    require(
+        0 <= membrane_mm <= 2, "membrane_mm", membrane_mm, "a number of millimetres from 0 to 2"
+    )
     available = {key: m for key, m in IMAGE_MODALITIES.items() if m.camera != "overhead"}
     chosen = choose_modalities(tuple(modalities), available)
     kind = model.geom if _has_geom(model, pads[0].name) else model.site
@@ -207,6 +215,7 @@ def pads_world_model(
     settings = {
         "thickness_mm": thickness * 1e3,
         "threshold_mm": CONTACT_THRESHOLD_MM,
+        "membrane_mm": membrane_mm,
         "marker_rows": marker_size[0],
         "marker_columns": marker_size[1],
     }

@@ -14,9 +14,11 @@ from vtenv.modalities import Modality
 from vtenv.sensing import sensor_passes
 from vtenv.sensing import warp_kernels as kernels
 from vtenv.sensing.cameras import Poses, Rays
-from vtenv.sensing.colour import BLURS, GelColours
+from vtenv.sensing.colour import GelColours
 from vtenv.sensing.images import NOISE_SUM_DEVIATION
+from vtenv.sensing.membrane import BLURS, Membrane
 from vtenv.sensing.pads import Pad, pad_friction, pads_world_model
+from vtenv.sensing.photometry import MEMBRANE_MM
 from vtenv.sensing.tractions import RAYS, marker_kernels, marker_size
 from vtenv.world_model import WorldModel
 
@@ -142,7 +144,7 @@ class DepthSensor:
 
 
 class GelSensor:
-    """Cameras behind gels; see `vtenv.sensing.images.gel_images` and `vtenv.sensing.colour`."""
+    """Cameras behind gels; see `vtenv.sensing.images`, `vtenv.sensing.membrane` and `colour`."""
 
     def __init__(
         self,
@@ -153,19 +155,22 @@ class GelSensor:
         seeds: torch.Tensor,
     ) -> None:
         self._rays = RayCamera(world_model, camera, poses)
-        self._keeps_gel = "gel" in keys or "rgb" in keys
-        shape = self._rays.shape
+        shape, widest = self._rays.shape, self._rays.camera.settings["membrane_mm"]
+        self._keeps_gel = "gel" in keys or "rgb" in keys or widest > 0
         self._contact = wp.zeros(shape, dtype=wp.uint8)
         self._gel = wp.zeros(shape if self._keeps_gel else (1, 1, 1, 1), dtype=float)
         made = {"gel": wp.to_torch(self._gel), "contact": wp.to_torch(self._contact)}
+        pixel_mm = 2e3 * self._rays.extents[1] / shape[2]
+        self._surfaces: Any = ()
+        if "rgb" in keys or widest:
+            self._surfaces = wp.zeros(shape, dtype=float), wp.zeros(shape, dtype=float)
+        self._membrane = _membrane(widest, shape, pixel_mm) if widest else None
         self._colours: GelColours | None = None
         if "rgb" in keys:
-            pixel_mm = 2e3 * self._rays.extents[1] / shape[2]
             self._colours = colours = GelColours.bundled(shape[2:], pixel_mm)
-            self._kernels: Any = wp.array(colours.taps, dtype=float), wp.array(colours.radii)
+            self._fitted_membrane = _membrane(MEMBRANE_MM[0], shape, pixel_mm)
             self._polynomials: Any = wp.array(colours.coefficients, dtype=float)
             self._background: Any = wp.array(colours.background)
-            self._surfaces = wp.zeros(shape, dtype=float), wp.zeros(shape, dtype=float)
             self._rgb, made["rgb"] = _components((*shape[:2], 3, *shape[2:]), wp.uint8)
         self.images = {key: made[key] for key in keys}
         self.noise: dict[str, torch.Tensor] = {}
@@ -188,12 +193,35 @@ class GelSensor:
             ],
             outputs=[self._gel, self._contact],
         )
+        listed, dim = wp.from_torch(worlds), (len(worlds), *rays.shape[1:])
         if self._colours is not None:
-            self._render(wp.from_torch(worlds), self._colours)
+            colours = self._colours
+            wp.launch(
+                kernels.colour_gel,
+                dim=dim,
+                inputs=[
+                    listed,
+                    self._stretched(listed, dim, self._fitted_membrane),
+                    0.5 / colours.pixel_mm,
+                    colours.steepest,
+                    colours.deepest_mm,
+                    self._polynomials,
+                    self._background,
+                ],
+                outputs=[self._rgb],
+            )
+        if self._membrane is not None:
+            surface = self._stretched(listed, dim, self._membrane)
+            wp.launch(
+                kernels.take_membrane,
+                dim=dim,
+                inputs=[listed, surface, settings["threshold_mm"]],
+                outputs=[self._gel, self._contact],
+            )
 
-    def _render(self, worlds: Any, colours: GelColours) -> None:
-        """Colours of the gels of listed worlds."""
-        dim, (surface, across) = (len(worlds), *self._rays.shape[1:]), self._surfaces
+    def _stretched(self, worlds: Any, dim: tuple[int, ...], membrane: list[Any]) -> Any:
+        """Depth of the membranes of listed worlds, which the next call overwrites."""
+        surface, across = self._surfaces
         source = self._gel
         for blur in range(BLURS):
             restores = blur < BLURS - 1
@@ -201,24 +229,17 @@ class GelSensor:
                 wp.launch(
                     kernels.blur_gel,
                     dim=dim,
-                    inputs=[worlds, self._gel, read, *self._kernels, blur, along_rows],
+                    inputs=[worlds, self._gel, read, *membrane, blur, along_rows],
                     outputs=[restores and along_rows, write],
                 )
             source = surface
-        wp.launch(
-            kernels.colour_gel,
-            dim=dim,
-            inputs=[
-                worlds,
-                surface,
-                0.5 / colours.pixel_mm,
-                colours.steepest,
-                colours.deepest_mm,
-                self._polynomials,
-                self._background,
-            ],
-            outputs=[self._rgb],
-        )
+        return surface
+
+
+def _membrane(widest_mm: float, shape: tuple[int, ...], pixel_mm: float) -> list[Any]:
+    """Warp's arrays of a `Membrane`."""
+    taps, radii = Membrane.of(widest_mm, (shape[2], shape[3]), pixel_mm)
+    return [wp.array(taps, dtype=float), wp.array(radii)]
 
 
 def _components(shape: tuple[int, ...], dtype: Any = float) -> tuple[Any, torch.Tensor]:

@@ -518,7 +518,7 @@ def blur_gel(
     restores: bool,
     out: wp.array4d(dtype=float),
 ):
-    """One axis of one Gaussian of the membrane, as `colour.colour_images`."""
+    """One axis of one Gaussian of the membrane, as `membrane.stretch`."""
     entry, pad, row, column = wp.tid()
     world = int(worlds[entry])
     if restores and gel[world, pad, row, column] > 0.0:
@@ -535,6 +535,22 @@ def blur_gel(
             there = _mirrored(column + there, gel.shape[3])
             total += taps[blur, tap] * source[world, pad, row, there]
     out[world, pad, row, column] = total
+
+
+@wp.kernel
+def take_membrane(
+    worlds: wp.array(dtype=wp.int64),
+    surface: wp.array4d(dtype=float),
+    threshold_mm: float,
+    gel: wp.array4d(dtype=float),
+    contact: wp.array4d(dtype=wp.uint8),
+):
+    """The membrane's depth in place of the indentation, as `membrane.stretch_gels`."""
+    entry, pad, row, column = wp.tid()
+    world = int(worlds[entry])
+    deep = surface[world, pad, row, column]
+    gel[world, pad, row, column] = deep
+    contact[world, pad, row, column] = wp.where(deep > threshold_mm, wp.uint8(1), wp.uint8(0))
 
 
 @wp.kernel

@@ -102,6 +102,9 @@ class HeldPlugConfig:
     """Rows and columns of the overhead depth image, 8 to 512; one number for both."""
     contact_size: tuple[int, int] = 64  # type: ignore[assignment]
     """Rows and columns of each finger's gel and contact images, 8 to 512; one number for both."""
+    membrane_mm: float = 0.0
+    """How far the membrane of `gel` and `contact` bridges what does not touch it, 0 to 2: the
+    standard deviation of the widest of its Gaussians. 0 for the rigid overlap with the gel."""
     taxel_size: tuple[int, int] = 16  # type: ignore[assignment]
     """Rows and columns of taxels of each pad, 2 to 64; one number for both. They span the pad."""
     marker_size: tuple[int, int] = (9, 7)
@@ -239,6 +242,7 @@ SENSOR_SETTINGS = {
     "depth_dropout": "overhead",
     "depth_quantization_mm": "overhead",
     "contact_size": "gel",
+    "membrane_mm": "gel",
     "taxel_size": "taxels",
     "marker_size": "taxels",
 }
@@ -274,6 +278,7 @@ _NUMBERS = {
     "hand_force_n": (1.0, 40.0, "a number of newtons"),
     "grip_creep": (0.5, 5.0, "a number"),
     "connector_scale": (0.8, 1.2, "a number"),
+    "membrane_mm": (0.0, 2.0, "a number of millimetres"),
     "depth_noise_mm": (0.0, 50.0, "a number of millimetres"),
     "depth_dropout": (0.0, 1.0, "a probability"),
     "depth_quantization_mm": (0.0, 50.0, "a number of millimetres"),

@@ -134,6 +134,7 @@ class HeldPlugTask:
         gel = {
             "thickness_mm": scene.GEL_THICKNESS * 1e3,
             "threshold_mm": CONTACT_THRESHOLD_MM,
+            "membrane_mm": config.membrane_mm,
         }
         marker_rows, marker_columns = config.marker_size
         overhead = (scene.SCENE_GROUP, scene.PLUG_GROUP)
