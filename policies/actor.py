@@ -20,10 +20,6 @@ LSTMState = tuple[Tensor, Tensor]
 """Hidden and cell state of an LSTM, each (layers, N, width)."""
 
 
-class PolicyError(ValueError):
-    """A policy cannot be saved, loaded or used so; the message says what to do."""
-
-
 @dataclass(frozen=True)
 class ActorConfig:
     """What an actor is built from. Saved with its weights."""
@@ -45,7 +41,7 @@ class ActorConfig:
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
-            raise PolicyError(
+            raise ValueError(
                 f"activation={self.activation!r} is not allowed; it must be one of "
                 f"{', '.join(ACTIVATIONS)}"
             )
@@ -112,7 +108,7 @@ def actor_of(policy: BasePolicy) -> Actor:
         What acts as `policy.predict(..., deterministic=True)` does, to the last bit.
 
     Raises:
-        PolicyError: If the policy is of another kind.
+        ValueError: If the policy is of another kind.
     """
     lstm: nn.LSTM | None = None
     if isinstance(policy, ActorCriticPolicy):
@@ -122,18 +118,18 @@ def actor_of(policy: BasePolicy) -> Actor:
     else:
         actor: Any = getattr(policy, "actor", None)
         if actor is None or not hasattr(actor, "latent_pi"):
-            raise PolicyError(
+            raise ValueError(
                 f"a {type(policy).__name__} cannot be exported; give the policy of PPO, "
                 "RecurrentPPO, SAC or TQC"
             )
         features, hidden, mean, squashed = actor.features_extractor, actor.latent_pi, actor.mu, True
     if not isinstance(features, Standardize | VisuotactileCNN):
-        raise PolicyError(
+        raise ValueError(
             f"a policy with the features extractor {type(features).__name__} cannot be exported; "
             "make it with policy_kwargs(representation)"
         )
     if not isinstance(mean, nn.Linear):
-        raise PolicyError("a policy with use_sde=True cannot be exported; train it without")
+        raise ValueError("a policy with use_sde=True cannot be exported; train it without")
     space = policy.observation_space
     parts = space.spaces if isinstance(space, spaces.Dict) else {"": space}
     linear = [layer for layer in hidden if isinstance(layer, nn.Linear)]
@@ -162,7 +158,7 @@ def _activation(hidden: nn.Sequential) -> str:
     names = {kind: name for name, kind in ACTIVATIONS.items()}
     kinds = {type(layer) for layer in hidden if not isinstance(layer, nn.Linear)} or {nn.ELU}
     if len(kinds) > 1 or not kinds <= names.keys():
-        raise PolicyError(
+        raise ValueError(
             f"a policy with the activation {', '.join(kind.__name__ for kind in kinds)} cannot be "
             f"exported; choose one of {', '.join(kind.__name__ for kind in names)}"
         )

@@ -37,28 +37,24 @@ def field_texts(cls: type) -> dict[str, tuple[str, str]]:
     }
 
 
-def check_name(
-    name: str, allowed: Collection[str], what: str, where: str = "", otherwise: str = ""
-) -> None:
+def check_name(name: str, allowed: Collection[str], what: str, otherwise: str = "") -> None:
     """Refuse a name that is not in a list.
 
     Args:
         name: What was given.
         allowed: What may be.
         what: What it is to be, such as "condition".
-        where: What lists them, if they are too many to be told.
         otherwise: What else there is to do, a clause.
 
     Raises:
-        ValueError: If it is not there; names the nearest three, and all or where they are.
+        ValueError: If it is not there; names the nearest three, and all.
     """
     if name in allowed:
         return
     nearest = difflib.get_close_matches(name, dict.fromkeys(allowed), 3, cutoff=0.5)
     hint = f"did you mean {' or '.join(nearest)}? " if nearest else ""
-    listed = f"{where} lists them" if where else f"choose from {', '.join(allowed)}"
     rest = f"; {otherwise}" if otherwise else ""
-    raise ValueError(f"unknown {what} {name!r}; {hint}{listed}{rest}")
+    raise ValueError(f"unknown {what} {name!r}; {hint}choose from {', '.join(allowed)}{rest}")
 
 
 def make_output(folder: Path) -> None:

@@ -13,15 +13,14 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
-from policies.actor import Actor, ActorConfig, LSTMState, PolicyError, actor_of, build_actor
-from policies.bundled import check_policy
-from policies.representation_names import IMAGENET
+from policies.actor import Actor, ActorConfig, LSTMState, actor_of, build_actor
+from policies.representation_names import IMAGENET, check_policy
 from policies.representations import Representation, encoder_representation, make_representation
 from policies.worlds import settings_to_json
 from representation.bundled import bundled, bundled_folder
 from representation.tensor_file import load_weights, write_tensors
 from representation.timm_encoder import VisuotactileEncoder
-from vtenv.atomic_write import atomic_write
+from vtenv.atomic_write import atomic_write, write_text
 from vtenv.import_string import is_import_string
 from vtenv.json_document import from_document, read_json
 from vtenv.registry import make_task
@@ -112,7 +111,7 @@ class DeployablePolicy:
             are.
 
         Raises:
-            PolicyError: If the observation is not what the policy was trained on.
+            ValueError: If the observation is not what the policy was trained on.
         """
         entries = observation if isinstance(observation, Mapping) else {"": observation}
         self._check(entries)
@@ -138,7 +137,7 @@ class DeployablePolicy:
             have = ", ".join(
                 f"{name or 'observation'} {tuple(value.shape)}" for name, value in entries.items()
             )
-            raise PolicyError(
+            raise ValueError(
                 f"this policy on the representation {self.representation.name!r} takes "
                 f"{key or 'observations'} of shape (N, {', '.join(map(str, shape))}), but got "
                 f"{have}; make the environments with policy.representation.make(...), or "
@@ -166,7 +165,7 @@ def save_policy(
         provenance: What else to say of it, such as `algorithm="ppo"`, in JSON's types.
 
     Raises:
-        PolicyError: If the policy cannot be exported.
+        ValueError: If the policy cannot be exported.
     """
     folder = Path(folder)
     actor = actor_of(policy)
@@ -184,43 +183,37 @@ def save_policy(
         _save_encoder(representation, folder)
     with atomic_write(folder / WEIGHTS_FILE) as temporary:
         write_tensors(temporary, actor.state_dict())
-    with atomic_write(folder / CONFIG_FILE) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(folder / CONFIG_FILE, text)
 
 
 def load_policy(
-    source: str | Path,
-    *,
-    representation: Representation | None = None,
-    device: str | torch.device = "cpu",
+    source: str | Path, *, representation: Representation | None = None
 ) -> DeployablePolicy:
-    """Load a policy to act with; nothing is unpickled.
+    """Load a policy to act with, on the CPU; nothing is unpickled.
 
     Args:
         source: A bundled policy's name, or a folder that `save_policy` wrote.
         representation: What it is to see with, if that is at hand; None for what it was saved
             with.
-        device: Where the actor goes.
 
     Raises:
-        PolicyError: If a file is missing, damaged, or does not fit; or if the encoder is not the
+        ValueError: If a file is missing, damaged, or does not fit; or if the encoder is not the
             one that the policy was trained on.
     """
     folder = _locate(source)
+    found = _read(folder / CONFIG_FILE)
     try:
-        document = from_document(_Document, _read(folder / CONFIG_FILE))
+        document = from_document(_Document, found)
         actor = build_actor(document.actor)
-    except PolicyError:
-        raise
     except (ValueError, RuntimeError, OverflowError) as error:
-        raise PolicyError(
+        raise ValueError(
             f"{folder / CONFIG_FILE} does not describe a policy ({error}); copy the folder again"
         ) from error
-    load_weights(actor, folder / WEIGHTS_FILE, PolicyError, CONFIG_FILE)
+    load_weights(actor, folder / WEIGHTS_FILE, ValueError, CONFIG_FILE)
     if representation is None:
         representation = _representation(document, folder)
     if representation.digest != document.encoder_digest:
-        raise PolicyError(
+        raise ValueError(
             f"the policy in {folder} was trained on the representation "
             f"{document.representation!r} with the encoder "
             f"{document.encoder_digest[:12] or 'none'}, but {representation.name!r} has the "
@@ -230,24 +223,18 @@ def load_policy(
     try:
         make_task(document.task, **representation.environment_settings(document.settings))
     except (ValueError, TypeError) as error:
-        raise PolicyError(
-            f"{folder / CONFIG_FILE} is of no world that there is: {error}"
-        ) from error
-    policy = DeployablePolicy(actor, representation, document.settings, document.provenance)
-    return policy.to(device)
+        raise ValueError(f"{folder / CONFIG_FILE} is of no world that there is: {error}") from error
+    return DeployablePolicy(actor, representation, document.settings, document.provenance)
 
 
 def _locate(source: str | Path) -> Path:
-    try:
-        check_policy(str(source))
-    except ValueError as error:
-        raise PolicyError(str(error)) from None
+    check_policy(str(source))
     if source in bundled("policies"):
         return bundled_folder("policies") / str(source)
     folder = Path(os.path.expanduser(source))
     if not (folder / CONFIG_FILE).is_file():
         inside = [path.parent.name for path in sorted(folder.glob(f"*/{CONFIG_FILE}"))]
-        raise PolicyError(
+        raise ValueError(
             f"{folder} holds no {CONFIG_FILE}"
             + (f"; it has policies in {', '.join(inside)}: name one of these" if inside else "")
         )
@@ -256,7 +243,7 @@ def _locate(source: str | Path) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     return read_json(
-        path, "a policy of VTInsert", FORMAT, VERSION, PolicyError, again="train the policy again"
+        path, "a policy of VTInsert", FORMAT, VERSION, ValueError, again="train the policy again"
     )
 
 
@@ -268,7 +255,7 @@ def _representation(document: _Document, folder: Path) -> Representation:
             return encoder_representation(name, loaded, document.task)
         return make_representation(name, document.task)
     except ValueError as error:
-        raise PolicyError(
+        raise ValueError(
             f"what the policy in {folder} sees with cannot be loaded: {error}"
         ) from error
 

@@ -14,11 +14,9 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from policies.representations import Representation
-from policies.vec_env import VTInsertVecEnv
 from policies.worlds import simulation_of
 from representation.preprocessing import flat_channels, normalise
 from vtenv.arrays import to_host
@@ -132,7 +130,7 @@ def policy_kwargs(representation: Representation) -> dict[str, Any]:
     }
 
 
-def calibrate(policy: BasePolicy, envs: VecEnv | VectorEnv[Any, Any, Any], seed: int) -> None:
+def calibrate(policy: BasePolicy, envs: VectorEnv[Any, Any, Any], seed: int) -> None:
     """Fix what a policy standardises its inputs with, before it is trained.
 
     The statistics are of observations along the behaviours of `vtenv.collection.experience`: the
@@ -152,10 +150,6 @@ def calibrate(policy: BasePolicy, envs: VecEnv | VectorEnv[Any, Any, Any], seed:
         raise ValueError(
             "the policy has no inputs to standardise; make it with policy_kwargs(representation)"
         )
-    if isinstance(envs, VecEnv):
-        inner = envs.unwrapped
-        assert isinstance(inner, VTInsertVecEnv)
-        envs = inner.envs
     count = 0
     sums: dict[str | None, Any] = {layer.key: 0.0 for layer in layers}
     for observation in _observations(envs, seed):

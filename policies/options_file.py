@@ -1,4 +1,4 @@
-"""Options from a file: `@FILE` on a command line stands for the options that it holds."""
+"""What people write in files: `@FILE` on a command line stands for the options that it holds."""
 
 from __future__ import annotations
 
@@ -25,21 +25,30 @@ def with_files(words: Iterable[str]) -> list[str]:
     return given
 
 
-def _options(path: Path) -> Iterator[str]:
+def read_file(path: Path) -> Any:
+    """What a JSON or YAML file holds.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is neither; says why.
+    """
     import yaml
 
     try:
-        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        # Not every JSON is YAML: 1e6 is a number in the one, and a word in the other.
+        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise OSError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+
+
+def _options(path: Path) -> Iterator[str]:
+    options = read_file(path)
     if not isinstance(options, dict) or not all(isinstance(name, str) for name in options):
         raise ValueError(f"{path} is not a mapping of options, such as clearance_mm: 0.8")
     for name, value in options.items():
         yield f"--{name.replace('_', '-')}"
-        yield from map(_text, value if isinstance(value, list) else [value])
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+        for one in value if isinstance(value, list) else [value]:
+            yield one if isinstance(one, str) else json.dumps(one)

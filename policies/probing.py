@@ -42,7 +42,7 @@ from representation.probes.tables import (
 )
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv import provenance
-from vtenv.atomic_write import atomic_write
+from vtenv.atomic_write import atomic_write, write_text
 from vtenv.import_string import is_import_string
 from vtenv.progress import progress_bar
 from vtenv.run_folder import write_table
@@ -104,7 +104,7 @@ def probe_encoders(options: ProbeOptions) -> int:
     if len(reports) > 1:
         comparison = comparison_table(reports)
         _print_table(console, comparison, "Side by side")
-        _write_text(options.output / "comparison.md", comparison.markdown() + "\n")
+        write_text(options.output / "comparison.md", comparison.markdown() + "\n")
         rows = [asdict(m) for report in reports for m in report.measurements]
         write_table(options.output / "measurements.csv", rows)
     console.print(f"Measurements and pictures: {', '.join(map(str, folders))}", soft_wrap=True)
@@ -184,9 +184,9 @@ def _write(report: AuditReport, folder: Path, dataset: Dataset) -> None:
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     made = provenance.record() | {"date": date, "data": data}
     document = json.dumps(made | {"audit": report.to_dict()}, indent=1)
-    _write_text(folder / "report.json", document + "\n")
+    write_text(folder / "report.json", document + "\n")
     by = f"Made by `{made['command']}` at commit {commit(made['commit'])}.\n"
-    _write_text(folder / "report.md", f"{page(report)}\n{by}")
+    write_text(folder / "report.md", f"{page(report)}\n{by}")
     write_table(folder / "measurements.csv", [asdict(row) for row in report.measurements])
     write_table(folder / "tsne.csv", [asdict(point) for point in report.points])
     for name, draw in (
@@ -197,11 +197,6 @@ def _write(report: AuditReport, folder: Path, dataset: Dataset) -> None:
         if (figure := draw(report)) is not None:
             with atomic_write(folder / name) as path:
                 figure.savefig(path, dpi=_DPI)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _print(console: Console, report: AuditReport) -> None:

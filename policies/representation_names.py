@@ -1,4 +1,4 @@
-"""Names of representations: what a policy can see, and how that is asked for."""
+"""Names of policies and representations, judged without importing what loads them."""
 
 from __future__ import annotations
 
@@ -69,6 +69,23 @@ def check_encoder(name: str) -> None:
         "encoder",
         otherwise=f"or name a folder, an id on the Hugging Face Hub, {UNTRAINED}:BACKBONE, or "
         "MODULE:NAME",
+    )
+
+
+def check_policy(source: str) -> None:
+    """Refuse what is neither a bundled policy nor a folder, before anything is loaded.
+
+    Raises:
+        ValueError: If it is neither; names the nearest, and what there is.
+    """
+    if Path(os.path.expanduser(source)).is_dir():
+        return
+    check_name(
+        source,
+        bundled("policies"),
+        "policy",
+        otherwise="it is neither a bundled policy nor a folder: `vtinsert train` writes one, "
+        "policy/, into its output folder",
     )
 
 

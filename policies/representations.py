@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import nn
 
-from policies.joined_vectors import joined, joined_space
 from policies.representation_names import (
     DEFAULT_ENCODER,
     END_TO_END,
@@ -33,6 +33,7 @@ from representation.encoder_config import EncoderConfig
 from representation.encoder_files import CONFIG_FILE, read_config
 from representation.timm_encoder import VisuotactileEncoder
 from representation.wrappers.encode import ObservationEncoder, VectorEncodeObservation
+from vtenv.arrays import namespace
 from vtenv.import_string import is_import_string
 from vtenv.registry import make_task, make_worlds
 from vtenv.simulation import observation_space
@@ -116,7 +117,7 @@ class Representation:
         if self.encoder is not None:
             return self._transform.space
         raw = observation_space(make_task(self.task, **self.environment_settings(settings)))
-        return raw if self.pixels else joined_space(raw, self.modalities)
+        return raw if self.pixels else _joined_space(raw, self.modalities)
 
     def make(
         self,
@@ -174,8 +175,8 @@ class Representation:
             )
         if self.pixels:
             return envs
-        select = partial(joined, keys=self.modalities)
-        space = joined_space(envs.single_observation_space, self.modalities)
+        select = partial(_joined, keys=self.modalities)
+        space = _joined_space(envs.single_observation_space, self.modalities)
         return VectorTransformObservation(envs, select, space)
 
     def perceive(self, observation: Mapping[str, Any]) -> Any:
@@ -189,7 +190,7 @@ class Representation:
             return self._transform(observation, (len(observation[self.modalities[0]]),))
         if self.pixels:
             return {key: observation[key] for key in self.modalities}
-        return joined(observation, self.modalities)
+        return _joined(observation, self.modalities)
 
     @cached_property
     def _transform(self) -> ObservationEncoder:
@@ -258,6 +259,20 @@ def encoder_digest(encoder: VisuotactileEncoder) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def _joined(observation: Mapping[str, Any], keys: Sequence[str]) -> Any:
+    """Vectors of an observation as one, arrays or tensors, (..., D)."""
+    parts = [observation[key] for key in keys]
+    return parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts, axis=-1)
+
+
+def _joined_space(space: spaces.Space[Any], keys: Sequence[str]) -> spaces.Box:
+    """The space of what `joined` returns."""
+    assert isinstance(space, spaces.Dict)
+    boxes = [space[key] for key in keys]
+    low, high = (np.concatenate([getattr(box, end) for box in boxes]) for end in ("low", "high"))
+    return spaces.Box(low, high, dtype=np.float32)
 
 
 def _observed(task: str, *, images: bool) -> tuple[str, ...]:

@@ -2,75 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from torch import nn
 
 from representation.bundled import bundled, bundled_folder
 from representation.encoder_config import EncoderConfig
-from representation.tensor_file import load_weights, write_tensors
 from vtenv.json_document import from_document, read_json
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 FORMAT, VERSION = "vtinsert-encoder", 1
 
-Model = TypeVar("Model", bound=nn.Module)
-
 
 class EncoderFileError(ValueError):
     """An encoder's file is missing, damaged, foreign, or does not fit; the message says how."""
-
-
-def write_encoder(model: nn.Module, config: EncoderConfig, folder: Path) -> None:
-    """Write an encoder's two files into an existing folder.
-
-    Raises:
-        ValueError: If its weights are of several precisions, which `read_encoder` refuses.
-    """
-    kinds = {str(v.dtype)[6:] for v in model.state_dict().values() if v.is_floating_point()}
-    if len(kinds) > 1:
-        raise ValueError(
-            f"the encoder's weights are of {' and '.join(sorted(kinds))}; make them one before it "
-            "is saved, such as by encoder.float()"
-        )
-    document = {"format": FORMAT, "version": VERSION, **asdict(config)}
-    text = json.dumps(document, indent=2) + "\n"
-    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
-    write_tensors(folder / WEIGHTS_FILE, model.state_dict())
-
-
-def read_encoder(
-    source: str | Path, build: Callable[[EncoderConfig], Model], download: Mapping[str, Any]
-) -> Model:
-    """Read an encoder.
-
-    Args:
-        source: A bundled encoder's name, a folder, or an id on the Hugging Face Hub.
-        build: Makes the model from its configuration.
-        download: Arguments of `huggingface_hub.hf_hub_download`.
-
-    Returns:
-        The model with its weights.
-
-    Raises:
-        EncoderFileError: If a file is missing, damaged, foreign, or does not fit.
-    """
-    config_path, weights_path = _locate(source, download)
-    config = read_config(config_path)
-    try:
-        model = build(config)
-    except ValueError as error:
-        raise EncoderFileError(f"{config_path} does not describe an encoder: {error}") from error
-    load_weights(model, weights_path, EncoderFileError)
-    return model
 
 
 def read_config(path: Path) -> EncoderConfig:
@@ -93,8 +43,16 @@ def read_config(path: Path) -> EncoderConfig:
         raise EncoderFileError(f"{path} does not describe an encoder: {error}") from error
 
 
-def _locate(source: str | Path, download: Mapping[str, Any]) -> tuple[Path, Path]:
-    """Paths of an encoder's configuration and weights."""
+def locate(source: str | Path, download: Mapping[str, Any]) -> tuple[Path, Path]:
+    """Paths of an encoder's configuration and weights.
+
+    Args:
+        source: A bundled encoder's name, a folder, or an id on the Hugging Face Hub.
+        download: Arguments of `huggingface_hub.hf_hub_download`.
+
+    Raises:
+        EncoderFileError: If there is none.
+    """
     ours = bundled("encoders")
     names = ", ".join(ours) or "none"
     folder = bundled_folder("encoders") / source if source in ours else Path(source)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from representation.encoder_files import CONFIG_FILE
+from representation.probes.markdown import table
 from representation.probes.measurements import Measurement, measurements_from
 from representation.probes.tables import bound_of, cell
 from representation.probes.variables import title
@@ -139,10 +140,5 @@ def _answer(row: Measurement) -> str:
 
 
 def _table(rows: Mapping[str, object]) -> str:
-    cells = (f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items() if value != "")
-    return "\n".join(["| | |", "|---|---|", *cells])
-
-
-def _cell(value: object) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
+    texts = {n: f"{v:.4g}" if isinstance(v, float) else str(v) for n, v in rows.items()}
+    return table(("", ""), [(name, text) for name, text in texts.items() if text])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
@@ -14,9 +16,18 @@ from torch import Tensor, nn
 from representation.backbone import Backbone
 from representation.encoder import image_of
 from representation.encoder_config import EncoderConfig, Shape
-from representation.encoder_files import read_encoder, write_encoder
+from representation.encoder_files import (
+    CONFIG_FILE,
+    FORMAT,
+    VERSION,
+    WEIGHTS_FILE,
+    EncoderFileError,
+    locate,
+    read_config,
+)
 from representation.fusion import CrossAttentionFusion
 from representation.preprocessing import normalise
+from representation.tensor_file import load_weights, write_tensors
 from vtenv.validation import require
 
 
@@ -217,10 +228,28 @@ class VisuotactileEncoder(
             "force_download": force_download,
             "local_files_only": local_files_only,
         }
-        return read_encoder(pretrained_model_name_or_path, cls, download).to(device).eval()
+        config_path, weights_path = locate(pretrained_model_name_or_path, download)
+        config = read_config(config_path)
+        try:
+            encoder = cls(config)
+        except ValueError as error:
+            raise EncoderFileError(
+                f"{config_path} does not describe an encoder: {error}"
+            ) from error
+        load_weights(encoder, weights_path, EncoderFileError)
+        return encoder.to(device).eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        write_encoder(self, self.config, save_directory)
+        kinds = {str(v.dtype)[6:] for v in self.state_dict().values() if v.is_floating_point()}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"the encoder's weights are of {' and '.join(sorted(kinds))}; make them one before "
+                "it is saved, such as by encoder.float()"
+            )
+        document = {"format": FORMAT, "version": VERSION, **asdict(self.config)}
+        text = json.dumps(document, indent=2) + "\n"
+        (save_directory / CONFIG_FILE).write_text(text, encoding="utf-8")
+        write_tensors(save_directory / WEIGHTS_FILE, self.state_dict())
 
     def _backbone(self, key: str) -> Backbone:
         shared = self.config.shared_backbone

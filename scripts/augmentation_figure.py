@@ -63,19 +63,19 @@ def main() -> None:
     batch = {key: shown(key) for key in SHOWN}
     plt.rcParams.update({"font.size": 9, "font.family": "sans-serif", "axes.linewidth": 0.4})
     figure, axes = plt.subplots(
-        len(AUGMENTATIONS),
+        len(LABELS),
         DRAWS + 1,
         figsize=(7.2, 7.3),
         gridspec_kw={"wspace": 0.04, "hspace": 0.04},
     )
-    for row, (name, kind) in enumerate(AUGMENTATIONS.items()):
+    for row, (name, label) in enumerate(LABELS.items()):
         generator = torch.Generator().manual_seed(SEED)
-        key = "depth" if kind.kind == "distance" else "contact"
+        key = "depth" if AUGMENTATIONS[name].kind == "distance" else "contact"
         after = Augment([name])(batch, generator)[key][:, 0]
         before = batch[key][0, 0]
         for cell, image in zip(axes[row], (before, *after), strict=True):
             draw(cell, key, image, before)
-        axes[row, 0].set_ylabel(LABELS[name])
+        axes[row, 0].set_ylabel(label)
     axes[0, 0].set_title("before", fontsize=9)
     axes[0, 1].set_title("after, drawn four times", fontsize=9, loc="left")
     for cell in axes.ravel():

@@ -8,15 +8,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from representation.probes.measurements import (
-    ALL,
-    CLASS,
-    ENCODER,
-    FUSED,
-    Measurement,
-    measurements_from,
-    only,
-)
+from representation.probes import measurements as ms
+from representation.probes.markdown import table
 from representation.probes.tables import cell
 from representation.probes.variables import title
 
@@ -35,15 +28,15 @@ def data_size_table(results: Results) -> str:
         Markdown.
     """
     bounds = _bounds(results)
-    heading = ["", "pairs", "steps", *(v if v == CLASS else f"`{v}`" for v in bounds)]
-    shown = [f"{bound:.0%}" if v == CLASS else f"{bound:g}" for v, bound in bounds.items()]
-    lines = [heading, ["---", *["---:"] * (len(heading) - 1)], ["bound", "", "", *shown]]
+    heading = ["", "pairs", "steps", *(v if v == ms.CLASS else f"`{v}`" for v in bounds)]
+    shown = [f"{bound:.0%}" if v == ms.CLASS else f"{bound:g}" for v, bound in bounds.items()]
+    lines = [["bound", "", "", *shown]]
     for name, result in sorted(results.items(), key=_order):
         pairs, steps = (f"{result[key]:,}" if result.get(key) else "" for key in ("pairs", "steps"))
         label = f"`{result['preset']}`" if result["pairs"] else f"bundled `{name}`"
         cells = [cell(estimate(result, of), interval=True) for of in bounds]
         lines.append([label, pairs, steps, *cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return table(heading, lines) + "\n"
 
 
 def data_size_figure(results: Results) -> Figure:
@@ -68,7 +61,9 @@ def data_size_figure(results: Results) -> Figure:
             runs = [r for r in results.values() if r["preset"] == preset]
             _draw(ax, runs, variable, preset, colour)
         ax.axhline(bound, color="#888888", linestyle=":", linewidth=1)
-        ax.set_title("connector, accuracy" if variable == CLASS else title(variable), fontsize=10)
+        ax.set_title(
+            "connector, accuracy" if variable == ms.CLASS else title(variable), fontsize=10
+        )
         ax.set_xscale("log")
         ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
         ax.minorticks_off()
@@ -80,7 +75,7 @@ def data_size_figure(results: Results) -> Figure:
     return figure
 
 
-def estimate(result: Mapping[str, Any], variable: str) -> Measurement | None:
+def estimate(result: Mapping[str, Any], variable: str) -> ms.Measurement | None:
     """What a probe of the whole embedding says where it decides; one fitted there if there is.
 
     Args:
@@ -90,10 +85,10 @@ def estimate(result: Mapping[str, Any], variable: str) -> Measurement | None:
     Returns:
         The error or the accuracy; None if nothing was measured.
     """
-    rows = measurements_from(result["audit"]["measurements"])
+    rows = ms.measurements_from(result["audit"]["measurements"])
     decides = next(iter(result["audit"]["regions"]))
-    of = {"subject": ENCODER, "part": FUSED, "variable": variable, "region": decides}
-    return only(rows, **of, fitted_on=decides) or only(rows, **of, fitted_on=ALL)
+    of = {"subject": ms.ENCODER, "part": ms.FUSED, "variable": variable, "region": decides}
+    return ms.only(rows, **of, fitted_on=decides) or ms.only(rows, **of, fitted_on=ms.ALL)
 
 
 def _bounds(results: Results) -> Mapping[str, float]:

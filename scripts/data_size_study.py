@@ -23,13 +23,7 @@ from typing import Any
 
 import tyro
 
-from representation.probes.measurements import (
-    ACCURACY,
-    ERROR,
-    FUSED,
-    measurements_from,
-    select,
-)
+from representation.probes import measurements as ms
 from scripts.data_size_figure import data_size_figure, data_size_table
 from scripts.one_device import available_devices, run_on, share_out
 from vtenv import provenance
@@ -232,8 +226,8 @@ def _result(folder: Path, run: Run) -> Mapping[str, Any] | None:
 def _brief(audit: Mapping[str, Any]) -> dict[str, Any]:
     """An audit's facts, and errors and accuracies of the whole embedding."""
     kept = ("train_rows", "heldout_rows", "train_episodes", "heldout_episodes", "bounds", "regions")
-    rows = measurements_from(audit["measurements"])
-    decisive = select(rows, measure=(ERROR, ACCURACY), part=("", FUSED))
+    rows = ms.measurements_from(audit["measurements"])
+    decisive = ms.select(rows, measure=(ms.ERROR, ms.ACCURACY), part=("", ms.FUSED))
     return {name: audit[name] for name in kept} | {
         "measurements": [row.to_dict() for row in decisive]
     }

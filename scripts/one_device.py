@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import queue
 import subprocess
-import threading
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -65,27 +65,20 @@ def share_out(
     Returns:
         What failed.
     """
-    waiting: queue.SimpleQueue[T] = queue.SimpleQueue()
-    for item in items:
-        waiting.put(item)
-    failed: list[T] = []
+    free: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for device in [*devices] * per_device:
+        free.put(device)
 
-    def loop(device: str) -> None:
-        while True:
-            try:
-                item = waiting.get_nowait()
-            except queue.Empty:
-                return
-            if not work(item, device):
-                failed.append(item)
+    def on_a_free_one(item: T) -> bool:
+        device = free.get()
+        try:
+            return work(item, device)
+        finally:
+            free.put(device)
 
-    workers = [
-        threading.Thread(target=loop, args=(device,), daemon=True)
-        for _ in range(per_device)
-        for device in devices
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return failed
+    with ThreadPoolExecutor(len(devices) * per_device) as pool:
+        begun = [(item, pool.submit(on_a_free_one, item)) for item in items]
+        try:
+            return [item for item, done in begun if not done.result()]
+        finally:  # a Ctrl-C begins nothing more
+            pool.shutdown(wait=False, cancel_futures=True)

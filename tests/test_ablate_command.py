@@ -154,14 +154,6 @@ def test_what_is_done_is_not_done_again(study, grid):
 
 
 @pytest.mark.slow
-def test_another_budget_is_refused_in_the_same_folder(study):
-    output, _ = study
-    shown = ablate(output, "--steps", "65")
-    assert shown.code == 2
-    assert "steps is 65, and was 64" in shown.err
-
-
-@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra ray")
 def test_ray_gives_the_same_policies(study, grid, tmp_path, monkeypatch):
     # Ray gives its processes 15 s to start: too few to compile all they import every time.
@@ -254,17 +246,6 @@ def test_a_file_that_is_no_grid_is_refused(text, tmp_path, capsys):
     path.write_text(text)
     assert cli.main(["ablate", "--grid", str(path), "--output", str(tmp_path / "study")]) == 2
     assert capsys.readouterr().err.startswith("vtinsert ablate: ")
-
-
-def test_options_are_judged_before_what_is_slow_to_import():
-    code = (
-        "import sys\n"
-        "from policies import cli\n"
-        "assert cli.main(['ablate', '--workers', '0']) == 2\n"
-        "assert cli.main(['report', 'no/such/folder']) == 2\n"
-        "assert not {'numpy', 'torch'} & sys.modules.keys()"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_two_commands_do_not_work_in_one_folder(tmp_path, capsys):

@@ -19,5 +19,5 @@ def test_a_bundled_policy_is_small_and_for_the_encoder_that_is_here(name):
 
 @pytest.mark.parametrize("name", bundled("policies"))
 def test_a_bundled_policy_inserts_in_the_world_it_was_trained_in(name):
-    records = evaluate(load_player(name), "training", episodes=24, seed=7)
+    records = evaluate(load_player(name), "training", 24, "training", first=7)
     assert sum(record.success for record in records) >= 17

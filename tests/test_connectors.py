@@ -29,9 +29,9 @@ from vtenv.tasks.insertion.connectors import (
     ConnectorError,
     Fit,
     Mating,
-    RectangularProfile,
-    get_connectors,
 )
+from vtenv.tasks.insertion.generated import HELD_OUT, generated, require_trainable
+from vtenv.tasks.insertion.named_connectors import get_connectors
 from vtenv.tasks.insertion.primitives import (
     HOUSING_HALF_SIZE,
     Primitive,
@@ -42,6 +42,7 @@ from vtenv.tasks.insertion.primitives import (
     quat_from_axes,
     rectangular_hole,
 )
+from vtenv.tasks.insertion.profiles import PROFILES, RectangularProfile
 from vtenv.tasks.insertion.scene import SceneConfig
 
 # Half-width and half-height of the part that is inserted, in [mm], from the standards: a pin,
@@ -96,7 +97,7 @@ class Hole:
 
     def __init__(self, connector: str, clearance_mm: float = 0.4, lead_in_mm: float = 1.0):
         config = SceneConfig(clearance_mm, lead_in_mm)
-        self.model = scene.build_spec(config, CONNECTORS[connector]).compile()
+        self.model = scene.build_spec(config, *get_connectors(connector)).compile()
         self.data = mujoco.MjData(self.model)
         self.data.mocap_pos[0] = self.mouth
         mujoco.mj_forward(self.model, self.data)
@@ -413,7 +414,7 @@ def test_names_objects_and_mappings_are_connectors():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("hdmi", "unknown connector 'hdmi'; choose of aux, pin, usb, stud, or make"),
+        ("hdmi", "unknown connector 'hdmi'; choose of aux, pin, usb, stud and generated-0, "),
         (["USB"], "unknown connector 'USB'"),
         (None, "unknown connector None"),
         ([], "one or more"),
@@ -425,6 +426,51 @@ def test_names_objects_and_mappings_are_connectors():
 def test_what_is_no_connector_is_named_with_all_there_are(given, message):
     with pytest.raises(ConnectorError, match=message):
         get_connectors(given)
+
+
+def test_generated_connectors_are_data_that_their_number_decides():
+    """One of each kind to train on, and one that is held out; in one world with another."""
+    numbers = (0, 1, 2, 3, HELD_OUT[0])
+    made = get_connectors([f"generated-{number}" for number in numbers])
+    assert made == tuple(generated(number) for number in numbers)
+    assert len({connector.profile for connector in made}) == len(made)
+    assert {type(connector.profile) for connector in made[:4]} == set(PROFILES.values())
+    for connector in made[:4]:
+        assert Connector.from_mapping(json.loads(json.dumps(connector.to_dict()))) == connector
+    models = scene.build_models(SceneConfig(resistance=1.0), (CONNECTORS["usb"], *made[2:4]))
+    assert len({model.ngeom for model in models}) == 1
+    for name in ("generated-2000", "generated-01"):
+        with pytest.raises(ConnectorError, match=name):
+            get_connectors(name)
+
+
+def test_nobody_is_trained_on_what_is_held_out():
+    require_trainable(["usb", "generated-999", CONNECTORS["usb"], "my_module:CONNECTOR"])
+    held_out = generated(1003)
+    for given in ("generated-1003", ["usb", "generated-1003"], [held_out], [held_out.to_dict()]):
+        with pytest.raises(ValueError, match="generated-1003 is held out"):
+            require_trainable(given)
+
+
+def test_the_hole_of_a_d_is_round_on_one_side():
+    connector = generated(2)
+    half_width, half_height = (size / 2 * 1e3 for size in connector.sizes()[:2])
+    hole = Hole(connector.name, clearance_mm=0.2, lead_in_mm=0.4)
+    deep = 0.8 * connector.travel * 1e3
+    centre = half_width - half_height
+    for turn in np.linspace(-math.pi / 2, math.pi / 2, 25):
+        across = hole.probe((deep, centre, 0.0), (0.0, math.cos(turn), math.sin(turn)))[0]
+        # Flat walls about the circle, farther away where two of them meet.
+        assert half_height + 0.2 - 1e-6 <= across <= (half_height + 0.2) * 1.036
+    for sign in (-1.0, 1.0):
+        corner = hole.probe((deep, -half_width + 0.1, 0.0), (0.0, 0.0, sign))[0]
+        assert corner == pytest.approx(half_height + 0.2, abs=1e-6)
+        # Nothing is seen beside the mouth but the face.
+        beside = (math.sin(turn) for turn in (0.3, 0.8, 1.3))
+        for up in beside:
+            out = half_height + 0.2 + 0.4 + 0.1
+            y, z = centre + out * 1.04 * math.sqrt(1 - up**2), out * 1.04 * up * sign
+            assert hole.probe((-5.0, y, z), (1.0, 0.0, 0.0))[0] == pytest.approx(5.0, abs=0.3)
 
 
 def test_the_layout_is_what_the_connectors_in_play_need():

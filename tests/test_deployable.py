@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 from sb3_contrib import TQC, RecurrentPPO
 from stable_baselines3 import DDPG, PPO, SAC
 
-from policies.actor import PolicyError
 from policies.deployable import (
     CONFIG_FILE,
     ENCODER_FOLDER,
@@ -24,7 +23,6 @@ from policies.representations import encoder_representation, make_representation
 from policies.vec_env import VTInsertVecEnv
 from policies.worlds import settings_to_json
 from representation import EncoderConfig, VisuotactileEncoder
-from representation.bundled import bundled, bundled_folder
 from vtenv.tasks.insertion.config import InitialStateRanges
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 
@@ -217,34 +215,34 @@ def test_another_encoder_is_refused(tiny, tmp_path):
     save_policy(folder, model.policy, representation, {})
     assert load_policy(folder, representation=representation).representation is representation
     other = VisuotactileEncoder(representation.encoder.config)
-    with pytest.raises(PolicyError, match=r"trained on .*tiny.* but 'other' has the encoder"):
+    with pytest.raises(ValueError, match=r"trained on .*tiny.* but 'other' has the encoder"):
         load_policy(folder, representation=encoder_representation("other", other))
-    with pytest.raises(PolicyError, match="but 'state' has the encoder none"):
+    with pytest.raises(ValueError, match="but 'state' has the encoder none"):
         load_policy(folder, representation=make_representation("state"))
     other.save_pretrained(folder / ENCODER_FOLDER)
-    with pytest.raises(PolicyError, match="means nothing to it"):
+    with pytest.raises(ValueError, match="means nothing to it"):
         load_policy(folder)
     shutil.rmtree(folder / ENCODER_FOLDER)
     shutil.rmtree(tiny)
-    with pytest.raises(PolicyError, match="sees with cannot be loaded"):
+    with pytest.raises(ValueError, match="sees with cannot be loaded"):
         load_policy(folder)
 
 
 def test_observations_of_another_environment_are_refused(saved):
     loaded = load_policy(saved.folder)
-    with pytest.raises(PolicyError, match=r"'state' takes observations of shape \(N, 31\).*12"):
+    with pytest.raises(ValueError, match=r"'state' takes observations of shape \(N, 31\).*12"):
         loaded(np.zeros((4, 12), np.float32))
-    with pytest.raises(PolicyError, match=r"got depth \(4, 1, 64, 64\).*perceive"):
+    with pytest.raises(ValueError, match=r"got depth \(4, 1, 64, 64\).*perceive"):
         loaded({"depth": np.zeros((4, 1, 64, 64), np.float32)})
 
 
 def test_what_is_missing_is_named(damaged, tmp_path):
-    with pytest.raises(PolicyError, match="neither a bundled policy nor a folder"):
+    with pytest.raises(ValueError, match="neither a bundled policy nor a folder"):
         load_policy(tmp_path / "nowhere")
-    with pytest.raises(PolicyError, match=r"no policy\.json; it has policies in policy: name one"):
+    with pytest.raises(ValueError, match=r"no policy\.json; it has policies in policy: name one"):
         load_policy(tmp_path)
     (damaged / WEIGHTS_FILE).unlink()
-    with pytest.raises(PolicyError, match=r"there is no policy\.safetensors"):
+    with pytest.raises(ValueError, match=r"there is no policy\.safetensors"):
         load_policy(damaged)
 
 
@@ -252,15 +250,15 @@ def test_damaged_files_are_named(damaged):
     path = damaged / WEIGHTS_FILE
     weights = {name: value.clone() for name, value in load_file(path).items()}
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(PolicyError, match="truncated or not a safetensors file"):
+    with pytest.raises(ValueError, match="truncated or not a safetensors file"):
         load_policy(damaged)
     diverged = weights | {"mean.bias": torch.full_like(weights["mean.bias"], torch.nan)}
     save_file(diverged, path)
-    with pytest.raises(PolicyError, match=r"not finite: mean\.bias; its training has diverged"):
+    with pytest.raises(ValueError, match=r"not finite: mean\.bias; its training has diverged"):
         load_policy(damaged)
     del weights["mean.bias"]
     save_file(weights, path)
-    with pytest.raises(PolicyError, match=r"does not fit its policy\.json.*mean\.bias"):
+    with pytest.raises(ValueError, match=r"does not fit its policy\.json.*mean\.bias"):
         load_policy(damaged)
 
 
@@ -283,13 +281,13 @@ def test_damaged_files_are_named(damaged):
 def test_a_foreign_configuration_is_refused(damaged, changes, message):
     path = damaged / CONFIG_FILE
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-    with pytest.raises(PolicyError, match=message):
+    with pytest.raises(ValueError, match=message):
         load_policy(damaged)
 
 
 def test_a_configuration_that_is_not_json(damaged):
     (damaged / CONFIG_FILE).write_text("{")
-    with pytest.raises(PolicyError, match="is not JSON"):
+    with pytest.raises(ValueError, match="is not JSON"):
         load_policy(damaged)
 
 
@@ -309,14 +307,6 @@ def test_policies_that_cannot_be_exported(kind, extra, message, saved, tmp_path)
         arguments |= extra
     kwargs = None if extra is None else policy_kwargs(representation) | extra
     model = kind("MlpPolicy", saved.venv, policy_kwargs=kwargs, device="cpu", **arguments)
-    with pytest.raises(PolicyError, match=message):
+    with pytest.raises(ValueError, match=message):
         save_policy(tmp_path / "policy", model.policy, representation, {})
     assert not (tmp_path / "policy").exists()
-
-
-def test_bundled_policies():
-    for name in bundled("policies"):
-        policy = load_policy(name)
-        assert policy.representation.make
-        files = (bundled_folder("policies") / name).rglob("*")
-        assert sum(path.stat().st_size for path in files if path.is_file()) <= 4 << 20

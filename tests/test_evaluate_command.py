@@ -104,14 +104,12 @@ def test_the_expert_is_evaluated_twice_to_the_same_bytes(tmp_path, capsys, monke
     assert all(frame[:, PANEL_SIZE[0] :].std() > 10 for frame in frames)
 
 
-def test_a_learned_policy_is_evaluated_as_it_was_trained_or_as_others_are(
-    tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setenv("MUJOCO_GL", "off")
+def test_a_learned_policy_is_evaluated_as_it_was_trained_or_as_others_are(tmp_path, capsys):
     policy = save(tmp_path / "policy", connectors=["usb"], clearance_mm=0.8)
     output = tmp_path / "output"
     conditions = ["--conditions", "training", "depth-noise-4"]
-    assert run(policy, *conditions, "--episodes", 2, "--connectors", "usb", output=output) == 0
+    few = ["--episodes", 2, "--connectors", "usb", "--filmed", 0]
+    assert run(policy, *conditions, *few, output=output) == 0
     table = rows(output)
     assert {row["connector"] for row in table} == {"usb"}
     assert all(row["failure"] in causes() and row["success"] == "0" for row in table)
@@ -124,7 +122,6 @@ def test_a_learned_policy_is_evaluated_as_it_was_trained_or_as_others_are(
         "training": {"connectors": ["usb"], "clearance_mm": 0.8},
         "depth-noise-4": {},
     }
-    assert len(video(output / "episodes.mp4")) == film.num_frames(100)
     assert "depth-noise-4" in capsys.readouterr().out
 
 
@@ -166,17 +163,6 @@ def test_of_a_training_run_it_takes_the_best_policy(tmp_path):
         assert run(tmp_path / "run", *arguments, output=tmp_path / name) == 0
         found.append(json.loads((tmp_path / name / "summary.json").read_text())["representation"])
     assert found == ["state", "proprio"]
-
-
-def test_a_policy_for_another_encoder_is_refused(tmp_path, capsys):
-    folder = save(tmp_path / "policy", "resnet-pose")
-    document = json.loads((folder / "policy.json").read_text())
-    (folder / "policy.json").write_text(json.dumps(document | {"encoder_digest": "0" * 64}))
-    assert run(folder, output=tmp_path / "output") == 2
-    message = capsys.readouterr().err
-    assert message.count("\n") == 1
-    assert "another encoder's embedding" in message
-    assert not (tmp_path / "output").exists()
 
 
 @pytest.mark.parametrize(
@@ -230,14 +216,6 @@ def test_anybodys_function_and_chance_are_played(tmp_path, monkeypatch):
 
     assert mine.started and mine.started[0].all()
     assert run("mine:backwards", output=tmp_path / "output") == 2
-
-
-def test_a_file_in_the_way_is_left_as_it_was(tmp_path, capsys):
-    output = tmp_path / "file"
-    output.write_text("mine")
-    assert run("expert", output=output) == 2
-    assert "--output" in capsys.readouterr().err
-    assert output.read_text() == "mine"
 
 
 def test_the_page_lists_every_condition_and_every_cause():

@@ -74,19 +74,21 @@ def test_what_no_sample_can_be_is_refused(arguments):
 
 def test_seeds_share_episodes_out_among_the_connectors_that_they_draw():
     config = make_task(DEFAULT_TASK, modalities=("proprio",))
-    seeds = episode_seeds(config, 10, 50)
+    seeds = episode_seeds(config, 10, "training", 50)
     assert seeds == sorted(set(seeds))
     assert seeds[0] >= 50
     env = VTInsertEnv(modalities=("proprio",))
     drawn = [env.reset(seed=seed)[1]["connector"] for seed in seeds]
     assert [drawn.count(name) for name in CONNECTOR_NAMES] == [3, 3, 2, 2]
-    assert set(episode_seeds(config, 4, 50)) <= set(seeds)
+    assert set(episode_seeds(config, 4, "training", 50)) <= set(seeds)
     usb = [seed for seed, name in zip(seeds, drawn, strict=True) if name == "usb"]
-    assert episode_seeds(config, 2, 50, ("usb",)) == usb
+    assert episode_seeds(config, 2, "training", 50, ("usb",)) == usb
     alone = make_task(DEFAULT_TASK, modalities=("proprio",), connectors=["usb"])
-    assert episode_seeds(alone, 3, 50) == [50, 51, 52]
+    assert episode_seeds(alone, 3, "training", 50) == [50, 51, 52]
+    with pytest.raises(ValueError, match="training has no 4 episodes from its seed 999996 on"):
+        episode_seeds(config, 4, "training", 999_996)
     with pytest.raises(ValueError, match="has usb, and none of aux"):
-        episode_seeds(alone, 3, 50, ("aux",))
+        episode_seeds(alone, 3, "training", 50, ("aux",))
 
 
 def test_episodes_are_those_of_the_single_environment():
@@ -132,19 +134,6 @@ def test_where_the_tip_is_when_time_is_over_names_the_failure(depth_mm, lateral_
     labels = {"insertion_depth_mm": depth_mm, "lateral_mm": lateral_mm, "contact_force_n": force}
     timeouts = make_task(DEFAULT_TASK).timeouts({n: np.array([v]) for n, v in labels.items()})
     assert next(name for name, holds in timeouts.items() if holds[0]) == cause
-
-
-def test_any_function_from_observation_to_action_is_played():
-    seen = []
-
-    def forwards(observation):
-        seen.append({key: value.shape for key, value in observation.items()})
-        return np.tile(np.float32([1, 0, 0, 0, 0]), (len(observation["proprio"]), 1))
-
-    forwards.modalities = ("contact", "proprio")
-    first, second = (evaluate(forwards, episodes=2, num_threads=1) for _ in range(2))
-    assert first == second and [played.episode for played in first] == [0, 1]
-    assert seen[0] == {"contact": (2, 2, 64, 64), "proprio": (2, 12)}
 
 
 def test_worlds_must_reset_themselves_in_the_next_step():

@@ -3,6 +3,8 @@
 import gymnasium
 import numpy as np
 import pytest
+import worlds
+from worlds import expert, steady
 
 import vtenv
 from vtenv.tasks.insertion import measures
@@ -12,7 +14,7 @@ EPISODES = 200
 
 def episodes(policy, connectors, clearance_mm=None, num=EPISODES, **settings):
     """Success and return of seeded episodes under `policy(simulation, step)`."""
-    env = gymnasium.make_vec(
+    envs = gymnasium.make_vec(
         "VTInsert-v0",
         num,
         vectorization_mode="vector_entry_point",
@@ -23,27 +25,7 @@ def episodes(policy, connectors, clearance_mm=None, num=EPISODES, **settings):
         max_episode_steps=-1,
         **settings,
     )
-    env.reset(seed=1000)
-    simulation = env.simulation
-    success, returns = np.zeros(num, bool), np.zeros(num)
-    live = np.arange(num)
-    for step in range(100):
-        result = simulation.step(live, policy(simulation, step))
-        returns[live] += result.reward[live]
-        success[live] = simulation.info()["is_success"][live]
-        live = live[~result.terminated[live]]
-        if not live.size:
-            break
-    env.close()
-    return success, returns
-
-
-def expert(simulation, step):
-    return simulation.expert_action()
-
-
-def steady(*action):
-    return lambda simulation, step: np.tile(np.array(action, float), (simulation.num_worlds, 1))
+    return worlds.episodes(envs, policy, 100)
 
 
 def back_and_forth(simulation, step):

@@ -42,19 +42,6 @@ def test_files_hold_no_other_entries(algorithm):
     assert set(entries) <= allowed
 
 
-def test_the_gpu_engine_has_a_preset_for_thousands_of_worlds():
-    cpu, warp = (TrainConfig(engine=engine).resolved() for engine in ("cpu", "warp"))
-    assert warp.num_envs == 4096 and cpu.num_envs < 100
-    assert warp.hyperparameters["n_steps"] < cpu.hyperparameters["n_steps"]
-    assert warp.hyperparameters["batch_size"] > cpu.hyperparameters["batch_size"]
-
-
-def test_a_warm_start_changes_little_at_first():
-    scratch, warm = preset("ppo", {}), preset("ppo", {"start": True})
-    assert warm["policy_kwargs"]["log_std_init"] < scratch["policy_kwargs"]["log_std_init"]
-    assert warm["target_kl"] < scratch["target_kl"] and warm["critic_warmup_steps"] > 0
-
-
 def test_what_is_given_overrides_the_preset_in_dictionaries_too():
     over = {"gamma": 0.9, "policy_kwargs": {"log_std_init": -3.0}}
     chosen = TrainConfig(hyperparameters=over).resolved().hyperparameters

@@ -8,15 +8,17 @@ import warnings
 import gymnasium
 import numpy as np
 import pytest
+import worlds
 from gymnasium.utils.env_checker import check_env
-from gymnasium.vector import AutoresetMode
+from worlds import expert, page_rows, steady
 
 import vtenv
 from vtenv.arrays import leaves, rebuild
 from vtenv.collection.experience import Experience, record
 from vtenv.rendering.panel import PANEL_SIZE, draw_panel
 from vtenv.simulation import Simulation
-from vtenv.tasks.insertion import actions, scene
+from vtenv.tasks.insertion import scene
+from vtenv.tasks.insertion.config import InsertionConfig
 from vtenv.tasks.insertion.measures import FAILURES, MAX_SOCKET_FORCE
 from vtenv.tasks.pivot import goal as goals
 from vtenv.tasks.pivot import measures
@@ -48,30 +50,11 @@ def simulate(num_worlds, seed=0, engine="cpu", engine_settings=None, **settings)
     return simulation
 
 
-def episodes(policy, connectors, num, seed=1000):
+def episodes(policy, connectors, num):
     """Success and return of seeded episodes under `policy(simulation, step)`."""
     envs = make_vec(num, connectors=connectors, modalities=("proprio",), autoreset_mode="Disabled")
     assert envs.max_episode_steps == STEPS
-    envs.reset(seed=seed)
-    simulation = envs.simulation
-    success, returns, live = np.zeros(num, bool), np.zeros(num), np.arange(num)
-    for step in range(STEPS):
-        result = simulation.step(live, policy(simulation, step))
-        returns[live] += result.reward[live]
-        success[live] = simulation.info()["is_success"][live]
-        live = live[~result.terminated[live]]
-        if not live.size:
-            break
-    envs.close()
-    return success, returns
-
-
-def expert(simulation, step):
-    return simulation.expert_action()
-
-
-def steady(*action):
-    return lambda simulation, step: np.tile(np.array(action, float), (simulation.num_worlds, 1))
+    return worlds.episodes(envs, policy, STEPS)
 
 
 def to_and_fro(simulation, step):
@@ -83,18 +66,12 @@ def to_and_fro(simulation, step):
 # Contract -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("connector", vtenv.CONNECTOR_NAMES)
-def test_gymnasium_check_env(connector):
-    env = gymnasium.make("VTPivot-v0", connectors=(connector,), disable_env_checker=True)
-    check_env(env.unwrapped, skip_render_check=True)
-    env.close()
-
-
 @pytest.mark.parametrize("modalities", [("depth", "contact", "proprio"), ("gel", "state")], ids=str)
-def test_stable_baselines3_check_env(modalities):
+def test_checkers_pass(modalities):
     from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
     env = gymnasium.make("VTPivot-v0", modalities=modalities, disable_env_checker=True)
+    check_env(env.unwrapped, skip_render_check=True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         check_env_sb3(env, warn=True, skip_render_check=True)
@@ -181,34 +158,6 @@ def test_a_curriculum_narrows_the_fixture_and_keeps_grasps():
     uniforms = np.random.default_rng(0).random((8, task.num_uniforms))
     goal, same = (each.draw(uniforms, {}).parameters["goal"] for each in (task, narrow))
     np.testing.assert_allclose(goal, same, atol=1e-12)
-
-
-@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
-def test_worlds_are_single_environments(mode):
-    settings = {"modalities": tuple(MODALITIES), "domain_randomization": {}}
-    vector = make_vec(3, autoreset_mode=mode, max_episode_steps=20, **settings)
-    singles = gymnasium.make_vec(
-        "VTPivot-v0",
-        3,
-        vectorization_mode="sync",
-        vector_kwargs={"autoreset_mode": mode},
-        max_episode_steps=20,
-        **settings,
-    )
-    rng = np.random.default_rng(0)
-    left, right = vector.reset(seed=3)[0], singles.reset(seed=3)[0]
-    for key in MODALITIES:
-        np.testing.assert_array_equal(left[key], right[key], key)
-    for _ in range(30):
-        action = rng.uniform(-1, 1, (3, 5)).astype(np.float32)
-        left, right = vector.step(action), singles.step(action)
-        for key in MODALITIES:
-            np.testing.assert_array_equal(left[0][key], right[0][key], key)
-        for ours, theirs in zip(left[1:4], right[1:4], strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-        np.testing.assert_array_equal(left[4]["pitch_error"], right[4]["pitch_error"])
-    vector.close()
-    singles.close()
 
 
 # The task -------------------------------------------------------------------------------------
@@ -493,24 +442,11 @@ def test_panel_shows_pitch_and_place_and_their_goals():
     env.close()
 
 
-def rows(section):
-    """Rows of a section's tables of the class docstring."""
-    text = VTPivotEnv.__doc__.split(f"## {section}")[1].split("\n    ## ")[0]
-    return [
-        [cell.strip() for cell in line.strip().strip("|").split("|")]
-        for line in text.splitlines()
-        if line.strip().startswith("|") and "---" not in line
-    ]
-
-
 def test_page_agrees_with_the_spaces():
     env = VTPivotEnv(modalities=tuple(MODALITIES), image_size=48, contact_size=32)
     space = f"`{env.action_space!r}`".replace("-1.0", "-1").replace("1.0", "1")
     assert space in VTPivotEnv.__doc__
-    for row, scale in zip(rows("Action Space")[1:], actions.ACTION_SCALE, strict=True):
-        value, unit = row[4].split()
-        assert float(value) * (1e-3 if unit == "(mm)" else 1) == pytest.approx(scale)
-    listed = rows("Observation Space")
+    listed = page_rows(VTPivotEnv, "Observation Space")
     table = {row[0].strip("`"): row[1].strip("`") for row in listed[1 : 1 + len(MODALITIES)]}
     assert tuple(table) == tuple(MODALITIES)
     for name, space in env.observation_space.items():
@@ -522,10 +458,10 @@ def test_page_agrees_with_the_spaces():
 
 def test_page_agrees_with_rewards_ranges_goals_and_arguments():
     page = re.sub(r"\s+", " ", VTPivotEnv.__doc__)
-    weights = {row[0].strip("`"): float(row[1]) for row in rows("Rewards")[1:]}
+    weights = {row[0].strip("`"): float(row[1]) for row in page_rows(VTPivotEnv, "Rewards")[1:]}
     assert weights == measures.REWARD_WEIGHTS
     defaults = PivotInitialStateRanges()
-    shown = {row[0].strip("`"): row[1] for row in rows("Starting State")[1:]}
+    shown = {row[0].strip("`"): row[1] for row in page_rows(VTPivotEnv, "Starting State")[1:]}
     assert shown == {
         name: "{:g} to {:g}".format(*getattr(defaults, name)) for name in defaults.names()
     }
@@ -541,12 +477,6 @@ def test_page_agrees_with_rewards_ranges_goals_and_arguments():
     x, z, turn = measures.MAX_SLIP
     assert f"over {x * 1e3:g} mm along, {z * 1e3:g} mm across or {turn:g} rad" in page
     assert f"hold the plug with {GRIP_FORCE:g} N" in page
-    arguments = [row[0].strip("`") for row in rows("Arguments")[1:]]
-    assert arguments == [
-        *(field.name for field in dataclasses.fields(PivotConfig)),
-        "render_mode",
-        "width",
-        "height",
-        "engine",
-        "device",
-    ]
+    pairs = zip(*(vars(config()).items() for config in (PivotConfig, InsertionConfig)), strict=True)
+    arguments = [row[0].strip("`") for row in page_rows(VTPivotEnv, "Arguments")[1:]]
+    assert arguments == [name for (name, ours), (_, other) in pairs if ours != other]

@@ -31,11 +31,11 @@ from vtenv.tasks.insertion.connectors import (
     BACK_GAP,
     CONNECTOR_NAMES,
     CONNECTORS,
-    PinRowProfile,
     Style,
 )
 from vtenv.tasks.insertion.env import VTInsertEnv, VTInsertVectorEnv
 from vtenv.tasks.insertion.primitives import ALONG_X, ALONG_Y, Primitive, bounds
+from vtenv.tasks.insertion.profiles import PinRowProfile
 
 SENSES = ("depth", "contact", "gel", "proprio")
 
@@ -89,14 +89,11 @@ def run(code, **environment):
 
 # --- choosing a mode ----------------------------------------------------------------------------
 def test_unknown_mode_lists_those_there_are():
+    assert make_renderer(None, task_of()) is None
     with pytest.raises(ValueError, match=r"'rgb'.*rgb_array, human, depth_array, or None"):
         make_renderer("rgb", task_of())
     with pytest.raises(ValueError, match="depth_array"):
         VTInsertEnv(render_mode="nonsense")
-
-
-def test_no_mode_no_renderer():
-    assert make_renderer(None, task_of()) is None
 
 
 def test_frame_rate_is_the_control_rate():
@@ -172,28 +169,37 @@ def test_drawing_leaves_the_world_alone(make):
         np.testing.assert_array_equal(watched_seen[name], value)
 
 
-@pytest.mark.usefixtures("opengl")
-def test_every_world_of_a_vector_is_drawn():
-    envs = VTInsertVectorEnv(num_envs=3, render_mode="rgb_array")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"render_mode": "rgb_array"},
+        {"render_mode": "rgb_array", "picture": "sensors"},
+        {"render_mode": "depth_array"},
+    ],
+    ids=["scene", "sensors", "depth"],
+)
+def test_every_world_of_a_vector_is_drawn(settings, make, request):
+    if settings == {"render_mode": "rgb_array"}:
+        request.getfixturevalue("opengl")
+    envs = VTInsertVectorEnv(num_envs=3, **settings)
     envs.reset(seed=0)
     pictures = envs.render()
     envs.close()
     assert len(pictures) == 3
-    single = VTInsertEnv(render_mode="rgb_array")
+    single = make(**settings)
     single.reset(seed=2)
     np.testing.assert_array_equal(pictures[2], single.render())
-    single.close()
 
 
 @pytest.mark.usefixtures("opengl")
-def test_size_of_a_figure(make):
-    env = make(connectors="stud")
+def test_pictures_of_the_scene_have_the_size_asked_for(make):
+    env = make(connectors="stud", render_mode="rgb_array", width=np.int64(120), height=90)
     env.reset(seed=0)
+    assert env.render().shape == (90, 120, 3)
     renderer = PictureRenderer(env.simulation.task, size=(320, 200))
-    assert renderer.render(env.simulation, 0).shape == (200, 320, 3)
-    renderer.close()
-    assert renderer.render(env.simulation, 0).shape == (200, 320, 3)
-    renderer.close()
+    for _ in range(2):
+        assert renderer.render(env.simulation, 0).shape == (200, 320, 3)
+        renderer.close()
 
 
 @pytest.mark.usefixtures("opengl")
@@ -468,15 +474,6 @@ def test_depth_does_not_depend_on_noise_modalities_or_drawing(make):
     np.testing.assert_array_equal(pictures[0], pictures[2])
 
 
-def test_depth_of_a_vectors_worlds():
-    envs = VTInsertVectorEnv(num_envs=3, render_mode="depth_array")
-    envs.reset(seed=0)
-    pictures = envs.render()
-    envs.close()
-    assert [picture.shape for picture in pictures] == [(64, 64)] * 3
-    assert (pictures[0] != pictures[1]).any()
-
-
 # --- sensors ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("connector", CONNECTOR_NAMES)
 def test_panel_shows_the_last_observation_and_info(make, connector):
@@ -508,28 +505,6 @@ def test_panels_are_the_same_in_every_process():
     assert one.stdout == other.stdout
 
 
-def test_panels_of_a_vectors_worlds():
-    envs = VTInsertVectorEnv(num_envs=2, render_mode="rgb_array", picture="sensors")
-    envs.reset(seed=0)
-    panels = envs.render()
-    envs.close()
-    single = VTInsertEnv(render_mode="rgb_array", picture="sensors")
-    single.reset(seed=1)
-    np.testing.assert_array_equal(panels[1], single.render())
-    single.close()
-
-
-@pytest.mark.parametrize("mode", ["rgb_array", "depth_array"])
-def test_gymnasium_takes_every_mode(mode, request):
-    if mode == "rgb_array":
-        request.getfixturevalue("opengl")
-    env = gymnasium.make("vtenv:VTInsert-v0", render_mode=mode)
-    env.reset(seed=0)
-    env.step(np.zeros(5, np.float32))
-    assert env.render().ndim == (2 if mode == "depth_array" else 3)
-    env.close()
-
-
 @pytest.mark.parametrize("picture", ["sensors", "depth"])
 def test_pictures_without_opengl_can_be_filmed(picture, tmp_path):
     from gymnasium.wrappers import RecordVideo
@@ -554,14 +529,6 @@ def test_pictures_without_opengl_can_be_filmed(picture, tmp_path):
     recorder.close()
     for folder in ("gymnasium", "sb3"):
         assert len(list((tmp_path / folder).glob("*.mp4"))) == 1
-
-
-@pytest.mark.usefixtures("opengl")
-def test_pictures_of_the_scene_have_the_size_asked_for():
-    env = VTInsertEnv(render_mode="rgb_array", width=np.int64(120), height=90)
-    env.reset(seed=0)
-    assert env.render().shape == (90, 120, 3)
-    env.close()
 
 
 @pytest.mark.parametrize("settings", [{"picture": "sensors"}, {"render_mode": "depth_array"}])

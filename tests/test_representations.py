@@ -12,7 +12,6 @@ from huggingface_hub import constants
 
 from policies.representations import (
     DEFAULT_ENCODER,
-    Representation,
     encoder_digest,
     encoder_representation,
     make_representation,
@@ -123,11 +122,6 @@ def test_an_unknown_name_is_answered_with_those_there_are(name):
         make_representation(name)
 
 
-def test_a_folder_without_an_encoder(tmp_path):
-    with pytest.raises(ValueError, match=r"holds no config\.json"):
-        make_representation(str(tmp_path))
-
-
 def test_a_part_that_an_encoder_does_not_have(tmp_path):
     attentive = make_encoder(fusion="cross_attention")
     attentive.save_pretrained(tmp_path)
@@ -232,10 +226,6 @@ def test_other_ways_to_restart_episodes():
         envs = make_representation("state").make(1, num_threads=1, autoreset_mode=mode)
         assert envs.metadata["autoreset_mode"] is mode
         envs.close()
-
-
-def test_a_representation_without_an_encoder_has_no_digest():
-    assert Representation("state", ("state",)).digest == ""
 
 
 @pytest.mark.parametrize("name", ["~nosuchuser/encoder", "~nosuchuser"])

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 from worlds import make_simulation
 
-from vtenv.sensing.faults import SensorFaultsConfig, faulty_contact, faulty_depth
+from vtenv.sensing.faults import (
+    SensorFaultsConfig,
+    faulty_contact,
+    faulty_depth,
+    faulty_images,
+)
 
 WORLDS = 64
 SEED = np.arange(WORLDS) * 7919 + 3
@@ -23,6 +28,11 @@ ALL = {
     "touch_drift": 0.2,
     "touch_dead": 0.02,
     "touch_flips": 0.01,
+    "shear_noise_n": 0.01,
+    "marker_noise_mm": 0.02,
+    "marker_drift_mm": 0.1,
+    "rgb_noise": 3.0,
+    "rgb_drift": 8.0,
 }
 
 
@@ -43,10 +53,71 @@ def contact():
     return np.broadcast_to(mask, (WORLDS, 2, 48, 64)).copy()
 
 
-def test_without_faults_images_are_as_they_were(depth, contact):
-    none = SensorFaultsConfig()
-    np.testing.assert_array_equal(faulty_depth(depth, none, SEED, START), depth)
-    np.testing.assert_array_equal(faulty_contact(contact, none, SEED, START), contact)
+@pytest.fixture
+def images(depth, contact):
+    """One of each sense; forces, markers and colours are the same everywhere."""
+    return {
+        "depth": depth,
+        "contact": contact,
+        "gel": contact * np.float32(0.5),
+        "shear": np.full((WORLDS, 2, 3, 16, 16), 0.1, np.float32),
+        "markers": np.full((WORLDS, 2, 2, 9, 7), -0.2, np.float32),
+        "rgb": np.full((WORLDS, 2, 3, 16, 16), 128, np.uint8),
+    }
+
+
+def test_without_faults_images_are_as_they_were(images):
+    told = faulty_images(images, SensorFaultsConfig(), SEED, START)
+    for key, image in images.items():
+        np.testing.assert_array_equal(told[key], image)
+
+
+@pytest.mark.parametrize(
+    ("key", "fault", "deviation"),
+    [
+        ("shear", "shear_noise_n", 0.03),
+        ("markers", "marker_noise_mm", 0.02),
+        ("rgb", "rgb_noise", 4.0),
+    ],
+)
+def test_noise_of_touch_is_each_images_own(images, key, fault, deviation):
+    faults = SensorFaultsConfig(**{fault: deviation})
+    first, later = (faulty_images(images, faults, SEED, START + t) for t in (0, 1))
+    noise, next_noise = (told[key].astype(np.float64) - images[key] for told in (first, later))
+    assert noise.std() == pytest.approx(deviation, rel=0.05)
+    assert abs(noise.mean()) < 0.05 * deviation
+    assert abs(np.corrcoef(noise.ravel(), next_noise.ravel())[0, 1]) < 0.02
+    assert abs(np.corrcoef(noise[:-1].ravel(), noise[1:].ravel())[0, 1]) < 0.02
+    assert first[key].dtype == images[key].dtype
+    for other in images.keys() - {key}:
+        np.testing.assert_array_equal(first[other], images[other])
+
+
+@pytest.mark.parametrize(
+    ("key", "fault", "greatest"), [("markers", "marker_drift_mm", 0.1), ("rgb", "rgb_drift", 20.0)]
+)
+def test_drift_is_shared_by_an_image_and_changes_on_the_way(images, key, fault, greatest):
+    faults = SensorFaultsConfig(**{fault: greatest})
+    off = [
+        faulty_images(images, faults, SEED, START + t)[key].astype(np.float64) - images[key]
+        for t in (0, 50, 100, 150)
+    ]
+    assert all(np.ptp(each, axis=(-2, -1)).max() < 1e-6 for each in off)
+    start, halfway, end, after = (each[..., 0, 0] for each in off)
+    assert np.abs(start).max() <= greatest and np.abs(start).std() > 0.2 * greatest
+    np.testing.assert_allclose(halfway, (start + end) / 2, atol=1 if key == "rgb" else 1e-6)
+    np.testing.assert_array_equal(end, after)
+    assert np.mean(start != end) > 0.9
+
+
+def test_readings_stay_within_their_bounds(images):
+    full = {**images, "rgb": np.full_like(images["rgb"], 250)}
+    full["markers"] = np.full_like(images["markers"], 10.0)
+    full["shear"] = np.full_like(images["shear"], -100.0)
+    faults = SensorFaultsConfig(shear_noise_n=5.0, marker_noise_mm=1.0, rgb_noise=20.0)
+    told = faulty_images(full, faults, SEED, START)
+    assert told["rgb"].max() == 255 and told["rgb"].min() > 100
+    assert told["markers"].max() == 10.0 and told["shear"].min() == -100.0
 
 
 def test_a_bias_is_an_episodes_own(depth):
@@ -118,20 +189,25 @@ def test_dead_pixels_stay_and_flipped_ones_change(contact):
     assert not np.array_equal(*flips)
 
 
-def test_arrays_of_both_libraries_have_the_same_faults(depth, contact):
+def test_arrays_of_both_libraries_have_the_same_faults(images):
     torch = pytest.importorskip("torch")
     faults = SensorFaultsConfig(**ALL)
     seed, step = torch.from_numpy(SEED), torch.from_numpy(START + 7)
-    told = faulty_depth(torch.from_numpy(depth), faults, seed, step).numpy()
-    np.testing.assert_allclose(told, faulty_depth(depth, faults, SEED, START + 7), atol=1e-6)
-    felt = faulty_contact(torch.from_numpy(contact), faults, seed, step).numpy()
-    assert (felt != faulty_contact(contact, faults, SEED, START + 7)).mean() < 1e-4
+    tensors = {key: torch.from_numpy(image) for key, image in images.items()}
+    ours = faulty_images(images, faults, SEED, START + 7)
+    theirs = {k: v.numpy() for k, v in faulty_images(tensors, faults, seed, step).items()}
+    for key in ("depth", "shear", "markers"):
+        np.testing.assert_allclose(theirs[key], ours[key], atol=1e-6)
+    for key in ("contact", "rgb"):
+        assert theirs[key].dtype == np.uint8
+        assert (theirs[key] != ours[key]).mean() < 1e-4
 
 
 def test_an_environment_draws_its_faults_from_its_generator():
-    env = gymnasium.make("VTInsert-v0", sensor_faults=ALL)
+    keys = ("depth", "contact", "shear", "markers", "rgb")
+    env = gymnasium.make("VTInsert-v0", modalities=keys, contact_size=16, sensor_faults=ALL)
     seen = [env.reset(seed=s)[0] for s in (1, 1, 2)]
-    for key in ("depth", "contact"):
+    for key in keys:
         np.testing.assert_array_equal(seen[0][key], seen[1][key])
         assert not np.array_equal(seen[0][key], seen[2][key])
         assert env.observation_space[key].contains(seen[0][key])

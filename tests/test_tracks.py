@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from worlds import settings_of
 
-from vtenv.seeds import SEED_RANGES, purpose_of, seed_of
+from policies.seeds import SEED_RANGES, seeds_from
 from vtenv.tasks.insertion.config import InsertionConfig
 from vtenv.tasks.insertion.tracks import TRACKS
 
@@ -50,7 +50,7 @@ def test_a_track_that_there_is_not():
 
 
 def test_an_environment_is_made_by_its_tracks_name():
-    env = gymnasium.make("VTInsert-v0", track="transfer", modalities=("state",))
+    env = gymnasium.make("VTInsert-v0", track="budget", modalities=("state",))
     assert env.unwrapped.config.clearance_mm is None
     spec = gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json())
     again = gymnasium.make(spec)
@@ -63,24 +63,19 @@ def test_no_seed_has_two_purposes():
     ends = sorted((seeds.start, seeds.stop) for seeds in SEED_RANGES.values())
     assert all(stop <= start for (_, stop), (start, _) in itertools.pairwise(ends))
     for purpose, seeds in SEED_RANGES.items():
-        assert seed_of(purpose) == seeds.start
-        assert purpose_of(seed_of(purpose, len(seeds) - 1)) == purpose
+        assert seeds_from(purpose) == seeds
+        assert list(seeds_from(purpose, len(seeds) - 1)) == [seeds[-1]]
 
 
 @pytest.mark.parametrize(
     ("asked", "wrong"),
     [
-        (("exam",), "purpose='exam'.*training, development, checkpoint, test"),
-        (("test", -1), "index=-1"),
-        (("test", 1_000_000), "has the 1000000 seeds from 3000000 on"),
-        (("test", 999_999, 2), "count=2"),
+        (("exam",), "seeds='exam'.*training, development, checkpoint, test"),
+        (("test", -1), "first=-1"),
+        (("test", 1_000_000), "test has 1,000,000"),
+        (("test", 999_999, 2), "first=999999 and 2 seeds"),
     ],
 )
 def test_seeds_that_leave_their_range(asked, wrong):
     with pytest.raises(ValueError, match=wrong):
-        seed_of(*asked)
-
-
-def test_a_seed_of_no_range():
-    with pytest.raises(ValueError, match="seed=9000000 is in no range"):
-        purpose_of(9_000_000)
+        seeds_from(*asked)

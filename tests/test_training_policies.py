@@ -19,7 +19,6 @@ from stable_baselines3 import PPO
 from policies.deployable import load_policy
 from policies.learners.checkpoint import load_parameters
 from policies.learners.curriculum import GROWTH, MIN_EPISODES, Curriculum
-from policies.learners.dagger import DivergenceError
 from policies.learners.record_episodes import RecordEpisodes, episode_means
 from policies.learners.reinforcement import WarmUpCritic
 from policies.learners.run_log import RunLog
@@ -30,7 +29,6 @@ from policies.representations import make_representation
 from policies.vec_env import VTInsertVecEnv
 from representation.encoder_config import EncoderConfig
 from representation.timm_encoder import VisuotactileEncoder
-from vtenv.json_document import from_document
 from vtenv.run_folder import RunFolderError
 
 USB = {"connectors": ["usb"], "clearance_mm": 0.8}
@@ -94,7 +92,8 @@ def test_a_run_leaves_its_policies_tables_and_curve(run):
 
 
 @pytest.mark.slow
-def test_the_best_policy_is_filmed(tmp_path):
+def test_the_best_policy_is_filmed(tmp_path, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "off")
     run = train(small(steps=64, filmed=1), tmp_path / "run", progress=False)
     assert (run.folder / "videos" / "best.mp4").stat().st_size > 1000
 
@@ -121,7 +120,8 @@ def test_the_tables_tell_success_reward_terms_length_and_speed(run):
 
 
 def test_the_bar_says_nothing_of_success_on_a_narrowed_curriculum(tmp_path, capsys):
-    with RunLog(TrainingFolder(tmp_path), 100, shown=True) as log:
+    log = RunLog(TrainingFolder(tmp_path), 100, shown=True)
+    with log.opened():
         log.train({"steps": 10, "seconds": 1.0, "success": 1.0, "curriculum": 0.1})
         log.evaluate({"steps": 10, "seconds": 2.0, "success": 0.25})
         log.show(10, None)
@@ -278,7 +278,7 @@ def test_the_time_is_a_budget_too(tmp_path):
 
 def test_weights_that_are_not_finite_end_training(tmp_path):
     config = small(hyperparameters={"learning_rate": 1e30, "target_kl": None})
-    with pytest.raises(DivergenceError, match=r"no longer finite at step .* lower learning rate"):
+    with pytest.raises(ValueError, match=r"no longer finite at step .* lower learning rate"):
         train(config, tmp_path / "run", progress=False)
 
 
@@ -443,7 +443,8 @@ def test_episodes_are_summed_up_term_by_term():
         ({"algorithm": "dagger", "curriculum": 0.5}, "curriculum=0.5 .* left out for dagger"),
         ({"hyperparameters": {"lr": 1}}, "hyperparameters='lr' is not allowed.*learning_rate"),
         ({"hyperparameters": {"use_sde": True}}, "'use_sde' is not allowed"),
-        ({"seed": -1}, "seed=-1 is not allowed"),
+        ({"seed": -1}, "training has 1,000,000"),
+        ({"seed": 999_999, "num_envs": 2}, "first=999999 and 2 seeds are not allowed"),
     ],
 )
 def test_a_configuration_that_is_wrong_is_refused(fields, message):
@@ -460,12 +461,3 @@ def test_numpys_scalars_survive_json():
             steps=64, seed=1, hyperparameters={"learning_rate": 0.5, "n_steps": 4}
         ).as_json()
     )
-
-
-def test_a_configuration_survives_json():
-    config = TrainConfig(
-        settings={"initial_state": {"socket_y_mm": [0, 1]}, "connectors": ["aux"]}
-    ).resolved()
-    assert from_document(TrainConfig, json.loads(json.dumps(config.as_json()))) == config
-    with pytest.raises(ValueError, match="has no 'colour'"):
-        from_document(TrainConfig, {"colour": 1})

@@ -10,18 +10,17 @@ import pytest
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.utils import seeding
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+from worlds import assert_same
 
 from vtenv.tasks.insertion.config import MODALITIES
-from vtenv.tasks.insertion.modalities import STATE
+from vtenv.tasks.pivot.config import MODALITIES as PIVOT_MODALITIES
 
 STEPS = 130
 """Past the time limit, so that every way to end and every reset is seen."""
 
 
-def make_vec(num_envs, **kwargs):
-    return gymnasium.make_vec(
-        "VTInsert-v0", num_envs, vectorization_mode="vector_entry_point", **kwargs
-    )
+def make_vec(num_envs, env_id="VTInsert-v0", **kwargs):
+    return gymnasium.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point", **kwargs)
 
 
 def actions(num_envs, steps, seed=0):
@@ -30,25 +29,6 @@ def actions(num_envs, steps, seed=0):
     drawn = generator.uniform(-1, 1, (steps, num_envs, 5)).astype(np.float32)
     drawn[..., 0] += 0.5
     return np.clip(drawn, -1, 1)
-
-
-def assert_same(left, right, where=""):
-    """Bit for bit equality of nested results."""
-    if isinstance(left, dict):
-        assert left.keys() == right.keys(), where
-        for key in left:
-            assert_same(left[key], right[key], f"{where}/{key}")
-    elif isinstance(left, tuple):
-        for index, (a, b) in enumerate(zip(left, right, strict=True)):
-            assert_same(a, b, f"{where}[{index}]")
-    elif left.dtype == object:
-        for a, b in zip(left, right, strict=True):
-            assert type(a) is type(b), where
-            assert_same(a, b, where) if isinstance(a, dict) else None
-            assert isinstance(a, dict) or a == b, where
-    else:
-        assert left.dtype == right.dtype, where
-        np.testing.assert_array_equal(left, right, where)
 
 
 def with_names(vector, told):
@@ -65,23 +45,30 @@ def with_names(vector, told):
     return *told[:-1], named(told[-1])
 
 
-@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
-def test_worlds_are_single_environments(mode):
-    vector = make_vec(5, autoreset_mode=mode, modalities=MODALITIES, depth_dropout=0.2)
-    singles = gymnasium.make_vec(
-        "VTInsert-v0",
-        5,
-        vectorization_mode="sync",
-        vector_kwargs={"autoreset_mode": mode},
-        modalities=MODALITIES,
-        depth_dropout=0.2,
-    )
+EVERYTHING = {"modalities": MODALITIES, "depth_dropout": 0.2}
+PIVOT = {"modalities": PIVOT_MODALITIES, "domain_randomization": {}, "max_episode_steps": 20}
+
+
+@pytest.mark.parametrize(
+    ("env_id", "mode", "settings", "steps"),
+    [
+        ("VTInsert-v0", AutoresetMode.NEXT_STEP, EVERYTHING, STEPS),
+        ("VTInsert-v0", AutoresetMode.SAME_STEP, EVERYTHING, STEPS),
+        ("VTInsertState-v0", AutoresetMode.SAME_STEP, {}, 101),
+        ("VTPivot-v0", AutoresetMode.NEXT_STEP, PIVOT, 30),
+        ("VTPivot-v0", AutoresetMode.SAME_STEP, PIVOT, 30),
+    ],
+)
+def test_worlds_are_single_environments(env_id, mode, settings, steps):
+    vector = make_vec(4, env_id, autoreset_mode=mode, **settings)
+    how = {"vectorization_mode": "sync", "vector_kwargs": {"autoreset_mode": mode}}
+    singles = gymnasium.make_vec(env_id, 4, **how, **settings)
     assert vector.metadata["autoreset_mode"] is mode
     assert vector.observation_space == singles.observation_space
     assert vector.action_space == singles.action_space
     assert_same(with_names(vector, vector.reset(seed=11)), singles.reset(seed=11))
     ends = np.zeros(2, int)
-    for step, action in enumerate(actions(5, STEPS)):
+    for step, action in enumerate(actions(4, steps)):
         result = with_names(vector, vector.step(action))
         assert_same(result, singles.step(action), f"step {step}")
         ends += [result[2].sum(), result[3].sum()]
@@ -129,14 +116,13 @@ def test_bad_reset_masks_are_refused(bad):
     vector.close()
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_any_number_of_threads_gives_the_same(threads):
-    reference, other = make_vec(6, num_threads=2), make_vec(6, num_threads=threads)
-    assert_same(reference.reset(seed=2), other.reset(seed=2))
-    for action in actions(6, 30):
-        assert_same(reference.step(action), other.step(action))
+def test_any_number_of_threads_gives_the_same():
+    reference, *others = (make_vec(6, num_threads=threads) for threads in (2, 1, 3))
+    told = [reference.reset(seed=2), *map(reference.step, actions(6, 30))]
     reference.close()
-    other.close()
+    for other in others:
+        assert_same(told, [other.reset(seed=2), *map(other.step, actions(6, 30))])
+        other.close()
 
 
 def test_a_world_does_not_depend_on_the_others():
@@ -199,17 +185,6 @@ def test_stable_baselines3_vectors(kind):
     vector.close()
 
 
-def test_seeds_may_be_a_sequence():
-    vector = make_vec(3, modalities=("state",))
-    listed, _ = vector.reset(seed=[8, 1, 5])
-    one, _ = vector.reset(seed=8)
-    np.testing.assert_array_equal(listed["state"][0], one["state"][0])
-    assert not np.array_equal(listed["state"][1], one["state"][1])
-    with pytest.raises(ValueError, match="2 seeds for 3 worlds"):
-        vector.reset(seed=[1, 2])
-    vector.close()
-
-
 def test_bad_actions_and_sizes_are_refused():
     vector = make_vec(2, modalities=("proprio",))
     vector.reset(seed=0)
@@ -247,15 +222,6 @@ def test_vector_wrappers_of_gymnasium():
     vector.close()
 
 
-def test_render_sensors_of_every_world():
-    vector = make_vec(3, render_mode="rgb_array", picture="sensors")
-    vector.reset(seed=0)
-    frames = vector.render()
-    assert len(frames) == 3
-    assert not np.array_equal(frames[0], frames[1])
-    vector.close()
-
-
 def test_steps_out_of_order_are_refused():
     vector = make_vec(2, modalities=("proprio",))
     for use in (lambda: vector.step(np.zeros((2, 5))), vector.get_state):
@@ -287,10 +253,15 @@ def test_the_limit_of_steps_is_as_in_gymnasium_make():
     assert [two.step(np.zeros((1, 5)))[3].item() for _ in range(3)] == [False, True, False]
 
 
-def test_seeds_may_be_numpys_and_are_told():
+def test_seeds_may_be_a_sequence_and_numpys_and_are_told():
     vector = make_vec(3, modalities=("state",))
+    listed = vector.reset(seed=[7, 1, 5])[0]["state"]
     first = vector.reset(seed=7)
     assert vector.np_random_seed == (7, 8, 9)
+    np.testing.assert_array_equal(listed[0], first[0]["state"][0])
+    assert not np.array_equal(listed[1], first[0]["state"][1])
+    with pytest.raises(ValueError, match="2 seeds for 3 worlds"):
+        vector.reset(seed=[1, 2])
     for seed in (np.int64(7), np.arange(7, 10), [7, np.int64(8), 9]):
         assert_same(first, vector.reset(seed=seed))
     vector.np_random = vector.np_random[::-1]
@@ -466,27 +437,6 @@ def test_what_is_told_of_ended_episodes_is_converted(mode):
     assert len(finals) == info["_final_obs"].sum() >= 1
     assert all(isinstance(final["proprio"], torch.Tensor) for final in finals)
     envs.close()
-
-
-def test_the_state_alone_is_an_id_of_its_own():
-    vector = gymnasium.make_vec("VTInsertState-v0", 3, autoreset_mode="SameStep")
-    singles = gymnasium.make_vec(
-        "VTInsertState-v0",
-        3,
-        vectorization_mode="sync",
-        vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
-    )
-    assert vector.single_observation_space == STATE.space()
-    assert vector.observation_space == singles.observation_space
-    np.testing.assert_array_equal(vector.reset(seed=0)[0], singles.reset(seed=0)[0])
-    for action in actions(3, 101):
-        left, right = vector.step(action), singles.step(action)
-        np.testing.assert_array_equal(left[0], right[0])
-        if "final_obs" in left[-1]:
-            for one, other in zip(left[-1]["final_obs"], right[-1]["final_obs"], strict=True):
-                np.testing.assert_array_equal(one, other)
-    vector.close()
-    singles.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")

@@ -1,4 +1,4 @@
-"""Worlds of the insertion task without an environment around them."""
+"""Worlds of the insertion task without an environment, results compared, and pages read."""
 
 from __future__ import annotations
 
@@ -44,3 +44,54 @@ def simulate(num_worlds, seed=0, engine="cpu", **settings) -> Simulation:
 def domain_of(simulation: Simulation) -> SimpleNamespace:
     """What domain randomisation has drawn, by name."""
     return SimpleNamespace(**simulation.domain)
+
+
+def episodes(envs, policy, steps, seed=1000):
+    """Success and return of an episode of each world under `policy(simulation, step)`."""
+    envs.reset(seed=seed)
+    simulation, num = envs.simulation, envs.num_envs
+    success, returns, live = np.zeros(num, bool), np.zeros(num), np.arange(num)
+    for step in range(steps):
+        result = simulation.step(live, policy(simulation, step))
+        returns[live] += result.reward[live]
+        success[live] = simulation.info()["is_success"][live]
+        live = live[~result.terminated[live]]
+        if not live.size:
+            break
+    envs.close()
+    return success, returns
+
+
+def expert(simulation, step):
+    """A policy of `episodes`: the scripted expert."""
+    return simulation.expert_action()
+
+
+def steady(*action):
+    """A policy of `episodes`: one action all the time."""
+    return lambda simulation, step: np.tile(np.array(action, float), (simulation.num_worlds, 1))
+
+
+def assert_same(left, right, where="") -> None:
+    """Bit for bit equality of nested results."""
+    assert type(left) is type(right), where
+    if isinstance(left, dict):
+        assert left.keys() == right.keys(), where
+        for key in left:
+            assert_same(left[key], right[key], f"{where}/{key}")
+    elif isinstance(left, list | tuple) or (isinstance(left, np.ndarray) and left.dtype == object):
+        for index, (one, other) in enumerate(zip(left, right, strict=True)):
+            assert_same(one, other, f"{where}[{index}]")
+    else:
+        assert getattr(left, "dtype", None) == getattr(right, "dtype", None), where
+        np.testing.assert_array_equal(left, right, where)
+
+
+def page_rows(env_type, section) -> list[list[str]]:
+    """Rows of the tables in a section of an environment's class docstring."""
+    text = env_type.__doc__.split(f"## {section}")[1].split("\n    ## ")[0]
+    return [
+        [cell.strip() for cell in line.strip().strip("|").split("|")]
+        for line in text.splitlines()
+        if line.strip().startswith("|") and "---" not in line
+    ]

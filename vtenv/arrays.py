@@ -46,9 +46,19 @@ def _shared(values: Any, xp: Any, dtype: Any, device: Any) -> Array:
     return xp.asarray(values, dtype=dtype, device=device)
 
 
-def renewed(worlds: Array, new: Array, old: Array) -> Array:
-    """Rows of `new` for the worlds of a mask, (N,), bool, and of `old` for others, (N, ...)."""
-    return namespace(new).where(worlds.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+def renewed(worlds: Array | None, new: T, old: T) -> T:
+    """A nest of arrays: rows of `new` for the worlds of a mask, and of `old` for the others.
+
+    Args:
+        worlds: The mask, (N,), bool; None for all.
+        new: Arrays (N, ...) in nested dicts, tuples and dataclasses, or one.
+        old: Likewise.
+    """
+    if worlds is None:
+        return new
+    pairs = zip(leaves(new), leaves(old), strict=True)
+    masks = ((worlds.reshape(-1, *[1] * (one.ndim - 1)), one, other) for one, other in pairs)
+    return rebuild(new, (namespace(one).where(mask, one, other) for mask, one, other in masks))
 
 
 def leaves(tree: Any) -> Iterator[Array]:

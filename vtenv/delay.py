@@ -26,10 +26,8 @@ class DelayLine:
 
     def fill(self, values: Mapping[str, Array], worlds: Array | None) -> None:
         """Forget what worlds of a mask (N,), None for all, put in, and hold `values` alone."""
-        if not self._kept or worlds is None:
-            self._kept = [dict(values)] * (self.steps + 1)
-        else:
-            self._kept = [_chosen(worlds, values, kept) for kept in self._kept]
+        kept = self._kept or [dict(values)] * (self.steps + 1)
+        self._kept = [renewed(worlds, dict(values), old) for old in kept]
 
     def put(self, values: Mapping[str, Array], worlds: Array | None) -> dict[str, Array]:
         """Put in values of all worlds, of which those of a mask (N,), None for all, move on.
@@ -40,10 +38,7 @@ class DelayLine:
         if not self._kept:
             self.fill(values, None)
         moved = [*self._kept[1:], dict(values)]
-        if worlds is not None:
-            pairs = zip(moved, self._kept, strict=True)
-            moved = [_chosen(worlds, new, old) for new, old in pairs]
-        self._kept = moved
+        self._kept = [renewed(worlds, *pair) for pair in zip(moved, self._kept, strict=True)]
         return self.told
 
     def get_state(self) -> list[dict[str, Array]]:
@@ -53,8 +48,3 @@ class DelayLine:
     def set_state(self, state: list[dict[str, Any]]) -> None:
         """Go on from what `get_state` returned."""
         self._kept = [dict(kept) for kept in state]
-
-
-def _chosen(worlds: Array, new: Mapping[str, Array], old: Mapping[str, Array]) -> dict[str, Array]:
-    """New values of the worlds of a mask, and old values of the others."""
-    return {name: renewed(worlds, value, old[name]) for name, value in new.items()}

@@ -117,7 +117,8 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         return from_document(typing.cast(type[Any], hint), value)
     if origin is Literal:
         choices = ", ".join(map(str, arguments))
-        require(_is_one_of(value, arguments), name, value, f"one of {choices}")
+        same = any(type(value) is type(choice) and value == choice for choice in arguments)
+        require(same, name, value, f"one of {choices}")
         return value
     if origin in (tuple, list, Sequence):
         require(isinstance(value, list | tuple), name, value, "a list")
@@ -142,7 +143,3 @@ def _value(hint: Any, value: Any, name: str) -> Any:
 
 
 _KINDS = {int: "an integer", str: "text", bool: "true or false", type(None): "null"}
-
-
-def _is_one_of(value: object, choices: Sequence[object]) -> bool:
-    return any(type(value) is type(choice) and value == choice for choice in choices)

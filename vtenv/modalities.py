@@ -6,6 +6,7 @@ over these records; none of them names a modality.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -134,22 +135,22 @@ DEPTH = Modality(
 )
 """Planar depth from overhead; 0 for no return."""
 
-GEL = Modality(
+_of_gel = functools.partial(Modality, sensor=GEL_SENSOR, camera="gel", size_setting="contact_size")
+_of_pad = functools.partial(Modality, sensor=PAD_SENSOR, camera="taxels")
+
+GEL = _of_gel(
     key="gel",
     label="Gel indentation",
     unit="mm",
     shape=(2,),
     low=0.0,
     high=6.0,
-    sensor=GEL_SENSOR,
-    camera="gel",
-    size_setting="contact_size",
     encoded_range=(0.0, 2.0),
     draw=ScalarPicture((0.0, 1.5), "inferno"),
 )
 """How deep the gel of the left and the right finger is pressed in."""
 
-CONTACT = Modality(
+CONTACT = _of_gel(
     key="contact",
     label="Contact mask",
     unit="1",
@@ -157,46 +158,39 @@ CONTACT = Modality(
     low=0,
     high=1,
     dtype="uint8",
-    sensor=GEL_SENSOR,
-    camera="gel",
-    size_setting="contact_size",
     encoded_range=(0.0, 1.0),
     storage="bits",
     draw=mask_picture,
 )
 """Where the gel of the left and the right finger is touched."""
 
-SHEAR = Modality(
+SHEAR = _of_pad(
     key="shear",
     label="Force of the taxels",
     unit="N",
     shape=(2, 3),
     low=-GREATEST_FORCE,
     high=GREATEST_FORCE,
-    sensor=PAD_SENSOR,
-    camera="taxels",
     size_setting="taxel_size",
     encoded_range=(-1.0, 1.0),
     draw=force_picture,
 )
 """Force on each taxel of the left and the right finger: pressing, along columns and along rows."""
 
-MARKERS = Modality(
+MARKERS = _of_pad(
     key="markers",
     label="Markers",
     unit="mm",
     shape=(2, 2),
     low=-GREATEST_MOTION_MM,
     high=GREATEST_MOTION_MM,
-    sensor=PAD_SENSOR,
-    camera="taxels",
     size_setting="marker_size",
     encoded_range=(-1.5, 1.5),
     draw=marker_picture,
 )
 """Displacement of the markers of the left and the right gel, along columns and along rows."""
 
-RGB = Modality(
+RGB = _of_gel(
     key="rgb",
     label="Gel",
     unit="1",
@@ -204,9 +198,6 @@ RGB = Modality(
     low=0,
     high=255,
     dtype="uint8",
-    sensor=GEL_SENSOR,
-    camera="gel",
-    size_setting="contact_size",
     encoded_range=(0.0, 255.0),
     draw=colour_picture,
 )

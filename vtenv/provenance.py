@@ -8,46 +8,17 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import re
 import shlex
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import packaging.requirements
-from packaging.version import Version
+from packaging.requirements import Requirement
 
 DISTRIBUTION = "vtinsert"
 """This project's distribution."""
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """A distribution that this one needs.
-
-    Attributes:
-        name: The distribution.
-        minimum: The oldest version that will do; empty for any.
-        extra: The extra that asks for it; empty if it is always needed.
-    """
-
-    name: str
-    minimum: str
-    extra: str
-
-    @property
-    def installed(self) -> str | None:
-        """The version installed, found without importing it; None if there is none."""
-        return version(self.name)
-
-    @property
-    def satisfied(self) -> bool:
-        """Whether a version that will do is installed."""
-        installed = self.installed
-        return installed is not None and Version(installed) >= Version(self.minimum or "0")
 
 
 def record() -> dict[str, Any]:
@@ -60,18 +31,26 @@ def record() -> dict[str, Any]:
     }
 
 
-def requirements() -> list[Requirement]:
-    """What the installed `vtinsert` requires; nothing where it is not installed."""
+def requirements(extra: str = "") -> list[Requirement]:
+    """What the installed `vtinsert` needs always, or for one of its extras alone.
+
+    Nothing where it is not installed.
+    """
     try:
-        lines = importlib.metadata.requires(DISTRIBUTION) or []
+        found = map(Requirement, importlib.metadata.requires(DISTRIBUTION) or [])
     except importlib.metadata.PackageNotFoundError:
         return []
-    found = []
-    for parsed in map(packaging.requirements.Requirement, lines):
-        minimum = next((s.version for s in parsed.specifier if s.operator == ">="), "")
-        extra = re.search(r'extra == "([\w-]+)"', str(parsed.marker))
-        found.append(Requirement(parsed.name, minimum, extra[1] if extra else ""))
-    return found
+
+    def needed(one: Requirement, extra: str) -> bool:
+        return one.marker is None or one.marker.evaluate({"extra": extra})
+
+    return [one for one in found if needed(one, extra) and not (extra and needed(one, ""))]
+
+
+def satisfied(needed: Requirement) -> bool:
+    """Whether a version that will do is installed."""
+    installed = version(needed.name)
+    return installed is not None and needed.specifier.contains(installed, prereleases=True)
 
 
 def version(distribution: str) -> str | None:
@@ -84,10 +63,8 @@ def version(distribution: str) -> str | None:
 
 def versions() -> dict[str, str | None]:
     """Versions of Python, of this project and of what it always needs, by name."""
-    needed = [requirement.name for requirement in requirements() if not requirement.extra]
-    return {"python": platform.python_version()} | {
-        name: version(name) for name in (DISTRIBUTION, *needed)
-    }
+    names = (DISTRIBUTION, *(needed.name for needed in requirements()))
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
 
 
 def hardware() -> dict[str, str | int]:

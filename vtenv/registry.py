@@ -14,7 +14,7 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import VectorEnv
 
 import vtenv
-from vtenv import env
+from vtenv import task_worlds
 from vtenv.import_string import import_string, is_import_string
 from vtenv.tasks import Task
 
@@ -54,7 +54,7 @@ def make_task(env_id: str, /, **settings: Any) -> Task:
         ValueError, TypeError: If there is no such task, or a setting is unknown or not allowed.
     """
     its_own = {name: value for name, value in settings.items() if name != "max_episode_steps"}
-    return env.make_task(env_type(env_id), its_own)
+    return task_worlds.make_task(env_type(env_id), its_own)
 
 
 def make_world(env_id: str, /, **settings: Any) -> Any:

@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from vtenv.atomic_write import atomic_folder, atomic_write
+from vtenv.atomic_write import atomic_folder, atomic_write, write_text
 from vtenv.folder_lock import LOCK_FILE, folder_lock
 from vtenv.json_document import read_json, read_object
 
@@ -43,6 +43,12 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV table."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 class RunFolder:
@@ -168,5 +174,4 @@ class RunFolder:
 
     @staticmethod
     def _write_json(path: Path, document: Mapping[str, Any]) -> None:
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(dict(document), indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(dict(document), indent=2) + "\n")

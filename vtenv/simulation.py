@@ -14,7 +14,7 @@ from gymnasium import spaces
 from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
-from vtenv.arrays import Array, leaves, namespace, rebuild
+from vtenv.arrays import Array, Key, leaves, namespace, rebuild, renewed
 from vtenv.delay import DelayLine
 from vtenv.engines import make_engine
 from vtenv.next_episodes import NextEpisodes, draw_episodes
@@ -137,7 +137,7 @@ class Simulation:
         self._controls = self._arrays.capture(self._next_controls)
         self._after_reset = self._arrays.capture(self._reset_outcome)
         self._after_step = self._arrays.capture(self._step_outcome)
-        self._forces = self._arrays.capture(self._pushing_forces)
+        self._forces = self._arrays.capture(lambda *now: self.task.forces(*now))
         self._outcome = self._rest_outcome()
 
     @property
@@ -305,11 +305,7 @@ class Simulation:
         """What the task's scripted expert does, (N, A), in [-1, 1]."""
         return self.task.expert_action(self._outcome.now, self._parameters)
 
-    def poses(self) -> Array:
-        """What probes read out, the columns of `Task.pose_labels`, (N, P)."""
-        return self.task.poses(self._outcome.now)
-
-    def fetch(self, *groups: Mapping[str, Array]) -> tuple[dict[str, NDArray[Any]], ...]:
+    def fetch(self, *groups: Mapping[Key, Array]) -> tuple[dict[Key, NDArray[Any]], ...]:
         """Groups of arrays on the host, in as few copies as the array backend can."""
         keyed = {(k, name): a for k, group in enumerate(groups) for name, a in group.items()}
         there = self._arrays.to_host(keyed)()
@@ -346,19 +342,14 @@ class Simulation:
             the simulation; can be pickled.
         """
         generators = self.generators  # puts back what was drawn ahead
-        ended = self._outcome.ended
-        kept, terms = self.fetch(
-            {"elapsed": ended.elapsed, "success": ended.success, "failure": ended.failure},
-            ended.terms,
-        )
+        (ended,) = self.fetch(dict(enumerate(leaves(self._outcome.ended))))
         late = self._late_actions.get_state(), self._late_observations.get_state()
         return copy.deepcopy(
             {
                 "engine": self.engine.get_state(),
                 "generators": [generator.bit_generator.state for generator in generators],
                 "present": self._present,
-                "outcome": kept,
-                "terms": terms,
+                "ended": ended,
                 "observed": bool(self.last_observation),
                 "started": self._started,
                 "late": [list(self.fetch(*line)) for line in late],
@@ -390,8 +381,7 @@ class Simulation:
         self._present = state["present"]
         self._upload_parameters()
         put = self._arrays.asarray
-        terms = {name: put(term) for name, term in state["terms"].items()}
-        ended = Ended(**{name: put(codes) for name, codes in state["outcome"].items()}, terms=terms)
+        ended = rebuild(self._outcome.ended, map(put, state["ended"].values()))
         nobody = put(np.zeros(self.num_worlds, bool))
         self._outcome = self._after_reset(ended, self._parameters, nobody)
         self._started = state["started"]
@@ -482,12 +472,6 @@ class Simulation:
         still = xp.where(arrived[:, None], applied, xp.zeros_like(applied))
         return self.task.next_controls(controls, joints, still), finite
 
-    def _pushing_forces(
-        self, now: Evaluation, elapsed: Array, parameters: dict[str, Array]
-    ) -> Array:
-        """Force and torque on the body that the task pushes."""
-        return self.task.forces(now, elapsed, parameters)
-
     def _reset_outcome(
         self, before: Ended, parameters: dict[str, Array], reset: Array | None
     ) -> Outcome:
@@ -495,7 +479,7 @@ class Simulation:
         nothing = rebuild(before, map(self._xp.zeros_like, leaves(before)))
         physics = self.engine.state()
         now = self.task.evaluate(physics, parameters)
-        return self._outcome_of(self._merge(before, nothing, reset), now, physics, parameters)
+        return self._outcome_of(renewed(reset, nothing, before), now, physics, parameters)
 
     def _step_outcome(
         self,
@@ -513,8 +497,9 @@ class Simulation:
         if moved is not None:
             reward = xp.where(moved, reward, xp.zeros_like(reward))
             terminated = terminated & moved
+        terms = {name: terms[name] for name in before.terms}  # in one order, as they are merged
         after = Ended(before.elapsed + 1, now.success, now.failure, terms)
-        ended = self._merge(before, after, moved)
+        ended = renewed(moved, after, before)
         return self._outcome_of(ended, now, physics, parameters), reward, terminated
 
     def _outcome_of(
@@ -565,18 +550,6 @@ class Simulation:
         mask = np.zeros(self.num_worlds, bool)
         mask[worlds] = True
         return self._arrays.asarray(mask)
-
-    def _merge(self, old: Ended, new: Ended, worlds: Array | None) -> Ended:
-        """What is new of the worlds of a mask, None for all, and old of the others."""
-        if worlds is None:
-            return new
-        where = functools.partial(self._xp.where, worlds)
-        return Ended(
-            where(new.elapsed, old.elapsed),
-            where(new.success, old.success),
-            where(new.failure, old.failure),
-            {name: where(new.terms[name], old.terms[name]) for name in new.terms},
-        )
 
 
 def _refuse(worlds: NDArray[np.int64], actions: Array, finite: NDArray[np.bool_]) -> None:

@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
 from array_api_compat import is_torch_array
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
-from gymnasium.utils import EzPickle, seeding
+from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from vtenv.arrays import Array, leaves, rebuild
-from vtenv.env import (
-    CLOSED,
-    NEVER_RESET,
-    Obstacle,
-    TaskEnv,
-    checked_seed,
-    copied_state,
-    make_task,
-    plain_spec,
-    refusal,
-    show_settings,
-    sole,
-)
-from vtenv.rendering.renderers import IMAGE_SIZE, RENDER_MODES, make_renderer
-from vtenv.simulation import Options, Simulation, observation_space
-from vtenv.tasks import TaskConfig
+from vtenv.rendering.renderers import IMAGE_SIZE, RENDER_MODES
+from vtenv.simulation import Options, observation_space
+from vtenv.task_worlds import TaskWorlds, checked_seed, make_task
 from vtenv.validation import as_integer, checked_count, require
 
 OBSERVATION_KINDS = ("numpy", "torch")
@@ -50,7 +36,7 @@ _OF_ALL_WORLDS = ("reset", "step", "close", "get_state", "set_state")
 """Methods that cannot be called of one world after the other."""
 
 
-class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
+class TaskVectorEnv(TaskWorlds, VectorEnv[Observation, Array, Array]):
     """N worlds of a task stepped together on one engine; subclasses say which.
 
     `gymnasium.make_vec("VTInsert-v0", num_envs=16, vectorization_mode="vector_entry_point")`
@@ -86,18 +72,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         tensors: Whether it returns tensors.
     """
 
-    task_type: ClassVar[type[Any]]
-    """As `TaskEnv.task_type`."""
-    fixed_settings: ClassVar[Mapping[str, Any]] = {}
-    """As `TaskEnv.fixed_settings`."""
-    sole_observation: ClassVar[str | None] = None
-    """As `TaskEnv.sole_observation`."""
-
-    metadata: dict[str, Any] = TaskEnv.metadata
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        show_settings(cls)
+    _copied = ("_attributes", "max_episode_steps")
 
     def __init__(
         self,
@@ -115,21 +90,6 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         height: int = IMAGE_SIZE[1],
         **settings: Any,
     ) -> None:
-        EzPickle.__init__(
-            self,
-            num_envs,
-            max_episode_steps=max_episode_steps,
-            autoreset_mode=autoreset_mode,
-            engine=engine,
-            num_threads=num_threads,
-            device=device,
-            observations=observations,
-            render_mode=render_mode,
-            picture=picture,
-            width=width,
-            height=height,
-            **settings,
-        )
         require(
             observations in OBSERVATION_KINDS,
             "observations",
@@ -137,26 +97,28 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
             f"one of {', '.join(OBSERVATION_KINDS)}",
         )
         task = make_task(type(self), settings)
-        self._given_config = task.config
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = {**TaskEnv.metadata, "autoreset_mode": self.autoreset_mode}
-        self.render_mode = render_mode
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.num_envs = num_envs = checked_count("num_envs", num_envs)
         self.max_episode_steps = _checked_limit(max_episode_steps, task.env_id)
-        self._renderer = make_renderer(render_mode, task, picture, (width, height))
-        self._simulation = Simulation(
-            task, num_envs, engine, num_threads=num_threads, device=device
+        self._set_up(
+            task,
+            num_envs,
+            render_mode,
+            picture,
+            (width, height),
+            engine,
+            num_threads=num_threads,
+            device=device,
         )
         self.tensors = observations == "torch"
-        self.single_observation_space = sole(observation_space(task), self.sole_observation)
+        self.single_observation_space = self._sole(observation_space(task))
         self.single_action_space = task.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._every = np.arange(num_envs)
         self._elapsed = np.zeros(num_envs, np.int64)
         self._finished = np.zeros(num_envs, bool)
-        self._obstacle: Obstacle | None = NEVER_RESET
-        self._spec: EnvSpec | None = None
         self._seeds: list[tuple[np.random.Generator | None, int]] = [(None, -1)] * num_envs
         self._attributes: dict[str, tuple[Any, ...]] = {}
 
@@ -187,28 +149,9 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         )
 
     @property
-    def simulation(self) -> Simulation:
-        """The simulated worlds behind the environment, for experts, probes and tests."""
-        return self._simulation
-
-    @property
     def finished(self) -> NDArray[np.bool_]:
         """Whether each world's episode ended in the last step, (N,), on the host."""
         return self._finished.copy()
-
-    @property
-    def spec(self) -> EnvSpec | None:
-        """As `TaskEnv.spec`."""
-        return self._spec
-
-    @spec.setter
-    def spec(self, spec: EnvSpec | None) -> None:
-        self._spec = plain_spec(spec)
-
-    @property
-    def config(self) -> TaskConfig:
-        """The task's settings, checked and complete."""
-        return self._simulation.task.config
 
     def reset(
         self,
@@ -230,8 +173,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
             ClosedEnvironmentError: If the environment was closed.
             ValueError: If an option or the number of seeds is not allowed.
         """
-        if self._obstacle is CLOSED:
-            raise refusal(CLOSED)
+        self._check_open()
         worlds, fixed = self._reset_options(options)
         self._seed(worlds, seed)
         self._simulation.reset(worlds, options=fixed)
@@ -244,7 +186,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         if not self.tensors:
             observation, numbers = self._simulation.fetch(observation, numbers)
         info = self._info(numbers, self._mask(worlds))
-        return self._told(sole(observation, self.sole_observation)), self._told(info)
+        return self._told(self._sole(observation)), self._told(info)
 
     def step(self, actions: Array) -> tuple[Observation, Array, Array, Array, dict[str, Any]]:
         """Advance all worlds by one control step of 20 ms.
@@ -258,8 +200,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
             ClosedEnvironmentError: If the environment was closed.
             ValueError: If the actions have another shape or are not finite.
         """
-        if self._obstacle is not None:
-            raise refusal(self._obstacle)
+        self._check_ready()
         resetting = np.zeros(0, np.int64)
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
             resetting = np.flatnonzero(self._finished)
@@ -295,7 +236,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         self._show()
         if self.tensors:
             info = self._told(self._info(numbers, self._mask(self._every)) | ended)
-            observation = self._told(sole(observation, self.sole_observation))
+            observation = self._told(self._sole(observation))
             flags = (result.terminated, simulation.engine.arrays.asarray(truncated))
             return observation, self._told(result.reward), *self._told(flags), info
         observation, numbers, rest = simulation.fetch(
@@ -303,7 +244,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
         )
         reward = rest["reward"].astype(np.float64, copy=False)
         info = self._info(numbers, self._mask(self._every)) | ended
-        return sole(observation, self.sole_observation), reward, terminated, truncated, info
+        return self._sole(observation), reward, terminated, truncated, info
 
     def render(self) -> tuple[Any, ...] | None:
         """Render every world in the environment's `render_mode`, as `TaskEnv.render`."""
@@ -319,10 +260,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close windows and release threads."""
-        if self._renderer is not None:
-            self._renderer.close()
-        self._simulation.close()
-        self._obstacle = CLOSED
+        self._release()
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """An attribute of each world's environment; called with the arguments if it is a method.
@@ -379,8 +317,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
             ResetNeeded: Before the first reset.
             ClosedEnvironmentError: If the environment was closed.
         """
-        if self._obstacle is not None:
-            raise refusal(self._obstacle)
+        self._check_ready()
         return {
             "simulation": self._simulation.get_state(),
             "seeds": list(self.np_random_seed),
@@ -395,31 +332,13 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
             ClosedEnvironmentError: If the environment was closed.
             ValueError: If it is of another number of worlds.
         """
-        if self._obstacle is CLOSED:
-            raise refusal(CLOSED)
+        self._check_open()
         self._simulation.set_state(state["simulation"])
         generators = self._simulation.generators
         self._seeds = list(zip(generators, state["seeds"], strict=True))
         self._elapsed[:] = state["elapsed"]
         self._finished = state["finished"].copy()
         self._obstacle = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The arguments it was made with, and its state; for copies and pickles."""
-        limit = -1 if self.max_episode_steps is None else self.max_episode_steps
-        copied = copied_state(self)
-        copied["_ezpickle_kwargs"] |= {"max_episode_steps": limit}
-        return copied | {"attributes": self._attributes}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Make it again, and go on from its state."""
-        EzPickle.__setstate__(self, state)
-        self.spec = state["spec"]
-        self._attributes = state["attributes"]
-        if state["state"] is not None:
-            self.set_state(state["state"])
-        if state["closed"]:
-            self.close()
 
     def _reset_options(self, options: Any) -> tuple[NDArray[np.int64], Options]:
         """Worlds to reset, and what is fixed in them."""
@@ -476,7 +395,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
     def _ended(self, worlds: NDArray[np.int64], observation: dict[str, Array]) -> dict[str, Any]:
         """What `AutoresetMode.SAME_STEP` tells of the episodes that have ended in `worlds`."""
         numbers = self._simulation.info()
-        final: Any = sole(observation, self.sole_observation)
+        final: Any = self._sole(observation)
         if not self.tensors:
             rows = self._simulation.engine.arrays.asarray(worlds)
             last = {name: value[rows] for name, value in observation.items()}
@@ -484,7 +403,7 @@ class TaskVectorEnv(VectorEnv[Observation, Array, Array], EzPickle):
             final = np.full(self.num_envs, None, dtype=object)
             for row, world in enumerate(worlds):
                 own = {name: value[row] for name, value in last.items()}
-                final[world] = sole(own, self.sole_observation)
+                final[world] = self._sole(own)
         mask = self._mask(worlds)
         return {
             "final_obs": final,

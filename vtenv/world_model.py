@@ -5,7 +5,7 @@ Lengths are in [m], angles in [rad], forces in [N]; `_w` marks the world frame.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from vtenv.arrays import Array, leaves, rebuild
 from vtenv.modalities import Modality
-from vtenv.sensing.tractions import WRENCH_SIZE
 
 
 @dataclass(frozen=True)
@@ -78,30 +77,31 @@ class WorldModel:
 
     def joint_slices(self) -> dict[str, slice]:
         """Where groups of joints are in `qpos`."""
-        model = self.models[0]
-        address = {name: int(model.joint(name).qposadr[0]) for name in _names(self.joints)}
-        return {group: _range(names, address, 1) for group, names in self.joints.items()}
+        joint = self.models[0].joint
+        return {
+            group: _slice(names, [joint(name).qposadr[0] for name in names])
+            for group, names in self.joints.items()
+        }
 
     def actuator_slices(self) -> dict[str, slice]:
         """Where groups of actuators are in `ctrl`."""
-        model = self.models[0]
-        address = {name: model.actuator(name).id for name in _names(self.actuators)}
-        return {group: _range(names, address, 1) for group, names in self.actuators.items()}
+        actuator = self.models[0].actuator
+        return {
+            group: _slice(names, [actuator(name).id for name in names])
+            for group, names in self.actuators.items()
+        }
 
     def sensor_slices(self) -> dict[str, slice]:
         """Where groups of sensors are in `sensordata`."""
-        model = self.models[0]
-        slices = {}
-        for group, names in self.sensors.items():
-            address = {name: int(model.sensor(name).adr[0]) for name in names}
-            slices[group] = _range(names, address, int(model.sensor(names[0]).dim[0]))
-        return slices
+        return {group: self._sensor_slice(names) for group, names in self.sensors.items()}
 
     def wrench_slice(self, camera: str) -> slice:
         """Where the wrenches of one of `cameras` are in `sensordata`."""
-        names = self.cameras[camera].wrenches
-        address = {name: int(self.models[0].sensor(name).adr[0]) for name in names}
-        return _range(names, address, WRENCH_SIZE)
+        return self._sensor_slice(self.cameras[camera].wrenches)
+
+    def _sensor_slice(self, names: tuple[str, ...]) -> slice:
+        sensor = self.models[0].sensor
+        return _slice(names, [sensor(name).adr[0] for name in names], sensor(names[0]).dim[0])
 
     def body_ids(self) -> dict[str, int]:
         """Ids of the bodies, by name."""
@@ -112,20 +112,16 @@ class WorldModel:
         return [self.models[0].camera(name).id for name in self.cameras[camera].names]
 
 
-def _names(groups: Mapping[str, tuple[str, ...]]) -> list[str]:
-    return [name for names in groups.values() for name in names]
-
-
-def _range(names: tuple[str, ...], address: Mapping[str, int], width: int) -> slice:
-    """The slice that elements of one width take.
+def _slice(names: tuple[str, ...], addresses: Sequence[int], width: int = 1) -> slice:
+    """The slice that elements of one width at some addresses take.
 
     Raises:
         ValueError: If they do not stand together in this order in the model.
     """
-    first = address[names[0]]
-    if [address[name] for name in names] != list(range(first, first + width * len(names), width)):
+    stop = int(addresses[0] + width * len(names))
+    if list(addresses) != list(range(addresses[0], stop, width)):
         raise ValueError(f"{', '.join(names)} must stand together, in this order, in the model")
-    return slice(first, first + width * len(names))
+    return slice(int(addresses[0]), stop)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from policies.ablation.executors import local_executor, ray_executor, visible_de
 from policies.ablation.folder import FAILED_FILE, LOG_FILE, Ablation
 from policies.ablation.grid import AblationConfig
 from policies.ablation.run import GridStatus, run_grid
+from policies.hyperparameters import merge
 from vtenv import provenance
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def train_grid(run: RunOptions, base: AblationConfig, asked: dict[str, Any]) -> 
     ablation = Ablation(run.output)
     ablation.require_own()
     if run.preset or run.grid or not ablation.begun:
-        asked = _merged(asdict(base), asked)
+        asked = merge(asdict(base), asked)
         of_others = asked["training_by_algorithm"].keys() - set(asked["algorithms"])
         for name in of_others:
             del asked["training_by_algorithm"][name]
@@ -72,15 +72,6 @@ def train_grid(run: RunOptions, base: AblationConfig, asked: dict[str, Any]) -> 
             "is mended, the same command goes on"
         ) from None
     return show_results(ablation, status)
-
-
-def _merged(base: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a grid with what the options change."""
-    fields = {**base, **asked}
-    for name, value in asked.items():
-        if isinstance(value, Mapping):
-            fields[name] = _merged(base.get(name, {}), value)
-    return fields
 
 
 def _check(ablation: Ablation, config: AblationConfig, threads: int) -> None:

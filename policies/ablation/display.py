@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from collections import deque
 from pathlib import Path
 from statistics import fmean
 from typing import Self
@@ -24,6 +22,7 @@ from policies.ablation.grid import AblationConfig, Cell
 from policies.ablation.labels import labelled
 from policies.ablation.run import GridStatus
 from policies.learners.training_folder import TrainingFolder
+from vtenv.run_folder import read_table
 
 
 class GridDisplay:
@@ -69,11 +68,14 @@ class GridDisplay:
         count = f"{len(over)} of {len(status.states)}"
         for cell in over:
             if self._reported is not None and cell not in self._reported:
-                failed = status.errors.get(cell)
-                head = f"[green]done[/] {count}" if failed is None else f"[red]failed[/] {count}"
-                told = f"success {self._rate(cell):.1%}" if failed is None else escape(failed)
                 name = escape(self._shown[cell].name)
-                self.console.print(f"{head}: {name}: {told}", soft_wrap=True)
+                if failed := status.errors.get(cell):
+                    told = f"[red]failed[/] {count}: {name}: {escape(failed)}"
+                else:
+                    rows = read_table(self._ablation.folder(cell) / EPISODES_FILE)
+                    success = fmean(float(row["success"]) for row in rows)
+                    told = f"[green]done[/] {count}: {name}: success {success:.1%}"
+                self.console.print(told, soft_wrap=True)
         self._reported = set(over)
         for cell in self._running.keys() - set(status.cells("running")):
             self._bars.remove_task(self._running.pop(cell))
@@ -88,20 +90,13 @@ class GridDisplay:
         self._bars.update(self._whole, completed=done, description=f"{count} cells")
         self._bars.refresh()
 
-    def _rate(self, cell: Cell) -> float:
-        path = self._ablation.folder(cell) / EPISODES_FILE
-        with path.open(encoding="utf-8", newline="") as file:
-            return fmean(float(row["success"]) for row in csv.DictReader(file))
-
 
 def last_row(path: Path) -> dict[str, str]:
     """The last row of a CSV table; nothing where there is none yet."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = deque(csv.DictReader(file), maxlen=1)
+        return next(reversed(read_table(path)), {})
     except OSError:
         return {}
-    return rows[0] if rows else {}
 
 
 def _standing(folder: Path) -> tuple[float, str]:

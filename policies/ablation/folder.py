@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, Literal
 
 from policies.ablation.grid import AblationConfig, Cell
 from vtenv.json_document import read_object
-from vtenv.run_folder import RunFolder, RunFolderError
+from vtenv.run_folder import RunFolder, RunFolderError, read_table
 
 GRID_FILE, EPISODES_FILE = "ablation.json", "episodes.csv"
 FAILED_FILE, LOG_FILE = "failed.json", "log.txt"
@@ -102,7 +101,6 @@ class Ablation(RunFolder):
         rows: list[dict[str, str]] = []
         for cell in cells:
             if self.state(cell) == "done":
-                with (self.folder(cell) / EPISODES_FILE).open(encoding="utf-8", newline="") as file:
-                    rows += csv.DictReader(file)
+                rows += read_table(self.folder(cell) / EPISODES_FILE)
         if rows:
             self.write_table("episodes", rows)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from policies.evaluation.conditions import condition
-from policies.evaluation.evaluation_config import EPISODES, SEED
+from policies.evaluation.evaluation_config import EPISODES
 from policies.learners.train_config import DISTILLATION
+from policies.seeds import SeedRange, seeds_from
 from representation.require import require, unbox_scalars
 
 Start = Literal["scratch", "warm"]
@@ -79,14 +80,13 @@ class FinalEvaluation:
     """What the world is like in the final evaluation; training is as it was while learning."""
     episodes: int = EPISODES
     """Episodes of each policy's final evaluation."""
-    seed: int = SEED
-    """Where the seeds of the episodes start."""
+    seeds: SeedRange = "development"
+    """The range of seeds that the episodes are of; test for a study that is reported."""
 
     def __post_init__(self) -> None:
         unbox_scalars(self)
         condition(self.condition)
-        require(self.episodes >= 1, "episodes", self.episodes, "at least 1")
-        require(self.seed >= 0, "seed", self.seed, "at least 0")
+        seeds_from(self.seeds, count=self.episodes)
 
 
 @dataclass(frozen=True)

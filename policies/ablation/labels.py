@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -17,9 +18,8 @@ _NO_NAMES = ("/", "..", "~")
 def labels(representations: Iterable[str]) -> dict[str, str]:
     """A short name for each representation.
 
-    An encoder in a folder is called by the last part of its path that is not `encoder`; by as many
-    as tell it from other encoders, and from all that has a name of its own. Other names stay as
-    they are.
+    An encoder in a folder is called by the last part of its path that is not `encoder`, unless
+    another one is, or that is a name of its own. All others stay as they are.
 
     Args:
         representations: Names, as `make_representation` takes them.
@@ -29,17 +29,10 @@ def labels(representations: Iterable[str]) -> dict[str, str]:
     """
     split = {name: split_part(name) for name in representations}
     # Parts of one encoder share its label, so those that must differ are encoders.
-    encoders = dict.fromkeys(encoder for encoder, _ in split.values())
-    paths = {encoder: _path(encoder) for encoder in encoders if _is_folder(encoder)}
-    taken = {*SINGLE_KEYS, END_TO_END, UNTRAINED, IMAGENET, *bundled("encoders"), *encoders}
-    short = dict(zip(encoders, encoders, strict=True))
-    for encoder, path in paths.items():
-        others = [other for name, other in paths.items() if name != encoder]
-        for ending in (path[-length:] for length in range(1, len(path) + 1)):
-            label = "/".join(ending)
-            if label not in taken and all(other[-len(ending) :] != ending for other in others):
-                short[encoder] = label
-                break
+    last = {encoder: _last_part(encoder) for encoder in dict.fromkeys(e for e, _ in split.values())}
+    count = Counter(last.values())
+    count.update((*SINGLE_KEYS, END_TO_END, UNTRAINED, IMAGENET, *bundled("encoders"), *last))
+    short = {encoder: label if count[label] == 1 else encoder for encoder, label in last.items()}
     return {
         name: short[encoder] + (f":{part}" if part else "")
         for name, (encoder, part) in split.items()
@@ -53,14 +46,12 @@ def labelled(cells: Iterable[Cell]) -> dict[Cell, Cell]:
     return {cell: replace(cell, representation=short[cell.representation]) for cell in cells}
 
 
-def _is_folder(name: str) -> bool:
-    """Whether an encoder lies in a folder; a name with one slash may be an id on the Hub."""
-    if name.count("/") == 1 and not name.startswith(("/", ".", "~")):
-        return Path(name).is_dir()
-    return "/" in name
-
-
-def _path(folder: str) -> tuple[str, ...]:
-    """The parts of a folder's path that can name it."""
-    parts = tuple(part for part in PurePosixPath(folder).parts if part not in _NO_NAMES)
-    return parts[:-1] if parts[1:] and parts[-1] == "encoder" else parts
+def _last_part(encoder: str) -> str:
+    """The last part of an encoder's folder that can name it; another encoder's name as it is."""
+    may_be_an_id = encoder.count("/") == 1 and not encoder.startswith(("/", ".", "~"))
+    if "/" not in encoder or (may_be_an_id and not Path(encoder).is_dir()):
+        return encoder
+    parts = [part for part in PurePosixPath(encoder).parts if part not in _NO_NAMES]
+    if parts[1:] and parts[-1] == "encoder":
+        parts.pop()
+    return parts[-1] if parts else encoder

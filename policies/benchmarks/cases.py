@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,26 +48,13 @@ def environment_cases(
     clock = Clock(config.on or "cpu")
     cases: list[Case] = []
     with ExitStack() as stack:
-
-        def make(
-            threads: int | None, settings: Mapping[str, Any] = config.settings, **more: Any
-        ) -> VectorEnv[Any, Any, Any]:
-            return make_worlds(
-                config.task,
-                number,
-                engine=config.engine,
-                device=config.on,
-                num_threads=threads,
-                autoreset_mode=AutoresetMode.SAME_STEP,
-                max_episode_steps=_EPISODE_STEPS,
-                **{**settings, **more},
-            )
+        make = partial(make_envs, config, number)
 
         def add(name: str, envs: VectorEnv[Any, Any, Any], threads: int | None) -> None:
             stack.callback(envs.close)
             simulation = simulation_of(envs)
             probe = EngineProbe(simulation.engine, clock)
-            transitions = _stepping(envs, config)
+            transitions = stepping(envs, config)
             simulation.engine = probe
             cases.append(Case(name, lambda: next(transitions), number, threads, probe))
 
@@ -78,7 +67,10 @@ def environment_cases(
             for image in images:
                 others = {m.size_setting for m in images} - {image.size_setting}
                 rest = {k: v for k, v in config.settings.items() if k not in others}
-                add(f"{image.key} sensor", make(threads, rest, modalities=(image.key,)), threads)
+                alone = make_envs(
+                    replace(config, settings=rest), number, threads, modalities=(image.key,)
+                )
+                add(f"{image.key} sensor", alone, threads)
         if on_cpu:
             cases += _single_cases(config, stack)
         else:
@@ -89,6 +81,22 @@ def environment_cases(
             encoding = VectorEncodeObservation(make(None, observations="torch"), encoder, flat=True)
             add(f"{TORCH}, {name}", encoding, None)
         yield cases, kib
+
+
+def make_envs(
+    config: BenchmarkConfig, number: int, threads: int | None, **settings: Any
+) -> VectorEnv[Any, Any, Any]:
+    """So many worlds of the configuration's environment."""
+    return make_worlds(
+        config.task,
+        number,
+        engine=config.engine,
+        device=config.on,
+        num_threads=threads,
+        autoreset_mode=AutoresetMode.SAME_STEP,
+        max_episode_steps=_EPISODE_STEPS,
+        **{**config.settings, **settings},
+    )
 
 
 def _single_cases(config: BenchmarkConfig, stack: ExitStack) -> list[Case]:
@@ -115,7 +123,7 @@ def _single_cases(config: BenchmarkConfig, stack: ExitStack) -> list[Case]:
     return [Case(SINGLE, step, 1, 1), Case(RESET, env.reset, 1, 1)]
 
 
-def _stepping(envs: VectorEnv[Any, Any, Any], config: BenchmarkConfig) -> Iterator[Any]:
+def stepping(envs: VectorEnv[Any, Any, Any], config: BenchmarkConfig) -> Iterator[Any]:
     """Steps of worlds whose episodes end at every step, as many at each."""
     simulation, number = simulation_of(envs), envs.num_envs
     shape = (_ACTIONS, number, *(envs.single_action_space.shape or ()))

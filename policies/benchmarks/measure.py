@@ -8,15 +8,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from policies.benchmarks.benchmark_config import BenchmarkConfig
-from policies.benchmarks.cases import environment_cases
-from policies.benchmarks.timing import Clock, time_cases
+from policies.benchmarks.cases import environment_cases, make_envs, stepping
+from policies.benchmarks.timing import Case, Clock, time_cases
 from vtenv.progress import progress_bar
 from vtenv.provenance import cores
 from vtenv.registry import make_task
@@ -60,13 +61,7 @@ def measure_environment(config: BenchmarkConfig, *, compile_time: bool) -> dict[
             try:
                 with environment_cases(config, number, encoders) as (cases, kib):
                     progress.update(bar, total=config.repetitions * len(cases))
-                    time_cases(
-                        cases,
-                        Clock(config.on or "cpu"),
-                        steps=config.steps,
-                        repetitions=config.repetitions,
-                        advance=partial(progress.advance, bar),
-                    )
+                    _time(cases, config, partial(progress.advance, bar))
                 rows += [row for case in cases for row in case.measurements()]
                 if not math.isnan(kib):
                     memory[str(number)] = kib
@@ -96,32 +91,33 @@ def measure_encoders(config: BenchmarkConfig) -> dict[str, Any]:
     Raises:
         ValueError: If there is no such encoder, or it cannot be run.
     """
-    from representation.benchmarks import encode_speed
+    from policies.benchmarks import encoding
 
     (worlds,) = config.sizes
     threads = min(config.threads or cores(), worlds)
-    steps = encode_speed.environment_steps(worlds, threads, config.seed)
+    encoders = encoding.load_encoders(config.encoders, encoding.backbone_images())
+    first = next(encoders)  # a name that there is not is told before the worlds are made
+    envs = make_envs(config, worlds, threads)
     timings = []
     try:
+        transitions = stepping(envs, config)
         with progress_bar() as progress:
-            for name, encoder in encode_speed.candidates(config.encoders):
-                size = next(iter(encoder.image_shapes.values()))[1]
-                bar = progress.add_task(f"{name}, {size} px", total=config.repetitions)
-                timings += encode_speed.measure(
-                    name,
-                    encoder,
-                    steps,
-                    threads=threads,
-                    repetitions=config.repetitions,
-                    seed=config.seed,
-                    advance=partial(progress.advance, bar),
-                )
+            for name, encoder in chain([first], encoders):
+                cases = encoding.encoding_cases(encoder, transitions, threads, config.seed)
+                bar = progress.add_task(name, total=config.repetitions * len(cases))
+                _time(cases, config, partial(progress.advance, bar))
+                timings += encoding.encoding_rows(name, encoder, cases)
     except RuntimeError as error:
         raise ValueError(f"--encoders {' '.join(config.encoders)}: {error}") from error
     finally:
-        steps.close()
+        envs.close()
     settings = _settings(config) | {"worlds": worlds, "threads": threads}
     return {"settings": settings, "encoders": timings}
+
+
+def _time(cases: Sequence[Case], config: BenchmarkConfig, advance: Callable[[], object]) -> None:
+    clock, count = Clock(config.on or "cpu"), config.repetitions
+    time_cases(cases, clock, steps=config.steps, repetitions=count, advance=advance)
 
 
 def first_steps(
@@ -180,10 +176,7 @@ def _describe_device(device: str | None) -> dict[str, Any] | None:
 
 def _load_encoders(config: BenchmarkConfig) -> dict[str, Any]:
     """Encoders for the environment's images, by the last part of their names."""
-    import timm
-
-    from representation.encoder_config import EncoderConfig
-    from representation.timm_encoder import VisuotactileEncoder
+    from policies.benchmarks.encoding import load_encoders
 
     task = make_task(config.task, **config.settings)
     shapes = {
@@ -191,9 +184,4 @@ def _load_encoders(config: BenchmarkConfig) -> dict[str, Any]:
         for modality in task.config.modalities
         if modality.is_image
     }
-    return {
-        Path(name).name: VisuotactileEncoder(EncoderConfig(name, images=shapes))
-        if timm.is_model(name)
-        else VisuotactileEncoder.from_pretrained(name)
-        for name in config.encoders
-    }
+    return {Path(name).name: found for name, found in load_encoders(config.encoders, [shapes])}

@@ -12,8 +12,10 @@ from typing import Any, Literal
 import tyro
 
 from policies.ablation.grid import PRESETS, AblationConfig
+from policies.choices import require_at_least
 from policies.commands.option_fields import given, option_fields
 from policies.learners.train_config import TrainConfig
+from policies.options_file import read_file
 from policies.representation_names import check_representation
 
 
@@ -41,10 +43,7 @@ class RunOptions:
     """Folder of the ablation."""
 
     def __post_init__(self) -> None:
-        for name, least in (("workers", 1), ("threads", 1), ("filmed", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name}={value} is not allowed; it must be at least {least}")
+        require_at_least(self, workers=1, threads=1, filmed=0)
         if self.preset and self.grid:
             raise ValueError("of --preset and --grid, only one can be given")
 
@@ -128,34 +127,11 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
 def _begun_with(preset: str | None, grid: str | None, output: str) -> AblationConfig:
     """The grid that options change: a preset's, a file's, or the one in the folder."""
     if preset and (path := PRESETS / f"{preset}.yml").is_file():
-        return AblationConfig.from_json(_read_grid(path))
+        return AblationConfig.from_json(read_file(path))
     if grid:
-        return AblationConfig.from_json(_read_grid(Path(grid)))
+        return AblationConfig.from_json(read_file(Path(grid)))
     if not preset and (Path(output) / "ablation.json").is_file():
         from policies.ablation.folder import Ablation
 
         return Ablation(output).read_grid()
     return AblationConfig()
-
-
-def _read_grid(path: Path) -> Any:
-    """What a JSON or YAML file holds.
-
-    Raises:
-        ValueError, OSError: If it cannot be read, or is neither.
-    """
-    import json
-
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        # Not every JSON is YAML: 1e6 is a number in the one, and a word in the other.
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except OSError as error:
-        raise OSError(f"cannot read {path}: {error.strerror or error}") from None
-    except RecursionError:
-        raise ValueError(f"{path} cannot be read: it is nested too deep") from None
-    except (ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} cannot be read: {reason}") from None

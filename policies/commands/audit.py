@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from policies.choices import default, make_output, require_at_least
+from policies.seeds import SeedRange
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class AuditOptions:
     """Learned policies to play besides, as `vtinsert evaluate` takes them."""
     episodes: int = 400
     """Episodes of each, shared out evenly among the connectors."""
-    purpose: Literal["development", "test", "checkpoint", "training"] = "development"
-    """Which range of seeds they are of."""
+    seeds: SeedRange = "development"
+    """The range of seeds that they are of; test for what is reported."""
     engine: Literal["cpu", "warp"] = "cpu"
     """The physics engine."""
     device: Annotated[str | None, default("cuda:0 with warp")] = None
@@ -58,16 +59,14 @@ def audit(
     from policies.evaluation.players import load_player
     from policies.worlds import settings_to_json
     from vtenv import provenance
-    from vtenv.atomic_write import atomic_write
+    from vtenv.atomic_write import write_text
     from vtenv.progress import progress_bar
     from vtenv.registry import make_task
     from vtenv.run_folder import write_table
-    from vtenv.seeds import seed_of
 
     world = {"track": options.track, **(settings or {})}
     make_task(options.task, **world)  # judges them
     policies = [load_player(source) for source in options.policies]
-    seed = seed_of(options.purpose, count=options.episodes)
     make_output(options.output)
     with progress_bar() as progress:
         total = options.episodes * (4 + len(policies) * len(INTERVENTIONS))
@@ -76,7 +75,7 @@ def audit(
             world,
             policies,
             options.episodes,
-            seed,
+            options.seeds,
             engine=options.engine,
             device=options.device,
             num_threads=options.threads,
@@ -84,12 +83,12 @@ def audit(
         )
     text = table(rows)
     made = provenance.record()
-    document = {**made, **asdict(options), "world": settings_to_json(world), "seed": seed}
-    write_table(options.output / "audit.csv", [asdict(row) for row in rows])
-    with atomic_write(options.output / "audit.json") as path:
-        path.write_text(json.dumps(document, indent=1, default=str) + "\n", encoding="utf-8")
-    with atomic_write(options.output / "audit.md") as path:
-        path.write_text(f"{text}\n\nMade by `{made['command']}`.\n", encoding="utf-8")
+    document = {**made, **asdict(options), "world": settings_to_json(world)}
+    told = [{**asdict(row), "seeds": options.seeds} for row in rows]
+    write_table(options.output / "audit.csv", told)
+    write_text(options.output / "audit.json", json.dumps(document, indent=1, default=str) + "\n")
+    source = f"Seeds of {options.seeds}. Made by `{made['command']}`."
+    write_text(options.output / "audit.md", f"{text}\n\n{source}\n")
     print(text)
     print(f"Audit: {options.output}")
     return 0

@@ -41,7 +41,7 @@ def benchmark(
 
     from policies.benchmarks import measure, rendering
     from vtenv import provenance
-    from vtenv.atomic_write import atomic_write
+    from vtenv.atomic_write import atomic_write, write_text
     from vtenv.registry import make_task
 
     config = replace(config, settings=settings or {})
@@ -62,7 +62,6 @@ def benchmark(
                 rendering.speed_figure(report).savefig(temporary, dpi=140)
             print(f"Picture: {figure}")
     if json_path is not None:
-        with atomic_write(json_path) as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n")
+        write_text(json_path, json.dumps(report, indent=2) + "\n")
         print(f"Written to {json_path}")
     return 0

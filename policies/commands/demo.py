@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from policies.bundled import check_policy
 from policies.choices import default, make_output
+from policies.representation_names import check_policy
 from representation.require import require
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def demo(
     connectors: Annotated[tuple[str, ...], default("all there are")] = (),
     episodes: int = 5,
     filmed: int = 1,
-    seed: int = 0,
+    first: int = 0,
     output: Path = Path("vtinsert-demo"),
     settings: tyro.conf.Suppress[dict[str, Any] | None] = None,
 ) -> int:
@@ -49,11 +49,11 @@ def demo(
         connectors: Connectors, or other variants of the task.
         episodes: Episodes of each.
         filmed: How many of each one's episodes go into the video; 0 for no video.
-        seed: Where the seeds of the episodes start.
+        first: How far from the first of development's seeds those of the episodes start.
         output: Folder for the video and the contact sheet.
         settings: Settings of the task's environment.
     """
-    for name, value, least in (("episodes", episodes, 1), ("filmed", filmed, 0), ("seed", seed, 0)):
+    for name, value, least in (("episodes", episodes, 1), ("filmed", filmed, 0)):
         require(value >= least, name, value, f"{least} or more")
     if policy not in ("expert", "random") and ":" not in policy:
         check_policy(policy)
@@ -84,7 +84,7 @@ def demo(
             player,
             condition,
             total,
-            seed,
+            first=first,
             connectors=variants,
             on_episode=lambda _: progress.advance(bar),
         )

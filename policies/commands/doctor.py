@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
+    from packaging.requirements import Requirement
     from rich.console import Console
-
-    from vtenv.provenance import Requirement
 
 _COLOURS = {"ok": "green", "missing": "yellow", "broken": "red"}
 _TIMEOUT, _FIRST_TIMEOUT = 180, 600
@@ -224,35 +223,34 @@ def _check_machine() -> list[Finding]:
     from vtenv import provenance
 
     found = provenance.hardware()
-    return [
-        Finding("processor", "ok", f"{found['cpu']}, {found['cores']} cores for this process"),
-        Finding("memory", "ok", f"{found['memory_gib']} GiB"),
-        Finding("system", "ok", str(found["platform"])),
-    ]
+    told = {
+        "processor": f"{found['cpu']}, {found['cores']} cores for this process",
+        "memory": f"{found['memory_gib']} GiB",
+        "system": str(found["platform"]),
+    }
+    return [Finding(name, "ok", detail) for name, detail in told.items()]
 
 
 def _check_packages() -> list[Finding]:
     from vtenv import provenance
 
-    python = f"{provenance.versions()['python']} at {sys.executable}"
-    own, commit = provenance.version(provenance.DISTRIBUTION), provenance.commit()
-    found = f"{own}, commit {commit}" if commit else str(own)
-    return [
-        Finding("python", "ok", python),
-        Finding("vtinsert", "ok", found)
-        if own
-        else Finding("vtinsert", "missing", "runs uninstalled", _INSTALL),
-        *(_check_requirement(one) for one in provenance.requirements() if not one.extra),
-    ]
+    findings = [Finding("python", "ok", f"{provenance.versions()['python']} at {sys.executable}")]
+    if own := provenance.version(provenance.DISTRIBUTION):
+        commit = provenance.commit()
+        findings.append(Finding("vtinsert", "ok", f"{own}, commit {commit}" if commit else own))
+    else:
+        findings.append(Finding("vtinsert", "missing", "runs uninstalled", _INSTALL))
+    return findings + [_check_requirement(needed) for needed in provenance.requirements()]
 
 
 def _check_requirement(needed: Requirement) -> Finding:
-    installed = needed.installed
+    from vtenv import provenance
+
+    installed = provenance.version(needed.name)
     if installed is None:
         return Finding(needed.name, "missing", "not installed", _INSTALL)
-    if not needed.satisfied:
-        old = f"{installed} is older than {needed.minimum}"
-        return Finding(needed.name, "broken", old, _INSTALL)
+    if not provenance.satisfied(needed):
+        return Finding(needed.name, "broken", f"{installed} is not {needed.specifier}", _INSTALL)
     return Finding(needed.name, "ok", installed)
 
 
@@ -260,13 +258,12 @@ def _check_extras() -> list[Finding]:
     from vtenv import provenance
 
     findings = []
-    needed = provenance.requirements()
     for extra, purpose in _EXTRAS.items():
-        parts = [requirement for requirement in needed if requirement.extra == extra]
-        if not all(part.satisfied for part in parts):
+        parts = provenance.requirements(extra)
+        if not all(map(provenance.satisfied, parts)):
             findings.append(Finding(extra, "missing", f"for {purpose}", f"uv sync --extra {extra}"))
         elif parts:
-            versions = ", ".join(f"{part.name} {part.installed}" for part in parts)
+            versions = ", ".join(f"{part.name} {provenance.version(part.name)}" for part in parts)
             findings.append(Finding(extra, "ok", f"{versions}; for {purpose}"))
     return findings
 

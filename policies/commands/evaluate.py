@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from policies.bundled import check_policy
 from policies.choices import make_output
 from policies.evaluation.conditions import condition, suite
 from policies.evaluation.evaluation_config import EvaluationConfig
+from policies.representation_names import check_policy
 
 if TYPE_CHECKING:
     from policies.evaluation.conditions import Condition
@@ -78,7 +78,8 @@ def evaluate(
                 player,
                 one,
                 config.episodes,
-                config.seed,
+                config.seeds,
+                first=config.first,
                 connectors=config.connectors,
                 engine=config.engine,
                 device=config.device,
@@ -126,7 +127,7 @@ def _write_summary(
     from policies.evaluation.summary import to_markdown
     from policies.worlds import settings_to_json
     from vtenv import provenance
-    from vtenv.atomic_write import atomic_write
+    from vtenv.atomic_write import write_text
 
     made = provenance.record()
     document = {
@@ -145,11 +146,10 @@ def _write_summary(
             for one in conditions
         },
     }
-    page = f"{to_markdown(_title(player), summaries)}\nMade by `{made['command']}`.\n"
-    with atomic_write(output / "summary.json") as path:
-        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    with atomic_write(output / "summary.md") as path:
-        path.write_text(page, encoding="utf-8")
+    source = f"Seeds of {config.seeds}. Made by `{made['command']}`."
+    page = f"{to_markdown(_title(player), summaries)}\n{source}\n"
+    write_text(output / "summary.json", json.dumps(document, indent=1) + "\n")
+    write_text(output / "summary.md", page)
 
 
 def _title(player: Player) -> str:

@@ -325,7 +325,12 @@ def _train(plan: PretrainPlan, run: RunOptions) -> PretrainResult | None:
             resume=run.resume,
             data=plan.data,
             made=provenance.record(),
-            evaluate=None if rendered is None else lambda *_: _rendering(rendered),
+            evaluate=None
+            if rendered is None
+            else lambda *_: {
+                "rendered": rendered.rendered,
+                "rendered_per_s": rendered.rate or 0.0,  # while nothing was trained
+            },
             evaluate_every=run.evaluate_every,
             checkpoint_every=run.checkpoint_every,
         )
@@ -353,11 +358,6 @@ def _rendered(plan: PretrainPlan, fabric: Fabric) -> LiveSource:
         task = progress.add_task("Rendering", total=steps * worlds)
         source.fill(lambda count: progress.advance(task, count))
     return source
-
-
-def _rendering(source: LiveSource) -> dict[str, float]:
-    """How much was rendered, and how fast while nothing was trained."""
-    return {"rendered": source.rendered, "rendered_per_s": source.rate or 0.0}
 
 
 def _print(result: PretrainResult) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from policies.choices import default
+from policies.choices import default, require_at_least
 from policies.representation_names import check_encoder
 
 
@@ -48,10 +48,7 @@ def probe(options: ProbeOptions) -> int:
     Args:
         options: What to probe, and on what.
     """
-    for name, least in (("rows", 20), ("batch_size", 1), ("seed", 0)):
-        value = getattr(options, name)
-        if value is not None and value < least:
-            raise ValueError(f"{name}={value} is not allowed; it must be at least {least}")
+    require_at_least(options, rows=20, batch_size=1, seed=0)
     for name in options.encoder:
         check_encoder(name)
     from representation.data.dataset import Dataset

@@ -35,14 +35,13 @@ def report(
     from policies.report.overview import overview
     from policies.report.page import page
     from policies.report.tables import print_sections
-    from vtenv.atomic_write import atomic_write
+    from vtenv.atomic_write import atomic_write, write_text
 
     content = compose(study, probes)
     written = {"report.html": page(content), "report.md": markdown(content)}
     try:
         for name, text in written.items():
-            with atomic_write(study / name) as path:
-                path.write_text(text, encoding="utf-8")
+            write_text(study / name, text)
         with atomic_write(study / "report.png") as path:
             overview(content.sections, list(content.study.representations)).savefig(path, dpi=130)
     except OSError as error:

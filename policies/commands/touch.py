@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -109,7 +108,7 @@ def _reconstruct(options: Reconstruct) -> int:
 def _calibrate(options: Calibrate) -> int:
     import numpy as np
 
-    from vtenv.atomic_write import atomic_write
+    from vtenv.run_folder import write_table
     from vtenv.sensing.photometry import GelCalibration, Press, ball_depth, cross_validate
     from vtenv.sensing.touch_pictures import calibration_picture, read_image, write_image
 
@@ -132,11 +131,9 @@ def _calibrate(options: Calibrate) -> int:
     calibration = GelCalibration.fit(presses, background, options.pixel_mm, seed=options.seed)
     make_output(options.output)
     calibration.save(options.output / "calibration.npz")
-    with atomic_write(options.output / "errors.csv") as part, part.open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["image", *found[0].errors])
-        for row, tried in zip(rows, found, strict=True):
-            table.writerow([row["image"], *(f"{e:.4f}" for e in tried.errors.values())])
+    errors = [{name: f"{error:.4f}" for name, error in tried.errors.items()} for tried in found]
+    table = [{"image": row["image"]} | tried for row, tried in zip(rows, errors, strict=True)]
+    write_table(options.output / "errors.csv", table)
     picture = calibration_picture(presses, found)
     write_image(options.output / "calibration.png", picture)
     print(f"{len(presses)} presses, each rendered and read by a calibration fitted to others:")
@@ -154,8 +151,9 @@ def _read_presses(path: Path) -> list[dict[str, str]]:
     Raises:
         ValueError: If a column or a number is missing.
     """
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    from vtenv.run_folder import read_table
+
+    rows = read_table(path)
     for number, row in enumerate(rows, 2):
         for name in COLUMNS:
             if not row.get(name):

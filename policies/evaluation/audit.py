@@ -6,7 +6,6 @@ with their touch taken away, and with the part of their proprioception that tell
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.evaluation.conditions import Condition
-from policies.evaluation.episodes import EpisodeRecord, episode_seeds
 from policies.evaluation.evaluate import evaluate
 from policies.evaluation.players import EXPERT, RANDOM, Player, load_player
 from policies.evaluation.statistics import wilson
+from policies.seeds import SeedRange
 from representation.encoder_config import SENSES
 from vtenv.arrays import Array, constant, namespace, renewed
-from vtenv.seeds import SEED_RANGES, purpose_of
 from vtenv.simulation import Intervention, Simulation
 from vtenv.tasks.insertion.no_touch import first_look_action, search_action
 from vtenv.tasks.insertion.task import InsertionTask
@@ -150,14 +148,10 @@ def play_audit(
     settings: Mapping[str, Any],
     policies: Iterable[Player] = (),
     episodes: int = 800,
-    seed: int = SEED_RANGES["development"].start,
+    seeds: SeedRange = "development",
     *,
-    engine: str = "cpu",
-    device: str | None = None,
-    num_threads: int | None = None,
-    num_envs: int | None = None,
-    interventions: Iterable[str] = tuple(INTERVENTIONS),
     on_episode: Callable[[], None] = lambda: None,
+    **where: Any,
 ) -> list[AuditRow]:
     """Play a world of `VTInsert-v0` with the scripted players and policies.
 
@@ -167,76 +161,40 @@ def play_audit(
         settings: The world: keyword arguments of the environment, `track` among them.
         policies: Learned players, as `players.load_player` makes.
         episodes: How many, shared out evenly among the connectors.
-        seed: Where their seeds start, in one of `vtenv.seeds.SEED_RANGES`.
-        engine: One of `vtenv.engines.ENGINE_NAMES`.
-        device: Device of the Warp engine; None for "cuda:0".
-        num_threads: Threads of the CPU engine; None for one a core.
-        num_envs: Worlds played at once; by default as an evaluation's.
-        interventions: What is done to the policies' observations, of `INTERVENTIONS`.
+        seeds: The range of seeds that they are of.
         on_episode: Called after each episode.
+        where: `engine`, `device`, `num_threads` and `num_envs`, as `evaluate` takes them.
 
     Returns:
         A row for each player, intervention and connector, and for all connectors together.
 
     Raises:
-        ValueError, TypeError: If an argument is not allowed, or the seeds leave their range.
+        ValueError, TypeError: If an argument is not allowed.
     """
     condition = Condition("audit", "the world that is audited", dict(settings))
-    expert = load_player(EXPERT)
-    seeds = episode_seeds(expert.played(condition), episodes, seed)
-    if purpose_of(seeds[-1]) != purpose_of(seeds[0]):
-        raise ValueError(
-            f"seeds from {seed} on for {episodes} episodes leave the range for "
-            f"{purpose_of(seed)}; start earlier, or play fewer"
-        )
     first_look = Player("expert of the first look", FirstLook(), looks=False)
-    scripted = (expert, first_look, no_touch_search(), load_player(RANDOM))
+    scripted = (load_player(EXPERT), first_look, no_touch_search(), load_player(RANDOM))
     played = [(player, "as it is") for player in scripted]
-    played += [(player, name) for player in policies for name in interventions]
+    played += [(player, name) for player in policies for name in INTERVENTIONS]
     rows: list[AuditRow] = []
     for player, name in played:
         records = evaluate(
             player,
             condition,
             episodes,
-            seed,
-            engine=engine,
-            device=device,
-            num_threads=num_threads,
-            num_envs=num_envs,
+            seeds,
             intervention=INTERVENTIONS[name](),
             on_episode=lambda _: on_episode(),
+            **where,
         )
-        rows += summarized(player.name, name, records)
-    return rows
-
-
-def summarized(player: str, intervention: str, records: Iterable[EpisodeRecord]) -> list[AuditRow]:
-    """Rows of a player's episodes: one for each connector, and one for all."""
-    groups: dict[str, list[EpisodeRecord]] = defaultdict(list)
-    for record in records:
-        groups[record.connector].append(record)
-        groups["all"].append(record)
-    rows = []
-    for connector in sorted(groups, key=lambda name: (name == "all", name)):
-        those = groups[connector]
-        won = [record for record in those if record.success]
-        low, high = wilson(len(won), len(those))
-        force = np.percentile([record.peak_force for record in won], 95) if won else np.nan
-        steps = np.median([record.steps for record in won]) if won else np.nan
-        rows.append(
-            AuditRow(
-                player,
-                intervention,
-                connector,
-                len(those),
-                len(won),
-                low,
-                high,
-                float(force),
-                float(steps),
-            )
-        )
+        connectors = sorted({record.connector for record in records})
+        groups = {c: [r for r in records if r.connector == c] for c in connectors}
+        for connector, those in {**groups, "all": records}.items():
+            won = [record for record in those if record.success]
+            force = np.percentile([record.peak_force for record in won], 95) if won else np.nan
+            steps = np.median([record.steps for record in won]) if won else np.nan
+            counts = (len(those), len(won), *wilson(len(won), len(those)))
+            rows.append(AuditRow(player.name, name, connector, *counts, float(force), float(steps)))
     return rows
 
 

@@ -12,6 +12,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
+from policies.seeds import SeedRange, seeds_from
 from policies.worlds import (
     FAILURE,
     decode,
@@ -73,22 +74,27 @@ class EpisodeRecord:
 
 
 def episode_seeds(
-    task: Task, episodes: int, seed: int, variants: Collection[str] = ()
+    task: Task,
+    episodes: int,
+    seeds: SeedRange = "development",
+    first: int = 0,
+    variants: Collection[str] = (),
 ) -> list[int]:
     """Seeds of episodes that are shared out evenly among a task's variants.
 
     A seed draws its variant, as the environment's `reset(seed=...)` does. Of each variant these
-    are its first seeds from `seed` on, so that fewer episodes, or fewer variants, are a part of
-    more.
+    are the range's first seeds from `first` on, so that fewer episodes, or fewer variants, are a
+    part of more.
 
     Args:
         task: The task with its settings, on which what is drawn depends.
         episodes: Number of seeds; where it cannot be shared out, the first variants get one more.
-        seed: Where to start.
+        seeds: The range that they are of.
+        first: How far from the first of the range they start.
         variants: The variants to play, of those that the environment draws; all by default.
 
     Raises:
-        ValueError: If the environment draws none of the variants.
+        ValueError: If the environment draws none of the variants, or the range has too few seeds.
     """
     there = variant_names(task)
     drawn = [name for name in there if not variants or name in variants]
@@ -98,14 +104,17 @@ def episode_seeds(
         )
     wanted = Counter({name: episodes // len(drawn) for name in drawn})
     wanted.update(drawn[: episodes % len(drawn)])
-    seeds = []
-    while wanted.total():
+    chosen: list[int] = []
+    for seed in seeds_from(seeds, first, episodes):
         name = variant_of_seed(task, seed)
         if wanted[name]:
             wanted[name] -= 1
-            seeds.append(seed)
-        seed += 1
-    return seeds
+            chosen.append(seed)
+        if not wanted.total():
+            return chosen
+    raise ValueError(
+        f"{seeds} has no {episodes} episodes from its seed {first} on; start earlier, or play fewer"
+    )
 
 
 def play(envs: VectorEnv[Any, Any, Any], act: Act, seeds: Sequence[int]) -> Iterator[EpisodeRecord]:

@@ -8,8 +8,9 @@ from typing import Any
 from policies.evaluation.conditions import Condition
 from policies.evaluation.conditions import condition as condition_by_name
 from policies.evaluation.episodes import EpisodeRecord, episode_seeds, play
-from policies.evaluation.evaluation_config import EPISODES, MOST_WORLDS, SEED
+from policies.evaluation.evaluation_config import EPISODES, MOST_WORLDS
 from policies.evaluation.players import Player, player_of
+from policies.seeds import SeedRange
 from policies.worlds import simulation_of
 from vtenv.arrays import Array
 from vtenv.simulation import Intervention
@@ -20,8 +21,9 @@ def evaluate(
     policy: Player | Callable[[Any], Array],
     condition: Condition | str = "default",
     episodes: int = EPISODES,
-    seed: int = SEED,
+    seeds: SeedRange = "development",
     *,
+    first: int = 0,
     connectors: Collection[str] = (),
     engine: str = "cpu",
     device: str | None = None,
@@ -39,7 +41,8 @@ def evaluate(
         policy: Who plays: a `Player`, or any callable as `player_of` takes it.
         condition: A condition, or the name of one.
         episodes: How many, shared out evenly among the connectors.
-        seed: As `episodes.episode_seeds`.
+        seeds: The range of seeds that they are of.
+        first: How far from the first of the range they start.
         connectors: The connectors, or other variants of the task, to play; all by default.
         engine: One of `vtenv.engines.ENGINE_NAMES`.
         device: Device of the Warp engine; None for "cuda:0".
@@ -59,13 +62,13 @@ def evaluate(
         condition = condition_by_name(condition)
     require(episodes >= 1, "episodes", episodes, "at least 1")
     require(num_envs is None or num_envs >= 1, "num_envs", num_envs, "at least 1")
-    seeds = episode_seeds(player.played(condition), episodes, seed, connectors)
+    chosen = episode_seeds(player.played(condition), episodes, seeds, first, connectors)
     number = min(num_envs or MOST_WORLDS.get(engine, 1), episodes)
     envs = player.make(condition, number, engine=engine, device=device, num_threads=num_threads)
     simulation_of(envs).intervention = intervention
     records = []
     try:
-        for record in play(envs, player.act, seeds):
+        for record in play(envs, player.act, chosen):
             records.append(record)
             on_episode(record)
     finally:

@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 
 from policies.choices import default, require_at_least
 from policies.evaluation.conditions import SUITES, condition
+from policies.seeds import SeedRange, seeds_from
 from representation.require import unbox_scalars
 
-SEED = 1_000_000
-"""Where evaluation seeds start: far from those that training starts with."""
 EPISODES = 400
 """Episodes of a condition: at a success of 97%, an interval of 95% to 98%."""
 MOST_WORLDS = {"cpu": 16, "warp": 1024}
@@ -37,8 +36,11 @@ class EvaluationConfig:
     """Connectors, or other variants of the task, to play."""
     episodes: int = EPISODES
     """Episodes of each condition."""
-    seed: int = SEED
-    """Where the seeds of the episodes start."""
+    seeds: SeedRange = "development"
+    """The range of seeds that the episodes are of: development, or test for what is reported once a
+    method is fixed; training and checkpoint are those that a run is trained with and chooses by."""
+    first: int = 0
+    """How far from the first of the range they start."""
     num_envs: Annotated[
         int | None,
         default(f"at most {MOST_WORLDS['cpu']}, or {MOST_WORLDS['warp']} with warp"),
@@ -56,10 +58,11 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         unbox_scalars(self)
-        require_at_least(self, episodes=1, seed=0, num_envs=1, num_threads=1, filmed=0)
+        require_at_least(self, episodes=1, first=0, num_envs=1, num_threads=1, filmed=0)
         if self.conditions and self.suite != "default":
             raise ValueError("conditions and suite exclude each other; leave one out")
         if self.device is not None and self.engine == "cpu":
             raise ValueError("device is for engine='warp'; leave it out, or choose that engine")
+        seeds_from(self.seeds, self.first, self.episodes)
         for one in (*self.conditions, *SUITES[self.suite]):
             condition(one)

@@ -159,9 +159,14 @@ def load_player(source: str, task: str | None = None) -> Player:
         ValueError: If there is no such policy, or it cannot be loaded; says why.
     """
     if source == EXPERT:
-        return Player(source, _expert, task or DEFAULT_TASK, looks=False)
+        return Player(
+            source,
+            lambda _, simulation, __: expert_actions(simulation),
+            task or DEFAULT_TASK,
+            looks=False,
+        )
     if source == RANDOM:
-        return Player(source, _RandomActions(), task or DEFAULT_TASK, looks=False)
+        return Player(source, _random(), task or DEFAULT_TASK, looks=False)
     if ":" in source and not Path(source).exists():
         return player_of(_function(source), source, task or DEFAULT_TASK)
     policy = load_policy(_policy_folder(source))
@@ -174,15 +179,15 @@ def _expert(_: Any, simulation: Simulation, __: NDArray[np.bool_]) -> Array:
     return expert_actions(simulation)
 
 
-class _RandomActions:
+def _random() -> Act:
     """Uniform random actions, the same each time."""
+    generator = np.random.default_rng(0)
 
-    def __init__(self) -> None:
-        self._generator = np.random.default_rng(0)
-
-    def __call__(self, _: Any, simulation: Simulation, __: NDArray[np.bool_]) -> Array:
+    def act(_: Any, simulation: Simulation, __: NDArray[np.bool_]) -> Array:
         shape = (simulation.num_worlds, *simulation.task.action_space.shape)
-        return self._generator.uniform(-1.0, 1.0, shape).astype(np.float32)
+        return generator.uniform(-1.0, 1.0, shape).astype(np.float32)
+
+    return act
 
 
 def _function(source: str) -> Callable[[Any], Array]:

@@ -21,20 +21,16 @@ _BACKGROUND = (23, 25, 29)
 _TEXT_SIZE = 14
 
 
-def preview(dataset: Dataset, split: str = "train") -> Image:
-    """Draw rows of each connector: every channel of every image, as its modality draws it.
+def preview(dataset: Dataset) -> Image:
+    """Draw training rows of each connector: every channel of every image, as its modality draws it.
 
     Of experience, there is a row of each of the task's regions, where there are such rows; of
     grasps, rows are taken evenly.
 
-    Args:
-        dataset: The data set.
-        split: Where to take them from.
-
     Returns:
         An image, (H, W, 3), uint8, RGB; the same for the same data.
     """
-    rows = dataset[split]
+    rows = dataset["train"]
     connector = rows.read(np.arange(len(rows)), ("connector",))["connector"]
     lines = []
     for number, name in enumerate(dataset.codes["connector"]):

@@ -37,10 +37,6 @@ _RESIDUAL_MEMORY = 0.9
 """Weight of the rounds before in the running mean of the squared residual."""
 
 
-class DivergenceError(ValueError):
-    """Numbers are no longer finite; the message says where and what to change."""
-
-
 class Dagger:
     """A distillation and where it stands: rounds of acting and learning.
 
@@ -154,7 +150,7 @@ class Dagger:
             - `expert_chance`, the expert's chance to act, and `learning_rate`.
 
         Raises:
-            DivergenceError: If a loss is not a number.
+            ValueError: If a loss is not a number.
         """
         begun = time.monotonic()
         config, used = self.config, self.used
@@ -190,7 +186,7 @@ class Dagger:
         self.seconds += time.monotonic() - begun
         losses = [measured[name] for name in ("imitation_error", "loss", "value_loss")]
         if learning and not all(map(math.isfinite, losses)):
-            raise DivergenceError(
+            raise ValueError(
                 f"after {self.model.num_timesteps} steps the loss is {losses[1]}, and the "
                 f"critic's {losses[2]}: lower the learning rate, {config.learning_rate:g}"
             )

@@ -24,8 +24,8 @@ _SOLE = ""
 class DeviceRolloutBuffer(RolloutBuffer):
     """A rollout buffer of tensors on the device of the policy.
 
-    It draws the same minibatches as Stable-Baselines3's own. Only values and returns are copied to
-    the host, for the explained variance.
+    It draws the same minibatches as Stable-Baselines3's own. Only rewards, values and flags are
+    copied to the host, where Stable-Baselines3 estimates the advantages.
     """
 
     def reset(self) -> None:
@@ -73,16 +73,12 @@ class DeviceRolloutBuffer(RolloutBuffer):
             dones: Whether an episode ended in it, (N,).
         """
         rows = self._rows
-        rows["advantage"] = torch.empty_like(rows["reward"])
-        following, going_on = last_values.flatten(), 1.0 - dones.float()
-        advantage = torch.zeros_like(following)
-        for step in reversed(range(self.buffer_size)):
-            delta = rows["reward"][step] + self.gamma * following * going_on - rows["value"][step]
-            advantage = delta + self.gamma * self.gae_lambda * going_on * advantage
-            rows["advantage"][step] = advantage
-            following, going_on = rows["value"][step], 1.0 - rows["episode_start"][step]
-        rows["return"] = rows["advantage"] + rows["value"]
-        self.values, self.returns = (rows[name].cpu().numpy() for name in ("value", "return"))
+        host = [rows[name].cpu().numpy() for name in ("reward", "value", "episode_start")]
+        self.rewards, self.values, self.episode_starts = host
+        self.advantages = np.zeros_like(self.rewards)
+        super().compute_returns_and_advantage(last_values, dones.cpu().numpy())
+        for name, found in (("advantage", self.advantages), ("return", self.returns)):
+            rows[name] = torch.as_tensor(found, device=self.device)
 
     def get(self, batch_size: int | None = None) -> Iterator[RolloutBufferSamples]:  # type: ignore[override]
         """Minibatches of an epoch, drawn from NumPy's own generator."""

@@ -8,16 +8,12 @@ from stable_baselines3.common.policies import BasePolicy
 
 from policies.actor import actor_of
 from policies.deployable import DeployablePolicy
-from policies.evaluation.conditions import condition
 from policies.evaluation.episodes import episode_seeds, play
 from policies.evaluation.players import player_of
+from policies.evaluation.summary import ALL, by_connector
 from policies.learners.train_config import TrainConfig
 from policies.representations import Representation
-
-SELECTION_SEED = 2_000_000
-"""Where the seeds start that tell which policy is best while training."""
-RESULT_SEED = 3_000_000
-"""Where the seeds start that tell how good it then is, on episodes that had no say in it."""
+from policies.worlds import simulation_of
 
 _MOST_WORLDS = {"cpu": 32, "warp": 1024}
 """Worlds played at once, by engine."""
@@ -32,9 +28,12 @@ class Rating:
     """
 
     def __init__(self, config: TrainConfig, representation: Representation) -> None:
-        self._config, self._representation = config, representation
-        number = min(config.evaluation_episodes or 1, _MOST_WORLDS[config.engine])
+        assert config.evaluation_episodes
+        number = min(config.evaluation_episodes, _MOST_WORLDS[config.engine])
         self._envs = representation.make(number, autoreset_mode="NextStep", **config.worlds)
+        task = simulation_of(self._envs).task
+        self._seeds = episode_seeds(task, config.evaluation_episodes, "checkpoint")
+        self._representation, self._device = representation, config.torch_device
 
     def rate(self, policy: BasePolicy) -> dict[str, float]:
         """Play the episodes that select the best policy, with a policy's mean actions.
@@ -42,24 +41,18 @@ class Rating:
         Returns:
             Numbers by name; "success" among them.
         """
-        config = self._config
-        acting = DeployablePolicy(actor_of(policy), self._representation, config.settings)
-        player = player_of(acting.to(config.torch_device))
-        assert config.evaluation_episodes is not None
-        task = player.played(condition("training"))
-        seeds = episode_seeds(task, config.evaluation_episodes, SELECTION_SEED)
-        records = list(play(self._envs, player.act, seeds))
-        summary: dict[str, float] = {
-            "episodes": len(records),
-            "success": statistics.fmean(record.success for record in records),
+        acting = DeployablePolicy(actor_of(policy), self._representation).to(self._device)
+        records = list(play(self._envs, player_of(acting).act, self._seeds))
+        found = by_connector(records)
+        every = found.pop(ALL)
+        return {
+            "episodes": every.episodes,
+            "success": every.success,
             "episode_length": statistics.fmean(record.steps for record in records),
-            "progress": statistics.fmean(record.progress for record in records),
+            "progress": every.progress,
             "peak_force_n": statistics.fmean(record.peak_force for record in records),
+            **{f"success_{connector}": summary.success for connector, summary in found.items()},
         }
-        for connector in dict.fromkeys(record.connector for record in records):
-            of_it = [record.success for record in records if record.connector == connector]
-            summary[f"success_{connector}"] = statistics.fmean(of_it)
-        return summary
 
     def close(self) -> None:
         """Release the worlds."""

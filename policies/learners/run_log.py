@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from representation.tensorboard_log import tensorboard_log
 from vtenv.atomic_write import atomic_write
@@ -21,7 +19,7 @@ _NOT_PLOTTED = ("steps", "seconds", "episodes")
 
 
 class RunLog:
-    """Keeps the rows of both tables, and shows the latest. A context manager.
+    """Keeps the rows of both tables, and shows the latest.
 
     Args:
         files: The run's folder.
@@ -35,22 +33,14 @@ class RunLog:
         self._files = files
         self._bar = progress_bar(shown=shown)
         self._task = self._bar.add_task("Training", total=steps)
-        self._open = contextlib.ExitStack()
 
-    def __enter__(self) -> Self:
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Take rows, and show them, while the block runs."""
         # What was plotted after the last checkpoint is plotted anew.
         plots = tensorboard_log(self._files.tensorboard, self._last_step)
-        self._plot = self._open.enter_context(plots)
-        self._open.enter_context(self._bar)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._open.__exit__(kind, error, traceback)
+        with plots as self._plot, self._bar:
+            yield
 
     def state_dict(self) -> dict[str, list[Row]]:
         """What a log needs to go on from here."""

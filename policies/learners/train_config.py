@@ -12,6 +12,7 @@ import tyro
 
 from policies.choices import default
 from policies.representation_names import END_TO_END
+from policies.seeds import seeds_from
 from representation.require import require, unbox_scalars
 
 AlgorithmName = Literal["ppo", "sac", "tqc", "recurrent-ppo", "dagger"]
@@ -67,7 +68,7 @@ class TrainConfig:
     max_minutes: Annotated[float | None, default("no limit")] = None
     """The budget in minutes; the budget that ends first counts."""
     seed: int = 0
-    """Seed of weights, worlds, exploration and minibatches."""
+    """Seed of weights, worlds, exploration and minibatches; below a million."""
     num_envs: Annotated[int | None, _of_preset("n_envs")] = None
     """Worlds that are stepped together."""
     engine: Literal["cpu", "warp"] = "cpu"
@@ -116,7 +117,11 @@ class TrainConfig:
         ):
             value = getattr(self, name)
             require(value is None or value > 0, name, value, "positive")
-        require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 4,294,967,295")
+        seeds_from("training", self.seed, self.num_envs or 1)
+        if "connectors" in self.settings:
+            from vtenv.tasks.insertion.generated import require_trainable  # imports MuJoCo
+
+            require_trainable(self.settings["connectors"])
         require(self.filmed >= 0, "filmed", self.filmed, "0 or more")
         part = self.curriculum
         require(part is None or 0 < part <= 1, "curriculum", part, "in (0, 1]")
@@ -124,17 +129,14 @@ class TrainConfig:
             # The expert knows the way from anywhere.
             require(part in (None, 1), "curriculum", part, f"left out for {DISTILLATION}")
         if self.hyperparameters:
-            self._check_hyperparameters()
+            from policies.learners.algorithms import arguments
 
-    def _check_hyperparameters(self) -> None:
-        from policies.learners.algorithms import arguments
-
-        allowed = sorted([*arguments(self.algorithm), "policy_kwargs"])
-        if self.algorithm == "ppo":
-            allowed.append(CRITIC_WARMUP)
-        for name in self.hyperparameters:
+            allowed = sorted([*arguments(self.algorithm), "policy_kwargs"])
+            if self.algorithm == "ppo":
+                allowed.append(CRITIC_WARMUP)
             listed = f"of {self.algorithm}: {', '.join(allowed)}"
-            require(name in allowed, "hyperparameters", name, listed)
+            for name in self.hyperparameters:
+                require(name in allowed, "hyperparameters", name, listed)
 
     @property
     def torch_device(self) -> str:

@@ -30,9 +30,9 @@ from policies.learners.checkpoint import (
     save_model,
 )
 from policies.learners.curriculum import Curriculum
-from policies.learners.dagger import Dagger, DivergenceError
+from policies.learners.dagger import Dagger
 from policies.learners.dagger_config import DaggerConfig
-from policies.learners.rating import RESULT_SEED, Rating
+from policies.learners.rating import Rating
 from policies.learners.record_episodes import RecordEpisodes, episode_means
 from policies.learners.reinforcement import Reinforcement
 from policies.learners.run_log import Row, RunLog
@@ -40,11 +40,15 @@ from policies.learners.train_config import CRITIC_WARMUP, DISTILLATION, TrainCon
 from policies.learners.training_folder import TrainingFolder
 from policies.learners.warm_start import check_start, start_from
 from policies.representations import Representation, make_representation
+from policies.seeds import SeedRange
 from policies.vec_env import VTInsertVecEnv
 from policies.worlds import simulation_of
 from representation.runtime import torch_threads
 from vtenv.atomic_write import atomic_folder
 from vtenv.interruption import Interruption
+
+_RESULT_SEEDS: SeedRange = "development"
+"""Of the episodes that tell how good the best policy is, and had no say in which that is."""
 
 _ROWS = 500
 """Rows of the table on training, about."""
@@ -99,8 +103,8 @@ def train(
     Raises:
         RunFolderError: If the folder holds another run, is another process's, or is damaged; or if
             the run to start from does not fit.
-        DivergenceError: If the policy's numbers are no longer finite.
-        ValueError, TypeError: If an argument is not allowed; says what is.
+        ValueError, TypeError: If an argument is not allowed; says what is. Or if the policy's
+            numbers are no longer finite.
         KeyboardInterrupt: After Ctrl-C, SIGTERM or SIGHUP, once there is a checkpoint.
         OSError: If a file cannot be written; checkpoints before it are kept.
     """
@@ -163,7 +167,7 @@ class _Training:
         if checkpoint is None and start is not None:
             start_from(start, self.model)
         elif checkpoint is None:
-            calibrate(self.model.policy, venv, config.seed)
+            calibrate(self.model.policy, self.envs, config.seed)
             self.envs.take()  # episodes that nobody learned from
         self.learner = _learner(config, self.model, self.envs)
         self.curriculum = Curriculum(self.simulation, config.curriculum)
@@ -189,7 +193,7 @@ class _Training:
 
     def train(self) -> None:
         """Learn until the budget is used up, or somebody wants it to stop."""
-        with self.log:
+        with self.log.opened():
             try:
                 self.learner.learn(self._pause, self._go_on)
             except ValueError as error:
@@ -205,7 +209,8 @@ class _Training:
 
     def _go_on(self, steps: int) -> bool:
         """Whether to go on."""
-        left = self._seconds_left()
+        minutes = self.config.max_minutes
+        left = None if minutes is None else 60 * minutes - self._elapsed()
         self.log.show(steps, left)
         # Distillation counts the time of its rounds alone.
         used_up = self.config.reinforcement and left is not None and left <= 0
@@ -303,7 +308,7 @@ class _Training:
             policy,
             "training",
             config.evaluation_episodes,
-            RESULT_SEED,
+            _RESULT_SEEDS,
             engine=config.engine,
             device=config.device,
             num_threads=config.num_threads,
@@ -317,6 +322,7 @@ class _Training:
             "success": successes / len(records),
             "success_interval": wilson(successes, len(records)),
             "episodes": len(records),
+            "seeds": _RESULT_SEEDS,
             "best_steps": policy.provenance["steps"],
             "last_success": last["success"],
             "steps": self.steps,
@@ -360,14 +366,9 @@ class _Training:
         """Time so far, that of earlier parts of the run included."""
         return self.seconds + time.monotonic() - self.begun
 
-    def _seconds_left(self) -> float | None:
-        """What is left of the budget of time; None without one."""
-        minutes = self.config.max_minutes
-        return None if minutes is None else 60 * minutes - self._elapsed()
-
-    def _diverged(self) -> DivergenceError:
+    def _diverged(self) -> ValueError:
         rate = self.config.hyperparameters.get("learning_rate")
-        return DivergenceError(
+        return ValueError(
             f"the policy's numbers are no longer finite at step {self.steps:,}; take a lower "
             f"learning rate than {rate}. What was saved before is in {self.files.path}"
         )

@@ -52,11 +52,9 @@ class TrainingFolder(RunFolder):
             {
                 **config.as_json(),
                 "encoder_digest": digest,
+                **provenance.record(),
                 "command": command,
                 "resume": resume,
-                "commit": provenance.commit() or "not of a checkout",
-                "versions": provenance.versions(),
-                "hardware": provenance.hardware(),
             }
         )
 

@@ -88,22 +88,21 @@ class Section:
         return {name: Band(*np.array(rows).T) for name, rows in points.items()}
 
 
-def sections(study: Study, costs: Mapping[str, float], seed: int = 0) -> list[Section]:
+def sections(study: Study, costs: Mapping[str, float]) -> list[Section]:
     """Measure a study, each method by itself, in the order of the methods.
 
     Args:
         study: The study.
         costs: Millions of operations to encode an observation, by representation.
-        seed: Seed of the bootstrap: the same study and seed give the same numbers.
     """
     outcomes = sum((e for run in study.runs for e in run.episodes.values()), Counter())
     rarest_first = [cause for cause, _ in reversed(outcomes.most_common()) if cause]
     methods = sorted({Method.of(cell) for cell in study.cells})
-    return [_section(study, method, rarest_first, costs, seed) for method in methods]
+    return [_section(study, method, rarest_first, costs) for method in methods]
 
 
 def _section(
-    study: Study, method: Method, causes: Sequence[str], costs: Mapping[str, float], seed: int
+    study: Study, method: Method, causes: Sequence[str], costs: Mapping[str, float]
 ) -> Section:
     done = [run for run in study.runs if Method.of(run.cell) == method]
     connectors = tuple(dict.fromkeys(name for run in done for name in run.episodes))
@@ -123,12 +122,12 @@ def _section(
     }
     table: dict[Row, Estimate] = {}
     for name, alike in runs.items():
-        rows = [*_final(alike, scores[name], connectors, seed), *_training(alike, seed, notes)]
+        rows = [*_final(alike, scores[name], connectors), *_training(alike, notes)]
         table |= {(name, what, about): found for what, about, found in rows}
         if name in costs:
             table[name, MFLOP, ""] = _exact(costs[name])
     for one, other in combinations(runs, 2):
-        found = probability_of_improvement(scores[one], scores[other], np.random.default_rng(seed))
+        found = probability_of_improvement(scores[one], scores[other], _rng())
         table[one, BETTER, other] = found
         # Ties count half, so the other way round is what is left of one.
         table[other, BETTER, one] = Estimate(1 - found.value, 1 - found.high, 1 - found.low)
@@ -148,25 +147,21 @@ _Found = tuple[str, str | float, Estimate]
 """A quantity, what part of it, and the number."""
 
 
-def _final(
-    runs: Sequence[Run], scores: Floats, connectors: Sequence[str], seed: int
-) -> Iterator[_Found]:
+def _final(runs: Sequence[Run], scores: Floats, connectors: Sequence[str]) -> Iterator[_Found]:
     """What a representation's final evaluations, success rates (R, T), come to."""
-    yield SUCCESS, "", interquartile_interval(scores, np.random.default_rng(seed))
+    yield SUCCESS, "", interquartile_interval(scores, _rng())
     for i, connector in enumerate(connectors):
-        alone = interquartile_interval(scores[:, [i]], np.random.default_rng(seed))
-        yield SUCCESS, connector, alone
+        yield SUCCESS, connector, interquartile_interval(scores[:, [i]], _rng())
     yield MEAN, "", _exact(scores.mean())
     outcomes = sum((each for run in runs for each in run.episodes.values()), Counter())
     for cause, count in outcomes.items():
         if cause:
             yield FAILED, cause, _exact(count / outcomes.total())
     yield EPISODES, "", _exact(outcomes.total())
-    profile = performance_profile(scores, THRESHOLDS, np.random.default_rng(seed))
-    yield from _points(PROFILE, profile)
+    yield from _points(PROFILE, performance_profile(scores, THRESHOLDS, _rng()))
 
 
-def _training(runs: Sequence[Run], seed: int, notes: list[str]) -> Iterator[_Found]:
+def _training(runs: Sequence[Run], notes: list[str]) -> Iterator[_Found]:
     """What a representation's trainings come to."""
     for quantity, stored in ((SECONDS, "seconds"), (EMBEDDING, "embedding_dim")):
         known = [value for run in runs if (value := run.number(stored)) is not None]
@@ -191,7 +186,7 @@ def _training(runs: Sequence[Run], seed: int, notes: list[str]) -> Iterator[_Fou
     success = [run.success_by_connector if apart else run.success for run in evaluated]
     at = [run.steps for run in evaluated]
     try:
-        yield from _points(LEARNING, sample_efficiency(at, success, np.random.default_rng(seed)))
+        yield from _points(LEARNING, sample_efficiency(at, success, _rng()))
     except ValueError as error:
         notes.append(f"{name} has no curve: {error}.")
 
@@ -199,6 +194,11 @@ def _training(runs: Sequence[Run], seed: int, notes: list[str]) -> Iterator[_Fou
 def _points(quantity: str, band: Band) -> Iterator[_Found]:
     points = np.stack([band.x, band.estimate, band.low, band.high], axis=-1).tolist()
     return ((quantity, x, Estimate(*found)) for x, *found in points)
+
+
+def _rng() -> np.random.Generator:
+    """What the bootstrap draws from: the same study gives the same numbers."""
+    return np.random.default_rng(0)
 
 
 def _exact(value: float) -> Estimate:

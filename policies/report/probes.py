@@ -21,7 +21,7 @@ from representation.probes.measurements import (
     select,
 )
 from representation.probes.report import AuditReport
-from vtenv.json_document import read_object
+from vtenv.json_document import from_document, read_object
 
 REPORT_FILE = "report.json"
 """What `vtinsert probe` writes."""
@@ -112,7 +112,7 @@ def probes(folder: Path, representations: Mapping[str, str], files: Iterable[Pat
 
 def _read(path: Path) -> AuditReport:
     try:
-        return AuditReport.from_dict(read_object(path, ValueError).get("audit", {}))
+        return from_document(AuditReport, read_object(path, ValueError).get("audit", {}))
     except ValueError as error:
         raise ValueError(
             f"{path} is no probe report ({error}); give the report.json that `vtinsert probe` "

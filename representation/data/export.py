@@ -21,6 +21,7 @@ from vtenv.registry import make_task, make_world
 from vtenv.rendering.renderers import RENDER_FPS
 
 FORMATS = ("lerobot", "minari")
+_IMAGE = "observation.images."
 
 
 def export(dataset: Dataset, split: str, format: str, output: Path, name: str) -> int:
@@ -86,31 +87,23 @@ def _to_lerobot(dataset: Dataset, split: str, root: Path, repo_id: str) -> int:
     target: Any = None
     count = 0
     for episode in episodes(dataset, split):
-        pictures = camera_pictures(episode, modalities)
+        done = episode["terminated"] | episode["truncated"]
+        columns = {
+            "action": episode["action"],
+            **{f"{_IMAGE}{n}": p for n, p in camera_pictures(episode, modalities).items()},
+            **({"observation.state": episode[STATE]} if STATE in episode else {}),
+            "next.reward": episode["reward"][:, None],
+            "next.done": done[:, None],
+            "next.success": episode["success"][:, None],
+        }
         if target is None:
-            features = {
-                "action": _feature(episode["action"]),
-                **{f"observation.images.{name}": _image(p) for name, p in pictures.items()},
-                **({"observation.state": _feature(episode[STATE])} if STATE in episode else {}),
-                "next.reward": {"dtype": "float32", "shape": (1,), "names": None},
-                "next.done": {"dtype": "bool", "shape": (1,), "names": None},
-                "next.success": {"dtype": "bool", "shape": (1,), "names": None},
-            }
+            features = {name: _feature(name, values) for name, values in columns.items()}
             target = LeRobotDataset.create(
                 repo_id, RENDER_FPS, features, root=root, use_videos=False
             )
-        done = episode["terminated"] | episode["truncated"]
         for step in range(len(done) - 1):
-            frame = {
-                "action": episode["action"][step],
-                **{f"observation.images.{name}": p[step] for name, p in pictures.items()},
-                **({"observation.state": episode[STATE][step]} if STATE in episode else {}),
-                "next.reward": episode["reward"][step : step + 1],
-                "next.done": done[step : step + 1],
-                "next.success": episode["success"][step : step + 1],
-                "task": TASK_DESCRIPTION,
-            }
-            target.add_frame(frame)
+            frame = {name: values[step] for name, values in columns.items()}
+            target.add_frame(frame | {"task": TASK_DESCRIPTION})
         target.save_episode()
         count += 1
     if target is not None:
@@ -118,13 +111,12 @@ def _to_lerobot(dataset: Dataset, split: str, root: Path, repo_id: str) -> int:
     return count
 
 
-def _feature(values: NDArray[Any]) -> dict[str, Any]:
-    return {"dtype": values.dtype.name, "shape": values.shape[1:], "names": None}
-
-
-def _image(pictures: NDArray[np.uint8]) -> dict[str, Any]:
-    names = ["height", "width", "channels"]
-    return {"dtype": "image", "shape": pictures.shape[1:], "names": names}
+def _feature(name: str, values: NDArray[Any]) -> dict[str, Any]:
+    """What LeRobot is told of a column, (T, ...)."""
+    image = name.startswith(_IMAGE)
+    names = ["height", "width", "channels"] if image else None
+    dtype = "image" if image else values.dtype.name
+    return {"dtype": dtype, "shape": values.shape[1:], "names": names}
 
 
 def _to_minari(dataset: Dataset, split: str, folder: Path, dataset_id: str) -> int:

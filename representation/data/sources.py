@@ -49,12 +49,21 @@ class Source(Protocol):
         """
 
 
-class Split(Protocol):
-    """Part of a data set; see `representation.data.dataset`."""
+class Rows(Protocol):
+    """Rows by number, columns by name."""
 
     @property
     def columns(self) -> Sequence[str]:
         """Names of the columns."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: NDArray[np.int64], columns: Sequence[str] | None = None) -> dict[str, Any]:
+        """Columns of some rows, in their order, decoded: arrays, or tensors; all by default."""
+
+
+class Split(Rows, Protocol):
+    """Part of a data set; see `representation.data.dataset`."""
 
     @property
     def labels(self) -> Sequence[str]:
@@ -63,13 +72,6 @@ class Split(Protocol):
     @property
     def codes(self) -> Mapping[str, Sequence[str]]:
         """Names that the whole numbers of a column stand for, by column."""
-
-    def __len__(self) -> int: ...
-
-    def read(
-        self, rows: NDArray[np.int64], columns: Sequence[str] | None = None
-    ) -> dict[str, NDArray[Any]]:
-        """Columns of some rows, in their order, decoded; all columns by default."""
 
     def transitions(self) -> NDArray[np.int64]:
         """Rows that are followed by the next moment of their episode."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from representation.objectives.objective import Objective, ObjectiveOutput, require_positive
+from representation.objectives.objective import Batch, Objective, ObjectiveOutput, require_positive
 from representation.timm_encoder import VisuotactileEncoder
 
 
@@ -33,16 +30,13 @@ class Classification(Objective):
         self.classifier = nn.Linear(encoder.embedding_size, num_classes)
 
     def forward(
-        self,
-        encoder: VisuotactileEncoder,
-        batch: Mapping[str, Tensor],
-        generator: torch.Generator | None = None,
+        self, encoder: VisuotactileEncoder, batch: Batch, generator: Generator | None = None
     ) -> ObjectiveOutput:
         """The loss; the metric is `accuracy`."""
         logits, labels = self.logits(encoder, batch), batch["connector"]
         return told(cross_entropy(logits, labels), logits, labels)
 
-    def logits(self, encoder: VisuotactileEncoder, batch: Mapping[str, Tensor]) -> Tensor:
+    def logits(self, encoder: VisuotactileEncoder, batch: Batch) -> Tensor:
         """Scores of the classes for observations, (B, num_classes)."""
         scores: Tensor = self.classifier(encoder(batch))
         return scores

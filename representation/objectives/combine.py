@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, nn
 
 from representation.objectives.classification import Classification
 from representation.objectives.dynamics import Dynamics
 from representation.objectives.infonce import InfoNCE
 from representation.objectives.masked import MaskedReconstruction
 from representation.objectives.moco import MoCo
-from representation.objectives.objective import Objective, ObjectiveOutput, require_positive
+from representation.objectives.objective import Batch, Objective, ObjectiveOutput, require_positive
 from representation.objectives.pose import PoseRegression
 from representation.objectives.soft_contrastive import SoftContrastive
 from representation.options import require_chosen, require_known
@@ -79,10 +79,7 @@ class WeightedSum(Objective):
         self.trains_fusion = any(part.trains_fusion for part in parts)
 
     def forward(
-        self,
-        encoder: VisuotactileEncoder,
-        batch: Mapping[str, Tensor],
-        generator: torch.Generator | None = None,
+        self, encoder: VisuotactileEncoder, batch: Batch, generator: Generator | None = None
     ) -> ObjectiveOutput:
         """The sum; metrics are each objective's, as `name/metric`, and its `name/loss`."""
         losses, metrics = [], {}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn.functional import (
     adaptive_avg_pool2d,
     binary_cross_entropy_with_logits,
@@ -13,6 +13,7 @@ from torch.nn.functional import (
 )
 
 from representation.objectives.objective import (
+    Batch,
     Objective,
     ObjectiveOutput,
     require_positive,
@@ -91,10 +92,7 @@ class Dynamics(Objective):
             )
 
     def forward(
-        self,
-        encoder: VisuotactileEncoder,
-        batch: Mapping[str, Tensor],
-        generator: torch.Generator | None = None,
+        self, encoder: VisuotactileEncoder, batch: Batch, generator: Generator | None = None
     ) -> ObjectiveOutput:
         """The loss; metrics are the terms and `alignment_accuracy`."""
         encoded = encoder.encode(encoder.preprocess(batch))
@@ -131,7 +129,7 @@ def contact_cells(contact: Tensor, grid: int) -> Tensor:
     return adaptive_avg_pool2d(contact.float(), grid).flatten(1)
 
 
-def mix_up(count: int, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
+def mix_up(count: int, device: torch.device, generator: Generator | None = None) -> Tensor:
     """Whose touch each of `count` samples, at least 2, gets: half keep their own.
 
     Returns:

@@ -8,11 +8,12 @@ from itertools import permutations
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from representation.objectives.gather import gather, process_rank
 from representation.objectives.objective import (
+    Batch,
     Objective,
     ObjectiveOutput,
     require_positive,
@@ -137,10 +138,7 @@ class InfoNCE(Objective):
         self.temperature = Temperature(temperature)
 
     def forward(
-        self,
-        encoder: VisuotactileEncoder,
-        batch: Mapping[str, Tensor],
-        generator: torch.Generator | None = None,
+        self, encoder: VisuotactileEncoder, batch: Batch, generator: Generator | None = None
     ) -> ObjectiveOutput:
         """The loss; metrics `accuracy_SENSE` and `temperature`."""
         queries = self.projections(encoder.features(batch))

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn.functional import unfold
 
 from representation.encoder_config import SENSES
-from representation.objectives.objective import Objective, ObjectiveOutput, require_positive
+from representation.objectives.objective import Batch, Objective, ObjectiveOutput, require_positive
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.validation import require
 
@@ -33,7 +33,7 @@ def patchify(images: Tensor, side: int) -> Tensor:
 
 
 def draw_mask(
-    shape: tuple[int, int], ratio: float, device: torch.device, generator: torch.Generator | None
+    shape: tuple[int, int], ratio: float, device: torch.device, generator: Generator | None
 ) -> Tensor:
     """Choose patches to hide, the same number in each sample.
 
@@ -145,10 +145,7 @@ class MaskedReconstruction(Objective):
         )
 
     def forward(
-        self,
-        encoder: VisuotactileEncoder,
-        batch: Mapping[str, Tensor],
-        generator: torch.Generator | None = None,
+        self, encoder: VisuotactileEncoder, batch: Batch, generator: Generator | None = None
     ) -> ObjectiveOutput:
         """The loss; metrics `error_KEY`, mean squares in [-1, 1]."""
         images = encoder.preprocess(batch)

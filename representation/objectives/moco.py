@@ -8,12 +8,13 @@ from itertools import permutations
 from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from representation.objectives.gather import gather, process_rank
 from representation.objectives.infonce import accuracies
 from representation.objectives.objective import (
+    Batch,
     Objective,
     ObjectiveOutput,
     require_positive,
@@ -148,10 +149,7 @@ class MoCo(Objective):
         )
 
     def forward(
-        self,
-        encoder: VisuotactileEncoder,
-        batch: Mapping[str, Tensor],
-        generator: torch.Generator | None = None,
+        self, encoder: VisuotactileEncoder, batch: Batch, generator: Generator | None = None
     ) -> ObjectiveOutput:
         """The loss; metrics `accuracy_SENSE` (within the batch), `queue_size`."""
         if self.training:
@@ -177,9 +175,7 @@ class MoCo(Objective):
                 queues[sense].push(value)
         return ObjectiveOutput(torch.stack(losses).mean(), metrics)
 
-    def _order(
-        self, queries: Mapping[str, Tensor], generator: torch.Generator | None
-    ) -> Tensor | None:
+    def _order(self, queries: Mapping[str, Tensor], generator: Generator | None) -> Tensor | None:
         """Rows of the batch in the order that keys are put in groups by; None for their own."""
         if not (self.training and self.shuffle and self.groups > 1):
             return None
@@ -189,21 +185,20 @@ class MoCo(Objective):
         return order.to(rows.device)
 
     def _features(
-        self, encoder: VisuotactileEncoder, batch: Mapping[str, Tensor], order: Tensor | None = None
+        self, encoder: VisuotactileEncoder, batch: Batch, order: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Features of a batch by sense, (B, D_s), a group at a time in training."""
         if not self.training or self.groups == 1:
             return encoder.features(batch)
         count = len(batch[encoder.keys[0]])
         require(count % self.groups == 0, "groups", self.groups, f"a divisor of the batch, {count}")
-        rows = torch.arange(count, device=batch[encoder.keys[0]].device)
-        order = rows if order is None else order
+        if order is None:
+            order = torch.arange(count, device=batch[encoder.keys[0]].device)
         parts = [
             encoder.features({key: batch[key][part] for key in encoder.keys})
             for part in order.chunk(self.groups)
         ]
-        back = torch.empty_like(order)
-        back[order] = rows
+        back = order.argsort()
         return {sense: torch.cat([part[sense] for part in parts])[back] for sense in parts[0]}
 
     @torch.no_grad()

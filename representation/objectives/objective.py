@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from vtenv.validation import require
 
 if TYPE_CHECKING:  # it imports timm, which takes seconds
     from representation.timm_encoder import VisuotactileEncoder
+
+Batch = Mapping[str, Tensor]
+"""Tensors by name with a leading axis B."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,7 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self,
-        encoder: VisuotactileEncoder,
-        batch: Mapping[str, Tensor],
-        generator: torch.Generator | None = None,
+        self, encoder: VisuotactileEncoder, batch: Batch, generator: Generator | None = None
     ) -> ObjectiveOutput:
         """The loss and its metrics.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn.functional import mse_loss
 
-from representation.objectives.objective import Objective, ObjectiveOutput
+from representation.objectives.objective import Batch, Objective, ObjectiveOutput
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.tasks.insertion.pose_labels import POSE_LABELS
 
@@ -70,10 +70,7 @@ class PoseRegression(Objective):
         self.head = nn.Linear(encoder.embedding_size, len(labels))
 
     def forward(
-        self,
-        encoder: VisuotactileEncoder,
-        batch: Mapping[str, Tensor],
-        generator: torch.Generator | None = None,
+        self, encoder: VisuotactileEncoder, batch: Batch, generator: Generator | None = None
     ) -> ObjectiveOutput:
         """The loss; metrics are mean absolute errors by label, in its unit."""
         standardised = self.head(encoder(batch))
@@ -81,7 +78,7 @@ class PoseRegression(Objective):
         errors = (standardised.detach() * self.std + self.mean - batch["pose"]).abs().mean(dim=0)
         return ObjectiveOutput(loss, dict(zip(self.labels, errors, strict=True)))
 
-    def poses(self, encoder: VisuotactileEncoder, batch: Mapping[str, Tensor]) -> Tensor:
+    def poses(self, encoder: VisuotactileEncoder, batch: Batch) -> Tensor:
         """Predicted labels of observations, (B, P), each in its unit."""
         predicted: Tensor = self.head(encoder(batch)) * self.std + self.mean
         return predicted

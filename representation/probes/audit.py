@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, silhouette_score
 from torch import nn
 
+from representation.data.sources import Rows
 from representation.encoder import Encoder
 from representation.encoder_config import senses_of
 from representation.preprocessing import Normalisation
@@ -35,7 +36,6 @@ from representation.probes.split import (
     LabelledRows,
     ProbeError,
     ProbeTargets,
-    SplitLike,
     choose_rows,
 )
 from representation.probes.variables import PoseVariables, unit
@@ -63,8 +63,8 @@ _DEVICE_BATCH_SIZE = 512
 
 def audit(
     encoder: Encoder,
-    train: SplitLike,
-    heldout: SplitLike,
+    train: Rows,
+    heldout: Rows,
     targets: ProbeTargets,
     *,
     name: str = "encoder",
@@ -425,7 +425,7 @@ class _Study:
                 self.add(ENCODER, ms.CONFUSION, count, **of, **where)
 
 
-def _require_columns(split: SplitLike, title: str, keys: Sequence[str]) -> None:
+def _require_columns(split: Rows, title: str, keys: Sequence[str]) -> None:
     found = ", ".join(split.columns)
     if not len(split):
         raise ProbeError(f"the {title} split has no rows")

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from representation.data.sources import Rows
 from representation.encoder import Encoder
 from representation.encoder_config import EncoderConfig
 from representation.preprocessing import Normalisation, flat_channels, normalise
 from representation.probes.measurements import FUSED
-from representation.probes.split import SplitLike
 from representation.runtime import FrozenEncoder
 from representation.timm_encoder import VisuotactileEncoder
 
@@ -85,7 +85,7 @@ def untrained(config: EncoderConfig, seed: int) -> VisuotactileEncoder:
 
 def embed_rows(
     embedders: Mapping[str, Embedder],
-    split: SplitLike,
+    split: Rows,
     rows: NDArray[np.int64],
     *,
     keys: Sequence[str],

@@ -8,20 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from sklearn.metrics import ConfusionMatrixDisplay
 
+from representation.probes import measurements as ms
 from representation.probes.markdown import percent
-from representation.probes.measurements import (
-    ACCURACY,
-    CLASS,
-    ENCODER,
-    ERROR,
-    FUSED,
-    MEAN,
-    PIXELS,
-    UNTRAINED,
-    Measurement,
-    distinct,
-    select,
-)
 from representation.probes.report import AuditReport, Point, View
 from representation.probes.tables import cell, confusion, where
 from representation.probes.variables import title
@@ -42,7 +30,7 @@ def audit_figure(report: AuditReport) -> Figure:
     views = dict.fromkeys((report.views[0], report.views[-1]))
     tables = {view: _probed(report, view) for view in views}
     columns = list(dict.fromkeys((m.subject, m.part) for m in tables[report.views[0]]))
-    lines = distinct(tables[report.views[0]], "variable")
+    lines = ms.distinct(tables[report.views[0]], "variable")
     width = 2.6 + len(views) * (0.72 * len(columns) + 0.6)
     figure = Figure(figsize=(width, 2.1 + 0.42 * len(lines)), layout="constrained")
     axes = figure.subplots(1, len(views), squeeze=False, sharey=True)[0]
@@ -50,7 +38,7 @@ def audit_figure(report: AuditReport) -> Figure:
         shade = np.full((len(lines), len(columns)), np.nan)
         for m in rows:
             i, j = lines.index(m.variable), columns.index((m.subject, m.part))
-            shade[i, j] = _relative(m, report.answer(m.variable, view, MEAN, ""))
+            shade[i, j] = _relative(m, report.answer(m.variable, view, ms.MEAN, ""))
             ink = "white" if shade[i, j] > 0.55 else "black"
             ax.text(j, i, cell(m), ha="center", va="center", fontsize=8, color=ink)
         image = ax.imshow(shade, cmap="viridis_r", vmin=0.0, vmax=1.0, aspect="auto")
@@ -69,10 +57,10 @@ def audit_figure(report: AuditReport) -> Figure:
 def confusion_figure(report: AuditReport) -> Figure | None:
     """Confusion matrix of the class probe on the rows that decide; None if there is none."""
     rows = confusion(report)
-    found = report.answer(CLASS, report.views[0])
+    found = report.answer(ms.CLASS, report.views[0])
     if not rows or found is None:
         return None
-    names = distinct(rows, "variable")
+    names = ms.distinct(rows, "variable")
     counts = np.array([m.value for m in rows]).reshape(len(names), -1)
     parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
     figure = Figure(figsize=(4.8, 4.4), layout="constrained")
@@ -111,7 +99,7 @@ def tsne_figure(report: AuditReport) -> Figure | None:
         ax.set_yticks([])
         ax.set_aspect("equal", adjustable="datalim")
         shared = f"shared space, through {report.shared_space}"
-        ax.set_title("embedding" if space == FUSED else shared, fontsize=10)
+        ax.set_title("embedding" if space == ms.FUSED else shared, fontsize=10)
     shown = {point.connector for point in report.points}
     dots = {name: DARK[i % len(DARK)] for i, name in enumerate(report.classes) if name in shown}
     if "shared" in spaces:
@@ -125,19 +113,19 @@ def tsne_figure(report: AuditReport) -> Figure | None:
     return figure
 
 
-def _probed(report: AuditReport, view: View) -> list[Measurement]:
+def _probed(report: AuditReport, view: View) -> list[ms.Measurement]:
     """Errors and accuracies of a view: of the encoder, and beside it of the baselines."""
     region, fitted_on = view
-    of = {"measure": (ERROR, ACCURACY), "region": region, "fitted_on": fitted_on}
-    subjects = (ENCODER, UNTRAINED, PIXELS)
-    return [m for s in subjects for m in select(report.measurements, subject=s, **of)]
+    of = {"measure": (ms.ERROR, ms.ACCURACY), "region": region, "fitted_on": fitted_on}
+    subjects = (ms.ENCODER, ms.UNTRAINED, ms.PIXELS)
+    return [m for s in subjects for m in ms.select(report.measurements, subject=s, **of)]
 
 
-def _relative(found: Measurement, guess: Measurement | None) -> float:
+def _relative(found: ms.Measurement, guess: ms.Measurement | None) -> float:
     """An error relative to that of guessing, at most 1."""
     if guess is None:
         return float("nan")
-    errors = [1.0 - m.value if m.measure == ACCURACY else m.value for m in (found, guess)]
+    errors = [1.0 - m.value if m.measure == ms.ACCURACY else m.value for m in (found, guess)]
     return min(errors[0] / max(errors[1], 1e-9), 1.0)
 
 

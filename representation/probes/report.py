@@ -7,17 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from representation.probes.measurements import (
-    ACCURACY,
-    ALL,
-    CLASS,
-    ENCODER,
-    ERROR,
-    FUSED,
-    Measurement,
-    only,
-)
-from vtenv.json_document import from_document
+from representation.probes import measurements as ms
 
 View = tuple[str, str]
 """Region of the held-out rows, and region of those that the probes were fitted on."""
@@ -82,28 +72,28 @@ class AuditReport:
     train_episodes: int
     heldout_episodes: int
     shared_space: str
-    measurements: tuple[Measurement, ...]
+    measurements: tuple[ms.Measurement, ...]
     notes: tuple[str, ...]
     points: tuple[Point, ...] = ()
 
     @property
     def views(self) -> list[View]:
         """Pairs of a region and the rows that its probes were fitted on, the deciding one first."""
-        there = {(m.region, m.fitted_on) for m in self.measurements if m.measure == ERROR}
-        fits = dict.fromkeys((next(iter(self.regions)), ALL))
+        there = {(m.region, m.fitted_on) for m in self.measurements if m.measure == ms.ERROR}
+        fits = dict.fromkeys((next(iter(self.regions)), ms.ALL))
         wanted = [(region, fitted_on) for fitted_on in fits for region in self.regions]
         return [view for view in wanted if view in there]
 
     def answer(
-        self, variable: str, view: View, subject: str = ENCODER, part: str = FUSED
-    ) -> Measurement | None:
+        self, variable: str, view: View, subject: str = ms.ENCODER, part: str = ms.FUSED
+    ) -> ms.Measurement | None:
         """Error of a pose variable, or accuracy of "connector"; None if it was not measured."""
-        measure = ACCURACY if variable == CLASS else ERROR
+        measure = ms.ACCURACY if variable == ms.CLASS else ms.ERROR
         where = {"region": view[0], "fitted_on": view[1], "subject": subject, "part": part}
-        return only(self.measurements, measure=measure, variable=variable, **where)
+        return ms.only(self.measurements, measure=measure, variable=variable, **where)
 
     @property
-    def gate(self) -> dict[str, Measurement | None]:
+    def gate(self) -> dict[str, ms.Measurement | None]:
         """By bounded variable what the encoder reaches where it decides; None if not measured."""
         return {variable: self.answer(variable, self.views[0]) for variable in self.bounds}
 
@@ -113,16 +103,7 @@ class AuditReport:
         return bool(self.gate) and all(found and found.passed for found in self.gate.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain values, which JSON can hold; all but the points."""
+        """Nested plain values for `vtenv.json_document.from_document`; all but the points."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         del fields["points"]
         return fields | {"measurements": [row.to_dict() for row in self.measurements]}
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> AuditReport:
-        """A report from what `to_dict` returned, after JSON.
-
-        Raises:
-            ValueError: If it is none; names what is wrong.
-        """
-        return from_document(cls, fields)

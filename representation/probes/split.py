@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from representation.data.dataset import Dataset
+from representation.data.sources import Rows
 from representation.probes.measurements import ALL, CLASS
 from vtenv.registry import make_task
 
@@ -59,21 +60,8 @@ class ProbeTargets:
         )
 
 
-class SplitLike(Protocol):
-    """Rows by number, columns by name: a split of a data set, or `ArraySplit`."""
-
-    @property
-    def columns(self) -> Sequence[str]:
-        """Names of what there is to read."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, rows: NDArray[np.int64], columns: Sequence[str] | None = None) -> Any:
-        """Columns by name, each with a leading axis of `len(rows)`: arrays, or torch tensors."""
-
-
 class ArraySplit:
-    """A split that is in memory already.
+    """Rows that are in memory already, as a split.
 
     Args:
         columns: Columns by name, of one length: arrays, or torch tensors of any device.
@@ -118,7 +106,7 @@ class LabelledRows:
         regions: Masks by region, (N,): those that the split has columns of, and all rows, the last.
     """
 
-    split: SplitLike
+    split: Rows
     numbers: NDArray[np.int64]
     pose: NDArray[np.float32]
     classes: NDArray[np.int64] | None
@@ -127,7 +115,7 @@ class LabelledRows:
 
     @classmethod
     def of(
-        cls, split: SplitLike, limit: int, targets: ProbeTargets, generator: np.random.Generator
+        cls, split: Rows, limit: int, targets: ProbeTargets, generator: np.random.Generator
     ) -> LabelledRows:
         """Rows of a split, all or as many as allowed.
 

@@ -18,6 +18,7 @@ from vtenv import CONNECTOR_NAMES
 PAPER_BEST = 0.953
 """Accuracy of the paper's visuotactile ResNet-50, which started from ImageNet weights."""
 
+_CONNECTORS = dict(zip(CONNECTOR_NAMES, DARK, strict=False))
 _SENSES = {"vision": "#6aa5d8", "touch": "#e2a35f", "vision + touch": "#4c9f70"}
 COVERED = ("0%", "to 25%", "to 50%", "to 75%", "to 90%", "over 90%")
 
@@ -48,8 +49,7 @@ def accuracy_figure(groups: Mapping[str, Mapping[str, Estimate]]) -> Figure:
     axes.set_ylabel("accuracy on held-out grasps")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
     axes.spines[["top", "right"]].set_visible(False)
-    handles = [Line2D([], [], color=c, marker="s", linestyle="") for c in _SENSES.values()]
-    figure.legend(handles, list(_SENSES), loc="outside upper center", ncols=3, frameon=False)
+    _legend(figure, _SENSES, marker="s", loc="outside upper center", ncols=3)
     return figure
 
 
@@ -78,8 +78,7 @@ def occlusion_figure(panels: Mapping[str, Mapping[str, Sequence[Estimate]]]) -> 
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_ylim(0.2, 1.02)
-    handles = [Line2D([], [], color=colours[label], marker="o", markersize=3) for label in labels]
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    _legend(figure, colours, ncols=3)
     figure.axes[0].set_ylabel("accuracy on held-out grasps")
     return figure
 
@@ -146,12 +145,8 @@ def tsne_figure(
                 ax.scatter(*part.T, c=[shades[c] for c in connector], s=7, linewidths=0)
             ax.set_title(title, fontsize=10)
             ax.set(xticks=[], yticks=[])
-    handles = [
-        Line2D([], [], color=c, marker="o", linestyle="") for c in DARK[: len(CONNECTOR_NAMES)]
-    ]
-    handles.append(Line2D([], [], color="#bbbbbb", marker="o", linestyle=""))
-    labels = [*CONNECTOR_NAMES, "lighter: vision, darker: touch"]
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+    colours = {**_CONNECTORS, "lighter: vision, darker: touch": "#bbbbbb"}
+    _legend(figure, colours, ncols=5)
     return figure
 
 
@@ -197,14 +192,18 @@ def imprint_figure(
             cell.spines[:].set_color(DARK[connector[chosen[place]]])
             cell.spines[:].set_linewidth(2)
         grid[number, 0].set_ylabel(str(number + 1), rotation=0, labelpad=10, va="center")
-    handles = [
-        Line2D([], [], color=c, marker="o", linestyle="") for c in DARK[: len(CONNECTOR_NAMES)]
-    ]
-    figure.legend(
-        handles,
-        CONNECTOR_NAMES,
-        loc="outside lower center",
-        ncols=len(CONNECTOR_NAMES),
-        frameon=False,
-    )
+    _legend(figure, _CONNECTORS, ncols=len(_CONNECTORS))
     return figure
+
+
+def _legend(
+    figure: Figure,
+    colours: Mapping[str, str],
+    *,
+    ncols: int,
+    marker: str = "o",
+    loc: str = "outside lower center",
+) -> None:
+    """Name the colours."""
+    handles = [Line2D([], [], color=c, marker=marker, linestyle="") for c in colours.values()]
+    figure.legend(handles, list(colours), loc=loc, ncols=ncols, frameon=False)

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from representation.augmentations import Augmentation
 from representation.objectives.classification import Classification, told
-from representation.objectives.objective import ObjectiveOutput, require_positive
+from representation.objectives.objective import Batch, ObjectiveOutput, require_positive
 from representation.timm_encoder import VisuotactileEncoder
 
 
-def blank(images: Tensor, generator: torch.Generator, *, chance: float = 0.25) -> Tensor:
+def blank(images: Tensor, generator: Generator, *, chance: float = 0.25) -> Tensor:
     """Take an image away from some samples: no return, no contact."""
     drawn = torch.rand(len(images), generator=generator, device=generator.device).to(images.device)
     return torch.where((drawn < chance)[:, None, None, None], torch.zeros_like(images), images)
@@ -49,10 +49,7 @@ class SeparateLosses(Classification):
         )
 
     def forward(
-        self,
-        encoder: VisuotactileEncoder,
-        batch: Mapping[str, Tensor],
-        generator: torch.Generator | None = None,
+        self, encoder: VisuotactileEncoder, batch: Batch, generator: Generator | None = None
     ) -> ObjectiveOutput:
         """The sum of the losses; the metric is `accuracy`, of the joint classifier."""
         labels = batch["connector"]
@@ -85,10 +82,7 @@ class BalancedGradients(Classification):
         self.strength = strength
 
     def forward(
-        self,
-        encoder: VisuotactileEncoder,
-        batch: Mapping[str, Tensor],
-        generator: torch.Generator | None = None,
+        self, encoder: VisuotactileEncoder, batch: Batch, generator: Generator | None = None
     ) -> ObjectiveOutput:
         """The loss; the metric is `accuracy`."""
         labels = batch["connector"]

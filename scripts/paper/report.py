@@ -15,6 +15,7 @@ import numpy as np
 import tyro
 from matplotlib.figure import Figure
 
+from representation.probes.markdown import table
 from scripts.paper import figures
 from scripts.paper.conditions import CONDITIONS
 from scripts.paper.results import Estimate, Results, over_seeds
@@ -86,7 +87,7 @@ class Options:
 def main(options: Options) -> int:
     """Print tables; draw figures and write data if asked for."""
     results = Results.read(options.results)
-    print("\n\n".join(table for table in _tables(results) if table))
+    print("\n\n".join(filter(None, _tables(results))))
     if options.output is None:
         return 0
     for name, figure in _figures(results).items():
@@ -169,10 +170,7 @@ def _number(estimate: Estimate) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    if not rows:
-        return ""
-    lines = [list(head), ["---"] * len(head), *map(list, rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return table(head, rows) if rows else ""
 
 
 def _figures(results: Results) -> Mapping[str, Figure]:

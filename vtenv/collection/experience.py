@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
-from array_api_compat import device, to_device
 from numpy.typing import NDArray
 
-from vtenv.arrays import Array, constant, namespace, to_host
+from vtenv.arrays import Array, namespace, to_host
 from vtenv.modalities import Modality
 from vtenv.registry import make_task, make_worlds
 from vtenv.rollout import Transition, rollout
@@ -227,31 +226,26 @@ def _row(
     episode: NDArray[np.int64],
 ) -> dict[str, Array]:
     like = next(iter(observation.values()))
+    actions = _column(action, like, "float32")
     xp = namespace(like)
-
-    def column(values: Array, dtype: Any = xp.float32) -> Array:
-        """A new array, in the library of observations, which may be another than the state's."""
-        return xp.astype(_like(values, like), dtype)
-
-    done = constant(finished[:, None], like, xp.bool)
-    actions = column(action)
     return {
         **observation,
-        "action": xp.where(done, xp.zeros_like(actions), actions),
-        "connector": column(now.info["connector"], xp.int64),
-        "episode": constant(episode, like, xp.int64),
-        "pose": column(task.poses(now)),
-        **{name: column(values) for name, values in task.labels(now).items()},
+        "action": xp.where(
+            _column(finished[:, None], like, "bool"), xp.zeros_like(actions), actions
+        ),
+        "connector": _column(now.info["connector"], like, "int64"),
+        "episode": _column(episode, like, "int64"),
+        "pose": _column(task.poses(now), like, "float32"),
+        **{name: _column(values, like, "float32") for name, values in task.labels(now).items()},
     }
 
 
 def _outcome(step: Transition, like: Array) -> dict[str, Array]:
     """What came of a step: the columns `OUTCOMES`, as arrays of the kind that observations are."""
-    xp = namespace(like)
     told = (step.reward, step.terminated, step.truncated, step.next_info["is_success"])
-    kinds = (xp.float32, xp.bool, xp.bool, xp.bool)
+    kinds = ("float32", "bool", "bool", "bool")
     return {
-        name: xp.astype(_like(values, like), kind)
+        name: _column(values, like, kind)
         for name, values, kind in zip(OUTCOMES, told, kinds, strict=True)
     }
 
@@ -265,10 +259,9 @@ def _last_of(regions: Mapping[str, Array], like: Array) -> Array:
     return code
 
 
-def _like(values: Array, like: Array) -> Array:
-    """An array in the library and on the device of another."""
+def _column(values: Array, like: Array, kind: str) -> Array:
+    """A new array of a dtype by name, in the library and on the device of another."""
+    xp = namespace(like)
     if isinstance(like, np.ndarray):
-        return to_host(values)
-    if isinstance(values, np.ndarray):
-        return constant(values, like)
-    return to_device(values, device(like))
+        values = to_host(values)
+    return xp.astype(xp.asarray(values, device=like.device), getattr(xp, kind))

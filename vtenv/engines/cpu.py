@@ -94,7 +94,7 @@ class CPUEngine:
     def reset(self, worlds: NDArray[np.int64], initial: InitialPhysics) -> None:
         """Put worlds into their initial states, one row each."""
         self._check_process()
-        self._set_variants(worlds, initial.variant, initial.fields)
+        self._set_models(worlds, initial.variant, initial.fields)
         self._set_noise(worlds, initial.noise)
         for values in self._memory.values():
             values[worlds] = 0
@@ -143,7 +143,6 @@ class CPUEngine:
         images: dict[str, Array] = {}
         for sensor in self._sensors:
             images |= sensor.draw(worlds, generators)
-
         if images:
             self._measure(worlds)
         self._images = images
@@ -182,7 +181,7 @@ class CPUEngine:
         """Put all worlds into a state from `get_state`; returns the images last sensed."""
         self._check_process()
         every = np.arange(self.num_worlds)
-        self._set_variants(every, state["variant"], state["fields"])
+        self._set_models(every, state["variant"], state["fields"])
         self._set_noise(every, state["noise"])
         self._batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE)  # warnings
         self._batch.state[:] = state["integration"]
@@ -216,18 +215,30 @@ class CPUEngine:
             np.where(unmoved, self._kept_stable, stable),
         )
 
-    def _set_variants(
+    def _set_models(
         self,
         worlds: NDArray[np.int64],
         variant: NDArray[np.int64],
         fields: Mapping[str, NDArray[np.float64]],
     ) -> None:
-        """Choose the worlds' models, and give them fields of their own."""
-        if self._world_model.own_fields:
-            self._set_own_models(worlds, variant, fields)
-        elif (self._variant[worlds] != variant).any():
-            self._variant[worlds] = variant
-            self._batch.set_models([self._models[v] for v in self._variant])
+        """Put worlds on the models of their variants, or on their own with fields of their own."""
+        changed = (self._variant[worlds] != variant).any()
+        self._variant[worlds] = variant
+        if not self._world_model.own_fields:
+            if changed:
+                self._batch.set_models([self._models[v] for v in self._variant])
+            return
+        if not self._own_models:
+            self._own_models = [copy.copy(self._models[0]) for _ in range(self.num_worlds)]
+            self._templates = Batch(self._models[0], len(self._models), 1)
+            self._templates.set_models(self._models)
+        for row, world in enumerate(worlds):
+            model = self._own_models[world]
+            # Two hundred times faster than a copy, whose names Python would have to list again.
+            self._templates.get_model(variant[row], model)
+            for name, values in fields.items():
+                getattr(model, name)[:] = values[row]
+        self._batch.set_models(self._own_models)
 
     def _set_noise(
         self, worlds: NDArray[np.int64], noise: Mapping[str, NDArray[np.float64]]
@@ -250,26 +261,6 @@ class CPUEngine:
                 'forked from it: make the environment in here, start workers with "spawn" '
                 'instead of "fork", or make it with num_threads=1'
             )
-
-    def _set_own_models(
-        self,
-        worlds: NDArray[np.int64],
-        variant: NDArray[np.int64],
-        fields: Mapping[str, NDArray[np.float64]],
-    ) -> None:
-        """Make the worlds' own models those of their variants, with fields of their own."""
-        if not self._own_models:
-            self._own_models = [copy.copy(self._models[0]) for _ in range(self.num_worlds)]
-            self._templates = Batch(self._models[0], len(self._models), 1)
-            self._templates.set_models(self._models)
-        self._variant[worlds] = variant
-        for row, world in enumerate(worlds):
-            model = self._own_models[world]
-            # Two hundred times faster than a copy, whose names Python would have to list again.
-            self._templates.get_model(variant[row], model)
-            for name, values in fields.items():
-                getattr(model, name)[:] = values[row]
-        self._batch.set_models(self._own_models)
 
     def _measure(self, worlds: NDArray[np.int64]) -> None:
         """Fill the images of worlds, in as many threads as there are."""

@@ -7,6 +7,7 @@ nothing waits for the device but `TorchBackend.to_host`.
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,6 @@ import warp as wp
 from numpy.typing import NDArray
 
 from vtenv.engines.torch_arrays import TorchBackend
-from vtenv.modalities import Modality
 from vtenv.sensing import memory_of, sensor_passes
 from vtenv.sensing.cameras import Poses
 from vtenv.sensing.warp import WarpSensor
@@ -218,7 +218,12 @@ class WarpEngine:
             index.copy_(self.arrays.asarray(worlds[rows]))
             name = f"sense {len(rows)}"
         self._draw_noise(worlds, index, generators)
-        self._run(name, lambda: self._measure(index))
+
+        def measure() -> None:
+            for sensor in self._sensors:
+                sensor.measure(index)
+
+        self._run(name, measure)
         return self._copied_images()
 
     def snapshot(self, world: int) -> Snapshot:
@@ -426,11 +431,6 @@ class WarpEngine:
             self._seeds[rows] = values
             self._fresh[fresh] = False
 
-    def _measure(self, worlds: torch.Tensor) -> None:
-        """Fill the images of `worlds`."""
-        for sensor in self._sensors:
-            sensor.measure(worlds)
-
     def _check_memory(self) -> None:
         """Refuse more worlds than the device has room for.
 
@@ -443,7 +443,9 @@ class WarpEngine:
         # Each image the engine's, the environment's, and those of the step before; depth without
         # noise besides.
         for modality in self._world_model.modalities:
-            each += 4 * _image_bytes(modality, self._world_model)
+            if modality.camera is not None:
+                size = self._world_model.cameras[modality.camera].size
+                each += 4 * math.prod((*modality.shape, *size)) * np.dtype(modality.dtype).itemsize
         free = self._device.free_memory
         if self.num_worlds * each > free:
             raise ValueError(
@@ -503,10 +505,3 @@ def _fields_that_differ(models: list[mujoco.MjModel], model: Any) -> list[str]:
             )
         names.append(name)
     return names
-
-
-def _image_bytes(modality: Modality, world_model: WorldModel) -> int:
-    if modality.camera is None:
-        return 0
-    rows, columns = world_model.cameras[modality.camera].size
-    return int(np.prod(modality.shape)) * rows * columns * np.dtype(modality.dtype).itemsize

@@ -20,7 +20,6 @@ import functools
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -164,24 +163,16 @@ def grasp_blocks(
     Raises:
         ValueError: If an argument is not allowed.
     """
-    num_grasps(config, split)
+    count = num_grasps(config, split)
     require(_within(seed, 0), "seed", seed, "a whole number from 0")
     block = checked_count("block", block)
     threads = cores() if num_threads is None else checked_count("num_threads", num_threads)
-    return _blocks(config, split, seed, block, threads)
 
-
-def _blocks(
-    config: GraspConfig, split: str, seed: int, block: int, num_threads: int
-) -> Iterator[Columns]:
-    every = configurations(config, split, seed)
-    count, number = len(every.connector), SPLITS.index(split)
-
-    def make(rows: range) -> Columns:
+    def make(every: Configurations, rows: range) -> Columns:
         chosen = every.take(slice(rows.start, rows.stop))
         connector, pose = chosen.connector[:, None], chosen.pose[:, None]
         if config.clutter:
-            generators = [_generator(seed, "clutter", number, row) for row in rows]
+            generators = [_generator(seed, "clutter", SPLITS.index(split), row) for row in rows]
             laid, laid_pose = place_clutter(
                 chosen.connector, chosen.pose, config.clutter, generators
             )
@@ -193,13 +184,16 @@ def _blocks(
             **chosen._asdict(),
         }
 
-    threads = ThreadPoolExecutor(num_threads) if num_threads > 1 else None
-    with threads or nullcontext():
-        for start in range(0, count, block):
-            stop = min(start + block, count)
-            parts = [range(i, min(i + _PART, stop)) for i in range(start, stop, _PART)]
-            made = list(threads.map(make, parts) if threads else map(make, parts))
-            yield {name: np.concatenate([part[name] for part in made]) for name in made[0]}
+    def blocks() -> Iterator[Columns]:
+        every = configurations(config, split, seed)
+        with ThreadPoolExecutor(threads) as pool:
+            for start in range(0, count, block):
+                stop = min(start + block, count)
+                parts = [range(i, min(i + _PART, stop)) for i in range(start, stop, _PART)]
+                made = list(pool.map(functools.partial(make, every), parts))
+                yield {name: np.concatenate([part[name] for part in made]) for name in made[0]}
+
+    return blocks()
 
 
 def _generator(seed: int, what: str, *which: int) -> np.random.Generator:

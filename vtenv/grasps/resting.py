@@ -12,14 +12,12 @@ counter-clockwise as seen from above.
 from __future__ import annotations
 
 import functools
-import math
 from typing import NamedTuple
 
 import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vtenv.jit import jit
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS
 from vtenv.tasks.insertion.primitives import Primitive
 from vtenv.tasks.insertion.scene import GEOM_TYPES, slots
@@ -121,61 +119,6 @@ def _add(
         shapes.corners[kind, place] = pos[:2] + (signs * half) @ axes
 
 
-@jit()
-def _outline_extent(
-    corners: NDArray[np.float64],
-    discs: NDArray[np.float64],
-    x: float,
-    y: float,
-    angle: float,
-    half_width: float,
-) -> tuple[float, float]:
-    """Least and greatest y of a placed outline where |x| <= half_width; NaN for nothing."""
-    cos, sin = math.cos(angle), math.sin(angle)
-    low, high = np.inf, -np.inf
-    for shape in range(corners.shape[0]):
-        if np.isnan(corners[shape, 0, 0]):
-            continue
-        for i in range(4):
-            a, b = corners[shape, i], corners[shape, (i + 1) % 4]
-            ax, ay = x + cos * a[0] - sin * a[1], y + sin * a[0] + cos * a[1]
-            bx, by = x + cos * b[0] - sin * b[1], y + sin * b[0] + cos * b[1]
-            if abs(ax) <= half_width:
-                low, high = min(low, ay), max(high, ay)
-            for edge in (-half_width, half_width):
-                if (ax - edge) * (bx - edge) < 0:
-                    crossing = ay + (by - ay) * (edge - ax) / (bx - ax)
-                    low, high = min(low, crossing), max(high, crossing)
-    for shape in range(discs.shape[0]):
-        if np.isnan(discs[shape, 0]):
-            continue
-        cx = x + cos * discs[shape, 0] - sin * discs[shape, 1]
-        cy = y + sin * discs[shape, 0] + cos * discs[shape, 1]
-        beyond, radius = max(abs(cx) - half_width, 0.0), discs[shape, 2]
-        if beyond <= radius:
-            reach = math.sqrt(radius * radius - beyond * beyond)
-            low, high = min(low, cy - reach), max(high, cy + reach)
-    if low > high:
-        return np.nan, np.nan
-    return low, high
-
-
-@jit()
-def _outline_extents(
-    corners: NDArray[np.float64],
-    discs: NDArray[np.float64],
-    connector: NDArray[np.int64],
-    pose: NDArray[np.float64],
-    half_width: float,
-    out: NDArray[np.float64],
-) -> None:
-    for row in range(len(connector)):
-        kind = connector[row]
-        x, y, angle = pose[row, 0], pose[row, 1], pose[row, 2]
-        low, high = _outline_extent(corners[kind], discs[kind], x, y, angle, half_width)
-        out[row, 0], out[row, 1] = low, high
-
-
 def pose_in_si(pose: NDArray[np.float32]) -> NDArray[np.float64]:
     """Poses, (..., 3), in [m] and [rad]."""
     return pose * np.array([1e-3, 1e-3, np.pi / 180])
@@ -194,7 +137,25 @@ def extents(
     Returns:
         Two arrays, (N,).
     """
+    x, y, angle = (values[:, None, None] for values in pose_in_si(pose).T)
+    cos, sin = np.cos(angle), np.sin(angle)
+
+    def placed(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        along, across = points[..., 0], points[..., 1]
+        return x + cos * along - sin * across, y + sin * along + cos * across
+
     shapes = resting_connectors()
-    out = np.empty((len(pose), 2))
-    _outline_extents(shapes.corners, shapes.discs, connector, pose_in_si(pose), half_width, out)
-    return out[:, 0], out[:, 1]
+    ax, ay = placed(shapes.corners[connector])  # (N, G, 4)
+    bx, by = np.roll(ax, -1, axis=2), np.roll(ay, -1, axis=2)
+    found = [np.where(np.abs(ax) <= half_width, ay, np.nan)]
+    for edge in (-half_width, half_width):
+        crosses = (ax - edge) * (bx - edge) < 0
+        crossing = ay + (by - ay) * (edge - ax) / np.where(crosses, bx - ax, np.nan)
+        found.append(crossing)
+    discs = shapes.discs[connector][:, :, None]
+    cx, cy = placed(discs)  # (N, 2 G, 1)
+    beyond, radius = np.maximum(np.abs(cx) - half_width, 0.0), discs[..., 2]
+    reach = np.sqrt(np.where(beyond <= radius, radius**2 - beyond**2, np.nan))
+    found += [cy - reach, cy + reach]
+    touched = np.concatenate([one.reshape(len(pose), -1) for one in found], axis=1)
+    return np.fmin.reduce(touched, axis=1), np.fmax.reduce(touched, axis=1)

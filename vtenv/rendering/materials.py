@@ -46,34 +46,29 @@ MATERIALS = {
 def add_materials(spec: mujoco.MjSpec) -> None:
     """Add `MATERIALS` to a specification, and the textures of floor and cut."""
     textures = mujoco.mjtTexture
-    gradient = mujoco.mjtBuiltin.mjBUILTIN_GRADIENT
-    spec.add_texture(
-        name="sky",
-        type=textures.mjTEXTURE_SKYBOX,
-        builtin=gradient,
-        rgb1=[0.86, 0.89, 0.92],
-        rgb2=[0.62, 0.65, 0.70],
-        width=64,
-        height=384,
-    )
-    spec.add_texture(
-        name="floor",  # a pale table, brightest below the hand
-        type=textures.mjTEXTURE_2D,
-        builtin=gradient,
-        rgb1=[0.96, 0.97, 0.98],
-        rgb2=[0.44, 0.48, 0.54],
-        width=512,
-        height=512,
-    )
-    size = 256
-    row, column = np.mgrid[:size, :size] / size
+    for name, kind, bright, dark, size in (
+        ("sky", textures.mjTEXTURE_SKYBOX, [0.86, 0.89, 0.92], [0.62, 0.65, 0.70], (64, 384)),
+        # A pale table, brightest below the hand.
+        ("floor", textures.mjTEXTURE_2D, [0.96, 0.97, 0.98], [0.44, 0.48, 0.54], (512, 512)),
+    ):
+        spec.add_texture(
+            name=name,
+            type=kind,
+            builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+            rgb1=bright,
+            rgb2=dark,
+            width=size[0],
+            height=size[1],
+        )
+    side = 256
+    row, column = np.mgrid[:side, :side] / side
     line = np.clip((0.5 - np.abs((row + column) * 5.0 % 1.0 - 0.5)) * 12.0, 0.0, 1.0)[..., None]
     hatch = line * [244, 184, 112] + (1 - line) * [214, 140, 66]
     cut = spec.add_texture(
         name="cut",  # section lines at 45 degrees, a repeating tile of 1 cm
         type=textures.mjTEXTURE_2D,
-        width=size,
-        height=size,
+        width=side,
+        height=side,
         nchannel=3,
     )
     cut.data = hatch.astype(np.uint8).tobytes()

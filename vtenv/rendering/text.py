@@ -42,11 +42,21 @@ def write_text(
         color: RGB.
         bold: Whether to widen its strokes.
         align: "left" or "right".
-        outlined: Whether to draw it on a black outline.
+        outlined: Whether to draw it on a black outline; it is not bold then.
     """
-    if outlined:
-        _draw(image, text, at, size, (0, 0, 0), align, stroke=1.0)
-    _draw(image, text, at, size, color, align, stroke=_BOLD * bold)
+    left, baseline = at
+    top = max(baseline - 2 * size, 0)
+    strip = Image.fromarray(image[top : baseline + size])
+    ImageDraw.Draw(strip).text(
+        (left, baseline - top),
+        text,
+        fill=color,
+        font=_font(size),
+        anchor="ls" if align == "left" else "rs",
+        stroke_width=1.0 if outlined else _BOLD * bold,
+        stroke_fill=(0, 0, 0) if outlined else color,
+    )
+    image[top : baseline + size] = np.asarray(strip)
 
 
 @functools.cache
@@ -55,31 +65,3 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     if not isinstance(font, ImageFont.FreeTypeFont):
         raise RuntimeError("Pillow was built without FreeType; install its wheel from PyPI")
     return font
-
-
-def _draw(
-    image: NDArray[np.uint8],
-    text: str,
-    at: tuple[int, int],
-    size: int,
-    color: Color,
-    align: str,
-    stroke: float,
-) -> None:
-    anchor = "ls" if align == "left" else "rs"
-    font = _font(size)
-    box = font.getbbox(text, anchor=anchor, stroke_width=stroke)
-    left, top = int(np.floor(box[0])) + at[0], int(np.floor(box[1])) + at[1]
-    right, bottom = int(np.ceil(box[2])) + at[0] + 1, int(np.ceil(box[3])) + at[1] + 1
-    left, top = max(left, 0), max(top, 0)
-    right, bottom = min(right, image.shape[1]), min(bottom, image.shape[0])
-    if right <= left or bottom <= top:
-        return
-    mask = Image.new("L", (right - left, bottom - top))
-    place = (at[0] - left, at[1] - top)
-    ImageDraw.Draw(mask).text(
-        place, text, fill=255, font=font, anchor=anchor, stroke_width=stroke, stroke_fill=255
-    )
-    cover = np.asarray(mask, np.float32)[..., None] / 255
-    under = image[top:bottom, left:right]
-    under[:] = np.rint(under + cover * (np.array(color, np.float32) - under)).astype(np.uint8)

@@ -10,6 +10,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from vtenv.sensing.meshes import Meshes
 from vtenv.sensing.raycast import Primitives
 from vtenv.world_model import Camera, Snapshot, WorldModel
 
@@ -145,7 +146,8 @@ class Rays:
         camera: The camera.
         poses: As given.
         ids: Ids of the model's cameras that it stands for.
-        seen: What it can see.
+        seen: What it can see, but for meshes.
+        meshes: The meshes that it can see.
         extents: `view_extents` of it.
     """
 
@@ -153,9 +155,8 @@ class Rays:
         self.camera = world_model.cameras[camera]
         self.poses = poses
         self.ids = world_model.camera_ids(camera)
-        self.seen = Primitives.from_models(
-            world_model.models, self.camera.groups, self.camera.bodies
-        )
+        visible = world_model.models, self.camera.groups, self.camera.bodies
+        self.seen, self.meshes = Primitives.from_models(*visible), Meshes.from_models(*visible)
         self.extents = view_extents(world_model.models[0], self.ids[0], self.camera)
 
     @property

@@ -5,6 +5,7 @@ Compiled and free of the GIL. `GelColours` has what both engines render with.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import cv2
@@ -12,25 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtenv.jit import jit
-from vtenv.sensing.photometry import BUNDLED, MEMBRANE_MM, SLOPE_DEGREE, GelCalibration
+from vtenv.sensing.photometry import BUNDLED, MEMBRANE_MM, GelCalibration
 from vtenv.sensing.touch_pictures import read_image
 
-DEGREE = SLOPE_DEGREE
 BLURS = len(MEMBRANE_MM) + 1
 """Gaussians that make a membrane of what is pressed in."""
+LEAST_TAP = 1e-3
+"""Weight at which a Gaussian ends, of that in its middle."""
 
 
 class GelColours(NamedTuple):
     """How a gel's image follows from its indentation.
 
     Attributes:
-        taps: Weights of each Gaussian, (`BLURS`, taps), float32, 0 beyond its own.
+        taps: Weights of each Gaussian, (`BLURS`, taps), float32, 0 beyond its own; a multiple of 4.
         radii: Its taps on either side of the middle, (`BLURS`,), int64.
         pixel_mm: Pitch of the pixels, [mm].
         steepest: Greatest slope, [mm/mm].
         deepest_mm: Greatest depth, [mm].
-        coefficients: Of each pixel's polynomial, by colour, (terms, 3, H, W), float32.
-        background: Image without contact, (H, W, 3), uint8, RGB.
+        coefficients: Of each pixel's polynomial, by colour, (H, 3, terms, W), float32.
+        background: Image without contact, (3, H, W), uint8, RGB.
     """
 
     taps: NDArray[np.float32]
@@ -54,46 +56,184 @@ class GelColours(NamedTuple):
         background = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
         pixels = np.asarray(background, np.uint8)
         deviations = np.array([*MEMBRANE_MM, MEMBRANE_MM[-1]]) / pixel_mm
-        counts = [round(8 * deviation + 1) | 1 for deviation in deviations]  # as in OpenCV
-        taps = np.zeros((BLURS, max(counts)), np.float32)
-        for row, count, deviation in zip(taps, counts, deviations, strict=True):
-            row[:count] = cv2.getGaussianKernel(count, deviation)[:, 0]
+        radii = np.ceil(deviations * math.sqrt(-2 * math.log(LEAST_TAP))).astype(np.int64)
+        taps = np.zeros((BLURS, (2 * int(radii.max()) // 4 + 1) * 4), np.float32)
+        for row, radius, deviation in zip(taps, radii, deviations, strict=True):
+            row[: 2 * radius + 1] = cv2.getGaussianKernel(int(2 * radius + 1), deviation)[:, 0]
+        coefficients = np.moveaxis(calibration.coefficients(pixels), (0, 3, 2, 1), (0, 1, 2, 3))
         return cls(
             taps,
-            np.array(counts, np.int64) // 2,
+            radii,
             pixel_mm,
             float(calibration.steepest),
             float(calibration.deepest_mm),
-            np.moveaxis(calibration.coefficients(pixels), (2, 3), (0, 1)).astype(np.float32),
-            pixels,
+            np.ascontiguousarray(coefficients, np.float32),
+            np.ascontiguousarray(np.moveaxis(pixels, -1, 0)),
         )
 
 
+# Loops over rows that start at 0, which Numba turns into vector instructions.
 @jit()
-def _mirror(image: NDArray[np.float32], pad: int) -> None:
-    """Fill the frame of `pad` pixels around an image by its reflection, as OpenCV's 101."""
-    rows, columns = image.shape
-    for k in range(1, pad + 1):
-        image[pad - k, :] = image[pad + k, :]
-        image[rows - pad - 1 + k, :] = image[rows - pad - 1 - k, :]
-    for k in range(1, pad + 1):
-        image[:, pad - k] = image[:, pad + k]
-        image[:, columns - pad - 1 + k] = image[:, columns - pad - 1 - k]
-
-
-# Rows that start at 0, which Numba turns into vector instructions.
-@jit()
-def _add_scaled(out: NDArray[np.float32], by: np.float32, values: NDArray[np.float32]) -> None:
-    for k in range(out.size):
-        out[k] += by * values[k]
-
-
-@jit()
-def _add_product(
-    out: NDArray[np.float32], left: NDArray[np.float32], right: NDArray[np.float32]
+def _add_four(
+    out: NDArray[np.float32],
+    by: NDArray[np.float32],
+    first: NDArray[np.float32],
+    second: NDArray[np.float32],
+    third: NDArray[np.float32],
+    fourth: NDArray[np.float32],
 ) -> None:
+    a, b, c, d = by[0], by[1], by[2], by[3]
     for k in range(out.size):
-        out[k] += left[k] * right[k]
+        out[k] += a * first[k] + b * second[k] + c * third[k] + d * fourth[k]
+
+
+@jit()
+def _blur(
+    surface: NDArray[np.float32],
+    across: NDArray[np.float32],
+    taps: NDArray[np.float32],
+    radius: int,
+    frame: int,
+    region: tuple[int, int, int, int],
+) -> None:
+    """Blur a region of what lies in a frame; beyond its edges it is mirrored, as OpenCV's 101."""
+    top, bottom, left, right = region
+    rows, columns = surface.shape[0] - 2 * frame, surface.shape[1] - 2 * frame
+    count = 2 * radius + 1
+    for row in range(top + frame, bottom + frame):
+        source, out = surface[row], across[row, left + frame : right + frame]
+        for k in range(1, radius + 1):
+            source[frame - k] = source[frame + k]
+            source[frame + columns - 1 + k] = source[frame + columns - 1 - k]
+        out[:] = np.float32(0.0)
+        width = right - left
+        for tap in range(0, count, 4):
+            first = left + frame - radius + tap
+            _add_four(
+                out,
+                taps[tap : tap + 4],
+                source[first : first + width],
+                source[first + 1 : first + 1 + width],
+                source[first + 2 : first + 2 + width],
+                source[first + 3 : first + 3 + width],
+            )
+    for k in range(1, radius + 1):
+        across[frame - k] = across[frame + k]
+        across[frame + rows - 1 + k] = across[frame + rows - 1 - k]
+    inside = slice(left + frame, right + frame)
+    for row in range(top + frame, bottom + frame):
+        out = surface[row, inside]
+        out[:] = np.float32(0.0)
+        for tap in range(0, count, 4):
+            first = row - radius + tap
+            _add_four(
+                out,
+                taps[tap : tap + 4],
+                across[first, inside],
+                across[first + 1, inside],
+                across[first + 2, inside],
+                across[first + 3, inside],
+            )
+
+
+@jit()
+def _stretch(
+    pressed: NDArray[np.float32],
+    taps: NDArray[np.float32],
+    radii: NDArray[np.int64],
+    frame: int,
+    surface: NDArray[np.float32],
+    across: NDArray[np.float32],
+) -> tuple[int, int]:
+    """Stretch a membrane over what is pressed into a gel.
+
+    Args:
+        pressed: Indentation, (H, W), float32, [mm].
+        taps: Of `GelColours`.
+        radii: Likewise.
+        frame: Pixels around the membrane.
+        surface: Filled with its depth, (H + 2 frame, W + 2 frame), float32, [mm].
+        across: Room for another.
+
+    Returns:
+        The first row, and one past the last, that are not as without contact.
+    """
+    rows, columns = pressed.shape
+    zero = np.float32(0.0)
+    top, bottom, left, right = rows, 0, columns, 0
+    for row in range(rows):
+        for column in range(columns):
+            if pressed[row, column] > zero:
+                top, bottom = min(top, row), row + 1
+                left, right = min(left, column), max(right, column + 1)
+    if bottom == 0:
+        return rows, 0
+    margin = radii[0] + 2  # what narrower Gaussians carry farther is less than a level
+    top, bottom = max(top - margin, 0), min(bottom + margin, rows)
+    left, right = max(left - margin, 0), min(right + margin, columns)
+    surface[:] = zero
+    across[:] = zero
+    surface[frame : frame + rows, frame : frame + columns] = pressed
+    for blur in range(BLURS):
+        _blur(surface, across, taps[blur], radii[blur], frame, (top, bottom, left, right))
+        if blur < BLURS - 1:
+            for row in range(top, bottom):
+                touched, smooth = pressed[row], surface[row + frame]
+                for column in range(left, right):
+                    deep = touched[column]
+                    smooth[column + frame] = deep if deep > zero else smooth[column + frame]
+    # Beyond the edges it goes on as steep as it reaches them.
+    first, last = frame, frame + rows - 1
+    surface[first - 1] = 2 * surface[first] - surface[first + 1]
+    surface[last + 1] = 2 * surface[last] - surface[last - 1]
+    first, last = frame, frame + columns - 1
+    for row in range(top + frame, bottom + frame):
+        surface[row, first - 1] = 2 * surface[row, first] - surface[row, first + 1]
+        surface[row, last + 1] = 2 * surface[row, last] - surface[row, last - 1]
+    return top, bottom
+
+
+@jit()
+def _slopes(
+    before: NDArray[np.float32],
+    here: NDArray[np.float32],
+    after: NDArray[np.float32],
+    half: np.float32,
+    steepest: np.float32,
+    across: NDArray[np.float32],
+    down: NDArray[np.float32],
+) -> None:
+    """Slopes of a row of pixels, from it, with a pixel more at both ends, and its neighbours."""
+    one, tiny = np.float32(1.0), np.float32(1e-9)
+    for k in range(across.size):
+        x, y = half * (here[k + 2] - here[k]), half * (after[k] - before[k])
+        part = min(one, steepest / max(np.sqrt(x * x + y * y), tiny))
+        across[k], down[k] = x * part, y * part
+
+
+@jit()
+def _colour_row(
+    x_slope: NDArray[np.float32],
+    y_slope: NDArray[np.float32],
+    depth: NDArray[np.float32],
+    deepest: np.float32,
+    c: NDArray[np.float32],
+    background: NDArray[np.uint8],
+    out: NDArray[np.uint8],
+) -> None:
+    """One colour of a row of pixels: the polynomial, (terms, W), in Horner's form."""
+    zero, full = np.float32(0.0), np.float32(255.0)
+    for k in range(out.size):
+        x, y, deep = x_slope[k], y_slope[k], min(max(depth[k], zero), deepest)
+        y_alone = c[0, k] + y * (c[1, k] + y * (c[2, k] + y * (c[3, k] + y * c[4, k])))
+        by_x = c[5, k] + y * (c[6, k] + y * (c[7, k] + y * (c[8, k] + y * c[9, k])))
+        by_x2 = c[10, k] + y * (c[11, k] + y * (c[12, k] + y * c[13, k]))
+        by_x3 = c[14, k] + y * (c[15, k] + y * c[16, k])
+        by_x4 = c[17, k] + y * c[18, k]
+        change = x * (by_x + x * (by_x2 + x * (by_x3 + x * (by_x4 + x * c[19, k]))))
+        change += y * y_alone + deep * (c[20, k] + x * c[21, k] + y * c[22, k])
+        level = np.rint(np.float32(background[k]) + change)
+        out[k] = np.uint8(min(max(level, zero), full))
 
 
 @jit()
@@ -124,101 +264,41 @@ def colour_images(
         rgb: Filled with images, (N, P, 3, H, W), uint8.
     """
     pads, rows, columns = gel.shape[1:]
-    pad_by = radii.max()
-    framed = rows + 2 * pad_by, columns + 2 * pad_by
-    surface, across = np.zeros(framed, np.float32), np.zeros(framed, np.float32)
-    row_of = np.zeros((3, columns), np.float32)  # slopes and depth
-    ones, value = np.ones(columns, np.float32), np.zeros(columns, np.float32)
-    x_power = np.ones((DEGREE + 1, columns), np.float32)
-    y_power = np.ones((DEGREE + 1, columns), np.float32)
-    change = np.zeros((3, columns), np.float32)
-    margin = radii[0] + 2  # what narrower Gaussians carry farther is less than a level
-    half, greatest = np.float32(0.5 / pixel_mm), np.float32(deepest_mm)
-    zero, one, limit = np.float32(0.0), np.float32(1.0), np.float32(steepest)
+    frame = radii.max() + 3  # as four taps are taken at once
+    surfaces = np.empty((pads, rows + 2 * frame, columns + 2 * frame), np.float32)
+    across = np.empty_like(surfaces[0])
+    x_slope, y_slope = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    ends = np.empty((pads, 2), np.int64)
+    inside = slice(frame, frame + columns)
+    half = np.float32(0.5 / pixel_mm)
+    limit, deepest = np.float32(steepest), np.float32(deepest_mm)
     for world in worlds:
         for pad in range(pads):
-            pressed, image = gel[world, pad], rgb[world, pad]
-            top, bottom, left, right = rows, 0, columns, 0
-            surface[:] = zero
-            across[:] = zero
-            for row in range(rows):
-                for column in range(columns):
-                    for k in range(3):
-                        image[k, row, column] = background[row, column, k]
-                    if pressed[row, column] > 0:
-                        surface[row + pad_by, column + pad_by] = pressed[row, column]
-                        top, bottom = min(top, row), max(bottom, row + 1)
-                        left, right = min(left, column), max(right, column + 1)
-            if bottom == 0:
-                continue
-            top, bottom = max(top - margin, 0), min(bottom + margin, rows)
-            left, right = max(left - margin, 0), min(right + margin, columns)
-            for blur in range(BLURS):
-                radius = radii[blur]
-                _mirror(surface, pad_by)
-                for row in range(top + pad_by, bottom + pad_by):
-                    across[row, :] = zero
-                    for tap in range(2 * radius + 1):
-                        first, last = left + pad_by + tap - radius, right + pad_by + tap - radius
-                        _add_scaled(
-                            across[row, left + pad_by : right + pad_by],
-                            taps[blur, tap],
-                            surface[row, first:last],
-                        )
-                _mirror(across, pad_by)
-                for row in range(top + pad_by, bottom + pad_by):
-                    surface[row, :] = zero
-                    for tap in range(2 * radius + 1):
-                        _add_scaled(
-                            surface[row, left + pad_by : right + pad_by],
-                            taps[blur, tap],
-                            across[row + tap - radius, left + pad_by : right + pad_by],
-                        )
-                    if blur < BLURS - 1:
-                        for column in range(left, right):
-                            deep = pressed[row - pad_by, column]
-                            if deep > 0:
-                                surface[row, column + pad_by] = deep
-            for row in range(top, bottom):
-                before, after = max(row - 1, 0) + pad_by, min(row + 1, rows - 1) + pad_by
-                down = half if after - before == 2 else 2 * half
-                for column in range(left, right):
-                    first, last = max(column - 1, 0) + pad_by, min(column + 1, columns - 1) + pad_by
-                    x = surface[row + pad_by, last] - surface[row + pad_by, first]
-                    x *= half if last - first == 2 else 2 * half
-                    y = down * (surface[after, column + pad_by] - surface[before, column + pad_by])
-                    part = min(one, limit / max(np.sqrt(x * x + y * y), np.float32(1e-9)))
-                    row_of[0, column], row_of[1, column] = x * part, y * part
-                    deep = surface[row + pad_by, column + pad_by]
-                    row_of[2, column] = min(max(deep, zero), greatest)
-                count = right - left
-                for power in range(1, DEGREE + 1):
-                    for axis, powers in enumerate((x_power, y_power)):
-                        powers[power, :count] = zero
-                        _add_product(
-                            powers[power, :count],
-                            powers[power - 1, :count],
-                            row_of[axis, left:right],
-                        )
-                change[:] = zero
-                term = 0
-                for i in range(DEGREE + 1):
-                    for j in range(DEGREE + 1 - i):
-                        if i + j > 0:
-                            value[:count] = zero
-                            _add_product(value[:count], x_power[i, :count], y_power[j, :count])
-                            for k in range(3):
-                                factors = coefficients[term, k, row, left:right]
-                                _add_product(change[k, left:right], factors, value[:count])
-                            term += 1
-                for slope in (ones, x_power[1], y_power[1]):  # times depth
-                    value[:count] = zero
-                    _add_product(value[:count], slope[:count], row_of[2, left:right])
-                    for k in range(3):
-                        factors = coefficients[term, k, row, left:right]
-                        _add_product(change[k, left:right], factors, value[:count])
-                    term += 1
+            rgb[world, pad] = background
+            ends[pad] = _stretch(gel[world, pad], taps, radii, frame, surfaces[pad], across)
+        # Both pads at once: reading a row's coefficients takes longer than computing with them.
+        for row in range(ends[:, 0].min(), ends[:, 1].max()):
+            at = row + frame
+            for pad in range(pads):
+                if not ends[pad, 0] <= row < ends[pad, 1]:
+                    continue
+                surface, image = surfaces[pad], rgb[world, pad]
+                _slopes(
+                    surface[at - 1, inside],
+                    surface[at, frame - 1 : frame + columns + 1],
+                    surface[at + 1, inside],
+                    half,
+                    limit,
+                    x_slope,
+                    y_slope,
+                )
                 for k in range(3):
-                    for column in range(left, right):
-                        level = np.rint(np.float32(background[row, column, k]) + change[k, column])
-                        image[k, row, column] = np.uint8(min(max(level, zero), np.float32(255.0)))
+                    _colour_row(
+                        x_slope,
+                        y_slope,
+                        surface[at, inside],
+                        deepest,
+                        coefficients[row, k],
+                        background[k, row],
+                        image[k, row],
+                    )

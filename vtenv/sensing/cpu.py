@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vtenv.sensing.cameras import Poses, Rays
 from vtenv.sensing.colour import GelColours, colour_images
 from vtenv.sensing.images import depth_images, gel_images
+from vtenv.sensing.meshes import cast_meshes
 from vtenv.sensing.raycast import cast_depth
 from vtenv.sensing.tractions import (
     RAYS,
@@ -64,25 +65,12 @@ class RayCamera(Rays):
 
     def cast(self, worlds: NDArray[np.int64], out: NDArray[np.float32]) -> None:
         """Fill `out` (N, C, H, W) with planar depth, [m]; infinity where nothing is hit."""
-        poses, seen = self.poses, self.seen
-        positions, orientations = self.eyes()
-        half_u, half_v, perspective = self.extents
-        cast_depth(
-            worlds,
-            poses.variant,
-            seen.ids,
-            seen.types,
-            seen.sizes,
-            seen.used,
-            poses.geom_pos,
-            poses.geom_mat,
-            positions,
-            orientations,
-            half_u,
-            half_v,
-            perspective,
-            out,
-        )
+        poses, seen, meshes = self.poses, self.seen, self.meshes
+        view = (poses.geom_pos, poses.geom_mat, *self.eyes(), *self.extents, out)
+        cast_depth(worlds, poses.variant, seen.ids, seen.types, seen.sizes, seen.used, *view)
+        if meshes.ids.size:
+            own = meshes.ids, meshes.used, meshes.spans, meshes.triangles
+            cast_meshes(worlds, poses.variant, *own, *view)
 
 
 class _RaySensor:

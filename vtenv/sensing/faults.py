@@ -7,6 +7,7 @@ draw the same faults for the same seeds, and an image can be made again.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -20,14 +21,17 @@ from vtenv.sensing.images import (
     NOISE_SUM_DEVIATION,
     NOISE_SUM_MEAN,
 )
+from vtenv.sensing.tractions import GREATEST_FORCE, GREATEST_MOTION_MM
 from vtenv.validation import as_number, require
 
 DRIFT_STEPS = 100
-"""Control steps in which the threshold of touch drifts from where it was to where it goes."""
+"""Control steps in which what drifts gets from where it was to where it goes."""
 _DEPTH_CELL, _HOLE_CELL = 12, 4
 """Pixels between independent values of correlated depth noise, and side of a hole."""
 _BIAS, _DEPTH_NOISE, _HOLES, _DRIFT, _EDGES, _DEAD, _FLIPS = range(7)
-"""What is drawn; part of what is hashed."""
+"""What is drawn; part of what is hashed with a step's number, of which each has room for eight."""
+_SHEAR, _MARKERS, _MARKER_DRIFT, _RGB, _RGB_DRIFT = range(1 << 32, (1 << 32) + 5)
+"""Likewise, beyond any step's."""
 _GOLDEN, _MIX_1, _MIX_2 = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
 """Constants of SplitMix64 as signed numbers, which torch has and unsigned ones it has not."""
 
@@ -37,7 +41,8 @@ class SensorFaultsConfig:
     """How bad the sensors are; 0, the default, is a sensor without that fault.
 
     The sizes that a world uses are ours. The kinds are those of structured-light and stereo
-    cameras, and of masks that are made by a threshold on a gel's image.
+    cameras, of masks that are made by a threshold on a gel's image, and of cameras that look at a
+    gel and follow its markers. `gel`, from which the mask and colours follow, has none.
 
     Raises:
         ValueError: If a number is not allowed; names it and what is.
@@ -63,6 +68,18 @@ class SensorFaultsConfig:
     """Probability that a pixel of the mask feels nothing throughout an episode."""
     touch_flips: float = 0.0
     """Probability that a pixel of the mask is wrong in an image."""
+    shear_noise_n: float = 0.0
+    """Standard deviation of noise on each force of a taxel, 0 to 10; new in each image."""
+    marker_noise_mm: float = 0.0
+    """Standard deviation of noise on where each marker is seen, 0 to 1; new in each image."""
+    marker_drift_mm: float = 0.0
+    """Greatest displacement that all markers of a gel share, either way, 0 to 1, at an episode's
+    start and after 2 s; it changes on the way."""
+    rgb_noise: float = 0.0
+    """Standard deviation of noise on each pixel and colour, 0 to 64 levels; new in each image."""
+    rgb_drift: float = 0.0
+    """Greatest change of a colour of a whole image, either way, 0 to 64 levels, at an episode's
+    start and after 2 s; it changes on the way."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -82,7 +99,29 @@ _HIGHEST = {
     "touch_drift": 0.4,
     "touch_dead": 1.0,
     "touch_flips": 1.0,
+    "shear_noise_n": 10.0,
+    "marker_noise_mm": 1.0,
+    "marker_drift_mm": 1.0,
+    "rgb_noise": 64.0,
+    "rgb_drift": 64.0,
 }
+
+
+def faulty_images(
+    images: Mapping[str, Array], faults: SensorFaultsConfig, seed: Array, step: Array
+) -> dict[str, Array]:
+    """Images of sensors with faults; those of sensors that have none as they are.
+
+    Args:
+        images: What is sensed without, (N, ...) each, by modality.
+        faults: How bad the sensors are.
+        seed: Seeds of the episodes' faults, (N,), int64.
+        step: Control steps since the reset, (N,), int64.
+    """
+    told = dict(images)
+    for key in _FAULTY.keys() & images.keys():
+        told[key] = _FAULTY[key](images[key], faults, seed, step)
+    return told
 
 
 def faulty_depth(depth: Array, faults: SensorFaultsConfig, seed: Array, step: Array) -> Array:
@@ -91,8 +130,8 @@ def faulty_depth(depth: Array, faults: SensorFaultsConfig, seed: Array, step: Ar
     Args:
         depth: What it senses without, (N, 1, H, W), float32, [m]; 0 for no return.
         faults: How bad it is.
-        seed: Seeds of the episodes' faults, (N,), int64.
-        step: Control steps since the reset, (N,), int64.
+        seed: As in `faulty_images`.
+        step: As in `faulty_images`.
 
     Returns:
         (N, 1, H, W), float32, within [0, `MAX_DEPTH`]; 0 where there was no return, or is none.
@@ -122,8 +161,8 @@ def faulty_contact(contact: Array, faults: SensorFaultsConfig, seed: Array, step
     Args:
         contact: What they feel without, (N, C, H, W), uint8.
         faults: How bad they are.
-        seed: As in `faulty_depth`.
-        step: As in `faulty_depth`.
+        seed: As in `faulty_images`.
+        step: As in `faulty_images`.
 
     Returns:
         (N, C, H, W), uint8.
@@ -140,16 +179,63 @@ def faulty_contact(contact: Array, faults: SensorFaultsConfig, seed: Array, step
         felt = felt + faults.touch_edge_noise * unsure * _normal(seed, step, _EDGES, shape)
     threshold = 0.5
     if faults.touch_drift:
-        ends = 2 * _uniform(seed, 0 * step, _DRIFT, (2, 1, 1, 1)) - 1
-        part = xp.astype(xp.clip(step, 0, DRIFT_STEPS), xp.float32) / DRIFT_STEPS
-        part = part[:, None, None, None]
-        threshold = 0.5 + faults.touch_drift * ((1 - part) * ends[:, 0] + part * ends[:, 1])
+        threshold = 0.5 + faults.touch_drift * _drift(seed, step, _DRIFT, (1, 1, 1))
     mask = felt > threshold
     if faults.touch_dead:
         mask = mask & ~(_uniform(seed, 0 * step, _DEAD, shape) < faults.touch_dead)
     if faults.touch_flips:
         mask = mask ^ (_uniform(seed, step, _FLIPS, shape) < faults.touch_flips)
     return xp.astype(mask, xp.uint8)
+
+
+def faulty_shear(shear: Array, faults: SensorFaultsConfig, seed: Array, step: Array) -> Array:
+    """Forces of taxels, (N, P, 3, H, W), float32, [N], with noise; arguments as `faulty_images`."""
+    if not faults.shear_noise_n:
+        return shear
+    told = shear + faults.shear_noise_n * _normal(seed, step, _SHEAR, tuple(shear.shape[1:]))
+    return namespace(shear).clip(told, -GREATEST_FORCE, GREATEST_FORCE)
+
+
+def faulty_markers(markers: Array, faults: SensorFaultsConfig, seed: Array, step: Array) -> Array:
+    """Motion of markers, (N, P, 2, H, W), float32, [mm]; arguments as `faulty_images`."""
+    shape, told = tuple(markers.shape[1:]), markers
+    if faults.marker_drift_mm:
+        shared = (*shape[:2], 1, 1)
+        told = told + faults.marker_drift_mm * _drift(seed, step, _MARKER_DRIFT, shared)
+    if faults.marker_noise_mm:
+        told = told + faults.marker_noise_mm * _normal(seed, step, _MARKERS, shape)
+    return namespace(markers).clip(told, -GREATEST_MOTION_MM, GREATEST_MOTION_MM)
+
+
+def faulty_rgb(rgb: Array, faults: SensorFaultsConfig, seed: Array, step: Array) -> Array:
+    """Colours of gels, (N, P, 3, H, W), uint8; arguments as `faulty_images`."""
+    xp, shape = namespace(rgb), tuple(rgb.shape[1:])
+    if not (faults.rgb_drift or faults.rgb_noise):
+        return rgb
+    told = xp.astype(rgb, xp.float32)
+    if faults.rgb_drift:
+        told = told + faults.rgb_drift * _drift(seed, step, _RGB_DRIFT, (*shape[:2], 1, 1))
+    if faults.rgb_noise:
+        told = told + faults.rgb_noise * _normal(seed, step, _RGB, shape)
+    return xp.astype(xp.clip(xp.round(told), 0.0, 255.0), xp.uint8)
+
+
+_FAULTY: Mapping[str, Callable[[Array, SensorFaultsConfig, Array, Array], Array]] = {
+    "depth": faulty_depth,
+    "contact": faulty_contact,
+    "shear": faulty_shear,
+    "markers": faulty_markers,
+    "rgb": faulty_rgb,
+}
+
+
+def _drift(seed: Array, step: Array, salt: int, shape: tuple[int, ...]) -> Array:
+    """From one uniform number in [-1, 1) to another by `DRIFT_STEPS`, (N, *shape), float32."""
+    xp = namespace(seed)
+    ends = 2 * _uniform(seed, 0 * step, salt, (2, *shape)) - 1
+    part = xp.astype(xp.clip(step, 0, DRIFT_STEPS), xp.float32) / DRIFT_STEPS
+    part = xp.reshape(part, (-1, *(1 for _ in shape)))
+    return (1 - part) * ends[:, 0] + part * ends[:, 1]
 
 
 def _bits(seed: Array, step: Array, salt: int, shape: tuple[int, ...]) -> Array:

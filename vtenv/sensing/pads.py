@@ -190,11 +190,11 @@ def pads_world_model(
         rows: Rows of the images of gels; as many columns as make pixels square.
         taxel_size: Rows and columns of taxels.
         marker_size: Rows and columns of markers.
-        groups: Geom groups that gels see, such as visual or collision geoms alone. Rays hit
-            planes, boxes, spheres, capsules and cylinders, and no meshes.
+        groups: Geom groups that gels see, such as visual or collision geoms alone: planes, boxes,
+            spheres, capsules, cylinders and, on the CPU, watertight meshes.
 
     Raises:
-        ValueError: If the model lacks the pads, or rays cannot hit what they may touch.
+        ValueError: If the model lacks the pads, or gels cannot see what they may touch.
     """
     names = [model.camera(i).name for i in range(model.ncam)]
     missing = [pad.name for pad in pads if pad.camera not in names]
@@ -258,7 +258,7 @@ class PadSensors:
         settings: More arguments of `pads_world_model`.
 
     Raises:
-        ValueError: If the model lacks the pads, or rays cannot hit what they may touch.
+        ValueError: If the model lacks the pads, or gels cannot see what they may touch.
     """
 
     def __init__(

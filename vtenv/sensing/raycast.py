@@ -27,7 +27,7 @@ _CAPSULE = int(mujoco.mjtGeom.mjGEOM_CAPSULE)
 _CYLINDER = int(mujoco.mjtGeom.mjGEOM_CYLINDER)
 _BOX = int(mujoco.mjtGeom.mjGEOM_BOX)
 
-SUPPORTED_TYPES = frozenset({_PLANE, _CAPSULE, _CYLINDER, _BOX})
+SUPPORTED_TYPES = frozenset({_PLANE, _SPHERE, _CAPSULE, _CYLINDER, _BOX})
 """`mjtGeom` values that rays can hit."""
 
 _MISS: float = np.float32(np.inf)  # type: ignore[assignment] # single, like the images
@@ -55,7 +55,7 @@ class Primitives:
     def from_models(
         cls, models: list[mujoco.MjModel], groups: tuple[int, ...], bodies: tuple[str, ...] = ()
     ) -> Primitives:
-        """Collect the opaque geoms of `groups` from models of one layout.
+        """Collect the opaque geoms of `groups`, but for meshes, from models of one layout.
 
         Args:
             models: The models.
@@ -66,36 +66,41 @@ class Primitives:
             ValueError: If one of the geoms is of a type that rays cannot hit.
         """
         first = models[0]
-        chosen = np.isin(first.geom_group, groups)
-        if bodies:
-            chosen &= np.isin(first.geom_bodyid, _with_descendants(first, bodies))
-        ids = np.flatnonzero(chosen)
-        # A capsule without a length, whose size MuJoCo gives as 0, is a sphere.
-        types = np.where(first.geom_type[ids] == _SPHERE, _CAPSULE, first.geom_type[ids])
+        ids = visible_geoms(first, groups, bodies)
+        ids = ids[first.geom_type[ids] != mujoco.mjtGeom.mjGEOM_MESH]
+        types = first.geom_type[ids]
         unsupported = set(types.tolist()) - SUPPORTED_TYPES
         if unsupported:
             names = ", ".join(mujoco.mjtGeom(t).name for t in sorted(unsupported))
             raise ValueError(
-                f"rays cannot hit {names}; use a plane, sphere, capsule, cylinder or box"
+                f"rays cannot hit {names}; use a plane, sphere, capsule, cylinder, box or mesh"
             )
+        sizes = np.stack([m.geom_size[ids] for m in models]).astype(np.float32)
+        sizes[:, types == _SPHERE, 1:] = 0.0  # which MuJoCo ignores, whatever it is
         return cls(
             ids=ids.astype(np.int64),
             types=types.astype(np.int64),
-            sizes=np.stack([m.geom_size[ids] for m in models]).astype(np.float32),
+            sizes=sizes,
             used=np.stack([m.geom_rgba[ids, 3] > 0 for m in models]),
         )
 
 
-def _with_descendants(model: mujoco.MjModel, bodies: tuple[str, ...]) -> list[int]:
-    found = {model.body(name).id for name in bodies}
-    for body in range(model.nbody):  # parents come first
-        if model.body_parentid[body] in found:
-            found.add(body)
-    return sorted(found)
+def visible_geoms(
+    model: mujoco.MjModel, groups: tuple[int, ...], bodies: tuple[str, ...]
+) -> NDArray[np.int64]:
+    """Ids of the geoms in `groups`, of `bodies` and those that hang on them; no bodies for all."""
+    chosen = np.isin(model.geom_group, groups)
+    if bodies:
+        found = {model.body(name).id for name in bodies}
+        for body in range(model.nbody):  # parents come first
+            if model.body_parentid[body] in found:
+                found.add(body)
+        chosen &= np.isin(model.geom_bodyid, sorted(found))
+    return np.flatnonzero(chosen)
 
 
 @jit()
-def _pixel_range(low: float, high: float, size: int) -> tuple[int, int]:
+def pixel_range(low: float, high: float, size: int) -> tuple[int, int]:
     """First and one past the last pixel whose centre lies in [low, high] of [-1, 1]."""
     first = math.ceil((low + 1.0) * 0.5 * size - 0.5 - 1e-3)
     last = math.floor((high + 1.0) * 0.5 * size - 0.5 + 1e-3) + 1
@@ -313,7 +318,7 @@ def cast_depth(
                     continue
                 pos, mat = geom_pos[world, ids[geom]], geom_mat[world, ids[geom]]
                 size = sizes[variant[world], geom]
-                kind = types[geom]
+                kind = _CAPSULE if types[geom] == _SPHERE else types[geom]  # one without a length
                 rows, columns = (0, height), (0, width)
                 if kind != _PLANE:
                     half[:] = size
@@ -323,8 +328,8 @@ def cast_depth(
                     low_u, high_u, low_v, high_v = _bounds(
                         pos, mat, half, eye, eye_mat, extent_u, extent_v, perspective
                     )
-                    rows = _pixel_range(-high_v, -low_v, height)
-                    columns = _pixel_range(low_u, high_u, width)
+                    rows = pixel_range(-high_v, -low_v, height)
+                    columns = pixel_range(low_u, high_u, width)
                     if rows[0] >= rows[1] or columns[0] >= columns[1]:
                         continue
                 for i in range(3):

@@ -49,7 +49,7 @@ class WarpSensor(Protocol):
 
 
 class RayCamera(Rays):
-    """Cameras of a model that cast rays at its geoms; see `Rays`.
+    """Cameras of a model that cast rays at its geoms, but for meshes; see `Rays`.
 
     Attributes:
         cameras: Ids of the model's cameras, of Warp.
@@ -58,6 +58,13 @@ class RayCamera(Rays):
 
     def __init__(self, world_model: WorldModel, camera: str, poses: Poses) -> None:
         super().__init__(world_model, camera, poses)
+        if self.meshes.ids.size:
+            names = [world_model.models[0].geom(geom).name for geom in self.meshes.ids]
+            raise ValueError(
+                f"the Warp engine's cameras see no meshes, such as geom {names[0]!r}; put a plane, "
+                "spheres, capsules, cylinders or boxes in a geom group and name it with groups, or "
+                "sense on the CPU"
+            )
         self._seen: tuple[Any, ...] = (
             wp.array(self.seen.ids, dtype=int),
             wp.array(self.seen.types, dtype=int),
@@ -309,7 +316,7 @@ class WarpPadSensors:
         settings: More arguments of `vtenv.sensing.pads.pads_world_model`.
 
     Raises:
-        ValueError: If the model lacks the pads, or rays cannot hit what they may touch.
+        ValueError: If the model lacks the pads, or gels cannot see what they may touch.
     """
 
     def __init__(

@@ -30,6 +30,7 @@ GREATEST_MOTION_MM = wp.constant(sensing.GREATEST_MOTION_MM)
 wp.set_module_options({"enable_backward": False})
 
 _PLANE = wp.constant(int(mujoco.mjtGeom.mjGEOM_PLANE))
+_SPHERE = wp.constant(int(mujoco.mjtGeom.mjGEOM_SPHERE))
 _CAPSULE = wp.constant(int(mujoco.mjtGeom.mjGEOM_CAPSULE))
 _CYLINDER = wp.constant(int(mujoco.mjtGeom.mjGEOM_CYLINDER))
 _BOX = wp.constant(int(mujoco.mjtGeom.mjGEOM_BOX))
@@ -80,6 +81,9 @@ def prepare_views(
     geom = ids[index]
     kind = types[index]
     size = geom_size[world % geom_size.shape[0], geom]  # one row where all worlds share it
+    if kind == _SPHERE:  # a capsule without a length
+        kind = _CAPSULE
+        size = wp.vec3(size[0], 0.0, 0.0)
     mat = geom_mat[world, geom]
     eye_mat = camera_mat[world, cameras[camera]]
     offset = camera_pos[world, cameras[camera]] - geom_pos[world, geom]
@@ -567,13 +571,13 @@ def colour_gel(
         for j in range(DEGREE + 1 - i):
             if i + j > 0:
                 for k in range(3):
-                    change[k] += value * coefficients[term, k, row, column]
+                    change[k] += value * coefficients[row, k, term, column]
                 term += 1
             value *= y
         power_x *= x
     for k in range(3):
-        change[k] += depth * coefficients[term, k, row, column]
-        change[k] += depth * x * coefficients[term + 1, k, row, column]
-        change[k] += depth * y * coefficients[term + 2, k, row, column]
-        level = wp.rint(float(background[row, column, k]) + change[k])
+        change[k] += depth * coefficients[row, k, term, column]
+        change[k] += depth * x * coefficients[row, k, term + 1, column]
+        change[k] += depth * y * coefficients[row, k, term + 2, column]
+        level = wp.rint(float(background[k, row, column]) + change[k])
         rgb[world, 3 * pad + k, row, column] = wp.uint8(wp.clamp(level, 0.0, 255.0))

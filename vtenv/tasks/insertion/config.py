@@ -12,10 +12,12 @@ from vtenv.import_string import import_string, is_import_string
 from vtenv.modalities import IMAGE_MODALITIES, Modality, choose_modalities
 from vtenv.sensing.faults import SensorFaultsConfig
 from vtenv.tasks.insertion.actions import HAND_FORCE
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, Connector, get_connectors
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, Connector
 from vtenv.tasks.insertion.disturbances import DisturbanceConfig
 from vtenv.tasks.insertion.modalities import PROPRIO, STATE
+from vtenv.tasks.insertion.named_connectors import get_connectors
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
+from vtenv.tasks.insertion.ranges import Ranges
 from vtenv.tasks.insertion.scene import IMPEDANCE
 from vtenv.tasks.insertion.tracks import track_settings
 from vtenv.validation import Range, as_integer, as_number, checked_range, require
@@ -31,12 +33,25 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class InitialStateRanges:
+class InitialStateRanges(Ranges):
     """Ranges from which an episode's initial state is drawn, uniformly and independently.
 
     Every field is a `(low, high)` pair; equal bounds fix the value. `reset(options=...)`
     takes the same names, with a number, for one episode.
     """
+
+    widest: ClassVar[Mapping[str, Range]] = {
+        "in_hand_x_mm": (-6.0, 6.0),
+        "in_hand_z_mm": (-6.0, 6.0),
+        "in_hand_pitch_deg": (-20.0, 20.0),
+        "hand_y_mm": (-10.0, 10.0),
+        "hand_z_mm": (-10.0, 10.0),
+        "hand_yaw_deg": (-15.0, 15.0),
+        "socket_x_mm": (36.0, 60.0),
+        "socket_y_mm": (-30.0, 30.0),
+        "socket_z_mm": (-10.0, 10.0),
+        "socket_yaw_deg": (-30.0, 30.0),
+    }
 
     in_hand_x_mm: Range = (-3.0, 3.0)
     """Plug along the fingers, from its nominal place in the hand; positive towards the tip."""
@@ -59,34 +74,6 @@ class InitialStateRanges:
     socket_yaw_deg: Range = (-10.0, 10.0)
     """The socket about the vertical, positive to the left."""
 
-    def __post_init__(self) -> None:
-        for name, limits in _LIMITS.items():
-            object.__setattr__(self, name, checked_range(name, getattr(self, name), limits))
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """Names of the fields, in the order initial states are drawn in."""
-        return tuple(f.name for f in fields(cls))
-
-    @staticmethod
-    def limits(name: str) -> Range:
-        """Widest bounds that the field `name` may take, in its unit."""
-        return _LIMITS[name]
-
-
-_LIMITS: dict[str, Range] = {
-    "in_hand_x_mm": (-6.0, 6.0),
-    "in_hand_z_mm": (-6.0, 6.0),
-    "in_hand_pitch_deg": (-20.0, 20.0),
-    "hand_y_mm": (-10.0, 10.0),
-    "hand_z_mm": (-10.0, 10.0),
-    "hand_yaw_deg": (-15.0, 15.0),
-    "socket_x_mm": (36.0, 60.0),
-    "socket_y_mm": (-30.0, 30.0),
-    "socket_z_mm": (-10.0, 10.0),
-    "socket_yaw_deg": (-30.0, 30.0),
-}
-
 
 MODALITIES = {**IMAGE_MODALITIES, PROPRIO.key: PROPRIO, STATE.key: STATE}
 """What can be observed, by key, in the order of an observation."""
@@ -106,8 +93,9 @@ class HeldPlugConfig:
     """The class of `disturbances`."""
 
     connectors: tuple[Connector, ...] = CONNECTOR_NAMES  # type: ignore[assignment] # made below
-    """Connectors that an episode may draw: names of `vtenv.CONNECTOR_NAMES`, `Connector`s, their
-    `MODULE:NAME`, or mappings as `Connector.to_dict` returns."""
+    """Connectors that an episode may draw: names of `vtenv.CONNECTOR_NAMES` or generated ones
+    like `generated-17`, `Connector`s, their `MODULE:NAME`, or mappings as `Connector.to_dict`
+    returns."""
     modalities: tuple[Modality, ...] = ("depth", "contact", "proprio")  # type: ignore[assignment]
     """What to observe: keys of the task's table, or `Modality` records."""
     image_size: tuple[int, int] = 64  # type: ignore[assignment] # made a pair below

@@ -7,16 +7,13 @@ primitives are those of `vtenv.tasks.insertion.primitives`.
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vtenv.import_string import OpenTable, instance_of
 from vtenv.tasks.insertion.primitives import (
     ALONG_Y,
     HOUSING_HALF_SIZE,
@@ -25,9 +22,13 @@ from vtenv.tasks.insertion.primitives import (
     box,
     capsule,
     cylinder,
-    face_plates,
-    flat_wall,
-    rectangular_hole,
+)
+from vtenv.tasks.insertion.profiles import (
+    PROFILES,
+    PinRowProfile,
+    Profile,
+    RectangularProfile,
+    RoundProfile,
 )
 from vtenv.validation import as_number
 
@@ -51,11 +52,6 @@ MAX_BODY_WIDTH = 2 * (FINGER_OPEN - 0.0005)
 MAX_BODY_HEIGHT = 0.032
 """Highest held body, in [m]: the palm is 24 mm above the hand's centre."""
 
-_RING_SECTORS = 12
-"""Boxes around a round hole; it is 3.5% wider across its corners than across its flats."""
-_MIN_DIVIDER = 0.0003
-"""Dividers between pin holes thinner than this, in [m], are left out. The end walls still
-hold the clearance, and so thin a sheet would be tunnelled through."""
 _HOUSING = box(0.0, 2 * HOUSING_HALF_SIZE[0], *HOUSING_HALF_SIZE[1:])
 _TOLERANCE = 1e-6
 """Rounding, in [m], that the bounds of primitives are compared with."""
@@ -69,143 +65,6 @@ SIZE_NAMES = ("inserted_width", "inserted_height", "held_width", "held_height")
 
 class ConnectorError(ValueError):
     """A connector that cannot be used; names it, what is wrong with it, and what is allowed."""
-
-
-class Profile(Protocol):
-    """The cross-section that a plug's inserted part and its hole share.
-
-    Any hashable object with these two methods is one; primitives in [m].
-    """
-
-    def insert(self, travel: float, scale: float) -> Sequence[Primitive]:
-        """What is inserted: from inside the held body (x < 0) to its tip at x = `travel`.
-
-        Args:
-            travel: Length from shoulder to tip, in [m].
-            scale: Size across the axis, in parts of the standard's.
-        """
-
-    def hole(
-        self, depth: float, clearance: tuple[float, float], lead_in: float, scale: float
-    ) -> Sequence[Primitive]:
-        """What surrounds the hole, the housing's face around its mouth included.
-
-        Args:
-            depth: Depth of the hole, in [m].
-            clearance: Room between insert and hole on each side, along y and along z, in [m].
-            lead_in: Width of the chamfer at the mouth, in [m].
-            scale: As in `insert`.
-        """
-
-
-@dataclass(frozen=True)
-class RectangularProfile:
-    """A rectangle, its tip rounded.
-
-    Attributes:
-        width: Along y, in [m].
-        height: Along z, in [m].
-        nose: Radius of the tip's edges, in [m].
-    """
-
-    width: float
-    height: float
-    nose: float
-
-    def insert(self, travel: float, scale: float) -> list[Primitive]:
-        """A box with a rim of capsules."""
-        half_y, half_z = self.width / 2 * scale, self.height / 2 * scale
-        nose = self.nose * scale
-        rim_x, rim_y, rim_z = travel - nose, half_y - nose, half_z - nose
-        return [
-            box(-0.001, rim_x, half_y, half_z),
-            *(Primitive("capsule", (nose, rim_y), (rim_x, 0, z), ALONG_Y) for z in (rim_z, -rim_z)),
-            *(Primitive("capsule", (nose, rim_z), (rim_x, y, 0)) for y in (rim_y, -rim_y)),
-        ]
-
-    def hole(
-        self, depth: float, clearance: tuple[float, float], lead_in: float, scale: float
-    ) -> list[Primitive]:
-        """Four walls."""
-        sides = zip((self.width, self.height), clearance, strict=True)
-        half_y, half_z = (side / 2 * scale + room for side, room in sides)
-        return rectangular_hole(half_y, half_z, depth, lead_in)
-
-
-@dataclass(frozen=True)
-class RoundProfile:
-    """A circle, its tip a hemisphere; `radius` in [m]."""
-
-    radius: float
-
-    def insert(self, travel: float, scale: float) -> list[Primitive]:
-        """A capsule."""
-        radius = self.radius * scale
-        return [capsule(-2 * radius, travel, radius)]
-
-    def hole(
-        self, depth: float, clearance: tuple[float, float], lead_in: float, scale: float
-    ) -> list[Primitive]:
-        """A ring of flat walls that touch the circle; the narrower clearance is all around."""
-        radius = self.radius * scale + min(clearance)
-        mouth = radius + lead_in
-        walls = face_plates(mouth, mouth, depth)
-        corner = mouth * 0.5  # fills the plates' square corners outside the octagon
-        for angle in np.arange(4) * math.pi / 2 + math.pi / 4:
-            y, z = (mouth + corner / 2) * math.cos(angle), (mouth + corner / 2) * math.sin(angle)
-            quat = (math.cos(angle / 2), math.sin(angle / 2), 0.0, 0.0)
-            size = (depth / 2, corner / 2, mouth * 0.45)
-            walls.append(Primitive("box", size, (depth / 2, y, z), quat))
-        half_width = (mouth + 0.001) * math.tan(math.pi / _RING_SECTORS)
-        for angle in np.arange(_RING_SECTORS) * 2 * math.pi / _RING_SECTORS:
-            walls += flat_wall(radius, float(angle), half_width, depth, lead_in)
-        return walls
-
-
-@dataclass(frozen=True)
-class PinRowProfile:
-    """Round pins in a row along z.
-
-    Attributes:
-        count: Pins.
-        pitch: Distance between their axes, in [m].
-        radius: Of a pin, in [m].
-    """
-
-    count: int
-    pitch: float
-    radius: float
-
-    @property
-    def rows(self) -> NDArray[np.float64]:
-        """Heights of the pins' axes, (count,), [m]."""
-        return np.asarray((np.arange(self.count) - (self.count - 1) / 2) * self.pitch)
-
-    def insert(self, travel: float, scale: float) -> list[Primitive]:
-        """A capsule for each pin."""
-        rows = (self.rows * scale).tolist()
-        return [capsule(-0.002, travel, self.radius * scale, z=z) for z in rows]
-
-    def hole(
-        self, depth: float, clearance: tuple[float, float], lead_in: float, scale: float
-    ) -> list[Primitive]:
-        """A slot for all pins, with dividers where the pitch leaves room for them.
-
-        The narrower clearance is on all sides.
-        """
-        rows = self.rows * scale
-        half_y = self.radius * scale + min(clearance)
-        half_z = float(rows[-1]) + half_y
-        walls = rectangular_hole(half_y, half_z, depth, lead_in)
-        half_divider = self.pitch * scale / 2 - half_y
-        if half_divider * 2 < _MIN_DIVIDER:
-            return walls
-        # A divider's nose is round: the widest lead-in that the pitch leaves room for.
-        middles = ((rows[1:] + rows[:-1]) / 2).tolist()
-        half_width, nose = half_y + lead_in, half_divider
-        walls += [box(nose, depth, half_width, half_divider, z=z) for z in middles]
-        size = (half_divider, half_width)
-        return walls + [Primitive("capsule", size, (nose, 0.0, z), ALONG_Y) for z in middles]
 
 
 def _within(inner: Iterable[Primitive], outer: Primitive) -> bool:
@@ -558,52 +417,7 @@ class Connector:
             ) from error
 
 
-PROFILES: dict[str, type] = {
-    "rectangular": RectangularProfile,
-    "round": RoundProfile,
-    "pin_row": PinRowProfile,
-}
-"""Profiles that survive JSON, by the name of their kind there."""
-
-
-def get_connectors(
-    given: str | Connector | Mapping[str, Any] | Iterable[str | Connector | Mapping[str, Any]],
-) -> tuple[Connector, ...]:
-    """The connectors that are meant, in the order given.
-
-    Args:
-        given: One or several of: a name in `CONNECTORS`, a `Connector`, its `MODULE:NAME`, a
-            mapping as `Connector.to_dict` returns.
-
-    Raises:
-        ConnectorError: If one is none of these, there is none, or a name comes twice.
-    """
-    if isinstance(given, str | Connector | Mapping):
-        given = (given,)
-    items = tuple(given) if isinstance(given, Iterable) else (given,)
-    chosen: list[Connector] = []
-    for item in items:
-        if isinstance(item, Connector):
-            chosen.append(item)
-        elif isinstance(item, Mapping):
-            chosen.append(Connector.from_mapping(item))
-        elif isinstance(item, str) and item in _BY_NAME:
-            chosen.append(_BY_NAME[item])
-        else:
-            raise ConnectorError(
-                f"unknown connector {item!r}; choose of {', '.join(CONNECTORS)}, or make a "
-                "Connector of your own, given as it is or as MODULE:NAME"
-            )
-    names = [connector.name for connector in chosen]
-    if not names or len(set(names)) < len(names):
-        raise ConnectorError(
-            f"connectors={tuple(names)} is not allowed; give one or more, each with a name of its "
-            "own"
-        )
-    return tuple(chosen)
-
-
-def _round_body(length: float, radius: float) -> dict[str, Any]:
+def round_body(length: float, radius: float) -> dict[str, Any]:
     """A round held body: its size, what is seen of it, and what is gripped."""
     return {
         "body_size": (length, 2 * radius, 2 * radius),
@@ -638,7 +452,7 @@ CONNECTORS = {
                 "Insertion and withdrawal from 3 to 30 N: typical of panel jacks' datasheets. The "
                 "place of the contact and its deflection: ours.",
             ),
-            **_round_body(0.018, 0.0045),
+            **round_body(0.018, 0.0045),
         ),
         Connector(
             name="pin",
@@ -702,7 +516,7 @@ CONNECTORS = {
                 "Hole 6.4 mm across for M6: ISO 273, fine series. Chamfer 0.5 mm: ours.",
             ),
             mating=Mating(3.0, 0.0040, 0.0003, "Drag of the thread in its hole, 3 N: ours."),
-            **_round_body(0.020, 0.0040),
+            **round_body(0.020, 0.0040),
         ),
     )
 }
@@ -710,5 +524,3 @@ CONNECTORS = {
 
 CONNECTOR_NAMES = tuple(CONNECTORS)
 """Their names."""
-
-_BY_NAME = OpenTable(CONNECTORS, "connector", instance_of(Connector))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vtenv.arrays import Array, constant, namespace
+from vtenv.tasks.insertion.ranges import Ranges
 from vtenv.tasks.insertion.scene import SUBSTEPS, TIMESTEP
 from vtenv.tasks.insertion.state import WorldState
-from vtenv.validation import Range, checked_range
+from vtenv.validation import Range
 
 NUM_DISTURBANCE_UNIFORMS = 8
 """Random numbers that the disturbances of an episode take, whichever there are."""
@@ -29,14 +32,21 @@ FIRST_TUG_S = (0.08, 0.25)
 
 
 @dataclass(frozen=True)
-class DisturbanceConfig:
+class DisturbanceConfig(Ranges):
     """Ranges from which an episode's disturbances are drawn, uniformly and independently.
 
-    Equal bounds fix a value. All sizes are ours.
+    All sizes are ours.
 
     Raises:
         ValueError: If a pair is out of its limits; names it and them.
     """
+
+    widest: ClassVar[Mapping[str, Range]] = {
+        "grip_force_n": (1.0, 30.0),
+        "cable_force_n": (0.0, 15.0),
+        "socket_pitch_deg": (-15.0, 15.0),
+        "socket_roll_deg": (-15.0, 15.0),
+    }
 
     grip_force_n: Range = (8.0, 20.0)
     """Force with which each finger closes, 1 to 30: from where a misaligned push turns and slides
@@ -50,32 +60,10 @@ class DisturbanceConfig:
     """The socket about its own axis, -15 to 15; the hand cannot roll, so that beyond what the
     clearance leaves the plug must turn between the fingers."""
 
-    def __post_init__(self) -> None:
-        for name, limits in _LIMITS.items():
-            object.__setattr__(self, name, checked_range(name, getattr(self, name), limits))
-
     @property
     def pulls(self) -> bool:
         """Whether any cable pulls."""
         return self.cable_force_n[1] > 0
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """Names of the fields, in the order in which they are drawn."""
-        return tuple(field.name for field in fields(cls))
-
-    @staticmethod
-    def limits(name: str) -> Range:
-        """Widest bounds that the field `name` may take, in its unit."""
-        return _LIMITS[name]
-
-
-_LIMITS: dict[str, Range] = {
-    "grip_force_n": (1.0, 30.0),
-    "cable_force_n": (0.0, 15.0),
-    "socket_pitch_deg": (-15.0, 15.0),
-    "socket_roll_deg": (-15.0, 15.0),
-}
 
 
 @dataclass(frozen=True)

@@ -165,9 +165,10 @@ class VTInsertEnv(TaskEnv):
     | `socket_pitch_deg`           | -8 to 8       | The socket about its side, nose-down          |
     | `socket_roll_deg`            | 0 to 0        | The socket about its axis                     |
 
-    `sensor_faults` gives depth a bias, noise that neighbours share and holes at edges, and the
-    contact mask blurred, fraying and drifting edges, dead and flipped pixels; off unless asked for.
-    Both are drawn from the world's own generator, alike on both engines.
+    `sensor_faults` gives depth a bias, noise that neighbours share and holes at edges; the contact
+    mask blurred, fraying and drifting edges, dead and flipped pixels; and taxels, markers and
+    colours noise and drift; off unless asked for. Both are drawn from the world's own generator,
+    alike on both engines.
 
     `track="contact"` names one of `vtenv.tasks.insertion.tracks.TRACKS`, worlds that fill in
     settings which are not given.

@@ -16,7 +16,7 @@ from vtenv.arrays import Array, constant, namespace
 from vtenv.modalities import Modality
 from vtenv.provenance import cores
 from vtenv.rendering.looks import build_render_spec, show_connector
-from vtenv.sensing.faults import faulty_contact, faulty_depth
+from vtenv.sensing.faults import faulty_images
 from vtenv.sensing.images import CONTACT_THRESHOLD_MM
 from vtenv.sensing.tractions import RAYS
 from vtenv.tasks import Evaluation
@@ -257,17 +257,11 @@ class HeldPlugTask:
     def disturbed(
         self, images: dict[str, Array], elapsed: Array, parameters: dict[str, Array]
     ) -> dict[str, Array]:
-        """Depth and contact with the faults of the settings; other images as they are."""
+        """Images with the sensors' faults of the settings."""
         faults = self.config.sensor_faults
         if faults is None:
             return images
-        kinds = {"depth": faulty_depth, "contact": faulty_contact}
-        told = {
-            key: kind(images[key], faults, parameters["fault_seed"], elapsed)
-            for key, kind in kinds.items()
-            if key in images
-        }
-        return {**images, **told}
+        return faulty_images(images, faults, parameters["fault_seed"], elapsed)
 
     def view(self, physics: PhysicsState) -> WorldState:
         """The state of the worlds, with the scene's own names."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
-from vtenv.validation import Range, checked_range
+from vtenv.tasks.insertion.ranges import Ranges
+from vtenv.validation import Range
 
 
 @dataclass(frozen=True)
-class DomainRandomizationConfig:
+class DomainRandomizationConfig(Ranges):
     """Ranges from which an episode's physics, geometry and sensors are drawn.
 
     Every field is a `(low, high)` pair, from which each world draws uniformly and independently
@@ -17,6 +20,20 @@ class DomainRandomizationConfig:
     Raises:
         ValueError: If a pair is out of its limits; names it and them.
     """
+
+    widest: ClassVar[Mapping[str, Range]] = {
+        "connector_friction": (0.0, 1.0),
+        "pad_friction": (0.5, 3.0),
+        "clearance_mm": (0.1, 2.0),
+        "plug_mass_g": (5.0, 50.0),
+        # Softer, and plugs turn in their grasp; stiffer, and the time constant of the gel's
+        # contacts falls below two physics steps, where MuJoCo holds it.
+        "gel_stiffness": (0.7, 2.0),
+        "camera_shift_mm": (-10.0, 10.0),
+        "camera_tilt_deg": (-5.0, 5.0),
+        "depth_noise_mm": (0.0, 50.0),
+    }
+    optional: ClassVar[bool] = True
 
     connector_friction: Range | None = (0.1, 0.3)
     """Sliding friction between plug and socket; 0.2 without randomisation."""
@@ -36,12 +53,6 @@ class DomainRandomizationConfig:
     depth_noise_mm: Range | None = (0.5, 1.5)
     """Noise of the depth camera, in place of the environment's `depth_noise_mm`."""
 
-    def __post_init__(self) -> None:
-        for name, limits in _LIMITS.items():
-            given = getattr(self, name)
-            if given is not None:
-                object.__setattr__(self, name, checked_range(name, given, limits))
-
     @classmethod
     def only(cls, **ranges: Range | None) -> DomainRandomizationConfig:
         """Randomise what is named, and nothing else.
@@ -51,27 +62,3 @@ class DomainRandomizationConfig:
             ValueError: If a pair is out of its limits.
         """
         return cls(**{**dict.fromkeys(cls.names()), **ranges})
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """Names of the fields, in the order domains are drawn in."""
-        return tuple(f.name for f in fields(cls))
-
-    @staticmethod
-    def limits(name: str) -> Range:
-        """Widest bounds that the field `name` may take, in its unit."""
-        return _LIMITS[name]
-
-
-_LIMITS: dict[str, Range] = {
-    "connector_friction": (0.0, 1.0),
-    "pad_friction": (0.5, 3.0),
-    "clearance_mm": (0.1, 2.0),
-    "plug_mass_g": (5.0, 50.0),
-    # Softer, and plugs turn in their grasp; stiffer, and the time constant of the gel's contacts
-    # falls below two physics steps, where MuJoCo holds it.
-    "gel_stiffness": (0.7, 2.0),
-    "camera_shift_mm": (-10.0, 10.0),
-    "camera_tilt_deg": (-5.0, 5.0),
-    "depth_noise_mm": (0.0, 50.0),
-}

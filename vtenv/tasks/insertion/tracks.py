@@ -25,7 +25,7 @@ class Track:
         trained_on: The track whose world policies are trained in; its own unless another is named.
         budget: Control steps of training after which policies are compared, ascending.
         demonstrations: Episodes of the expert that a policy may be taught with, ascending.
-        held_out: Connectors that are left out of training, one fold each; empty for none.
+        held_out: Connectors of training that are left out and played, each in turn; or none.
     """
 
     question: str
@@ -108,7 +108,8 @@ TRACKS: Mapping[str, Track] = MappingProxyType(
         ),
         "transfer": Track(
             "Does it generalise to a connector that neither encoder nor policy has seen?",
-            {},
+            {"connectors": [f"generated-{number}" for number in range(1000, 1008)]},
+            trained_on="nominal",
             held_out=CONNECTOR_NAMES,
         ),
         "budget": Track(

@@ -31,16 +31,7 @@ class VTPivotEnv(TaskEnv):
 
     The action space is a `Box(-1, 1, (5,), float32)`: the change of the hand's target, as in
     `VTInsert-v0`. The target stays within 6 mm and 0.15 rad of the hand, which bounds its force
-    to 12 N, and within the gantry's workspace. Actions beyond the bounds are clipped; an action
-    that is not finite raises a `ValueError`.
-
-    | Num | Action                                    | Control Min | Control Max | At 1 (unit)  |
-    |-----|-------------------------------------------|-------------|-------------|--------------|
-    | 0   | Target along x, ahead                     | -1          | 1           | 4 (mm)       |
-    | 1   | Target along y, to the left               | -1          | 1           | 3 (mm)       |
-    | 2   | Target along z, upwards                   | -1          | 1           | 2 (mm)       |
-    | 3   | Target yaw, to the left                   | -1          | 1           | 0.06 (rad)   |
-    | 4   | Target pitch, nose-down                   | -1          | 1           | 0.06 (rad)   |
+    to 12 N, and within the gantry's workspace.
 
     ## Observation Space
 
@@ -136,39 +127,19 @@ class VTPivotEnv(TaskEnv):
     env = gymnasium.make("VTPivot-v0", connectors=("usb",))
     ```
 
+    The arguments are those of `VTInsert-v0`, but for `track`. These have other defaults:
+
     | Parameter | Type | Default | Description |
     |---|---|---|---|
-    | `connectors` | **sequence** | all four | Connectors to draw from: names, or `Connector`s |
     | `modalities` | **sequence** | the paper's three | What to observe besides the goal |
-    | `image_size` | **int or pair** | `64` | Rows and columns of the depth image |
-    | `contact_size` | **int or pair** | `64` | Rows and columns of a finger's images |
-    | `taxel_size` | **int or pair** | `16` | Rows and columns of a finger's taxels |
-    | `marker_size` | **int or pair** | `(9, 7)` | Rows and columns of a finger's markers |
     | `clearance_mm` | **float** | `0.4` | Room on each side, 0.03 to 2; `None`: each one's own |
     | `lead_in_mm` | **float** | `1.0` | Width of the mouth's chamfer, likewise |
-    | `contact_impedance` | **pair** | `(0.9998, 0.9999)` | How little plug and socket give |
     | `insertion_resistance` | **float** | `0.0` | Sockets' springs, in parts of their own |
     | `hand_force_n` | **float** | `12.0` | Greatest force of the hand along an axis |
-    | `grip_creep` | **float** | `1.0` | How fast a loaded plug drifts in the hand, 0.5 to 5 |
-    | `connector_scale` | **float** | `1.0` | Width of plugs' ends and their holes, 0.8 to 1.2 |
-    | `depth_noise_mm` | **float** | `1.0` | Deviation at 0.35 m; grows as distance squared |
-    | `depth_dropout` | **float** | `0.0` | Chance that a pixel on a depth edge reads 0 |
-    | `depth_quantization_mm` | **float** | `0.0` | Step to which depth is rounded |
     | `action_delay` | **int** | `0` | Control steps until an action acts, 0 to 3 |
     | `observation_delay` | **int** | `0` | Control steps until it is observed, 0 to 3 |
-    | `reward` | **str or callable** | `"dense"` | `dense`, `sparse`, or a function of the terms |
     | `initial_state` | **PivotInitialStateRanges** | `None` | Ranges; None for those above |
-    | `domain_randomization` | **DomainRandomizationConfig** | `None` | Ranges; None for none |
     | `disturbances` | **PivotDisturbanceConfig** | `None` | Grip, cable, tilt; None: 2 N alone |
-    | `sensor_faults` | **SensorFaultsConfig** | `None` | Faults of depth and touch |
-    | `render_mode` | **str** | `None` | `rgb_array`, `human`, `depth_array` |
-    | `width` | **int** | `640` | Of pictures of the scene, in pixels |
-    | `height` | **int** | `480` | Likewise |
-    | `engine` | **str** | `"cpu"` | `cpu`, or `warp`: one GPU, for many worlds |
-    | `device` | **str** | `None` | Device of the Warp engine; None for `cuda:0` |
-
-    `gymnasium.make_vec` takes the same, and `num_threads`, `autoreset_mode` and
-    `max_episode_steps`; see `vtenv.vector_env.TaskVectorEnv`. Ranges may be given as mappings.
 
     ## Version History
 

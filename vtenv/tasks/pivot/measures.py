@@ -93,13 +93,3 @@ def potentials(geom: PivotGeometry) -> dict[str, Array]:
     away = [xp.abs(geom.pitch_error) / 0.2, xp.abs(geom.place_error) / 0.003]
     pitch, place = 1 - xp.tanh(xp.stack(away))
     return {"pitch": pitch, "place": place}
-
-
-def observed_goal(goal: Array) -> Array:
-    """Goals as a policy sees them, (N, 2): place in [cm], pitch in [rad]."""
-    return goal * constant((100.0, 1.0), goal)
-
-
-def missing(geom: PivotGeometry) -> Array:
-    """What is missing to goals, (N, 2): place in [cm], pitch in [rad]."""
-    return namespace(geom.depth).stack([geom.place_error * 100, geom.pitch_error], axis=-1)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vtenv.arrays import Array, namespace
+from vtenv.arrays import Array, constant, namespace
 from vtenv.rendering.panel import PanelBar, PanelText
 from vtenv.tasks import Evaluation
 from vtenv.tasks.behaviours import MixedBehaviours
@@ -82,13 +82,15 @@ class PivotTask(HeldPlugTask):
 
     def vectors(self, now: Evaluation, parameters: dict[str, Array]) -> dict[str, Array]:
         """The goal; proprioception and the privileged state, as asked for."""
-        goal = measures.observed_goal(parameters["goal"])
-        return super().vectors(now, parameters) | self.bounded({GOAL.key: goal})
+        goal = parameters["goal"]
+        observed = {GOAL.key: goal * constant((100.0, 1.0), goal)}
+        return super().vectors(now, parameters) | self.bounded(observed)
 
     def privileged(self, now: Evaluation) -> Array:
         """The privileged state of a held plug, and what is missing to the goal."""
-        columns = [super().privileged(now), measures.missing(now.measures)]
-        return namespace(columns[0]).concat(columns, axis=-1)
+        state, missing = super().privileged(now), now.measures
+        errors = missing.place_error[:, None] * 100, missing.pitch_error[:, None]
+        return namespace(state).concat([state, *errors], axis=-1)
 
     def expert_action(self, now: Evaluation, parameters: dict[str, Array]) -> Array:
         """What the scripted expert does, (N, 5), in [-1, 1]."""
