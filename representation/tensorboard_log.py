@@ -12,16 +12,19 @@ Plot = Callable[[Mapping[str, float], int], None]
 
 
 @contextlib.contextmanager
-def tensorboard_log(folder: Path, step: int) -> Iterator[Plot]:
+def tensorboard_log(folder: Path | None, step: int) -> Iterator[Plot]:
     """Write curves into a folder; what is there of later steps is hidden.
 
     Args:
-        folder: The folder.
+        folder: The folder; None for nowhere.
         step: Where the run stands.
 
     Raises:
         OSError: If they cannot be written; not where something else went wrong before.
     """
+    if folder is None:
+        yield lambda numbers, step: None
+        return
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

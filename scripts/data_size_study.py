@@ -27,7 +27,7 @@ from representation.probes import measurements as ms
 from scripts.data_size_figure import data_size_figure, data_size_table
 from scripts.one_device import available_devices, run_on, share_out
 from vtenv import provenance
-from vtenv.atomic_write import atomic_write
+from vtenv.atomic_write import atomic_write, write_text
 
 PRESETS = ("control-resnet-dynamics", "control-vit-dynamics", "control-resnet-pose")
 """What the bundled encoders are trained by."""
@@ -196,10 +196,8 @@ def _report(folder: Path, runs: Sequence[Run], options: Options) -> None:
         "runs": results,
     }
     table = data_size_table(results)
-    with atomic_write(folder / "results.json") as temporary:
-        temporary.write_text(json.dumps(document, indent=2) + "\n")
-    with atomic_write(folder / "table.md") as temporary:
-        temporary.write_text(table)
+    write_text(folder / "results.json", json.dumps(document, indent=2) + "\n")
+    write_text(folder / "table.md", table)
     if any(result["pairs"] for result in results.values()):
         with atomic_write(folder / "data-size.png") as temporary:
             data_size_figure(results).savefig(temporary, dpi=140)

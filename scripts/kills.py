@@ -25,7 +25,7 @@ from typing import Any
 import tyro
 
 from vtenv import provenance
-from vtenv.atomic_write import atomic_write
+from vtenv.atomic_write import write_text
 
 _PROGRAM = (sys.executable, "-c", "import sys; from policies.cli import main; sys.exit(main())")
 
@@ -186,8 +186,7 @@ def _write(output: Path, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "commands": results,
     }
     output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(output) as path:
-        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_text(output, json.dumps(document, indent=1) + "\n")
     return document
 
 

@@ -33,7 +33,7 @@ from scripts.paper.runs import Run, study
 from scripts.paper.store import Store
 from scripts.paper.worker import needs, work
 from vtenv import provenance
-from vtenv.atomic_write import atomic_write
+from vtenv.atomic_write import write_text
 
 _LOOK_EVERY_S = 5.0
 
@@ -175,8 +175,7 @@ def _write(
         "heldout": grasps,
         "runs": results,
     }
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(document))
+    write_text(path, json.dumps(document))
 
 
 if __name__ == "__main__":

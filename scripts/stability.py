@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 import vtenv
 from vtenv import provenance
 from vtenv.arrays import Array, leaves, namespace, to_host
-from vtenv.atomic_write import atomic_write
+from vtenv.atomic_write import write_text
 from vtenv.expert_policy import expert_actions
 from vtenv.progress import progress_bar
 from vtenv.tasks.insertion.primitives import HOUSING_HALF_SIZE
@@ -281,8 +281,7 @@ def _write(options: Options, results: Mapping[str, Mapping[str, Any]]) -> dict[s
         "connectors": results,
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(options.output) as path:
-        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_text(options.output, json.dumps(document, indent=1) + "\n")
     return document
 
 

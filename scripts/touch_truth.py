@@ -32,7 +32,7 @@ from sklearn.preprocessing import StandardScaler
 
 import vtenv
 from vtenv import provenance
-from vtenv.atomic_write import atomic_write
+from vtenv.atomic_write import atomic_write, write_text
 from vtenv.collection.experience import undelayed
 from vtenv.sensing.pads import Pad, PadSensors, add_pads
 from vtenv.tasks.insertion import scene
@@ -84,8 +84,7 @@ def main(options: Options) -> None:
         "contact near the mouth, area under the ROC curve": told_contacts(options.episodes),
         "peak force of pushes, median [N]": pushed(options.pushes),
     }
-    with atomic_write(options.numbers) as part:
-        part.write_text(json.dumps(numbers, indent=2) + "\n")
+    write_text(options.numbers, json.dumps(numbers, indent=2) + "\n")
     print(json.dumps(numbers, indent=2))
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), constrained_layout=True)
     for name, curve in curves.items():

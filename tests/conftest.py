@@ -5,11 +5,17 @@ import shutil
 import subprocess
 
 import gymnasium
+import hypothesis
 import pytest
 
 # The workers of a run share the cores: threads of one would spin while another's work. Read when
 # PyTorch is imported, here and in the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session", params=["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])

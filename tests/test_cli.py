@@ -30,7 +30,9 @@ def run_python(code, *arguments, **environment):
 def options_of(name):
     """Options of a command by subcommand; by the empty name for a command that has none."""
     module = importlib.import_module(f"policies.commands.{name}")
-    groups = getattr(module, "SUBCOMMANDS", {"": cli.load_command(name)})
+    groups = {"": cli.load_command(name)}
+    if hasattr(module, "What"):
+        groups = {config.name: kind for kind, config in map(get_args, get_args(module.What))}
     return {subcommand: set(_options(group)) for subcommand, group in groups.items()}
 
 

@@ -9,7 +9,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from worlds import settings_of
 
@@ -57,7 +57,6 @@ def outside(low: float, high: float) -> st.SearchStrategy[float]:
     return st.floats(max_value=low, exclude_max=True) | st.floats(min_value=high, exclude_min=True)
 
 
-@settings(deadline=None)
 @given(data=st.data(), name=st.sampled_from([*NUMBERS, *SIZES]))
 def test_a_wrong_number_is_named_with_what_is_allowed(data, name):
     low, high = {**NUMBERS, **SIZES}[name]
@@ -81,7 +80,6 @@ def test_what_python_takes_for_zero_or_overflows_on_is_refused(name, value):
         settings_of(modalities=KEYS, **{name: value})
 
 
-@settings(deadline=None)
 @given(value=st.integers() | st.text(max_size=5) | st.lists(st.text(max_size=2), max_size=3))
 def test_a_wrong_reward_is_named_with_all_there_are(value):
     if value in REWARDS:
@@ -92,7 +90,6 @@ def test_a_wrong_reward_is_named_with_all_there_are(value):
     assert all(choice in str(error.value) for choice in REWARDS)
 
 
-@settings(deadline=None)
 @given(value=st.integers() | st.lists(st.text(max_size=2) | st.none(), min_size=1))
 def test_wrong_connectors_are_named_with_all_there_are(value):
     if value in CONNECTOR_NAMES:
@@ -138,7 +135,6 @@ def test_ranges_survive_json_as_mappings(kind):
     assert getattr(settings_of(**{field: written}), field) == ranges
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_good_settings_are_kept(data):
     numbers = {name: data.draw(st.floats(*bounds)) for name, bounds in NUMBERS.items()}
@@ -264,7 +260,6 @@ def test_contact_size_goes_with_either_touch_modality(modalities):
     assert config.contact_size == (32, 32)
 
 
-@settings(deadline=None)
 @given(data=st.data(), name=st.sampled_from(InitialStateRanges.names()))
 def test_a_wrong_range_is_named_with_its_limits(data, name):
     low, high = InitialStateRanges.limits(name)
@@ -293,7 +288,6 @@ def test_a_range_that_overflows_is_refused():
         InitialStateRanges(hand_y_mm=(0, 10**400))
 
 
-@settings(deadline=None)
 @given(data=st.data(), name=st.sampled_from(InitialStateRanges.names()))
 def test_a_good_range_is_kept(data, name):
     pair = tuple(sorted(data.draw(st.tuples(*[st.floats(*InitialStateRanges.limits(name))] * 2))))

@@ -6,7 +6,7 @@ import pickle
 import gymnasium
 import numpy as np
 import pytest
-from worlds import make_simulation
+from worlds import assert_same, make_simulation
 
 from vtenv.delay import DelayLine
 
@@ -22,12 +22,6 @@ def played(actions, seed=0, **settings):
     seen += [env.step(action)[0] for action in actions]
     env.close()
     return seen
-
-
-def assert_same(left, right):
-    for one, other in zip(left, right, strict=True):
-        for key in one:
-            np.testing.assert_array_equal(one[key], other[key])
 
 
 @pytest.fixture
@@ -47,40 +41,6 @@ def test_a_late_action_does_what_it_did_before(actions, steps):
 def test_a_late_observation_is_an_earlier_one(actions, steps):
     late, at_once = played(actions, observation_delay=steps), played(actions)
     assert_same(late, [at_once[max(step - steps, 0)] for step in range(len(late))])
-
-
-@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
-def test_worlds_of_a_vector_are_late_as_single_ones(mode):
-    delays = {"action_delay": 2, "observation_delay": 2, "reward": "sparse"}
-    envs = gymnasium.make_vec(
-        "VTInsert-v0",
-        WORLDS,
-        vectorization_mode="vector_entry_point",
-        autoreset_mode=mode,
-        max_episode_steps=4,
-        **SETTINGS,
-        **delays,
-    )
-    single = gymnasium.make("VTInsert-v0", max_episode_steps=4, **SETTINGS, **delays)
-    rng = np.random.default_rng(1)
-    observation, _ = envs.reset(seed=7)
-    alone, _ = single.reset(seed=7 + 3)
-    over = False
-    for _ in range(12):
-        for key, values in observation.items():
-            np.testing.assert_array_equal(values[3], alone[key])
-        action = rng.uniform(-1, 1, (WORLDS, 5)).astype(np.float32)
-        observation, *_ = envs.step(action)
-        if over and mode == "NextStep":
-            alone, _ = single.reset()
-            over = False
-            continue
-        alone, _, terminated, truncated, _ = single.step(action[3])
-        over = terminated or truncated
-        if over and mode == "SameStep":
-            alone, _ = single.reset()
-    envs.close()
-    single.close()
 
 
 def test_what_is_on_its_way_is_part_of_the_state(actions):

@@ -201,7 +201,7 @@ def test_other_seeds_are_refused(seed):
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=5, max_size=5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_actions_out_of_bounds_are_clipped(action):
     env = clipping_env()
     env.reset(seed=0)

@@ -209,7 +209,7 @@ def test_pads_follow_a_connector_sideways():
     np.testing.assert_array_equal(masks("usb", 2.0, 0.0, 10.0), masks("usb", 2.0, 3.0, 10.0))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     connector=st.sampled_from(KINDS),
     x=st.floats(-15, 15),

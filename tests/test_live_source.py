@@ -34,11 +34,10 @@ def make_source():
         source.close()
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_every_objective_finds_what_it_reads(make_source, name):
-    keys = PretrainConfig(objective=name).keys
-    source = make_source(keys)
-    assert source.keys == keys
+def test_every_objective_finds_what_it_reads(make_source):
+    keys = dict.fromkeys(key for name in OBJECTIVES for key in PretrainConfig(objective=name).keys)
+    source = make_source(tuple(keys))
+    assert source.keys == tuple(keys)
     batches = list(source.epoch(0))
     assert len(batches) == source.batches_per_epoch == 4
     for batch in batches:

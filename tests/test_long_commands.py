@@ -142,14 +142,3 @@ def test_an_impatient_interruption_leaves_what_was_there(name, grasps, start, tm
     wait_for(again, lambda: last(run) > kept)
     again.send_signal(signal.SIGTERM)
     assert ended(again)[0] == 130
-
-
-def test_grasps_that_are_ended_leave_nothing(start, tmp_path):
-    folder = tmp_path / "data"
-    process = start("dataset", "paper", "--output", folder)
-    wait_for(process, lambda: folder.exists() and list(folder.iterdir()))
-    time.sleep(1.0)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=600)
-    assert process.returncode == 130
-    assert not list(tmp_path.iterdir())

@@ -9,7 +9,7 @@ import pickle
 import mujoco
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from worlds import UNDISTURBED, domain_of, make_simulation, settings_of, simulate
 
@@ -65,7 +65,6 @@ def outside(low, high):
     return st.floats(max_value=low, exclude_max=True) | st.floats(min_value=high, exclude_min=True)
 
 
-@settings(deadline=None)
 @given(data=st.data(), name=st.sampled_from(NAMES))
 def test_a_wrong_range_is_named_with_its_limits(data, name):
     low, high = DomainRandomizationConfig.limits(name)

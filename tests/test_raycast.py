@@ -258,7 +258,7 @@ any_quat = st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: math.hypot(*q) > 
 length = st.floats(1e-3, 0.05)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     kind=st.sampled_from(SOLIDS),
     size=st.tuples(length, length, length),
@@ -300,7 +300,7 @@ def test_plane_seen_orthographically_is_flat():
 
 
 @pytest.mark.parametrize("perspective", [True, False], ids=["perspective", "orthographic"])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     half=st.tuples(st.floats(0.01, 0.04), st.floats(0.01, 0.04)),
     centre=st.tuples(st.floats(-0.03, 0.03), st.floats(-0.03, 0.03)),

@@ -93,7 +93,6 @@ def test_contact_is_indentation_over_the_threshold(side):
     assert contact.dtype == np.uint8
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-1, 1, width=32) | st.just(np.inf), min_size=18, max_size=18))
 def test_gel_stays_within_its_bounds_and_agrees_with_the_mask(values):
     gel, contact = press(np.reshape(values, (2, 3, 3)))
@@ -131,7 +130,7 @@ def test_gel_of_worlds_not_asked_for_is_left_alone():
 # The depth camera --------------------------------------------------------------------------
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32), st.integers(0, 2**63))
 def test_no_noise_is_the_identity(seed, camera_seed):
     depth = np.random.default_rng(seed).uniform(0, MAX_DEPTH, (2, 16, 16)).astype(np.float32)
@@ -296,7 +295,7 @@ def test_quantization_finer_than_single_precision_changes_nothing(step_mm):
     np.testing.assert_allclose(measure(depth, quantization_mm=step_mm), depth, atol=1e-7)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     depth=st.lists(
         st.floats(0, 1e6, width=32) | st.sampled_from([np.inf, np.nan]), min_size=9, max_size=9

@@ -284,7 +284,6 @@ SCALE, LEASH = np.array(actions.ACTION_SCALE), np.array(actions.target_leash())
 LOWEST, HIGHEST = np.array(actions.WORKSPACE).T
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_the_target_moves_by_the_action_within_its_bounds(seed):
     rng = np.random.default_rng(seed)
@@ -400,7 +399,7 @@ def test_signs_of_the_plug_in_the_hand():
         np.testing.assert_allclose(in_hand, [[0.002, -0.003, 0.15]], atol=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1))
 def test_geometry_does_not_depend_on_the_world_frame(seed):
     """All bodies moved together: relative quantities stay."""
@@ -420,7 +419,7 @@ def test_geometry_does_not_depend_on_the_world_frame(seed):
         np.testing.assert_allclose(getattr(other, name), value, atol=1e-9, err_msg=name)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1))
 def test_angle_is_between_the_axes(seed):
     state = random_state(8, seed)
@@ -542,7 +541,6 @@ laterals = st.floats(0, 0.05)
 angles = st.floats(0, math.pi)
 
 
-@settings(deadline=None)
 @given(depths, laterals, angles)
 def test_potentials_are_within_bounds(depth, lateral, angle):
     values = potentials(depth, lateral, angle)
@@ -551,21 +549,18 @@ def test_potentials_are_within_bounds(depth, lateral, angle):
         assert 0.0 <= value[0] <= 1.0
 
 
-@settings(deadline=None)
 @given(st.tuples(depths, depths).map(sorted), laterals, angles)
 def test_going_in_never_lowers_a_potential(pair, lateral, angle):
     values = potentials(np.array(pair), lateral, angle)
     assert all(value[1] >= value[0] for value in values.values())
 
 
-@settings(deadline=None)
 @given(depths, st.tuples(laterals, laterals).map(sorted), angles)
 def test_going_off_the_axis_never_raises_a_potential(depth, pair, angle):
     values = potentials(depth, np.array(pair), angle)
     assert all(value[1] <= value[0] for value in values.values())
 
 
-@settings(deadline=None)
 @given(depths, laterals, st.tuples(angles, angles).map(sorted))
 def test_tilting_never_raises_a_potential(depth, lateral, pair):
     values = potentials(depth, lateral, np.array(pair))
@@ -606,7 +601,7 @@ def reward_terms(before, after, *, success=False, failed=False, force=0.0):
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(depths, laterals, angles), min_size=1, max_size=8))
 def test_no_cycle_of_states_earns_anything(states):
     """The shaping terms telescope: back where it began, their sum is zero."""

@@ -46,6 +46,7 @@ def with_names(vector, told):
 
 
 EVERYTHING = {"modalities": MODALITIES, "depth_dropout": 0.2}
+LATE = {"action_delay": 2, "observation_delay": 2, "reward": "sparse", "max_episode_steps": 4}
 PIVOT = {"modalities": PIVOT_MODALITIES, "domain_randomization": {}, "max_episode_steps": 20}
 
 
@@ -54,6 +55,8 @@ PIVOT = {"modalities": PIVOT_MODALITIES, "domain_randomization": {}, "max_episod
     [
         ("VTInsert-v0", AutoresetMode.NEXT_STEP, EVERYTHING, STEPS),
         ("VTInsert-v0", AutoresetMode.SAME_STEP, EVERYTHING, STEPS),
+        ("VTInsert-v0", AutoresetMode.NEXT_STEP, LATE, 12),
+        ("VTInsert-v0", AutoresetMode.SAME_STEP, LATE, 12),
         ("VTInsertState-v0", AutoresetMode.SAME_STEP, {}, 101),
         ("VTPivot-v0", AutoresetMode.NEXT_STEP, PIVOT, 30),
         ("VTPivot-v0", AutoresetMode.SAME_STEP, PIVOT, 30),

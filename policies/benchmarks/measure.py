@@ -104,7 +104,8 @@ def measure_encoders(config: BenchmarkConfig) -> dict[str, Any]:
         with progress_bar() as progress:
             for name, encoder in chain([first], encoders):
                 cases = encoding.encoding_cases(encoder, transitions, threads, config.seed)
-                bar = progress.add_task(name, total=config.repetitions * len(cases))
+                size = next(iter(encoder.image_shapes.values()))[1]
+                bar = progress.add_task(f"{name}, {size} px", total=config.repetitions * len(cases))
                 _time(cases, config, partial(progress.advance, bar))
                 timings += encoding.encoding_rows(name, encoder, cases)
     except RuntimeError as error:

@@ -119,8 +119,7 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
         return train_grid(run, base, asked)
 
     ablate.__doc__ = _HELP
-    # mypy knows no classes that are made while it looks.
-    ablate.__annotations__["options"] = tyro.conf.OmitArgPrefixes[kind]  # type: ignore[misc, valid-type]
+    ablate.__annotations__["options"] = kind
     return ablate
 
 

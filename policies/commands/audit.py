@@ -40,7 +40,7 @@ class AuditOptions:
 
 
 def audit(
-    options: tyro.conf.OmitArgPrefixes[AuditOptions],
+    options: AuditOptions,
     settings: tyro.conf.Suppress[dict[str, Any] | None] = None,
 ) -> int:
     """Ask whether a world needs touch: who inserts with it, and who without.

@@ -110,15 +110,6 @@ class Export:
     """Which part of the data set."""
 
 
-SUBCOMMANDS = {
-    "paper": Paper,
-    "experience": ExperienceOptions,
-    "clutter": Clutter,
-    "check": Check,
-    "export": Export,
-}
-"""Options of each subcommand."""
-
 What = (
     Annotated[Paper, tyro.conf.subcommand("paper")]
     | Annotated[ExperienceOptions, tyro.conf.subcommand("experience")]

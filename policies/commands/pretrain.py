@@ -189,7 +189,6 @@ def _pretrain(run: RunOptions, base: PretrainConfig, values: Mapping[str, Any]) 
     # Slow to import.
     from representation.backbone import PretrainedWeightsError
     from representation.pretraining.plan import new_plan, resumed_plan
-    from representation.pretraining.training import TrainingError
     from vtenv.registry import make_task
     from vtenv.run_folder import RunFolderError
 
@@ -214,8 +213,6 @@ def _pretrain(run: RunOptions, base: PretrainConfig, values: Mapping[str, Any]) 
     except RunFolderError as error:
         hint = "" if run.resume else f" (`{resume}` goes on with a run)"
         raise ValueError(f"{error}{hint}") from None
-    except TrainingError as error:
-        raise ValueError(str(error)) from None
     except OSError as error:
         raise OSError(
             f"cannot write {run.output}: {error.strerror or error}. Make room on the disk; "

@@ -49,16 +49,13 @@ class Reconstruct:
     """Folder for each image's NAME.npz (depth_mm, contact) and NAME.png."""
 
 
-SUBCOMMANDS = {"calibrate": Calibrate, "reconstruct": Reconstruct}
-"""Options of each subcommand."""
-
 What = (
     Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
     | Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
 )
 
 
-def touch(what: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[What]]) -> int:
+def touch(what: What) -> int:
     """Calibrate a real GelSight, or read depth and contact from its images.
 
     Args:

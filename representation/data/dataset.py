@@ -8,10 +8,9 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from representation.data.columns import Column
-from vtenv.atomic_write import atomic_write, sync
+from vtenv.atomic_write import sync, write_text
 from vtenv.folder_lock import LOCK_FILE, folder_lock
 from vtenv.json_document import from_document, read_json
 from vtenv.modalities import Modality
@@ -144,28 +143,25 @@ class DatasetWriter:
         self._columns: dict[str, Column] = {}
         self._shards: dict[str, list[Shard]] = {}
         self._pending: dict[str, list[dict[str, NDArray[Any]]]] = {}
-        self._lock = contextlib.ExitStack()
         self._begun()
 
     def __enter__(self) -> DatasetWriter:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(folder_lock(self.folder, DatasetError))
-            self._go_on()
-            self._lock = stack.pop_all()
+        self._writing = self._written()
+        self._writing.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
+        self._writing.__exit__(*error)
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
         finished = False
-        with self._lock:
+        with folder_lock(self.folder, DatasetError):
+            self._go_on()
             try:
-                if error is None:
-                    self._finish()
-                    finished = True
+                yield
+                self._finish()
+                finished = True
             finally:
                 if not (finished or self.completed):  # nobody can go on with it
                     for path in filter(_is_ours, self.folder.iterdir()):
@@ -270,8 +266,7 @@ class DatasetWriter:
         splits = {name: tuple(shards) for name, shards in self._shards.items()}
         manifest = replace(plan, columns=dict(self._columns), splits=splits)
         document = {"format": FORMAT, "version": VERSION, **asdict(manifest)}
-        with atomic_write(self.folder / MANIFEST_FILE) as path:
-            path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        write_text(self.folder / MANIFEST_FILE, json.dumps(document, indent=2) + "\n")
 
     def _write_shards(self, split: str, *, rest: bool) -> None:
         """Write the shards that pending rows fill; and what is left, if `rest`."""

@@ -223,6 +223,11 @@ class DatasetSource:
         return needed <= _HELD_PART * free_memory(self._device)
 
 
+def seed_of(*parts: int) -> int:
+    """One seed for torch from several numbers, far from those of their neighbours."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
 def share_of(batch_size: int, world_size: int) -> int:
     """Rows of a batch that each of several processes reads.
 

@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from representation.data.replay_buffer import ReplayBuffer
-from representation.data.sources import NEXT, share_of
+from representation.data.sources import NEXT, seed_of, share_of
 from representation.pretraining.live_config import SHORTEST_STREAM, LiveConfig
 from vtenv.collection.experience import Experience
 
@@ -82,7 +81,7 @@ class LiveSource:
             device=device,
             channels=channels,
         )
-        self._stream: Iterator[Mapping[str, Any]] | None = None
+        self._stream = experience.rows((seed, rank, _STREAM))
         self._due = 0.0
         self.rendered = 0
         """Moments rendered so far, in this process."""
@@ -109,9 +108,8 @@ class LiveSource:
     def epoch(self, number: int, first: int = 0) -> Iterator[dict[str, Tensor]]:
         """Batches of an epoch; see `Source`."""
         self.fill()
-        sequence = np.random.SeedSequence((self._seed, number, self._rank))
-        drawn = int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
-        generator = torch.Generator(self._device).manual_seed(drawn)
+        seed = seed_of(self._seed, number, self._rank)
+        generator = torch.Generator(self._device).manual_seed(seed)
         for index in range(self.batches_per_epoch):
             if index >= first:
                 self._keep_up()
@@ -136,8 +134,6 @@ class LiveSource:
             self._due -= 1.0
 
     def _step(self) -> None:
-        if self._stream is None:
-            self._stream = self._experience.rows((self._seed, self._rank, _STREAM))
         row = next(self._stream)
         if unknown := [name for name in self.buffer.columns if name not in row]:
             raise ValueError(f"experience has no {', '.join(unknown)}; it has {', '.join(row)}")

@@ -6,21 +6,18 @@ What `vtenv.run_folder` says, and:
 - `metrics.csv`: a row for each epoch
 - `encoder/`: the selected epoch's encoder and its card
 - `objective.safetensors`: the objective's weights of that epoch
-- `checkpoints/STEP/`: `state.safetensors`, weights and the optimizer's state, and `progress.json`
+- `checkpoints/STEP/state.pt`: weights, the optimizer's state, and where the run stands
 """
 
 from __future__ import annotations
 
-import json
+import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
 from representation.encoder_files import EncoderFileError
 from representation.model_card import write_card
@@ -30,15 +27,11 @@ from representation.pretraining.config import PretrainConfig
 from representation.tensor_file import load_weights, write_tensors
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.atomic_write import atomic_folder, atomic_write, restore_folder
-from vtenv.json_document import from_document, read_object
+from vtenv.json_document import from_document
 from vtenv.run_folder import RunFolder, RunFolderError
 
 FORMAT, VERSION = "vtinsert-pretraining", 3
-
-_STATE_FILE, _PROGRESS_FILE = "state.safetensors", "progress.json"
-
-Parts = Mapping[str, Mapping[str, Tensor]]
-"""Tensors by name, of each part of a checkpoint."""
+STATE_FILE = "state.pt"
 
 
 @dataclass(frozen=True)
@@ -96,18 +89,14 @@ class PretrainFolder(RunFolder):
             ) from error
         return config, data, document
 
-    def write_state(self, step: int, parts: Parts, progress: Mapping[str, Any]) -> None:
-        """Write a checkpoint: tensors, and what JSON can hold."""
-        tensors = {
-            f"{part}.{name}": value
-            for part, values in parts.items()
-            for name, value in values.items()
-        }
+    def write_state(self, step: int, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint: numbers, strings, tensors, and dictionaries and lists of them."""
+        document = io.BytesIO()  # in a file, PyTorch hides why it cannot be written
+        torch.save(dict(state), document)
         with self.new_checkpoint(step) as folder:
-            write_tensors(folder / _STATE_FILE, tensors)
-            (folder / _PROGRESS_FILE).write_text(json.dumps(dict(progress)), encoding="utf-8")
+            (folder / STATE_FILE).write_bytes(document.getbuffer())
 
-    def read_state(self, device: torch.device) -> tuple[Parts, dict[str, Any]] | None:
+    def read_state(self, device: torch.device) -> dict[str, Any] | None:
         """What `write_state` wrote last, tensors on a device; None if there is nothing yet.
 
         Raises:
@@ -117,15 +106,12 @@ class PretrainFolder(RunFolder):
         if folder is None:
             return None
         try:
-            progress = read_object(folder / _PROGRESS_FILE, RunFolderError)
-            tensors = load_file(folder / _STATE_FILE, device=str(device))
-        except (RunFolderError, OSError, SafetensorError) as error:
+            state: dict[str, Any] = torch.load(
+                folder / STATE_FILE, map_location=device, weights_only=True
+            )
+        except Exception as error:  # pickle, zip files and PyTorch: any
             raise damaged(folder, error) from error
-        parts: dict[str, dict[str, Tensor]] = {}
-        for path, value in tensors.items():
-            part, _, name = path.partition(".")
-            parts.setdefault(part, {})[name] = value
-        return parts, progress
+        return state
 
     def write_weights(
         self, encoder: VisuotactileEncoder, objective: Objective, metrics: Mapping[str, float]

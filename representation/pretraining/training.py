@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
@@ -20,14 +19,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from representation.augmentations import Augment
-from representation.data.sources import DatasetSource, Source, Split
+from representation.data.sources import DatasetSource, Source, Split, seed_of
 from representation.objectives.combine import build_objective
 from representation.objectives.objective import Objective
 from representation.pretraining.config import PretrainConfig, learning_rate
 from representation.pretraining.initial_encoder import initial_encoder
 from representation.pretraining.run_folder import PretrainFolder, TrainingData, damaged
 from representation.tensor_file import require_fit
-from representation.tensorboard_log import Plot, tensorboard_log
+from representation.tensorboard_log import tensorboard_log
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.interruption import Interruption
 from vtenv.json_document import from_document
@@ -43,10 +42,6 @@ _STATISTICS_SEED = 1 << 31
 _EVALUATION_SEED = 1 << 32
 """Draws the masks of an evaluation, the same each time."""
 Evaluate = Callable[[VisuotactileEncoder, Objective], Mapping[str, float]]
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says where and what to change."""
 
 
 @dataclass(frozen=True)
@@ -191,11 +186,10 @@ def pretrain(
     Raises:
         RunFolderError: If the folder holds something, what it holds cannot be resumed, or another
             process writes it.
-        TrainingError: If the loss is not a number.
         PretrainedWeightsError: If ImageNet weights are asked for and cannot be had.
         EncoderFileError: If the encoder to start from cannot be loaded.
-        ValueError: If the source lacks what the objective reads, or the encoder to start from has
-            other backbones.
+        ValueError: If the source lacks what the objective reads, the encoder to start from has
+            other backbones, or a loss is not a number; says where, and what to change.
         KeyboardInterrupt: If it was asked to end; says what is kept.
         OSError: If a file cannot be written; the checkpoint before it is kept.
     """
@@ -311,16 +305,17 @@ class _Trainer:
         self.best: dict[str, Tensor] | None = None
         """The selected epoch's weights; None where the last one is selected."""
         if saved is not None:
-            self._restore(*saved)
+            self._restore(saved)
         self.begun = time.monotonic() - self.at.seconds
         self.used = self._used()
 
     def train(self, evaluate_every: int, checkpoint_every: int | None, shown: bool) -> None:
         """Train epoch after epoch, until the budget is used up."""
-        at = self.at
+        at, first = self.at, self.fabric.is_global_zero
+        folder = self.run.tensorboard if first else None
         with (
-            progress_bar(shown=shown and self.fabric.is_global_zero) as self.bar,
-            self._plots(at.step) as self.plot,
+            progress_bar(shown=shown and first) as self.bar,
+            tensorboard_log(folder, at.step) as self.plot,
         ):
             self.task = self.bar.add_task("", total=self._steps, completed=at.step)
             # A budget of time may have run out in the epoch that was interrupted.
@@ -332,12 +327,6 @@ class _Trainer:
                 self._end_epoch(evaluate=last or (at.epoch + 1) % evaluate_every == 0)
                 if checkpoint_every and (last or at.epoch % checkpoint_every == 0):
                     self._save()
-
-    def _plots(self, step: int) -> contextlib.AbstractContextManager[Plot]:
-        """Curves, in the first process."""
-        if self.fabric.is_global_zero:
-            return tensorboard_log(self.run.tensorboard, step)
-        return contextlib.nullcontext(lambda numbers, step: None)
 
     def _train_epoch(self) -> bool:
         """Train to the end of the epoch or of the budget; False if it was interrupted."""
@@ -367,7 +356,7 @@ class _Trainer:
         """One step of the optimizer; loss and metrics."""
         config, fabric, at = self.config, self.fabric, self.at
         # Of the step alone, so that training goes on from any.
-        seed = _seed(config.seed, at.step, fabric.global_rank)
+        seed = seed_of(config.seed, at.step, fabric.global_rank)
         torch.manual_seed(seed)  # dropout and stochastic depth draw from torch's own
         self.generator.manual_seed(seed)
         for group in self.optimizer.param_groups:
@@ -394,7 +383,7 @@ class _Trainer:
         at, first = self.at, self.at.batch - len(values)
         for index, (*row, _) in enumerate(rows.tolist()):
             if not math.isfinite(row[0]):
-                raise TrainingError(
+                raise ValueError(
                     f"the loss is {row[0]} in epoch {at.epoch + 1}, step {first + index + 1} of "
                     f"{self.source.batches_per_epoch}. Lower the learning rate "
                     f"({self.config.learning_rate:g}), set clip_norm, or train with "
@@ -524,7 +513,7 @@ class _Trainer:
         """
         for module in self.learner.modules():
             if isinstance(module, VisuotactileEncoder):  # momentum copies of it too
-                self.generator.manual_seed(_seed(self.config.seed, _STATISTICS_SEED))
+                self.generator.manual_seed(seed_of(self.config.seed, _STATISTICS_SEED))
                 batches = self.source.epoch(self.at.best_epoch - 1)
                 some = itertools.islice(batches, _STATISTICS_BATCHES)
                 update_bn((self.augment(batch, self.generator) for batch in some), module)
@@ -542,39 +531,34 @@ class _Trainer:
         at = self.at
         at.seconds = self._elapsed()
         if self.fabric.is_global_zero:
-            moments = {
-                f"{index}.{name}": value
-                for index, state in self.optimizer.state_dict()["state"].items()
-                for name, value in state.items()
-            }
-            parts = {"learner": self.learner.state_dict(), "optimizer": moments}
             self.run.write_table("metrics", at.history)
-            self.run.write_state(at.step, parts | {"best": self.best or {}}, asdict(at))
+            state = {
+                "learner": self.learner.state_dict(),
+                "optimizer": self.optimizer.state_dict()["state"],
+                "best": self.best,
+                "progress": asdict(at),
+            }
+            self.run.write_state(at.step, state)
             if at.best_epoch == at.epoch and at.batch == 0:
                 self._write_weights({})
         self.fabric.barrier()
 
-    def _restore(
-        self, parts: Mapping[str, Mapping[str, Tensor]], progress: Mapping[str, Any]
-    ) -> None:
+    def _restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
         weights = [p for group in self.optimizer.param_groups for p in group["params"]]
-        moments: dict[int, dict[str, Tensor]] = {}
         try:
-            self.at = from_document(_Progress, progress)
-            for path, value in parts["optimizer"].items():
-                index, _, name = path.partition(".")
-                if value.shape not in (weights[int(index)].shape, ()):
-                    raise ValueError(f"optimizer.{path} does not fit its weights")
-                moments.setdefault(int(index), {})[name] = value
-            for name in ("learner", "best"):
-                if name == "learner" or name in parts:
-                    require_fit(self.learner, parts[name])
-        except (KeyError, IndexError, ValueError) as error:
+            self.at = from_document(_Progress, state["progress"])
+            for index, values in state["optimizer"].items():
+                if any(v.shape not in (weights[index].shape, ()) for v in values.values()):
+                    raise ValueError(f"the optimizer's state {index} does not fit its weights")
+            require_fit(self.learner, state["learner"])
+            if state["best"] is not None:
+                require_fit(self.learner, state["best"])
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise damaged(self.run.checkpoints, error) from error
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
-        self.learner.load_state_dict(parts["learner"])
-        self.best = dict(parts["best"]) if "best" in parts else None
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state["optimizer"]})
+        self.learner.load_state_dict(state["learner"])
+        self.best = state["best"]
 
     def _write_weights(self, measured: Mapping[str, float]) -> None:
         """Write encoder and objective as they are, with a card that shows what is known."""
@@ -621,11 +605,6 @@ def _require_same(config: PretrainConfig, run: PretrainFolder) -> None:
 def _mean(fabric: Fabric, tensor: Tensor) -> Tensor:
     """The mean over processes; the tensor itself where there is one."""
     return cast(Tensor, fabric.all_reduce(tensor, reduce_op="mean"))
-
-
-def _seed(*parts: int) -> int:
-    """One seed from several, far from those of their neighbours."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from representation.augmentations import Augment
+from representation.data.sources import seed_of
 from scripts.paper.runs import OCCLUDER_SIZE
 
 Batch = Mapping[str, Tensor]
@@ -70,8 +71,7 @@ def drawn(name: str, batch: Batch, *, seed: int = _SEED) -> dict[str, Tensor]:
     number = list(CONDITIONS).index(name)
     draws = []
     for draw in range(condition.draws):
-        parts = np.random.SeedSequence((seed, number, draw)).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(parts[0] >> np.uint64(1)))
+        generator = torch.Generator().manual_seed(seed_of(seed, number, draw))
         draws.append(condition.change(batch, generator))
     return {key: torch.cat([each[key] for each in draws]) for key in batch}
 

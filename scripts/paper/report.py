@@ -20,7 +20,7 @@ from scripts.paper import figures
 from scripts.paper.conditions import CONDITIONS
 from scripts.paper.results import Estimate, Results, over_seeds
 from scripts.paper.runs import BACKBONES, SENSES, study
-from vtenv.atomic_write import atomic_write
+from vtenv.atomic_write import atomic_write, write_text
 from vtenv.grasps.grasps import GraspConfig, grasp_blocks
 
 _CLASSIFIERS = {
@@ -93,8 +93,10 @@ def main(options: Options) -> int:
     for name, figure in _figures(results).items():
         with atomic_write(options.output / "images" / f"paper-{name}.png") as temporary:
             figure.savefig(temporary, dpi=140, format="png")
-    with atomic_write(options.output / "results" / "paper-study.json") as temporary:
-        temporary.write_text(json.dumps(results.public(), separators=(",", ":")) + "\n")
+    write_text(
+        options.output / "results" / "paper-study.json",
+        json.dumps(results.public(), separators=(",", ":")) + "\n",
+    )
     return 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vtenv.atomic_write import atomic_write
+from vtenv.atomic_write import write_text
 
 
 class Store:
@@ -56,8 +56,7 @@ class Store:
 
     def put(self, name: str, result: Mapping[str, Any]) -> None:
         """Keep a run's result."""
-        with atomic_write(self._results / f"{name}.json") as temporary:
-            temporary.write_text(json.dumps(result))
+        write_text(self._results / f"{name}.json", json.dumps(result))
 
     def get(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
         """The results there are, by run."""

@@ -75,7 +75,7 @@ def test_depth_takes_two_bytes_and_a_mask_pixel_a_bit(tmp_path):
     assert (stored["contact"].dtype, stored["contact"].shape) == (np.uint8, (8, 16))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=4), elements=st.integers(0, 1)),
     st.floats(0, float(np.float32(LARGEST * STEP)), width=32),
@@ -358,7 +358,7 @@ with DatasetWriter(folder, kind="test", settings={}, labels=()) as writer:
 """
 
 
-@pytest.mark.parametrize(("kill_after", "there"), [(0, False), (1, True), (2, False)])
+@pytest.mark.parametrize(("kill_after", "there"), [(0, False), (1, True)])
 def test_a_killed_writer_goes_on_to_the_same_data_set(kill_after, there, tmp_path):
     folder = tmp_path / "data"
     if there:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from memory_split import SIZE, MemorySplit
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
@@ -22,10 +22,13 @@ from representation import EncoderConfig, VisuotactileEncoder
 from representation.encoder_files import EncoderFileError
 from representation.pretraining.config import PretrainConfig, learning_rate
 from representation.pretraining.fit import fit_to_split
-from representation.pretraining.initial_encoder import require_buildable
-from representation.pretraining.run_folder import PretrainFolder, load_objective
+from representation.pretraining.run_folder import (
+    STATE_FILE,
+    PretrainFolder,
+    TrainingData,
+    load_objective,
+)
 from representation.pretraining.training import (
-    TrainingError,
     evaluate_objective,
     make_fabric,
     make_source,
@@ -51,19 +54,19 @@ def make_config(**changes) -> PretrainConfig:
     return PretrainConfig(**(settings | changes))
 
 
-def run(config, folder, split=None, *, interrupt=None, **options):
-    """Train on the CPU; `interrupt` is the step after which somebody presses Ctrl-C."""
+def run(config, folder, split=None, *, interrupt=None, number=signal.SIGINT, **options):
+    """Train on the CPU; `interrupt` is the step after which a signal comes, Ctrl-C's by default."""
     fabric = make_fabric(config, accelerator="cpu")
     source = make_source(config, split or MemorySplit(), fabric)
     if interrupt is not None:
-        source = Interrupted(source, interrupt)
+        source = Interrupted(source, interrupt, number)
     return pretrain(config, source, folder, fabric=fabric, progress=False, **options)
 
 
 class Interrupted:
     """A source in which a signal comes."""
 
-    def __init__(self, source, step, number=signal.SIGINT):
+    def __init__(self, source, step, number):
         self.source, self.step, self.signal = source, step, number
         self.keys, self.batches_per_epoch = source.keys, source.batches_per_epoch
 
@@ -123,6 +126,8 @@ def test_the_epoch_of_lowest_loss_is_the_result(learned, tmp_path):
     # A rate that is far too high: later epochs are worse than the first.
     config = make_config(objective="pose", learning_rate=1.0, schedule="constant", epochs=3)
     best, last = run(config, tmp_path / "a"), run(replace(config, select="last"), tmp_path / "b")
+    run(config, tmp_path / "rare", checkpoint_every=10)
+    assert_same(tmp_path / "a", tmp_path / "rare")
     losses = [row["loss"] for row in best.history]
     assert best.row["loss"] == min(losses)
     assert last.epoch == 3
@@ -161,7 +166,7 @@ def test_the_folder_holds_the_result(learned):
 
 
 def test_encoder_and_objective_come_back_from_the_folder(learned):
-    config, result = learned
+    _, result = learned
     encoder = VisuotactileEncoder.from_pretrained(result.folder / "encoder")
     objective = load_objective(result.folder, encoder)
     batch = {key: torch.from_numpy(v) for key, v in MemorySplit(20, seed=1).arrays.items()}
@@ -169,11 +174,6 @@ def test_encoder_and_objective_come_back_from_the_folder(learned):
         loaded = objective.logits(encoder, batch)
         assert torch.equal(loaded, result.objective.logits(result.encoder, batch))
     assert not objective.training
-    fabric = make_fabric(config, accelerator="cpu")
-    source = make_source(config, MemorySplit(20, seed=1), fabric, shuffle=False)
-    measured = evaluate_objective(encoder, objective, source)
-    assert result.epoch == 6
-    assert measured["loss"] == pytest.approx(result.measured["heldout/loss"])
 
 
 @pytest.mark.parametrize("objective", ["classification", "moco"])
@@ -189,15 +189,13 @@ def test_what_is_measured_is_what_is_written(objective, tmp_path):
     assert measured["loss"] != pytest.approx(result.history[0]["heldout/loss"])
 
 
-def test_an_encoder_that_a_killed_writing_took_away_is_put_back(tmp_path):
-    config = make_config(epochs=1)
-    finished = run(config, tmp_path / "run")
-    before = weights(finished.folder)
-    replaced = finished.folder / ".encoder.vtinsert-replaced"
-    (finished.folder / "encoder").replace(replaced)
-    run(config, tmp_path / "run", resume=True)
-    after = weights(finished.folder)
-    assert all(torch.equal(value, after[name]) for name, value in before.items())
+def test_an_encoder_that_a_killed_writing_took_away_is_put_back(learned, tmp_path):
+    config, finished = learned
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    replaced = folder / ".encoder.vtinsert-replaced"
+    (folder / "encoder").replace(replaced)
+    run(config, folder, resume=True)
+    assert_same(finished.folder, folder)
     assert not replaced.exists()
 
 
@@ -218,54 +216,37 @@ def test_tensorboard_shows_losses_rates_and_metrics(learned):
     assert shown == pytest.approx([row["loss"] for row in result.history])
 
 
+DROPPING = {"proj_drop_rate": 0.2, "drop_path_rate": 0.2}
+
+
 @pytest.mark.parametrize(
-    ("objective", "augment"),
-    [("infonce", "contrastive"), ("moco", "none"), ({"masked": 1.0, "dynamics": 0.5}, ("noise",))],
+    ("step", "changes"),
+    [
+        (5, {"objective": "infonce", "augment": "contrastive"}),
+        (1, {"objective": "moco"}),
+        (
+            3,
+            {
+                "objective": {"masked": 1.0, "dynamics": 0.5},
+                "objective_options": {"masked": {"patches_per_side": 4}},
+                "augment": ("noise",),
+            },
+        ),
+        (5, {"encoder": replace(ENCODER, backbone="test_vit", backbone_options=DROPPING)}),
+    ],
+    ids=["contrast", "in the first epoch", "masks", "drop path"],
 )
-def test_a_run_taken_up_ends_where_an_uninterrupted_one_does(objective, augment, tmp_path, capsys):
-    options = {"masked": {"patches_per_side": 4}} if "masked" in objective else {}
-    config = make_config(
-        objective=objective, objective_options=options, augment=augment, warmup=0.2, clip_norm=1.0
-    )
+def test_a_run_taken_up_ends_where_an_uninterrupted_one_does(step, changes, tmp_path, capsys):
+    config = make_config(epochs=2, warmup=0.2, clip_norm=1.0, **changes)
     whole = run(config, tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt, match="5 steps are kept in"):
-        run(config, tmp_path / "broken", interrupt=5)
+    with pytest.raises(KeyboardInterrupt, match=f"{step} steps are kept in"):
+        run(config, tmp_path / "broken", interrupt=step)
     assert "once more to stop at once" in capsys.readouterr().err
+    torch.rand(7)  # somebody else draws from torch's generator
     resumed = run(config, tmp_path / "broken", resume=True)
     assert without_times(resumed.history) == without_times(whole.history)
     assert resumed.epoch == whole.epoch
     assert_same(tmp_path / "whole", tmp_path / "broken")
-
-
-def test_drop_path_and_ticks_of_the_clock_do_not_matter(tmp_path):
-    encoder = replace(
-        ENCODER,
-        backbone="test_vit",
-        backbone_options={"proj_drop_rate": 0.2, "drop_path_rate": 0.2},
-    )
-    config = make_config(encoder=encoder, epochs=2)
-    run(config, tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        run(config, tmp_path / "broken", interrupt=5)
-    torch.rand(7)  # somebody else draws from torch's generator
-    run(config, tmp_path / "broken", resume=True)
-    assert_same(tmp_path / "whole", tmp_path / "broken")
-
-
-def test_interrupted_in_the_first_epoch_it_begins_again(tmp_path):
-    config = make_config(epochs=2)
-    run(config, tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        run(config, tmp_path / "broken", interrupt=1)
-    run(config, tmp_path / "broken", resume=True)
-    assert_same(tmp_path / "whole", tmp_path / "broken")
-
-
-def test_rare_checkpoints_keep_the_best_epoch_of_all(tmp_path):
-    config = make_config(objective="pose", learning_rate=0.3, schedule="constant", epochs=3)
-    often, rare = run(config, tmp_path / "a"), run(config, tmp_path / "b", checkpoint_every=10)
-    assert often.epoch == rare.epoch
-    assert_same(tmp_path / "a", tmp_path / "b")
 
 
 @pytest.mark.slow
@@ -279,43 +260,35 @@ def test_a_compiled_encoder_learns_the_same(tmp_path, monkeypatch):
     assert plain.encoder.state_dict().keys() == compiled.encoder.state_dict().keys()
 
 
-def test_it_starts_from_another_encoders_backbones(learned, tmp_path):
+def test_it_starts_from_another_encoders_backbones_which_are_not_needed_to_go_on(learned, tmp_path):
     config, before = learned
+    start = shutil.copytree(before.folder / "encoder", tmp_path / "start")
     touch = config.encoder.only("touch")
-    start = str(before.folder / "encoder")
-    config = replace(config, encoder=touch, learning_rate=1e-9, start=start, epochs=1)
-    result = run(config, tmp_path / "run")
-    theirs = before.encoder.backbones["contact"].state_dict()
-    for name, value in result.encoder.backbones["contact"].state_dict().items():
-        torch.testing.assert_close(value, theirs[name])
+    config = replace(config, encoder=touch, learning_rate=1e-9, start=str(start), epochs=1)
     one_finger = replace(config, encoder=touch.with_images({"contact": (1, SIZE, SIZE)}))
     with pytest.raises(ValueError, match=r"contact backbone cannot start .*does not fit"):
         run(one_finger, tmp_path / "other")
     with pytest.raises(ValueError, match="start"):
         replace(config, pretrained=True)
-
-
-def test_what_training_began_with_is_not_needed_to_go_on(learned, tmp_path):
-    config, before = learned
-    start = shutil.copytree(before.folder / "encoder", tmp_path / "start")
-    config = replace(config, start=str(start), epochs=2)
     with pytest.raises(KeyboardInterrupt):
-        run(config, tmp_path / "run", interrupt=5)
+        run(config, tmp_path / "run", interrupt=2)
     shutil.rmtree(start)
-    assert len(run(config, tmp_path / "run", resume=True).history) == 2
+    result = run(config, tmp_path / "run", resume=True)
+    theirs = before.encoder.backbones["contact"].state_dict()
+    for name, value in result.encoder.backbones["contact"].state_dict().items():
+        torch.testing.assert_close(value, theirs[name])
 
 
-def test_training_leaves_torchs_generator_as_it_was(tmp_path):
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    run(make_config(epochs=1), tmp_path / "run")
-    assert torch.equal(torch.rand(3), expected)
+def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path):
+    config = make_config(epochs=1)
+    (tmp_path / "run").mkdir()
+    PretrainFolder(tmp_path / "run").begin(config, TrainingData(), {}, {})
+    assert len(run(config, tmp_path / "run", resume=True).history) == 1
 
 
 def test_a_finished_run_is_not_trained_again(learned):
     config, result = learned
-    state = PretrainFolder(result.folder).checkpoint() / "state.safetensors"
+    state = PretrainFolder(result.folder).checkpoint() / STATE_FILE
     before = state.stat().st_mtime_ns
     again = run(config, result.folder, resume=True)
     assert again.epoch == result.epoch
@@ -334,50 +307,42 @@ def test_nothing_is_written_over(learned):
 def test_what_asks_a_program_to_end_leaves_a_checkpoint(number, tmp_path, request):
     # Under nohup a hang-up is ignored, and stays so.
     request.addfinalizer(partial(signal.signal, number, signal.signal(number, signal.SIG_DFL)))
-    config = make_config(epochs=2)
-    run(config, tmp_path / "whole")
-    fabric = make_fabric(config, accelerator="cpu")
-    source = Interrupted(make_source(config, MemorySplit(), fabric), 2, number)
-    with pytest.raises(KeyboardInterrupt):
-        pretrain(config, source, tmp_path / "broken", fabric=fabric, progress=False)
-    run(config, tmp_path / "broken", resume=True)
-    assert_same(tmp_path / "whole", tmp_path / "broken")
-    tables = [(tmp_path / name / "metrics.csv").read_text() for name in ("whole", "broken")]
-    columns = [[line.rsplit(",", 1)[0] for line in table.splitlines()] for table in tables]
-    assert columns[0] == columns[1]  # all but samples_per_s
+    with pytest.raises(KeyboardInterrupt, match="2 steps are kept in"):
+        run(make_config(epochs=2), tmp_path / "run", interrupt=2, number=number)
+    assert int(PretrainFolder(tmp_path / "run").checkpoint().name) == 2
 
 
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:-10])
+def rewritten(change):
+    def damage(path):
+        state = torch.load(path, weights_only=True)
+        change(state)
+        torch.save(state, path)
 
-
-def other_shapes(path):
-    tensors = load_file(path)
-    name = next(name for name in tensors if name.startswith("optimizer.") and "exp" in name)
-    save_file(tensors | {name: torch.zeros(3)}, path)
+    return damage
 
 
 @pytest.mark.parametrize(
-    ("name", "damage"),
+    "damage",
     [
-        ("state.safetensors", truncate),
-        ("state.safetensors", lambda path: path.write_bytes(b"")),
-        ("state.safetensors", lambda path: path.write_bytes(pickle.dumps({"learner": 1}))),
-        ("state.safetensors", lambda path: save_file({"learner.x": torch.zeros(1)}, path)),
-        ("state.safetensors", lambda path: save_file({"other.x": torch.zeros(1)}, path)),
-        ("state.safetensors", other_shapes),
-        ("state.safetensors", Path.unlink),
-        ("progress.json", truncate),
-        ("progress.json", lambda path: path.write_text("{}" * 9)),
-        ("progress.json", lambda path: path.write_text('{"epoch": "2"}')),
-        ("progress.json", lambda path: path.write_text('{"history": [{"loss": []}]}')),
-        ("progress.json", Path.unlink),
+        lambda path: path.write_bytes(path.read_bytes()[:-10]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(pickle.dumps({"learner": 1})),
+        lambda path: torch.save({"learner": Path("/")}, path),
+        lambda path: torch.save([], path),
+        Path.unlink,
+        rewritten(lambda state: state.pop("learner")),
+        rewritten(lambda state: state["learner"].popitem()),
+        rewritten(lambda state: state["best"].popitem()),
+        rewritten(lambda state: state["optimizer"][0].update(exp_avg=torch.zeros(3))),
+        rewritten(lambda state: state["optimizer"].update({999: {"step": torch.zeros(())}})),
+        rewritten(lambda state: state["progress"].update(epoch="2")),
+        rewritten(lambda state: state["progress"].update(history=[{"loss": []}])),
     ],
 )
-def test_a_checkpoint_that_is_damaged_or_foreign_is_named(name, damage, learned, tmp_path):
+def test_a_checkpoint_that_is_damaged_or_foreign_is_named(damage, learned, tmp_path):
     config, result = learned
     folder = shutil.copytree(result.folder, tmp_path / "run")
-    damage(PretrainFolder(folder).checkpoint() / name)
+    damage(PretrainFolder(folder).checkpoint() / STATE_FILE)
     with pytest.raises(RunFolderError, match=r"checkpoint .* is damaged, or another run's"):
         run(config, folder, resume=True)
 
@@ -392,8 +357,12 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
 
 
 def test_a_budget_of_steps_ends_within_an_epoch(tmp_path):
+    torch.manual_seed(5)
     result = run(make_config(epochs=None, max_steps=4), tmp_path / "run")
     assert [row["step"] for row in result.history] == [3, 4]
+    drawn = torch.rand(3)  # torch's generator is as it was
+    torch.manual_seed(5)
+    assert torch.equal(drawn, torch.rand(3))
 
 
 def test_a_budget_of_time_ends_in_time_with_a_rate_of_zero(tmp_path):
@@ -407,7 +376,7 @@ def test_a_budget_of_time_ends_in_time_with_a_rate_of_zero(tmp_path):
 def test_the_loss_that_is_no_number_is_named(tmp_path):
     split = MemorySplit()
     split.arrays["pose"][:] = float("nan")
-    with pytest.raises(TrainingError, match=r"nan in epoch 1, step 1 of 3.*learning rate"):
+    with pytest.raises(ValueError, match=r"nan in epoch 1, step 1 of 3.*learning rate"):
         run(make_config(objective="pose"), tmp_path / "run", split)
 
 
@@ -490,18 +459,6 @@ def test_what_is_not_allowed_is_said(changes, expected):
         make_config(**changes)
 
 
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"objective": "infonse"}, "objective='infonse'.*infonce"),
-        ({"augment": "strong"}, "augmentation preset 'strong'"),
-    ],
-)
-def test_names_that_there_are_not_are_said_before_training(changes, expected):
-    with pytest.raises(ValueError, match=expected):
-        require_buildable(make_config(**changes))
-
-
 def test_a_configuration_comes_back_from_json():
     config = make_config(
         objective={"masked": 1.0, "dynamics": 0.5},
@@ -557,12 +514,9 @@ def test_batch_statistics_are_those_of_the_selected_weights(tmp_path):
     torch.testing.assert_close(first.running_mean, mean, rtol=0.0, atol=1e-4)
 
 
-def test_without_checkpoints_the_result_is_the_same_and_every_loss_is_told(tmp_path):
-    kept = run(make_config(), tmp_path / "kept")
-    light = run(make_config(), tmp_path / "light", checkpoint_every=None)
+def test_without_checkpoints_there_is_the_result_and_every_loss_is_told(tmp_path):
+    light = run(make_config(epochs=2), tmp_path / "light", checkpoint_every=None)
     assert PretrainFolder(tmp_path / "light").checkpoint() is None
     assert (tmp_path / "light" / "encoder").is_dir()
-    assert light.losses == kept.losses
-    assert len(light.losses) == 9
-    means = [sum(light.losses[start : start + 3]) / 3 for start in range(0, 9, 3)]
+    means = [sum(light.losses[start : start + 3]) / 3 for start in (0, 3)]
     assert means == pytest.approx([row["loss"] for row in light.history])

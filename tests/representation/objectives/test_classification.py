@@ -50,21 +50,6 @@ def test_certainty_costs_nothing(make_encoder, make_batch):
     assert output.metrics["accuracy"] == 1
 
 
-def test_gradients_reach_encoder_and_layer(make_encoder, make_batch):
-    encoder = make_encoder(fusion="cross_attention")
-    objective = Classification(encoder)
-    objective(encoder, make_batch()).loss.backward()
-    for module in (encoder, objective):
-        assert all(value.grad is not None for value in module.parameters())
-
-
-def test_the_order_of_samples_does_not_matter(make_encoder, make_batch):
-    encoder, batch = make_encoder().eval(), make_batch()
-    objective = Classification(encoder)
-    other = {key: value.flip(0) for key, value in batch.items()}
-    torch.testing.assert_close(objective(encoder, batch).loss, objective(encoder, other).loss)
-
-
 def test_a_number_of_classes_must_be_positive(make_encoder):
     with pytest.raises(ValueError, match="num_classes=0"):
         Classification(make_encoder(), num_classes=0)

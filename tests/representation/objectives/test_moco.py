@@ -118,10 +118,8 @@ def test_images_are_compared_with_earlier_touches_and_touches_with_earlier_image
     torch.testing.assert_close(loss, sum(expected) / 2)
 
 
-def test_gradients_reach_the_encoder_and_not_its_momentum_copy(encoder, moco, make_batch):
+def test_the_momentum_copy_gets_no_gradients(encoder, moco, make_batch):
     moco(encoder, make_batch()).loss.backward()
-    assert all(value.grad is not None for value in encoder.parameters())
-    assert all(value.grad is not None for value in moco.projections.parameters())
     for copied in (moco.momentum_encoder, moco.momentum_projections):
         assert all(value.grad is None and not value.requires_grad for value in copied.parameters())
 

@@ -100,19 +100,7 @@ def test_the_objective_averages_both_directions(make_encoder, make_batch):
     assert output.metrics["own_weight"] == pytest.approx(own, rel=1e-4)
 
 
-def test_the_order_of_samples_does_not_matter(make_encoder, make_batch):
-    encoder, batch = make_encoder().eval(), make_batch(5)
-    objective = SoftContrastive(encoder)
-    other = {key: value[[3, 0, 4, 1, 2]] for key, value in batch.items()}
-    torch.testing.assert_close(objective(encoder, batch).loss, objective(encoder, other).loss)
-
-
-def test_gradients_reach_everything_but_the_targets(make_encoder, make_batch, unit_vectors):
-    encoder = make_encoder()
-    objective = SoftContrastive(encoder)
-    objective(encoder, make_batch()).loss.backward()
-    for module in (encoder, objective):
-        assert all(value.grad is not None for value in module.parameters())
+def test_targets_have_no_gradients(unit_vectors):
     keys = unit_vectors(4, 8, seed=0).requires_grad_()
     assert not soft_targets(keys, slice(0, 4), 2, 0.1).requires_grad
 

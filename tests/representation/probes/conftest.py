@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
-import torch
 
-from representation import EncoderConfig, VisuotactileEncoder
+from representation import VisuotactileEncoder
 from representation.objectives.pose import POSE_LABELS
 from representation.probes.split import ArraySplit, ProbeTargets
 from vtenv.registry import make_task
@@ -16,33 +16,9 @@ TASK = make_task("VTInsert-v0")
 
 
 @pytest.fixture
-def make_encoder() -> Callable[..., VisuotactileEncoder]:
-    """A small encoder with weights of its own seed."""
-
-    def make(seed: int = 0, **changes: object) -> VisuotactileEncoder:
-        settings = {
-            "backbone": "test_vit",
-            "images": {"depth": (1, SIZE, SIZE), "contact": (2, SIZE, SIZE)},
-            "embedding_dim": 16,
-        }
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return VisuotactileEncoder(EncoderConfig(**settings | changes))
-
-    return make
-
-
-@pytest.fixture
-def make_batch() -> Callable[..., dict[str, torch.Tensor]]:
-    """Random observations."""
-
-    def make(count: int = 4, seed: int = 0) -> dict[str, torch.Tensor]:
-        generator = torch.Generator().manual_seed(seed)
-        depth = 0.25 + 0.2 * torch.rand(count, 1, SIZE, SIZE, generator=generator)
-        contact = torch.rand(count, 2, SIZE, SIZE, generator=generator) > 0.5
-        return {"depth": depth, "contact": contact.to(torch.uint8)}
-
-    return make
+def make_encoder(make_encoder) -> Callable[..., VisuotactileEncoder]:
+    """A small encoder with projections."""
+    return partial(make_encoder, embedding_dim=16)
 
 
 def columns(count: int, seed: int) -> dict[str, np.ndarray]:
