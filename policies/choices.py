@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import docstring_parser
 import tyro
 
 from representation.require import require
@@ -15,6 +17,24 @@ from representation.require import require
 def default(text: str) -> Any:
     """Metadata for `Annotated`: what an option that is left out stands for, as the help says it."""
     return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
+
+
+def field_texts(cls: type) -> dict[str, tuple[str, str]]:
+    """What a dataclass says of its fields, and of those that are None, by name.
+
+    An option is left out where a field is None, so that its help does not speak of None.
+    """
+    parsed = [
+        field
+        for base in reversed(cls.__mro__)
+        if dataclasses.is_dataclass(base)
+        for field in docstring_parser.parse_from_object(base).params
+    ]
+    texts = {field.arg_name: " ".join((field.description or "").split()) for field in parsed}
+    parts = {name: text.rstrip(".").partition("; None ") for name, text in texts.items()}
+    return {
+        name: (text, of_none.removeprefix("for ")) for name, (text, _, of_none) in parts.items()
+    }
 
 
 def check_name(name: str, allowed: Collection[str], what: str, otherwise: str = "") -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import VectorEnv
 
 import vtenv
-from policies.choices import check_name
+from policies.choices import check_name, field_texts
 from policies.hyperparameters import parse_value
 from vtenv.arrays import Array, to_host
 from vtenv.next_episodes import draw_episodes
@@ -80,9 +81,15 @@ def setting_names(task: str, *, options: bool = False) -> tuple[str, ...]:
 
 def settings_help(task: str) -> str:
     """What a command line's help says of a task's settings."""
+    texts = field_texts(env_type(task).task_type.config_type)
     lines = [f"Settings of {task}, options too; values are YAML's:"]
-    lines += [f"  {_option(name)} (default: {value})" for name, value in _defaults(task).items()]
-    return "\n".join(lines)
+    for name, default in _defaults(task).items():
+        text, of_none = texts.get(name, ("", ""))
+        value = of_none or "not set" if default is None else default
+        lines.append(f"{_option(name)}  {text and text + '. '}(default: {value})")
+    return "\n".join(
+        textwrap.fill(line, 80, initial_indent="  ", subsequent_indent="      ") for line in lines
+    )
 
 
 def parse_settings(task: str, words: Iterable[str]) -> dict[str, Any]:

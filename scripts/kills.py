@@ -132,9 +132,9 @@ def study(
         killed += 1
         moments.append(round(moment, 2))
         try:
-            goes_on = command.resume is not None and (broken / "config.json").is_file()
-            if goes_on or _digests(broken, command) != expected:
-                _run(command.resume if goes_on else command.arguments, broken)
+            resume = command.resume if (broken / "config.json").is_file() else None
+            if resume or _digests(broken, command) != expected:
+                _run(resume or command.arguments, broken)
             if _digests(broken, command) != expected:
                 wrong.append({"moment": moment, "what": "another result"})
         except subprocess.CalledProcessError as error:

@@ -229,8 +229,9 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
 def test_a_folder_that_cannot_be_read_is_named(text, expected, tmp_path):
     if text is not None:
         (tmp_path / "ablation.json").write_text(text)
-    with pytest.raises(ValueError, match=expected):
+    with pytest.raises(ValueError, match=expected) as refused:
         Ablation(tmp_path).read_grid()
+    assert str(tmp_path) in str(refused.value)
 
 
 def test_a_cell_is_what_its_files_say(tmp_path):

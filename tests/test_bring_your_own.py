@@ -215,6 +215,13 @@ def test_observations_of_tensors_are_transformed_too():
     raw.close()
 
 
+def test_what_a_transform_reads_and_worlds_do_not_observe_is_named(folder):
+    envs = make_worlds("mine:short_sighted", 1, modalities=("proprio",))
+    with pytest.raises(ValueError, match=r"^near reads 'depth', and these worlds observe proprio"):
+        envs.reset(seed=0)
+    envs.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("line", COMMANDS, ids=range(len(COMMANDS)))
 def test_a_command_of_it_runs(folder, experience, tmp_path, line):

@@ -56,6 +56,12 @@ def test_a_run_that_has_ended_takes_more_steps(run, tmp_path, capsys):
     assert not (folder / "videos").exists()  # --filmed 0 is remembered
 
 
+def test_an_evaluation_says_where_its_policy_was_trained(run, tmp_path, capsys):
+    few = ["--connectors", "usb", "--episodes", "1", "--filmed", "0", "--num-threads", "1"]
+    assert cli.main(["evaluate", str(run), *few, "--output", str(tmp_path / "evaluation")]) == 0
+    assert '"clearance_mm": 0.8}; --conditions training plays that' in capsys.readouterr().out
+
+
 def test_a_run_is_not_written_over(run, capsys):
     said = refused(capsys, *SMALL, "--output", str(run))
     assert f"{run} is there already; resume it, or choose another folder" in said

@@ -56,24 +56,37 @@ class VectorTransformObservation(VectorWrapper):
     ) -> tuple[Any, dict[str, Any]]:
         """As the wrapped environment, with what the function makes of its observation."""
         observation, info = self.env.reset(seed=seed, options=options)
-        return self._function(observation), info
+        return self._transformed(observation), info
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """As the wrapped environment, with what the function makes of its observations."""
         observation, reward, terminated, truncated, info = self.env.step(actions)
         if "final_obs" in info:
             info = {**info, "final_obs": self._final(info)}
-        return self._function(observation), reward, terminated, truncated, info
+        return self._transformed(observation), reward, terminated, truncated, info
+
+    def _transformed(self, observation: Any) -> Any:
+        try:
+            return self._function(observation)
+        except KeyError as error:
+            if not isinstance(observation, Mapping) or error.args[0] in observation:
+                raise
+            name = getattr(self._function, "__name__", self._function)
+            raise ValueError(
+                f"{name} reads {error.args[0]!r}, and these worlds observe "
+                f"{', '.join(observation)}; add it to modalities, or choose a representation that "
+                "reads it"
+            ) from error
 
     def _final(self, info: Mapping[str, Any]) -> Any:
         """What is made of last observations, in the form they came in."""
         final = info["final_obs"]
         if not isinstance(final, np.ndarray):
-            return self._function(final)
+            return self._transformed(final)
         worlds = np.flatnonzero(info["_final_obs"])
         changed = np.full(len(final), None, dtype=object)
         if len(worlds):
-            rows = self._function(final_observation(info, worlds))
+            rows = self._transformed(final_observation(info, worlds))
             space = batch_space(self.single_observation_space, len(worlds))
             for world, row in zip(worlds, iterate(space, rows), strict=True):
                 changed[world] = row

@@ -59,7 +59,11 @@ class Ablation(RunFolder):
         Raises:
             ValueError: If there is none, or it cannot be read.
         """
-        return AblationConfig.from_json(self.read_config())
+        document = self.read_config()
+        try:
+            return AblationConfig.from_json(document)
+        except ValueError as error:
+            raise ValueError(f"the grid in {self.path} cannot be read: {error}") from error
 
     def write_grid(self, config: AblationConfig, made: Mapping[str, Any]) -> None:
         """Write the grid, and what it was made with: command, commit, versions, hardware."""

@@ -50,7 +50,7 @@ def evaluate(
     from policies.evaluation.players import load_player
     from policies.evaluation.summary import by_connector
     from policies.films.side_by_side import film_pairs
-    from policies.worlds import setting_names
+    from policies.worlds import setting_names, settings_to_json
     from vtenv.progress import progress_bar
     from vtenv.run_folder import write_table
 
@@ -98,6 +98,9 @@ def evaluate(
     summaries = {name: by_connector(records) for name, records in played.items()}
     _write_summary(output, player, config, chosen, summaries)
     _print(player, summaries)
+    if player.settings and "training" not in played:
+        trained = json.dumps(settings_to_json(player.settings))
+        print(f"The policy was trained with {trained}; --conditions training plays that.")
     if config.filmed:
         video = output / "episodes.mp4"
         with progress_bar() as progress:

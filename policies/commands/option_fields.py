@@ -7,8 +7,9 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-import docstring_parser
 import tyro
+
+from policies.choices import field_texts
 
 _ALIASES = {"learning_rate": ("--lr",)}
 
@@ -32,8 +33,7 @@ def option_fields(
         Fields as `dataclasses.make_dataclass` takes them.
     """
     cls = config if isinstance(config, type) else type(config)
-    parsed = docstring_parser.parse_from_object(cls)
-    helps = {entry.arg_name: entry.description or "" for entry in parsed.params}
+    helps = field_texts(cls)
     hints = typing.get_type_hints(cls, include_extras=True)
     fields = []
     for name in names:
@@ -46,7 +46,7 @@ def option_fields(
         elif typing.get_origin(kind) is Annotated:  # it may have a hint about None
             hint = f"(default: {default})"
         arg = tyro.conf.arg(
-            help=" ".join(helps[name].split()),
+            help=f"{helps[name][0]}.",
             help_behavior_hint=hint,
             aliases=_ALIASES.get(name),
         )

@@ -92,7 +92,7 @@ class RunLog:
         axes.set(xlabel="control steps", ylabel="success", ylim=(-0.02, 1.02), title=title)
         axes.xaxis.set_major_formatter(lambda steps, _: f"{steps:,.0f}")
         axes.grid(alpha=0.3)
-        axes.legend(loc="lower right")
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
         with atomic_write(path) as temporary:
             figure.savefig(temporary, dpi=120)
 

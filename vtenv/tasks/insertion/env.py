@@ -19,9 +19,9 @@ class VTInsertEnv(TaskEnv):
     connector by friction alone: it can slip, tilt and be dropped. Its socket stands ahead.
     The task is to bring the plug's tip to the socket's mouth, align it, and push it in.
 
-    Neither sense is enough. The overhead depth camera rides with the gantry, so the image's
-    centre is the gripper's centre; it sees the socket, but the palm hides the plug from it.
-    The gel sees how the plug sits in the hand, but not the socket.
+    The overhead depth camera rides with the gantry, so the image's centre is the gripper's
+    centre; it sees the socket, but the palm hides the plug from it. The gel sees how
+    the plug sits in the hand, but not the socket.
 
     Four connectors share one scene: a 3.5 mm audio plug (`aux`), a 1 x 4 pin header (`pin`),
     a USB-A plug (`usb`) and an M6 stud (`stud`). Each socket has its own fit, from 0.05 mm a side
