@@ -557,7 +557,7 @@ DETAILED_CONNECTORS = {
             label="2.54 mm pin header, square posts",
             source=f"{CONNECTORS['pin'].source} Square posts of 0.64 mm: datasheets of headers. "
             "Their tips, a third narrower: ours.",
-            profile=PinRowProfile(4, 0.00254, POST_SIDE / 2, square=True),
+            profile=dataclasses.replace(_HEADER, radius=POST_SIDE / 2, square=True),
             mating=Mating(
                 5.0,
                 0.0025,

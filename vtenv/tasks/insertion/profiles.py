@@ -144,13 +144,12 @@ class ShellProfile:
         self, depth: float, clearance: tuple[float, float], lead_in: float, scale: float
     ) -> list[Primitive]:
         """Four walls, and the tongue."""
-        sides = zip((self.width, self.height), clearance, strict=True)
-        half_y, half_z = (side / 2 * scale + room for side, room in sides)
+        outside = RectangularProfile(self.width, self.height, self.thickness / 2)
         tongue_y, tongue_z = self.tongue_width / 2 * scale, self.tongue_height / 2 * scale
         start, middle = self.setback + tongue_z, self._cavity_z(scale)
         tip = Primitive("capsule", (tongue_z, tongue_y - tongue_z), (start, 0, middle), ALONG_Y)
         tongue = [box(start, depth, tongue_y, tongue_z, z=middle), tip]
-        return rectangular_hole(half_y, half_z, depth, lead_in) + tongue
+        return outside.hole(depth, clearance, lead_in, scale) + tongue
 
 
 @dataclass(frozen=True)
