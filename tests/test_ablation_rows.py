@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_study import write_study
+from made_up_study import write_cell, write_study
 
 from policies import cli
 from policies.ablation import published as module
@@ -171,6 +171,23 @@ def test_without_the_repository_a_study_has_to_be_named(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PUBLISHED", tmp_path / "docs")
     with pytest.raises(ValueError, match=r"comes with a clone of the repository.*--published"):
         Published()
+
+
+def test_a_row_that_is_done_is_held_against_what_was_published(study, tmp_path, capsys):
+    row = {"name": "state/dagger", "published": str(study), "representation": "state"}
+    own = Ablation(tmp_path / "row")
+    grid = replace(with_presets(Published(study).grid("state/dagger")), seeds=1)
+    own.write_grid(grid, {"row": row})
+    write_cell(own, grid.cells[0], success=0.2)
+    assert cli.main(["ablate", "--output", str(own.path)]) == 0
+    shown = capsys.readouterr().out
+    assert "seeds: 2 as published, 1 here" in shown
+    assert "outside the published interval, and the two do not overlap" in shown
+    document = json.loads((own.path / "row.json").read_text())
+    assert document["verdict"] == "apart"
+    assert document["differences"] == {"seeds": {"published": 2, "here": 1}}
+    assert document["here"]["episodes"] == 40
+    assert document["published"]["success"]["value"] > 0.9
 
 
 @pytest.mark.parametrize(("folder", "rows"), [(None, 39), (DOCS / "two-cores", 7)])
