@@ -154,6 +154,33 @@ def test_what_is_done_is_not_done_again(study, grid):
 
 
 @pytest.mark.slow
+def test_a_row_that_is_trained_again_comes_to_the_same(study, tmp_path):
+    published, _ = study
+    output = tmp_path / "row"
+    command = ("--row", "state/ppo-warm", "--published", str(published))
+    shown = ablate(output, *command)
+    assert shown.code == 0, shown.err
+    assert "state/ppo-warm: the result lies inside the published interval." in shown.out
+    # On one machine policies are the same, to the bit.
+    assert episodes(output) == episodes(published)
+    document = json.loads((output / "row.json").read_text())
+    assert document["verdict"] == "inside"
+    assert document["differences"] == {}
+    assert document["here"]["success"] == document["published"]["success"]
+    # Whatever goes on with the folder says so again, and trains nothing.
+    before = times(output / "runs")
+    for options in ((), command):
+        again = ablate(output, *options)
+        assert again.code == 0, again.err
+        assert again.out == shown.out
+    assert times(output / "runs") == before
+    # Another row is refused there.
+    other = ablate(output, "--row", "state/dagger", "--published", str(published))
+    assert other.code == 2
+    assert "holds something else than the row state/dagger" in other.err
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra ray")
 def test_ray_gives_the_same_policies(study, grid, tmp_path, monkeypatch):
     # Ray gives its processes 15 s to start: too few to compile all they import every time.

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
 import json
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -49,6 +51,34 @@ def read_table(path: Path) -> list[dict[str, str]]:
     """Rows of a CSV table."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def iter_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a CSV table, which may be compressed, `.gz`, and the lines they end on.
+
+    Args:
+        path: The file.
+        columns: What a row has to have.
+
+    Raises:
+        ValueError: If it cannot be read, or lacks a column; names the file.
+    """
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(
+            path, "rt", encoding="utf-8", newline=""
+        ) as file:
+            reader = csv.DictReader(file)
+            for name in columns:
+                if name not in (reader.fieldnames or ()):
+                    raise ValueError(f"{path} has no column {name!r}")
+            for row in reader:
+                if any(row[name] is None for name in columns):
+                    raise ValueError(f"{path}, line {reader.line_num}: the row is cut off")
+                yield reader.line_num, row
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror or error}") from None
+    except (EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
 
 
 class RunFolder:

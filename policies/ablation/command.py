@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,6 +16,7 @@ from policies.ablation.cell import train_config
 from policies.ablation.executors import local_executor, ray_executor, visible_devices
 from policies.ablation.folder import FAILED_FILE, LOG_FILE, Ablation
 from policies.ablation.grid import AblationConfig
+from policies.ablation.published import Published, compare, with_presets
 from policies.ablation.run import GridStatus, run_grid
 from policies.hyperparameters import merge
 from vtenv import provenance
@@ -25,13 +28,51 @@ _MOST_WORKERS = 4
 """Cells that are trained at once on a CPU unless told otherwise: each takes 1 to 2 GiB."""
 
 
-def train_grid(run: RunOptions, base: AblationConfig, asked: dict[str, Any]) -> int:
+def train_row(run: RunOptions, published: Published, asked: dict[str, Any]) -> int:
+    """Train a row of a published ablation again, and say whether it comes to the same.
+
+    Args:
+        run: Where and how, and which row.
+        published: The ablation that it is of.
+        asked: Fields of its grid that the options change.
+
+    Returns:
+        The exit code, which does not depend on what comes out.
+
+    Raises:
+        ValueError, OSError, DependencyNotInstalled: What the user can put right.
+    """
+    row = str(run.row)
+    grid = published.grid(row)
+    (representation,) = asked.get("representations", grid.representations)
+    about = {"name": row, "published": str(published.folder), "representation": representation}
+    ablation = Ablation(run.output)
+    ablation.require_own()
+    there = ablation.read_config()["made"].get("row", {}) if ablation.begun else about
+    if "representations" not in asked:
+        about["representation"] = there.get("representation")
+    if there != about:
+        raise ValueError(
+            f"{ablation.path} holds something else than the row {row} of {published.folder}; "
+            "choose another folder with --output"
+        )
+    return train_grid(run, with_presets(grid), asked, about)
+
+
+def train_grid(
+    run: RunOptions,
+    base: AblationConfig,
+    asked: dict[str, Any],
+    row: Mapping[str, str] | None = None,
+) -> int:
     """Train the cells of a grid that are not done, and show what came out.
 
     Args:
         run: Where and how.
         base: The grid of the preset or the file; without either, that in the folder.
         asked: Fields of a grid that the options change.
+        row: The published row that the grid is of: name, folder and the representation it is
+            trained on; None for what the folder says.
 
     Returns:
         The exit code.
@@ -41,6 +82,8 @@ def train_grid(run: RunOptions, base: AblationConfig, asked: dict[str, Any]) -> 
     """
     ablation = Ablation(run.output)
     ablation.require_own()
+    if ablation.begun:
+        row = ablation.read_config().get("made", {}).get("row")
     if run.preset or run.grid or not ablation.begun:
         asked = merge(asdict(base), asked)
         of_others = asked["training_by_algorithm"].keys() - set(asked["algorithms"])
@@ -54,11 +97,17 @@ def train_grid(run: RunOptions, base: AblationConfig, asked: dict[str, Any]) -> 
     most = len(devices) if config.training.get("engine") == "warp" else min(cores, _MOST_WORKERS)
     workers = run.workers or max(1, min(most, len(config.cells)))
     threads = run.threads or max(1, cores // workers)
-    _check(ablation, config, threads)
+    encoders = _check(ablation, config, threads)
+    published = Published(Path(row["published"])) if row else None
+    if row and published:
+        name = row["representation"]
+        if name in encoders and name == published.variant(row["name"])[0]:
+            published.require_digest(name, encoders[name])
     try:
         with ablation.lock():
             if not ablation.begun or ablation.read_grid() != config:
-                ablation.write_grid(config, provenance.record())
+                made = {**provenance.record(), "encoders": encoders}
+                ablation.write_grid(config, made | ({"row": dict(row)} if row else {}))
             if run.retry:
                 for cell in config.cells:
                     ablation.forget_failure(cell)
@@ -71,11 +120,18 @@ def train_grid(run: RunOptions, base: AblationConfig, asked: dict[str, Any]) -> 
             f"cannot work in {ablation.path}: {error}. Policies that are done are kept; when that "
             "is mended, the same command goes on"
         ) from None
-    return show_results(ablation, status)
+    code = show_results(ablation, status)
+    if code == 0 and row and published:
+        Console(highlight=False).print(
+            compare(ablation, published, row["name"], row["representation"]),
+            markup=False,
+            soft_wrap=True,
+        )
+    return code
 
 
-def _check(ablation: Ablation, config: AblationConfig, threads: int) -> None:
-    """Say what cannot work before anything is trained."""
+def _check(ablation: Ablation, config: AblationConfig, threads: int) -> dict[str, str]:
+    """Say what cannot work before anything is trained; the digests of encoders, by name."""
     from policies.learners.algorithms import ALGORITHMS
     from policies.representations import make_representation
     from policies.worlds import DEFAULT_TASK
@@ -98,6 +154,7 @@ def _check(ablation: Ablation, config: AblationConfig, threads: int) -> None:
             make_task(training.task, **settings)
     except (TypeError, RuntimeError) as error:
         raise ValueError(str(error)) from None
+    return {name: one.digest for name, one in representations.items() if one.digest}
 
 
 def _run(

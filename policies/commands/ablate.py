@@ -27,6 +27,13 @@ class RunOptions:
     """The grid to begin with: quick, minutes on two cores; paper, the study, for a GPU."""
     grid: Path | None = None
     """A file with a grid to begin with, as YAML or JSON, with the fields of ablation.json."""
+    row: str | None = None
+    """A row of a published ablation to train again, and to hold against what was published:
+    REPRESENTATION/ALGORITHM, such as state/dagger or pose/ppo-warm; without a name all are
+    listed."""
+    published: Path | None = None
+    """Folder of the ablation that the row is of: its ablation.json, and episodes.csv or
+    episodes.csv.gz."""
     workers: int | None = None
     """Policies that are trained at once."""
     threads: int | None = None
@@ -44,12 +51,15 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         require_at_least(self, workers=1, threads=1, filmed=0)
-        if self.preset and self.grid:
-            raise ValueError("of --preset and --grid, only one can be given")
+        if sum(given is not None for given in (self.preset, self.grid, self.row)) > 1:
+            raise ValueError("of --preset, --grid and --row, only one can be given")
+        if self.published and self.row is None:
+            raise ValueError("--published is for --row; give both, or neither")
 
 
 _DEFAULTS = {
-    "representations": "(this, --preset or --grid, unless a folder goes on)",
+    "representations": "(this, --preset, --grid or --row, unless a folder goes on)",
+    "published": "(default: the study of the repository)",
     "workers": "(default: one a GPU, or one a core and at most 4)",
     "threads": "(default: the cores, shared out evenly)",
     "max_minutes": "(default: no limit)",
@@ -61,6 +71,10 @@ _DEFAULTS = {
 _AXES = ("representations", "algorithms", "starts", "seeds")
 _TRAINING = ("task", "steps", "max_minutes", "num_envs", "engine", "device")
 _EVALUATION = ("condition", "episodes")
+_OF_ROWS = ("representations", "seeds", "engine", "device")
+"""Options of a grid that a published row leaves open."""
+_ROWS = Path("outputs/rows")
+"""Folder of the rows that are trained again."""
 _HELP = """Train a grid of representations and seeds, and compare their policies.
 
 Every policy is a process and a folder of its own. The same command does what is missing, and more
@@ -79,16 +93,26 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
         ValueError: If there is no such grid.
     """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for field in (one for one in fields(RunOptions) if one.name in ("preset", "grid", "output")):
-        early.add_argument(f"--{field.name}", default=field.default)
+    for name in ("preset", "grid", "published", "output"):
+        early.add_argument(f"--{name}")
+    early.add_argument("--row", nargs="?", const="")  # without a name, the rows are listed
+    defaults, published = RunOptions(), None
     try:
         known, _ = early.parse_known_args(list(arguments))
-        base = _begun_with(known.preset, known.grid, known.output)
+        if known.row is not None:
+            from policies.ablation.published import Published
+
+            published = Published(Path(known.published) if known.published else None)
+            folder = published.grid(known.row).cells[-1].folder.parent
+            defaults = RunOptions(output=_ROWS / Path(*folder.parts[1:]))
+        base = _begun_with(known.preset, known.grid, Path(known.output or defaults.output))
+        if published and not base.representations:
+            base = published.grid(known.row)
     except argparse.ArgumentError:  # an option without a value: told below
         base = AblationConfig()
     training = TrainConfig(**{n: v for n, v in base.training.items() if n in _TRAINING})
     options = [
-        *option_fields(RunOptions(), [field.name for field in fields(RunOptions)], _DEFAULTS),
+        *option_fields(defaults, [field.name for field in fields(RunOptions)], _DEFAULTS),
         *option_fields(base, _AXES, _DEFAULTS),
         *option_fields(training, _TRAINING, _DEFAULTS),
         *option_fields(base.evaluation, _EVALUATION, _DEFAULTS),
@@ -100,36 +124,47 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
         settings: tyro.conf.Suppress[Any] = None,
     ) -> int:
         chosen = given(options)
-        run = RunOptions(**{f.name: chosen.pop(f.name, f.default) for f in fields(RunOptions)})
+        run = dataclasses.replace(
+            defaults, **{f.name: chosen.pop(f.name) for f in fields(RunOptions) if f.name in chosen}
+        )
+        if run.row is not None and (others := sorted({*chosen, *(settings or ())} - {*_OF_ROWS})):
+            raise ValueError(
+                f"{others[0]} would make another row; leave it out (a row leaves "
+                f"{', '.join(_OF_ROWS)} open), or train a grid of your own"
+            )
         asked: dict[str, Any] = {n: chosen[n] for n in _AXES if n in chosen}
         asked["training"] = {n: chosen[n] for n in _TRAINING if n in chosen}
         asked["evaluation"] = {n: chosen[n] for n in _EVALUATION if n in chosen}
         if not base.representations and "representations" not in asked:
             raise ValueError(
-                "--preset, --grid or --representations is needed, to say what to compare"
+                "--preset, --grid, --row or --representations is needed, to say what to compare"
             )
+        if published and len(asked.get("representations", ())) > 1:
+            raise ValueError("a row has one representation; give one, and a folder for each")
+        if published and "representations" not in asked:
+            published.require_encoder(base.representations[0])
         for name in asked.get("representations", base.representations):
             check_representation(name)
         # After the options are known to be good: this is slow to import.
-        from policies.ablation.command import train_grid
+        from policies.ablation.command import train_grid, train_row
         from policies.worlds import settings_to_json
 
         if settings:
             asked["training"]["settings"] = settings_to_json(settings)
-        return train_grid(run, base, asked)
+        return train_row(run, published, asked) if published else train_grid(run, base, asked)
 
     ablate.__doc__ = _HELP
     ablate.__annotations__["options"] = kind
     return ablate
 
 
-def _begun_with(preset: str | None, grid: str | None, output: str) -> AblationConfig:
+def _begun_with(preset: str | None, grid: str | None, output: Path) -> AblationConfig:
     """The grid that options change: a preset's, a file's, or the one in the folder."""
     if preset and (path := PRESETS / f"{preset}.yml").is_file():
         return AblationConfig.from_json(read_file(path))
     if grid:
         return AblationConfig.from_json(read_file(Path(grid)))
-    if not preset and (Path(output) / "ablation.json").is_file():
+    if not preset and (output / "ablation.json").is_file():
         from policies.ablation.folder import Ablation
 
         return Ablation(output).read_grid()

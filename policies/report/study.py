@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from policies.evaluation.statistics import Floats
 from policies.learners.algorithms import ALGORITHMS
 from policies.learners.train_config import DISTILLATION
 from vtenv.json_document import read_object
+from vtenv.run_folder import iter_table
 
 _VIDEO_SUFFIXES = (".mp4", ".webm")
 _BY_CONNECTOR = "success_"
@@ -171,7 +171,7 @@ def _mapping(path: Path) -> Mapping[str, Any]:
 def _episodes(path: Path) -> dict[str, Episodes]:
     """Final episodes by connector, in the order of the file."""
     found: dict[str, Episodes] = {}
-    for line, row in _rows(path, ("connector", "success", "failure")):
+    for line, row in iter_table(path, ("connector", "success", "failure")):
         if row["success"] not in ("0", "1"):
             raise ValueError(f"{path}, line {line}: success is {row['success']!r}, not 0 or 1")
         failure = "" if row["success"] == "1" else row["failure"] or "unknown"
@@ -186,7 +186,7 @@ def _evaluations(path: Path) -> tuple[list[str], Floats]:
     found: dict[float, list[float]] = {}
     names: list[str] = []
     if path.is_file():
-        for line, row in _rows(path, ("steps", "success")):
+        for line, row in iter_table(path, ("steps", "success")):
             names = [name for name in row if name and name.startswith(_BY_CONNECTOR)]
             try:
                 # One that went on after an interruption may have a step twice: the later counts.
@@ -195,21 +195,3 @@ def _evaluations(path: Path) -> tuple[list[str], Floats]:
                 raise ValueError(f"{path}, line {line}: {error}") from None
     table = np.array([[step, *found[step]] for step in sorted(found)])
     return [name.removeprefix(_BY_CONNECTOR) for name in names], table.reshape(-1, 2 + len(names))
-
-
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a CSV file and the lines they end on."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            for name in columns:
-                if name not in (reader.fieldnames or ()):
-                    raise ValueError(f"{path} has no column {name!r}")
-            for row in reader:
-                if any(row[name] is None for name in columns):
-                    raise ValueError(f"{path}, line {reader.line_num}: the row is cut off")
-                yield reader.line_num, row
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
