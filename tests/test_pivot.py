@@ -166,7 +166,7 @@ def test_a_curriculum_narrows_the_fixture_and_keeps_grasps():
 @pytest.mark.slow
 @pytest.mark.parametrize("connector", vtenv.CONNECTOR_NAMES)
 def test_expert_brings_every_connector_to_its_goal(connector):
-    success, returns = episodes(expert, (connector,), 200)
+    success, returns = episodes(expert, (connector,), 100)
     assert success.mean() >= 0.95
     assert returns[success].min() > 5
 

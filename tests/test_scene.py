@@ -9,9 +9,8 @@ import mujoco
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from worlds import UNDISTURBED, make_simulation
+from worlds import UNDISTURBED, cast_images, make_simulation
 
-from vtenv.sensing.raycast import Primitives, cast_depth
 from vtenv.tasks.insertion import scene
 from vtenv.tasks.insertion.actions import HAND_STIFFNESS
 from vtenv.tasks.insertion.config import InitialStateRanges
@@ -115,41 +114,12 @@ class Placed:
         """The overhead camera's depth of some groups of geoms, (H, W)."""
         tangent = math.tan(math.radians(self.model.cam_fovy[scene.OVERHEAD_CAMERA]) / 2)
         cameras = slice(scene.OVERHEAD_CAMERA, scene.OVERHEAD_CAMERA + 1)
-        return self._cast(cameras, groups, tangent, True)[0]
+        return cast_images(self.model, self.data, cameras, groups, tangent, True)[0]
 
     def gels(self) -> NDArray[np.float32]:
         """Depth from the back of each gel, (2, H, W)."""
-        groups = (scene.PLUG_GROUP,)
-        return self._cast(scene.GEL_CAMERAS, groups, scene.GEL_SIZE / 2, False)
-
-    def _cast(self, cameras: slice, groups: tuple[int, ...], extent: float, perspective: bool):
-        """Images of `cameras`, from arrays laid out as the engine's: compiled once for both."""
-        data, primitives = self.data, Primitives.from_models([self.model], groups)
-        size = self.model.cam_resolution[cameras.start, 0]
-        out = np.empty((2, cameras.stop - cameras.start, size, size), np.float32)
-        poses = [
-            np.stack([pose, pose])
-            for pose in (data.geom_xpos, data.geom_xmat, data.cam_xpos, data.cam_xmat)
-        ]
-        for pose in poses:
-            pose.flags.writeable = False
-        cast_depth(
-            np.zeros(1, np.int64),
-            np.zeros(2, np.int64),
-            primitives.ids,
-            primitives.types,
-            primitives.sizes,
-            primitives.used,
-            poses[0],
-            poses[1],
-            poses[2][:, cameras],
-            poses[3][:, cameras],
-            extent,
-            extent,
-            perspective,
-            out,
-        )
-        return out[0]
+        groups, extent = (scene.PLUG_GROUP,), scene.GEL_SIZE / 2
+        return cast_images(self.model, self.data, scene.GEL_CAMERAS, groups, extent, False)
 
     def to_overhead_image(self, in_socket: tuple[float, float, float]) -> NDArray[np.float64]:
         """Where a point of the socket is in the overhead image: right and up in [-1, 1]."""

@@ -12,9 +12,9 @@ import mujoco
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from worlds import cast_images, hold_plug
 
 from vtenv.sensing.images import CONTACT_THRESHOLD_MM, gel_images
-from vtenv.sensing.raycast import Primitives, cast_depth
 from vtenv.tasks.insertion import scene
 from vtenv.tasks.insertion.config import InitialStateRanges
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS
@@ -85,47 +85,18 @@ def tactile_model(connector: str, resolution: int) -> mujoco.MjModel:
 def hold(model: mujoco.MjModel, grasp: NDArray[np.float64]) -> mujoco.MjData:
     """The hand at its nominal place, with a settled grasp."""
     data = mujoco.MjData(model)
-    data.qpos[scene.FINGER_QPOS] = grasp[:2]
-    data.qpos[scene.PLUG_POS] = grasp[2:5]
-    data.qpos[scene.PLUG_POS.stop - 1] += scene.HAND_HEIGHT
-    data.qpos[scene.PLUG_QUAT] = grasp[5:9]
-    data.mocap_pos[0] = [1.0, 0.0, scene.HAND_HEIGHT]
+    hold_plug(data, grasp)
     mujoco.mj_forward(model, data)
     return data
 
 
 def contact_masks(model: mujoco.MjModel, data: mujoco.MjData) -> NDArray[np.uint8]:
     """The masks under test, (2, H, W)."""
-    primitives = Primitives.from_models([model], (scene.PLUG_GROUP,))
-    size = model.cam_resolution[scene.GEL_CAMERAS.start, 0]
-    distance = np.empty((2, 2, size, size), np.float32)
-    world = np.zeros(1, np.int64)
-    # Laid out as the engine's arrays, so that one compiled version serves both.
-    poses = [
-        np.stack([pose, pose])
-        for pose in (data.geom_xpos, data.geom_xmat, data.cam_xpos, data.cam_xmat)
-    ]
-    for pose in poses:
-        pose.flags.writeable = False
-    cast_depth(
-        world,
-        np.zeros(2, np.int64),
-        primitives.ids,
-        primitives.types,
-        primitives.sizes,
-        primitives.used,
-        poses[0],
-        poses[1],
-        poses[2][:, scene.GEL_CAMERAS],
-        poses[3][:, scene.GEL_CAMERAS],
-        scene.GEL_SIZE / 2,
-        scene.GEL_SIZE / 2,
-        False,
-        distance,
-    )
+    groups, extent = (scene.PLUG_GROUP,), scene.GEL_SIZE / 2
+    distance = cast_images(model, data, scene.GEL_CAMERAS, groups, extent, False)[None]
     gel, contact = np.empty_like(distance), np.empty(distance.shape, np.uint8)
     thickness, threshold = np.float32(scene.GEL_THICKNESS * 1e3), np.float32(CONTACT_THRESHOLD_MM)
-    gel_images(world, distance, thickness, threshold, gel, contact)
+    gel_images(np.zeros(1, np.int64), distance, thickness, threshold, gel, contact)
     return contact[0]
 
 

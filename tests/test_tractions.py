@@ -4,6 +4,7 @@ import mujoco
 import numpy as np
 import pytest
 from scipy.optimize import brentq
+from worlds import hold_plug
 
 from vtenv.sensing import tractions
 from vtenv.sensing.pads import Pad, PadSensors, add_pads
@@ -76,11 +77,7 @@ def held(request):
     model = spec.compile()
     data = mujoco.MjData(model)
     grasp = settle_grasps(connector, np.array([[0.002, -0.001, 0.1]]))[0]
-    data.qpos[scene.FINGER_QPOS] = grasp[:2]
-    data.qpos[scene.PLUG_POS] = grasp[2:5]
-    data.qpos[scene.PLUG_POS.stop - 1] += scene.HAND_HEIGHT
-    data.qpos[scene.PLUG_QUAT] = grasp[5:9]
-    data.mocap_pos[0] = [1.0, 0.0, scene.HAND_HEIGHT]
+    hold_plug(data, grasp)
     data.ctrl[scene.FINGER_CTRL] = scene.GRIP_FORCE
     sensors = PadSensors(model, PADS, ("shear", "markers"), groups=(scene.PLUG_GROUP,))
     return model, data, sensors

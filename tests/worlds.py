@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
+from vtenv.sensing.raycast import Primitives, cast_depth
 from vtenv.simulation import Simulation
+from vtenv.tasks.insertion import scene
 from vtenv.tasks.insertion.config import InsertionConfig
 from vtenv.tasks.insertion.task import InsertionTask
 
@@ -95,3 +99,54 @@ def page_rows(env_type, section) -> list[list[str]]:
         for line in text.splitlines()
         if line.strip().startswith("|") and "---" not in line
     ]
+
+
+def hold_plug(data: mujoco.MjData, grasp: NDArray[np.float64]) -> None:
+    """Place the hand, the fingers and the plug as a settled grasp has them."""
+    data.qpos[scene.FINGER_QPOS] = grasp[:2]
+    data.qpos[scene.PLUG_POS] = grasp[2:5]
+    data.qpos[scene.PLUG_POS.stop - 1] += scene.HAND_HEIGHT
+    data.qpos[scene.PLUG_QUAT] = grasp[5:9]
+    data.mocap_pos[0] = [1.0, 0.0, scene.HAND_HEIGHT]
+
+
+def cast_images(
+    model: mujoco.MjModel,
+    data: mujoco.MjData,
+    cameras: slice,
+    groups: tuple[int, ...],
+    extent: float,
+    perspective: bool,
+) -> NDArray[np.float32]:
+    """Distances that cameras see in one world, (cameras, H, W), in [m].
+
+    Arrays are laid out as the engine's, so that one compiled version serves both.
+    """
+    primitives, size = (
+        Primitives.from_models([model], groups),
+        model.cam_resolution[cameras.start, 0],
+    )
+    out = np.empty((2, cameras.stop - cameras.start, size, size), np.float32)
+    poses = [
+        np.stack([pose, pose])
+        for pose in (data.geom_xpos, data.geom_xmat, data.cam_xpos, data.cam_xmat)
+    ]
+    for pose in poses:
+        pose.flags.writeable = False
+    cast_depth(
+        np.zeros(1, np.int64),
+        np.zeros(2, np.int64),
+        primitives.ids,
+        primitives.types,
+        primitives.sizes,
+        primitives.used,
+        poses[0],
+        poses[1],
+        poses[2][:, cameras],
+        poses[3][:, cameras],
+        extent,
+        extent,
+        perspective,
+        out,
+    )
+    return out[0]

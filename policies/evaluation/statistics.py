@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
@@ -49,9 +48,11 @@ def interquartile_mean(scores: ArrayLike) -> Floats:
     One failed run moves it less than a mean, and it uses more than a median. A quarter of the
     scores, rounded down, is left out at either end.
     """
+    from scipy.stats import trim_mean  # slow to import, and training starts without
+
     array = np.asarray(scores, np.float64)
     pooled = array.reshape(*array.shape[:-2], -1)
-    middle: Floats = scipy.stats.trim_mean(pooled, 0.25, axis=-1)
+    middle: Floats = trim_mean(pooled, 0.25, axis=-1)
     return middle
 
 
@@ -158,7 +159,9 @@ def wilson(successes: int, episodes: int) -> tuple[float, float]:
     """
     if not episodes:
         return 0.0, 1.0
-    found = scipy.stats.binomtest(successes, episodes).proportion_ci(method="wilson")
+    from scipy.stats import binomtest
+
+    found = binomtest(successes, episodes).proportion_ci(method="wilson")
     # The bounds at rates of 0 and 1 are exact; rounding is not to move them.
     low = 0.0 if successes == 0 else float(found.low)
     return low, 1.0 if successes == episodes else float(found.high)
@@ -201,7 +204,9 @@ def _bootstrap(
         return statistic(*resampled)
 
     samples = [np.arange(strata[i].shape[-2]) for i in drawn]
-    interval = scipy.stats.bootstrap(
+    from scipy.stats import bootstrap
+
+    interval = bootstrap(
         samples, of_runs, n_resamples=resamples, method="percentile", rng=rng
     ).confidence_interval
     return value, interval.low, interval.high
