@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtenv.tasks.insertion import scene
+from vtenv.tasks.insertion.connectors import SHOULDER_IN_HAND
 from vtenv.tasks.insertion.disturbances import Disturbances
 from vtenv.tasks.insertion.domain import Domain
 from vtenv.tasks.insertion.grasp_bank import GraspBank, take
@@ -83,7 +84,7 @@ def _in_hand(grasps: NDArray[np.float64]) -> NDArray[np.float64]:
     """Plug x, z and pitch in the hand, (N, 3), of settled grasps: see `GraspBank`."""
     w, x, y, z = grasps[:, 5:9].T
     pitch = np.arctan2(2 * (w * y - x * z), 1 - 2 * (y**2 + z**2))
-    return np.stack([grasps[:, 2] - scene.SHOULDER_IN_HAND, grasps[:, 4], pitch], axis=-1)
+    return np.stack([grasps[:, 2] - SHOULDER_IN_HAND, grasps[:, 4], pitch], axis=-1)
 
 
 def _tilted(pitch: NDArray[np.float64], roll: NDArray[np.float64]) -> NDArray[np.float64]:
