@@ -78,9 +78,9 @@ def environment_cases(
             task = simulation_of(envs).task
             own = task.config.modalities
             for key in TOUCH if config.touch else ():
-                rest = [modality for modality in own if modality.key != key]
-                adds = len(rest) == len(own)
-                chosen = choose_modalities([*rest, key] if adds else rest, task.modalities)
+                without = [modality for modality in own if modality.key != key]
+                adds = len(without) == len(own)
+                chosen = choose_modalities([*without, key] if adds else without, task.modalities)
                 unused = unused_settings(chosen)
                 kept = {k: v for k, v in config.settings.items() if k not in unused}
                 toggled = make_envs(
