@@ -199,10 +199,10 @@ class _Training:
             except ValueError as error:
                 # PyTorch's, of a distribution's mean; or, where torch.compile has switched off what
                 # PyTorch checks, the worlds', of an action.
-                if not self._is_finite():
+                if "nan" in str(error):
                     raise self._diverged() from error
                 raise
-            if not self._is_finite():
+            if not all(torch.isfinite(p).all() for p in self.model.policy.parameters()):
                 raise self._diverged()
             if not self.interruption.requested:
                 self._log()
@@ -366,9 +366,6 @@ class _Training:
     def _elapsed(self) -> float:
         """Time so far, that of earlier parts of the run included."""
         return self.seconds + time.monotonic() - self.begun
-
-    def _is_finite(self) -> bool:
-        return all(bool(torch.isfinite(p).all()) for p in self.model.policy.parameters())
 
     def _diverged(self) -> ValueError:
         rate = self.config.hyperparameters.get("learning_rate")
