@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -137,7 +137,7 @@ class Published:
             self.config,
             representations=(representation,),
             algorithms=algorithms,
-            starts=(start,),
+            starts=(cast(Start, start),),
             training_by_algorithm={a: by_algorithm[a] for a in algorithms if a in by_algorithm},
         )
 
