@@ -6,7 +6,7 @@ import pytest
 
 from policies import cli
 from policies.benchmarks.benchmark_config import BenchmarkConfig
-from policies.benchmarks.cases import NUMPY, RESET, SINGLE, TORCH
+from policies.benchmarks.cases import NUMPY, RESET, SINGLE, TORCH, TOUCH, touch_costs
 from policies.benchmarks.measure import first_steps
 from policies.benchmarks.rendering import speed_figure
 from policies.benchmarks.timing import PHYSICS, RESETS, REST, SENSING, Case, Clock, time_cases
@@ -36,6 +36,7 @@ def test_the_report_says_what_it_was_made_with(report):
     assert report["command"].split()[0] == "vtinsert"
     assert report["hardware"]["cpu"] and report["versions"]["mujoco"]
     assert report["load_before"] >= 0 and report["errors"] == {} and report["device"] is None
+    assert report["touch"] == []
     settings = report["settings"]
     assert (settings["worlds"], settings["actions"], settings["image_size"]) == ([4], "expert", 16)
 
@@ -104,6 +105,33 @@ def test_cases_take_turns_and_their_time_is_bounded():
     assert math.isnan(Clock("cpu").memory_used())
 
 
+def test_what_touch_adds_is_told_from_pairs_of_repetitions():
+    seconds = {
+        NUMPY: [1.0, 2.0, 4.0],
+        "environment without contact": [0.8, 1.6, 3.2],
+        "environment with markers": [1.1, 2.2, 4.4],
+    }
+    cases = [Case(name, lambda: None, 4, 1, seconds=taken) for name, taken in seconds.items()]
+    cases += [Case(NUMPY, lambda: None, 4, 2, seconds=[1.0]), Case("x", lambda: None, 4, 1)]
+    contact, markers = touch_costs(cases, "cpu")
+    assert (contact["modality"], markers["modality"]) == ("contact", "markers")
+    for row, share, budget in ((contact, 0.25, None), (markers, 0.1, 0.15)):
+        assert [row[name] for name in ("low", "share", "high")] == pytest.approx([share] * 3)
+        assert (row["budget"], row["repetitions"], row["threads"]) == (budget, 3, 1)
+    assert markers["added_ms"] == pytest.approx(200.0)
+
+
+def test_touch_is_measured_with_and_without_each_modality(tmp_path):
+    path = tmp_path / "report.json"
+    few = ["--worlds=2", "--threads=1", "--steps=1", "--repetitions=2", "--contact-size=8"]
+    assert cli.main(["benchmark", "--touch", *few, f"--json={path}"]) == 0
+    report = json.loads(path.read_text())
+    assert sorted(row["modality"] for row in report["touch"]) == sorted(TOUCH)
+    assert {row["repetitions"] for row in report["touch"]} == {2}
+    assert not measured(report, SINGLE) and not measured(report, SENSORS[0])
+    assert measured(report, "environment without contact")
+
+
 def test_what_was_measured_is_drawn():
     case = Case(NUMPY, lambda: None, 64, seconds=[0.2, 0.1, 0.4])
     parts = {PHYSICS: 0.5, SENSING: 0.3, RESETS: 0.0, REST: 0.2}
@@ -137,6 +165,7 @@ def test_what_cannot_be_measured_is_said(arguments, expected, capsys):
         ({"engine": "warp", "worlds": (0, 4)}, "at least 1"),
         ({"repetitions": 0}, "at least 1"),
         ({"encoders": ("resnet18",), "worlds": (2, 4)}, "one number"),
+        ({"encoders": ("resnet18",), "touch": True}, "measured without encoders"),
     ],
 )
 def test_a_configuration_that_is_not_allowed_is_refused(given, expected):

@@ -87,6 +87,20 @@ def test_labels_are_the_simulations(stream):
         np.testing.assert_allclose(row["contact_force_n"], state.socket_force, atol=1e-4)
 
 
+def test_experience_with_touch_of_forces_tells_force_and_slip():
+    experience = Experience(4, modalities=("shear",), taxel_size=8)
+    rows = record(experience.rows(0), 12)
+    experience.close()
+    sums = rows["shear"].sum(axis=(-1, -2))
+    np.testing.assert_allclose(rows["pad_normal_n"], sums[:, :, 0].mean(axis=1), rtol=0.02)
+    across = np.hypot(sums[:, :, 1], sums[:, :, 2]).mean(axis=1)
+    more = rows["pad_tangential_n"] - across  # than taxels carry, some of which slip
+    assert more.min() > -0.1 and (more < 0.1).mean() > 0.9
+    first = np.append(True, np.diff(rows["episode"]) != 0)
+    np.testing.assert_allclose(rows["slip_mm"][first], 0.0, atol=1e-4)
+    assert (rows["slip_mm"][~first] > 0).all() and rows["slip_mm"].max() < 12
+
+
 def test_labels_have_the_names_that_objectives_know():
     assert POSE_LABELS == pose.POSE_LABELS
 

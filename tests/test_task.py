@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vtenv.arrays import constant
+from vtenv.arrays import constant, leaves, rebuild
 from vtenv.tasks.insertion import actions, measures
 from vtenv.tasks.insertion.config import InitialStateRanges, InsertionConfig
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS, SHOULDER_IN_HAND
@@ -722,7 +722,7 @@ def test_torch_gives_the_same_results(dtype):
             np.testing.assert_array_equal(tensor.numpy(), array, err_msg=name)
 
     for state in (numpy_state, near):
-        torch_state = WorldState(**{name: to_torch(value) for name, value in vars(state).items()})
+        torch_state = rebuild(state, map(to_torch, leaves(state)))
         geom, torch_geom = geometry(state), geometry(torch_state)
         for name, value in vars(geom).items():
             assert_same(getattr(torch_geom, name), value, name)

@@ -276,7 +276,10 @@ def test_the_time_is_a_budget_too(tmp_path):
     assert [steps for steps, _ in result.curve] == [0, result.steps]
 
 
-def test_weights_that_are_not_finite_end_training(tmp_path):
+@pytest.mark.parametrize("checked", [True, False])
+def test_weights_that_are_not_finite_end_training(checked, tmp_path, monkeypatch):
+    # torch.compile switches off for the whole process what distributions check.
+    monkeypatch.setattr(torch.distributions.Distribution, "_validate_args", checked)
     config = small(hyperparameters={"learning_rate": 1e30, "target_kl": None})
     with pytest.raises(ValueError, match=r"no longer finite at step .* lower learning rate"):
         train(config, tmp_path / "run", progress=False)

@@ -47,6 +47,9 @@ class BenchmarkConfig:
     """Bundled encoders, folders, or names of timm's networks such as resnet18. With the CPU engine,
     measure these instead, beside the environment's step; with the Warp engine, the environment with
     each of them too."""
+    touch: bool = False
+    """Measure what each modality of touch adds to a step instead: with it and without it by
+    turns."""
     settings: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     """Keyword arguments of the task's environment."""
 
@@ -57,6 +60,8 @@ class BenchmarkConfig:
             only = f"left out, as it is for engine={engine!r}"
             given = getattr(self, name)
             require(given is None or self.engine == engine, name, given, only)
+        alone = "left out, as touch is measured without encoders"
+        require(not (self.touch and self.encoders), "encoders", self.encoders, alone)
         one = "one number, to measure encoders beside"
         require(not self.encodes_alone or len(self.sizes) == 1, "worlds", self.worlds, one)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,12 +17,20 @@ from policies.benchmarks.benchmark_config import BenchmarkConfig
 from policies.benchmarks.timing import Case, Clock, EngineProbe
 from policies.worlds import simulation_of
 from vtenv.expert_policy import expert_actions
+from vtenv.modalities import IMAGE_MODALITIES, choose_modalities
 from vtenv.provenance import cores
 from vtenv.registry import make_world, make_worlds
 from vtenv.rollout import rollout
+from vtenv.tasks.insertion.config import unused_settings
 
 NUMPY, TORCH = "environment", "environment, tensors"
 SINGLE, RESET = "one world alone", "reset of one world"
+TOUCH = tuple(key for key, modality in IMAGE_MODALITIES.items() if modality.camera != "overhead")
+"""Modalities of touch."""
+TOUCH_BUDGETS = {"cpu": {"markers": 0.15, "rgb": 0.50}, "warp": {"markers": 0.10}}
+"""What they may add to a step at most, as a part of it, by engine: on one thread of a CPU, at the
+default sizes."""
+_TOUCH_CASES = ((False, "environment without {}"), (True, "environment with {}"))
 _EPISODE_STEPS = 100
 _SPREAD_S = 5.0
 """Longest time to bring the worlds out of step."""
@@ -34,6 +43,9 @@ def environment_cases(
     config: BenchmarkConfig, number: int, encoders: Mapping[str, Any]
 ) -> Iterator[tuple[list[Case], float]]:
     """The environment, with each sensor alone, with tensors and with encoders.
+
+    With `config.touch`, the environment and, for each modality of touch, one that has it too, or
+    lacks it where the environment has it.
 
     Args:
         config: What is measured.
@@ -63,7 +75,19 @@ def environment_cases(
             envs = make(threads)
             add(NUMPY, envs, threads)
             kib = (clock.memory_used() - before) / 2**10 / number
-            images = [m for m in simulation_of(envs).task.config.modalities if m.is_image]
+            task = simulation_of(envs).task
+            own = task.config.modalities
+            for key in TOUCH if config.touch else ():
+                without = [modality for modality in own if modality.key != key]
+                adds = len(without) == len(own)
+                chosen = choose_modalities([*without, key] if adds else without, task.modalities)
+                unused = unused_settings(chosen)
+                kept = {k: v for k, v in config.settings.items() if k not in unused}
+                toggled = make_envs(
+                    replace(config, settings=kept), number, threads, modalities=chosen
+                )
+                add(dict(_TOUCH_CASES)[adds].format(key), toggled, threads)
+            images = [] if config.touch else [m for m in own if m.is_image]
             for image in images:
                 others = {m.size_setting for m in images} - {image.size_setting}
                 rest = {k: v for k, v in config.settings.items() if k not in others}
@@ -71,7 +95,9 @@ def environment_cases(
                     replace(config, settings=rest), number, threads, modalities=(image.key,)
                 )
                 add(f"{image.key} sensor", alone, threads)
-        if on_cpu:
+        if config.touch:
+            pass
+        elif on_cpu:
             cases += _single_cases(config, stack)
         else:
             add(TORCH, make(None, observations="torch"), None)
@@ -81,6 +107,45 @@ def environment_cases(
             encoding = VectorEncodeObservation(make(None, observations="torch"), encoder, flat=True)
             add(f"{TORCH}, {name}", encoding, None)
         yield cases, kib
+
+
+def touch_costs(cases: Sequence[Case], engine: str) -> list[dict[str, Any]]:
+    """What each modality of touch adds to a step: a row for each, of paired repetitions.
+
+    Args:
+        cases: Of `environment_cases`, timed.
+        engine: That they ran on.
+
+    Returns:
+        `added_ms`, the median of what a step takes longer with it, and `share`, that of the same as
+        a part of a step without it; `low` and `high`, quartiles of the share; `budget`, the
+        largest share that is allowed, or None. No rows unless touch was measured.
+    """
+    rows = []
+    bases = {case.threads: case.seconds for case in cases if case.name == NUMPY}
+    toggles = {name.format(key): (key, adds) for key in TOUCH for adds, name in _TOUCH_CASES}
+    for case in cases:
+        if case.name not in toggles:
+            continue
+        key, adds = toggles[case.name]
+        turns = zip(case.seconds, bases[case.threads], strict=False)  # one may end a turn earlier
+        pairs = [(a, b) if adds else (b, a) for a, b in turns]  # with it, without it
+        low, share, high = np.quantile([a / b - 1 for a, b in pairs], (0.25, 0.5, 0.75))
+        budgeted = case.threads in (None, 1)
+        rows.append(
+            {
+                "modality": key,
+                "worlds": case.worlds,
+                "threads": case.threads,
+                "added_ms": statistics.median(a - b for a, b in pairs) * 1e3,
+                "share": float(share),
+                "low": float(low),
+                "high": float(high),
+                "budget": TOUCH_BUDGETS[engine].get(key) if budgeted else None,
+                "repetitions": len(pairs),
+            }
+        )
+    return rows
 
 
 def make_envs(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from policies.benchmarks.benchmark_config import BenchmarkConfig
-from policies.benchmarks.cases import environment_cases, make_envs, stepping
+from policies.benchmarks.cases import environment_cases, make_envs, stepping, touch_costs
 from policies.benchmarks.timing import Case, Clock, time_cases
 from vtenv.progress import progress_bar
 from vtenv.provenance import cores
@@ -47,6 +47,7 @@ def measure_environment(config: BenchmarkConfig, *, compile_time: bool) -> dict[
     """
     encoders = _load_encoders(config) if config.encoders else {}
     rows: list[dict[str, Any]] = []
+    touch: list[dict[str, Any]] = []
     errors: dict[str, str] = {}
     memory: dict[str, float] = {}
     first = None
@@ -63,6 +64,7 @@ def measure_environment(config: BenchmarkConfig, *, compile_time: bool) -> dict[
                     progress.update(bar, total=config.repetitions * len(cases))
                     _time(cases, config, partial(progress.advance, bar))
                 rows += [row for case in cases for row in case.measurements()]
+                touch += touch_costs(cases, config.engine)
                 if not math.isnan(kib):
                     memory[str(number)] = kib
             except (ValueError, RuntimeError) as error:
@@ -80,6 +82,7 @@ def measure_environment(config: BenchmarkConfig, *, compile_time: bool) -> dict[
         "settings": _settings(config),
         "first_step": first,
         "measurements": rows,
+        "touch": touch,
         "kib_per_world": memory,
         "errors": errors,
     }

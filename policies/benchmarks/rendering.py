@@ -69,6 +69,8 @@ def print_table(report: Mapping[str, Any]) -> None:
             cells += [f"{rate:,.0f}" if rate else "", _share(row) if row else ""]
         table.add_row(name, *cells, style="bold" if name == NUMPY else None)
     console.print(table)
+    if report["touch"]:
+        console.print(_touch_table(report["touch"]))
     alone = {row["case"]: row for row in rows if row["case"] in (SINGLE, RESET)}
     if alone:
         cost = alone[RESET]["step_ms"] / alone[SINGLE]["step_ms"]
@@ -83,6 +85,28 @@ def print_table(report: Mapping[str, Any]) -> None:
     for worlds_, error in report["errors"].items():
         console.print(f"[yellow]{int(worlds_):,} worlds: {error}", soft_wrap=True)
     _warn_if_busy(console, report["load_before"])
+
+
+def _touch_table(costs: Iterable[Mapping[str, Any]]) -> Table:
+    """What each modality of touch adds to a step."""
+    table = Table(
+        "modality",
+        title="What touch adds to a step of the environment",
+        caption="Medians over repetitions, each with it and without it by turns; share: of a step "
+        "without it.",
+    )
+    for column in ("", "ms a step", "share", "quartiles", "at most"):
+        table.add_column(column, justify="right")
+    for row in costs:
+        table.add_row(
+            row["modality"],
+            _where(row),
+            f"{row['added_ms']:.3f}",
+            f"{row['share']:.1%}",
+            f"{row['low']:.1%} to {row['high']:.1%}",
+            "" if row["budget"] is None else f"{row['budget']:.0%}",
+        )
+    return table
 
 
 def print_encoders(report: Mapping[str, Any]) -> None:

@@ -197,8 +197,9 @@ class _Training:
             try:
                 self.learner.learn(self._pause, self._go_on)
             except ValueError as error:
-                # PyTorch's of a distribution whose mean is not a number.
-                if str(error).startswith("Expected parameter"):
+                # PyTorch's, of a distribution's mean; or, where torch.compile has switched off what
+                # PyTorch checks, the worlds', of an action.
+                if "nan" in str(error):
                     raise self._diverged() from error
                 raise
             if not all(torch.isfinite(p).all() for p in self.model.policy.parameters()):

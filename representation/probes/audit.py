@@ -200,7 +200,7 @@ class _Study:
         self._seed, self._generator = seed, generator
         self.measurements: list[Measurement] = []
         self.notes: list[str] = []
-        self.variables = PoseVariables.of(targets.variables, fitted.pose)
+        self.variables = PoseVariables.of(targets.variables, fitted.labels)
         self.classes = _class_names(fitted.classes, held.classes, targets.classes)
         self.regions = {
             region: region.replace("_", " ")
@@ -252,7 +252,7 @@ class _Study:
 
     def guess(self) -> None:
         """What guessing the mean, and the most frequent class, of the rows to fit on would do."""
-        targets = self.variables.targets(self._fitted.pose)
+        targets = self.variables.targets(self._fitted.labels)
         for region, mask in self._fit_rows.items():
             self._add_errors(ms.MEAN, "", region, targets[mask].mean(axis=0, keepdims=True))
             if self._class_rows and self._fitted.classes is not None:
@@ -262,7 +262,7 @@ class _Study:
 
     def probe_pose(self, subject: str, vectors: Embedded, held: Embedded) -> None:
         """Linear probes of every pose variable, of every part."""
-        targets = self.variables.targets(self._fitted.pose)
+        targets = self.variables.targets(self._fitted.labels)
         for part, features in vectors.items():
             for region, rows in self._fit_rows.items():
                 probe = RidgeProbe.fit(features[rows], targets[rows], self._validation[rows])
@@ -400,7 +400,7 @@ class _Study:
     def _add_errors(
         self, subject: str, part: str, fitted_on: str, predicted: NDArray[np.float64]
     ) -> None:
-        errors = self.variables.errors(predicted, self._held.pose)
+        errors = self.variables.errors(predicted, self._held.labels)
         self._add_means(subject, ms.ERROR, self.variables.names, fitted_on, errors, part=part)
 
     def _add_accuracy(

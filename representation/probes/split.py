@@ -29,7 +29,8 @@ class ProbeTargets:
     """What can be asked of a data set.
 
     Attributes:
-        variables: Names of the columns of `pose`; the unit is the last word ("mm", "deg").
+        variables: What to predict: names of the columns of `pose`, then of columns (N,) of their
+            own; the unit is the last word ("mm", "deg", "n").
         classes: Names of the classes, by number.
         regions: Names of the regions, by number: elsewhere, then one within the other; the widest
             of these decides.
@@ -56,7 +57,10 @@ class ProbeTargets:
         known = {name: settings[name] for name in fields if name in settings}
         task = make_task(settings["task"], **known)
         return dataclasses.replace(
-            targets, bounds=task.probe_bounds, capture_range=task.capture_range()
+            targets,
+            variables=(*dataset.labels, *(n for n in task.probe_labels if n in dataset.columns)),
+            bounds=task.probe_bounds,
+            capture_range=task.capture_range(),
         )
 
 
@@ -100,7 +104,7 @@ class LabelledRows:
     Attributes:
         split: Where they are.
         numbers: Which they are, (N,).
-        pose: Labels, (N, L).
+        labels: Values of the variables, (N, L).
         classes: Class of each, (N,); None if unknown.
         episode: Episode of each, (N,); the row itself if unknown.
         regions: Masks by region, (N,): those that the split has columns of, and all rows, the last.
@@ -108,7 +112,7 @@ class LabelledRows:
 
     split: Rows
     numbers: NDArray[np.int64]
-    pose: NDArray[np.float32]
+    labels: NDArray[np.float32]
     classes: NDArray[np.int64] | None
     episode: NDArray[np.int64]
     regions: dict[str, NDArray[np.bool_]]
@@ -123,16 +127,19 @@ class LabelledRows:
             ProbeError: If their poses do not have the labels of `targets`.
         """
         numbers = choose_rows(len(split), limit, generator)
+        own = [name for name in targets.variables if name in split.columns]
+        posed = [name for name in targets.variables if name not in own]
         wanted = [name for name in (POSE, CLASS, EPISODE, REGION) if name in split.columns]
         columns: dict[str, NDArray[Any]] = {
             name: value.cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-            for name, value in split.read(numbers, wanted).items()
+            for name, value in split.read(numbers, [*wanted, *own]).items()
         }
-        if columns[POSE].shape[1] != len(targets.variables):
+        if columns[POSE].shape[1] != len(posed):
             raise ProbeError(
                 f"the data's pose has {columns[POSE].shape[1]} columns, but "
-                f"{len(targets.variables)} labels are given: {', '.join(targets.variables)}"
+                f"{len(posed)} labels are given: {', '.join(posed)}"
             )
+        labels = np.column_stack([columns[POSE], *(columns[name] for name in own)])
         regions = {}
         if REGION in columns and targets.regions:
             elsewhere, *nested = targets.regions  # each within the one before
@@ -140,7 +147,7 @@ class LabelledRows:
             regions[elsewhere] = columns[REGION] == 0
         regions[ALL] = np.ones(len(numbers), bool)
         episode = columns.get(EPISODE, numbers)
-        return cls(split, numbers, columns[POSE], columns.get(CLASS), episode, regions)
+        return cls(split, numbers, labels, columns.get(CLASS), episode, regions)
 
     def counts(self) -> dict[str, int]:
         """Number of rows by region."""

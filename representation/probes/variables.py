@@ -1,4 +1,4 @@
-"""The pose variables that probes predict: their units, and angles that come round."""
+"""The variables that probes predict: their units, and angles that come round."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _WRAP_SPAN_DEG = 180.0
 
 
 def unit(variable: str) -> str:
-    """Unit of a variable, from a name such as "hand_z_mm": "mm", "°", or none."""
-    return {"mm": "mm", "deg": "°"}.get(variable.rpartition("_")[2], "")
+    """Unit of a variable, from a name such as "hand_z_mm": "mm", "°", "N", or none."""
+    return {"mm": "mm", "deg": "°", "n": "N"}.get(variable.rpartition("_")[2], "")
 
 
 def title(variable: str) -> str:

@@ -87,6 +87,8 @@ class Task(Protocol):
         failures: Names of failures by code; the first is none, "".
         reward_terms: Names of the terms of the dense reward.
         pose_labels: Names of the columns of `poses`, each with its unit at the end.
+        probe_labels: Names of those of `labels` that probes read out besides, where a data set has
+            them, each with its unit at the end.
         probe_bounds: What an encoder should know in the widest region before a policy is trained
             on it: the largest mean absolute error by label, and the least accuracy as
             "connector"; empty for no bounds.
@@ -97,6 +99,7 @@ class Task(Protocol):
     failures: ClassVar[tuple[str, ...]]
     reward_terms: ClassVar[tuple[str, ...]]
     pose_labels: ClassVar[tuple[str, ...]]
+    probe_labels: ClassVar[tuple[str, ...]]
     probe_bounds: ClassVar[Mapping[str, float]]
     mixture_type: ClassVar[type[Any]]
 

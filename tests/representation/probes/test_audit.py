@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from representation import EncoderConfig
+from representation.data.dataset import Dataset, DatasetWriter
 from representation.objectives.combine import build_objective
 from representation.probes.audit import audit
 from representation.probes.embed import (
@@ -21,9 +22,17 @@ from representation.probes.markdown import number
 from representation.probes.measurements import Measurement, distinct, select
 from representation.probes.pictures import audit_figure, confusion_figure, tsne_figure
 from representation.probes.report import AuditReport
-from representation.probes.split import ArraySplit, ProbeError, ProbeTargets, choose_rows
+from representation.probes.split import (
+    ArraySplit,
+    LabelledRows,
+    ProbeError,
+    ProbeTargets,
+    choose_rows,
+)
 from representation.probes.tables import comparison_table, page
+from representation.probes.variables import unit
 from vtenv.json_document import from_document
+from vtenv.registry import make_task
 
 CONFIG = EncoderConfig(
     backbone="test_vit",
@@ -228,6 +237,28 @@ def test_grasps_have_other_labels_and_an_angle_that_comes_round(make_encoder, sp
     assert found.heldout_episodes == 200
     assert 70 < found.answer("grasp_angle_deg", EVERYWHERE, "mean", "").value < 110
     assert "grasp angle °" in page(found)
+
+
+@pytest.mark.parametrize("extra", [(), ("pad_normal_n", "slip_mm")])
+def test_columns_of_their_own_are_probed_where_a_data_set_has_them(tmp_path, splits, extra):
+    columns = {name: splits[0].read(np.arange(8))[name] for name in ("pose", "contact")}
+    columns |= {name: np.full(8, i, np.float32) for i, name in enumerate(extra)}
+    task = make_task("VTInsert-v0")
+    with DatasetWriter(
+        tmp_path / "data",
+        kind="experience",
+        settings={"task": task.env_id},
+        labels=task.pose_labels,
+        modalities=task.modalities,
+    ) as writer:
+        writer.append("train", columns)
+    dataset = Dataset.open(tmp_path / "data")
+    targets = ProbeTargets.of(dataset)
+    assert targets.variables == (*task.pose_labels, *extra)
+    labels = LabelledRows.of(dataset["train"], 8, targets, np.random.default_rng(0)).labels
+    assert np.array_equal(labels[:, :8], columns["pose"])
+    assert np.array_equal(labels[:, 8:], np.tile(np.arange(len(extra)), (8, 1)))
+    assert [unit(name) for name in extra] == ["N", "mm"][: len(extra)]
 
 
 def test_one_class_is_not_classified(make_encoder, splits, targets) -> None:

@@ -1,7 +1,8 @@
 """Connectors as data: what is held, what is inserted, and the hole that it goes into.
 
-Anyone can make a `Connector`; those in `CONNECTORS` come with the environment. Frames and
-primitives are those of `vtenv.tasks.insertion.primitives`.
+Anyone can make a `Connector`; those in `CONNECTORS` come with the environment, and by name those
+in `DETAILED_CONNECTORS` as well. Frames and primitives are those of
+`vtenv.tasks.insertion.primitives`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from vtenv.tasks.insertion.profiles import (
     Profile,
     RectangularProfile,
     RoundProfile,
+    ShellProfile,
 )
 from vtenv.validation import as_number
 
@@ -117,12 +119,15 @@ class Mating:
         depth: Where they are behind the mouth, in [m].
         deflection: How far what is inserted spreads each of them, in [m].
         source: Where the numbers come from.
+        span: Length of each along the wider side of what is inserted, in [m]; None for all of that
+            side but its corners.
     """
 
     force: float
     depth: float
     deflection: float
     source: str = ""
+    span: float | None = None
 
 
 _LOOSE = Fit()
@@ -277,11 +282,12 @@ class Connector:
         mating = self.mating
         if mating is None:
             return
-        given = [as_number(n) for n in (mating.force, mating.depth, mating.deflection)]
+        span = () if mating.span is None else (mating.span,)
+        given = [as_number(n) for n in (mating.force, mating.depth, mating.deflection, *span)]
         positive = [number for number in given if number is not None and number > 0]
         if len(positive) < len(given) or mating.depth >= self.travel:
             self._refuse(
-                f"mating={mating!r} is not allowed; its force, depth and deflection must be "
+                f"mating={mating!r} is not allowed; its force, depth, deflection and span must be "
                 f"positive numbers, in [N] and [m], and its depth less than travel={self.travel} m"
             )
         half = float(np.abs(bounds(self.insert())[1, 1:]).min())
@@ -347,6 +353,8 @@ class Connector:
         place = half[across] - self.mating.deflection + SPRING_RADIUS
         # Clear of the rounded corners, which would press on them besides the face.
         length = max(half[along] - 2 * half[across], SPRING_RADIUS / 4)
+        if self.mating.span is not None:
+            length = self.mating.span / 2
         springs = []
         for side in (place, -place):
             pos = [self.mating.depth, 0.0, 0.0]
@@ -524,3 +532,54 @@ CONNECTORS = {
 
 CONNECTOR_NAMES = tuple(CONNECTORS)
 """Their names."""
+
+POST_SIDE = 0.00064
+"""Side of a header's square posts, in [m]: 0.64 mm (0.025 in), as datasheets of headers on a 2.54
+mm pitch have it, Samtec TSW among them."""
+USB_SHELL = (0.0120, 0.0045)
+"""Width and height of a USB-A plug's shell, in [m]: USB 2.0 specification, section 6.5."""
+USB_TONGUE = (0.01110, 0.00184)
+"""Width and height of a USB-A receptacle's tongue, in [m]: USB 2.0 specification, figure 6-7."""
+USB_TONGUE_SETBACK = 0.0005
+"""Distance of its tip behind the mouth, in [m]: the tongue ends 8.88 mm behind the mouth and is
+8.38 mm long, in the same figure."""
+USB_SHELL_THICKNESS = 0.000315
+"""Sheet metal of a USB-A plug's shell, in [m]: typical."""
+USB_CAVITY = 0.00195
+"""Height of a USB-A plug's cavity, in [m]: typical; it leaves the tongue 0.055 mm a side."""
+
+DETAILED_CONNECTORS = {
+    connector.name: connector
+    for connector in (
+        dataclasses.replace(
+            CONNECTORS["pin"],
+            name="pin-square",
+            label="2.54 mm pin header, square posts",
+            source=f"{CONNECTORS['pin'].source} Square posts of 0.64 mm: datasheets of headers. "
+            "Their tips, a third narrower: ours.",
+            profile=dataclasses.replace(_HEADER, radius=POST_SIDE / 2, square=True),
+            mating=Mating(
+                5.0,
+                0.0025,
+                0.00015,
+                "About 1.3 N a contact, of four: typical of 2.54 mm socket strips. The place of "
+                "the springs, which press on the two posts in the middle, and their deflection: "
+                "ours.",
+                span=0.00254,
+            ),
+        ),
+        dataclasses.replace(
+            CONNECTORS["usb"],
+            name="usb-tongue",
+            label="USB-A plug with cavity and tongue",
+            source=f"{CONNECTORS['usb'].source} Tongue 11.10 x 1.84 mm, 0.50 mm behind the mouth: "
+            "the same, figure 6-7. Sheet metal 0.315 mm thick and cavity 1.95 mm high: typical. "
+            "The tongue's half-round tip, and its length, as the whole shell goes in: ours.",
+            profile=ShellProfile(
+                *USB_SHELL, USB_SHELL_THICKNESS, USB_CAVITY, *USB_TONGUE, USB_TONGUE_SETBACK
+            ),
+        ),
+    )
+}
+"""Two of them in more detail, by name: with square posts, and with a tongue in the socket, so that
+the plug goes in one way up. No environment draws them unless they are named."""

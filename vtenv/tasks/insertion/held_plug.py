@@ -64,6 +64,7 @@ class HeldPlugTask:
     pose_labels: ClassVar[tuple[str, ...]] = POSE_LABELS
     reward_weights: ClassVar[Mapping[str, float]]
     """Weight of each term of the dense reward: potentials, success, failure, force and time."""
+    probe_labels: ClassVar[tuple[str, ...]] = ()
     probe_bounds: ClassVar[Mapping[str, float]] = {}
 
     def capture_range(self) -> dict[str, float]:
@@ -124,7 +125,7 @@ class HeldPlugTask:
             config.contact_impedance,
             config.insertion_resistance,
             config.grip_creep,
-            pad_wrenches=any(m.camera == "taxels" for m in config.modalities),
+            pad_wrenches=self._feels_forces,
         )
         noise = {
             "noise_distance": scene.CAMERA_HEIGHT,
@@ -138,6 +139,7 @@ class HeldPlugTask:
         }
         marker_rows, marker_columns = config.marker_size
         overhead = (scene.SCENE_GROUP, scene.PLUG_GROUP)
+        wrenches = {"pad_wrenches": scene.PAD_WRENCHES} if self._feels_forces else {}
         sides = ("gel_left", "gel_right")
         return WorldModel(
             models=scene.build_models(settings, config.connectors, self._clearances),
@@ -147,7 +149,7 @@ class HeldPlugTask:
             driven="hand",
             bodies=("hand", "plug", "socket"),
             pushed="plug" if config.disturbances.pulls else None,
-            sensors={"socket_force": ("socket_force",), "gel_contacts": sides},
+            sensors={"socket_force": ("socket_force",), "gel_contacts": sides, **wrenches},
             rest_readings={"gel_contacts": 1.0},
             own_fields=() if config.domain_randomization is None else DOMAIN_FIELDS,
             cameras={
@@ -164,6 +166,11 @@ class HeldPlugTask:
             },
             modalities=config.modalities,
         )
+
+    @property
+    def _feels_forces(self) -> bool:
+        """Whether a modality senses the forces on the pads."""
+        return any(modality.camera == "taxels" for modality in self.config.modalities)
 
     def image_size(self, modality: Modality) -> tuple[int, int]:
         """Rows and columns of an image."""
@@ -225,6 +232,9 @@ class HeldPlugTask:
         if config.sensor_faults is not None:
             parameters["fault_seed"] = (more["sensor_faults"][:, 0] * 2**53).astype(np.int64)
         placed = place(initial, self._banks, disturbances, drawn)
+        grip = placed.ctrl[:, scene.FINGER_CTRL]
+        if self._feels_forces:
+            parameters |= {"grip": grip, "grasp": placed.in_hand}
         physics = InitialPhysics(
             variant=variant,
             qpos=placed.qpos,
@@ -235,7 +245,7 @@ class HeldPlugTask:
             noise={
                 "depth_noise_mm": noise_mm,
                 "pad_friction": pad_friction,
-                "grip_n": placed.ctrl[:, scene.FINGER_CTRL],
+                "grip_n": grip,
             },
         )
         return Episodes(physics, parameters, {} if drawn is None else asdict(drawn))
@@ -264,9 +274,9 @@ class HeldPlugTask:
             return images
         return faulty_images(images, faults, parameters["fault_seed"], elapsed)
 
-    def view(self, physics: PhysicsState) -> WorldState:
+    def view(self, physics: PhysicsState, parameters: Mapping[str, Array]) -> WorldState:
         """The state of the worlds, with the scene's own names."""
-        return world_state(physics, len(self._clearances))
+        return world_state(physics, len(self._clearances), parameters)
 
     def geometry(self, state: WorldState) -> Geometry:
         """Where the plugs are, relative to socket and hand."""

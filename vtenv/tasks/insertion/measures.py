@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vtenv.arrays import Array, constant, namespace
+from vtenv.sensing.tractions import WRENCH_SIZE
 from vtenv.tasks.insertion.connectors import SHOULDER_IN_HAND
-from vtenv.tasks.insertion.state import WorldState
+from vtenv.tasks.insertion.state import PadState, WorldState
 
 SUCCESS_FRACTION = 0.85
 """Part of the plug's travel that must be in the socket."""
@@ -248,6 +249,36 @@ def poses(state: WorldState, geom: Geometry) -> Array:
         pitch[:, None] * degrees,
     ]
     return xp.concat(columns, axis=-1)
+
+
+def pad_labels(state: WorldState, geom: Geometry, pads: PadState) -> dict[str, Array]:
+    """Force and slip of the pads, by the names of `probe_targets.TOUCH_LABELS`, (N,) each.
+
+    Forces are the parts of the contact force along the direction that the hand closes in and across
+    it, each the mean over both pads. Slip is how far the point of the plug that the pads' middle
+    held at the start of the episode has moved in the plane of the pads.
+    """
+    xp = namespace(geom.in_hand)
+    count = len(geom.in_hand)
+    wrenches = xp.reshape(pads.wrenches, (count, -1, WRENCH_SIZE))
+    across_x, along, across_z = xp.unstack(
+        _in_frame(state.hand_mat_w, wrenches[:, 0, :3], wrenches[:, 1, :3]), axis=-1
+    )
+    # A sensor that has read nothing yet: nothing but the grip is felt.
+    unread = state.touching & ~xp.any(wrenches[..., :3] != 0, axis=-1)
+    normal = xp.where(unread, pads.grip, xp.abs(along))
+    (x, z, pitch), (first_x, first_z, first_pitch) = (
+        xp.unstack(place, axis=-1) for place in (geom.in_hand, pads.grasp)
+    )
+    turn = pitch - first_pitch
+    cos, sin, first_x = xp.cos(turn), xp.sin(turn), first_x + SHOULDER_IN_HAND
+    moved_x = x + SHOULDER_IN_HAND - first_x * cos - first_z * sin
+    moved_z = z + first_x * sin - first_z * cos
+    return {
+        "pad_normal_n": xp.mean(normal, axis=-1),
+        "pad_tangential_n": xp.mean(xp.hypot(across_x, across_z), axis=-1),
+        "slip_mm": xp.hypot(moved_x, moved_z) * 1e3,
+    }
 
 
 def _socket_in_hand(state: WorldState) -> tuple[Array, Array, Array]:

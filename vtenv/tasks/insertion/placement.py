@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtenv.tasks.insertion import scene
+from vtenv.tasks.insertion.connectors import SHOULDER_IN_HAND
 from vtenv.tasks.insertion.disturbances import Disturbances
 from vtenv.tasks.insertion.domain import Domain
 from vtenv.tasks.insertion.grasp_bank import GraspBank, take
@@ -24,12 +25,14 @@ class Placement(NamedTuple):
         ctrl: Actuator inputs, (N, 7).
         socket_pos: The socket's position, (N, 3).
         socket_quat: The socket's orientation, wxyz, (N, 4).
+        in_hand: Plug x [m], z [m] and pitch [rad] in the hand, from its nominal place, (N, 3).
     """
 
     qpos: NDArray[np.float64]
     ctrl: NDArray[np.float64]
     socket_pos: NDArray[np.float64]
     socket_quat: NDArray[np.float64]
+    in_hand: NDArray[np.float64]
 
 
 def place(
@@ -73,7 +76,15 @@ def place(
     ctrl = np.tile(grip[:, None], (1, 7))
     ctrl[:, scene.HAND_CTRL] = initial.hand
     tilt = _tilted(disturbances.socket_pitch, disturbances.socket_roll)
-    return Placement(qpos, ctrl, initial.socket_pos_w, _turn(initial.socket_yaw, tilt))
+    quat = _turn(initial.socket_yaw, tilt)
+    return Placement(qpos, ctrl, initial.socket_pos_w, quat, _in_hand(grasps))
+
+
+def _in_hand(grasps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Plug x, z and pitch in the hand, (N, 3), of settled grasps: see `GraspBank`."""
+    w, x, y, z = grasps[:, 5:9].T
+    pitch = np.arctan2(2 * (w * y - x * z), 1 - 2 * (y**2 + z**2))
+    return np.stack([grasps[:, 2] - SHOULDER_IN_HAND, grasps[:, 4], pitch], axis=-1)
 
 
 def _tilted(pitch: NDArray[np.float64], roll: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -20,6 +20,10 @@ BOUNDS = {
 """What an encoder should reach near contact before a policy is trained on it: the least accuracy
 of the connector, and the largest mean absolute error of pose labels."""
 
+TOUCH_LABELS = ("pad_normal_n", "pad_tangential_n", "slip_mm")
+"""Labels besides the pose that probes read out of data sets with touch of forces, `shear` or
+`markers`; they have no bounds."""
+
 _LATERAL = ("hand_z_mm", "socket_y_mm", "socket_z_mm")
 _ANGULAR = ("hand_pitch_deg", "socket_yaw_deg", "socket_pitch_deg")
 

@@ -29,6 +29,9 @@ _MIN_DIVIDER = 0.0003
 """Dividers between pin holes thinner than this, in [m], are left out. The end walls still
 hold the clearance, and so thin a sheet would be tunnelled through."""
 
+_POINT = 0.7
+"""Width of a square post's tip, in parts of the post's."""
+
 
 class Profile(Protocol):
     """The cross-section that a plug's inserted part and its hole share.
@@ -89,6 +92,64 @@ class RectangularProfile:
         sides = zip((self.width, self.height), clearance, strict=True)
         half_y, half_z = (side / 2 * scale + room for side, room in sides)
         return rectangular_hole(half_y, half_z, depth, lead_in)
+
+
+@dataclass(frozen=True)
+class ShellProfile:
+    """A rectangular shell with a cavity, which a tongue in its hole goes into; USB-A is one.
+
+    The cavity is under the upper wall, and all below it is solid. So turned by 180 degrees about
+    its axis, the plug meets the tongue with what is solid, and does not go in.
+
+    Attributes:
+        width: Of the shell, along y, in [m].
+        height: Of the shell, along z, in [m].
+        thickness: Of its walls, in [m]; their edges at the tip are half round.
+        cavity: Height of the cavity, in [m].
+        tongue_width: In [m]; the tongue is in the middle of the cavity, at any fit.
+        tongue_height: In [m]; its tip is half round.
+        setback: Distance of its tip behind the mouth, in [m].
+    """
+
+    width: float
+    height: float
+    thickness: float
+    cavity: float
+    tongue_width: float
+    tongue_height: float
+    setback: float
+
+    def _cavity_z(self, scale: float) -> float:
+        """Height of the cavity's middle, in [m]."""
+        return (self.height / 2 - self.thickness - self.cavity / 2) * scale
+
+    def insert(self, travel: float, scale: float) -> list[Primitive]:
+        """Three walls and a base, each with a rim of capsules."""
+        half_y, half_z = self.width / 2 * scale, self.height / 2 * scale
+        edge, half_cavity = self.thickness / 2 * scale, self.cavity / 2 * scale
+        middle, rim_x, rim_y = self._cavity_z(scale), travel - edge, half_y - edge
+        base = middle - half_cavity  # its top
+        return [
+            box(-0.001, rim_x, half_y, edge, z=half_z - edge),
+            *(box(-0.001, rim_x, edge, half_cavity, y=y, z=middle) for y in (rim_y, -rim_y)),
+            box(-0.001, rim_x, half_y, (base + half_z) / 2, z=(base - half_z) / 2),
+            *(
+                Primitive("capsule", (edge, rim_y), (rim_x, 0, z), ALONG_Y)
+                for z in (half_z - edge, base - edge, edge - half_z)
+            ),
+            *(Primitive("capsule", (edge, half_z - edge), (rim_x, y, 0)) for y in (rim_y, -rim_y)),
+        ]
+
+    def hole(
+        self, depth: float, clearance: tuple[float, float], lead_in: float, scale: float
+    ) -> list[Primitive]:
+        """Four walls, and the tongue."""
+        outside = RectangularProfile(self.width, self.height, self.thickness / 2)
+        tongue_y, tongue_z = self.tongue_width / 2 * scale, self.tongue_height / 2 * scale
+        start, middle = self.setback + tongue_z, self._cavity_z(scale)
+        tip = Primitive("capsule", (tongue_z, tongue_y - tongue_z), (start, 0, middle), ALONG_Y)
+        tongue = [box(start, depth, tongue_y, tongue_z, z=middle), tip]
+        return outside.hole(depth, clearance, lead_in, scale) + tongue
 
 
 @dataclass(frozen=True)
@@ -156,17 +217,19 @@ class DProfile:
 
 @dataclass(frozen=True)
 class PinRowProfile:
-    """Round pins in a row along z.
+    """Round pins or square posts in a row along z.
 
     Attributes:
         count: Pins.
         pitch: Distance between their axes, in [m].
-        radius: Of a pin, in [m].
+        radius: Of a pin, in [m]; half the side of a square post.
+        square: Whether they are square posts, which have pointed tips.
     """
 
     count: int
     pitch: float
     radius: float
+    square: bool = False
 
     @property
     def rows(self) -> NDArray[np.float64]:
@@ -174,14 +237,18 @@ class PinRowProfile:
         return np.asarray((np.arange(self.count) - (self.count - 1) / 2) * self.pitch)
 
     def insert(self, travel: float, scale: float) -> list[Primitive]:
-        """A capsule for each pin."""
-        rows = (self.rows * scale).tolist()
-        return [capsule(-0.002, travel, self.radius * scale, z=z) for z in rows]
+        """A capsule for each pin; for each post a box, and a capsule for its tip."""
+        rows, radius = (self.rows * scale).tolist(), self.radius * scale
+        if not self.square:
+            return [capsule(-0.002, travel, radius, z=z) for z in rows]
+        shoulder, tip = travel - radius, _POINT * radius
+        posts = [box(-0.002, shoulder, radius, radius, z=z) for z in rows]
+        return posts + [capsule(shoulder - 2 * tip, travel, tip, z=z) for z in rows]
 
     def hole(
         self, depth: float, clearance: tuple[float, float], lead_in: float, scale: float
     ) -> list[Primitive]:
-        """A slot for all pins, with dividers where the pitch leaves room for them.
+        """A slot for all pins, with dividers where the pitch leaves room: square holes.
 
         The narrower clearance is on all sides.
         """
@@ -230,6 +297,7 @@ def _moved(primitives: Iterable[Primitive], y: float) -> list[Primitive]:
 
 PROFILES: dict[str, type] = {
     "rectangular": RectangularProfile,
+    "shell": ShellProfile,
     "round": RoundProfile,
     "d": DProfile,
     "pin_row": PinRowProfile,

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vtenv.arrays import Array, namespace
 from vtenv.world_model import PhysicsState
+
+
+@dataclass(frozen=True)
+class PadState:
+    """What is felt of a grasp, and how it began.
+
+    Attributes:
+        wrenches: Of the left and the right pad on the plug, in the world frame: force, torque and
+            the point that it is about, (N, 18); on a GPU zeros between a reset and the first step.
+        grip: Force that each finger closes with, (N, 2), in [N].
+        grasp: Plug x [m], z [m] and pitch [rad] in the hand at the start of the episode, (N, 3).
+    """
+
+    wrenches: Array
+    grip: Array
+    grasp: Array
 
 
 @dataclass(frozen=True)
@@ -26,6 +43,7 @@ class WorldState:
         socket_force: Magnitude of the net force between socket and plug, (N,).
         touching: Whether each gel touches the plug, (N, 2), bool.
         stable: Whether the physics engine reported no trouble so far, (N,), bool.
+        pads: The pads; None in worlds where no modality senses their forces.
     """
 
     connector: Array
@@ -41,17 +59,22 @@ class WorldState:
     socket_force: Array
     touching: Array
     stable: Array
+    pads: PadState | None = None
 
 
-def world_state(physics: PhysicsState, num_clearances: int) -> WorldState:
+def world_state(
+    physics: PhysicsState, num_clearances: int, parameters: Mapping[str, Array]
+) -> WorldState:
     """What the physics of `vtenv.tasks.insertion.scene` mean.
 
     Args:
         physics: The worlds.
         num_clearances: Models of each connector, one for each clearance.
+        parameters: Those of `Episodes`.
     """
     frames, force = physics.frames, physics.readings["socket_force"]
     xp = namespace(force)
+    wrenches = physics.readings.get("pad_wrenches")
     return WorldState(
         connector=physics.variant // num_clearances,
         hand=physics.joints["hand"],
@@ -66,4 +89,7 @@ def world_state(physics: PhysicsState, num_clearances: int) -> WorldState:
         socket_force=xp.sqrt(xp.sum(force**2, axis=-1)),
         touching=physics.readings["gel_contacts"] > 0,
         stable=physics.stable,
+        pads=None
+        if wrenches is None
+        else PadState(wrenches, parameters["grip"], parameters["grasp"]),
     )

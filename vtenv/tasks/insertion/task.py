@@ -38,12 +38,13 @@ class InsertionTask(HeldPlugTask):
     config_type: ClassVar[type[InsertionConfig]] = InsertionConfig
     reward_weights: ClassVar[Mapping[str, float]] = measures.REWARD_WEIGHTS
     reward_terms: ClassVar[tuple[str, ...]] = tuple(measures.REWARD_WEIGHTS)
+    probe_labels: ClassVar[tuple[str, ...]] = probe_targets.TOUCH_LABELS
     probe_bounds: ClassVar[Mapping[str, float]] = probe_targets.BOUNDS
     mixture_type: ClassVar[type[BehaviourMixture]] = BehaviourMixture
 
     def evaluate(self, physics: PhysicsState, parameters: dict[str, Array]) -> Evaluation:
         """Where the plugs are, and whether they are in."""
-        state, clearance = self.view(physics), parameters["clearance"]
+        state, clearance = self.view(physics, parameters), parameters["clearance"]
         geometry = self.geometry(state)
         lead_in = self.of_connectors(self._lead_ins, state)
         success = measures.is_success(state, geometry, clearance)
@@ -73,11 +74,13 @@ class InsertionTask(HeldPlugTask):
         return probe_targets.capture_range(self.config)
 
     def labels(self, now: Evaluation) -> dict[str, Array]:
-        """Depth past the mouth, distance from the axis, and force."""
+        """Depth past the mouth, distance from the axis, force, and what pads that feel it do."""
+        pads = now.state.pads
         return {
             "insertion_depth_mm": now.measures.depth * 1e3,
             "lateral_mm": now.measures.lateral * 1e3,
             "contact_force_n": now.state.socket_force,
+            **({} if pads is None else measures.pad_labels(now.state, now.measures, pads)),
         }
 
     def regions(self, labels: Mapping[str, Array]) -> dict[str, Array]:

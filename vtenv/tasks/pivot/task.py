@@ -60,7 +60,7 @@ class PivotTask(HeldPlugTask):
 
     def evaluate(self, physics: PhysicsState, parameters: dict[str, Array]) -> Evaluation:
         """Where the plugs are, and whether they are at their goals."""
-        state = self.view(physics)
+        state = self.view(physics, parameters)
         geometry = measures.pivot_geometry(self.geometry(state), parameters["goal"])
         success = measures.is_success(state, geometry)
         code = measures.failure(state, geometry)
