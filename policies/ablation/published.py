@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from policies.ablation.folder import EPISODES_FILE, Ablation
-from policies.ablation.grid import AblationConfig
+from policies.ablation.grid import AblationConfig, Start
 from policies.ablation.labels import labels
 from policies.choices import check_name
 from policies.evaluation.statistics import Estimate, Floats, interquartile_interval
