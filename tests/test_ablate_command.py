@@ -239,7 +239,7 @@ def test_an_interruption_loses_nothing_and_says_how_to_go_on(tmp_path):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ((), "--preset, --grid or --representations is needed"),
+        ((), "--preset, --grid, --row or --representations is needed"),
         (("--preset", "quick", "--grid", "x.yml"), "only one can be given"),
         (("--grid", "no/such/file.yml"), "no/such/file.yml"),
         (("--representations", "stat"), "unknown representation 'stat'"),

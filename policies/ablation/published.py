@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
 from policies.ablation.folder import EPISODES_FILE, Ablation
-from policies.ablation.grid import AblationConfig
+from policies.ablation.grid import AblationConfig, Start
 from policies.ablation.labels import labels
 from policies.choices import check_name
 from policies.evaluation.statistics import Estimate, Floats, interquartile_interval
@@ -137,7 +137,7 @@ class Published:
             self.config,
             representations=(representation,),
             algorithms=algorithms,
-            starts=(start,),
+            starts=(cast(Start, start),),
             training_by_algorithm={a: by_algorithm[a] for a in algorithms if a in by_algorithm},
         )
 
