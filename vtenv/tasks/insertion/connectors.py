@@ -539,7 +539,7 @@ mm pitch have it, Samtec TSW among them."""
 USB_SHELL = (0.0120, 0.0045)
 """Width and height of a USB-A plug's shell, in [m]: USB 2.0 specification, section 6.5."""
 USB_TONGUE = (0.01110, 0.00184)
-"""Width and height of a USB-A receptacle's tongue, in [m]: USB 2.0 specification, figure 6-7."""
+"""Width and height of a USB-A receptacle's tongue, in [m]: USB 1.1 specification, figure 6-7."""
 USB_TONGUE_SETBACK = 0.0005
 """Distance of its tip behind the mouth, in [m]: the tongue ends 8.88 mm behind the mouth and is
 8.38 mm long, in the same figure."""
@@ -573,8 +573,8 @@ DETAILED_CONNECTORS = {
             name="usb-tongue",
             label="USB-A plug with cavity and tongue",
             source=f"{CONNECTORS['usb'].source} Tongue 11.10 x 1.84 mm, 0.50 mm behind the mouth: "
-            "the same, figure 6-7. Sheet metal 0.315 mm thick and cavity 1.95 mm high: typical. "
-            "The tongue's half-round tip, and its length, as the whole shell goes in: ours.",
+            "USB 1.1 specification, figure 6-7. Sheet metal 0.315 mm thick, cavity 1.95 mm high: "
+            "typical. The tongue's half-round tip and length, as all of the shell goes in: ours.",
             profile=ShellProfile(
                 *USB_SHELL, USB_SHELL_THICKNESS, USB_CAVITY, *USB_TONGUE, USB_TONGUE_SETBACK
             ),
