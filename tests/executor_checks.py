@@ -10,6 +10,7 @@ from pathlib import Path
 
 from policies.ablation.executors import Executor
 
+PATIENCE_S = 300
 REPORT = "import os; print(os.getpid(), os.environ['OMP_NUM_THREADS'], {})"
 MARKS = """\
 import pathlib, time
@@ -27,7 +28,9 @@ except KeyboardInterrupt:
 
 def wait_until(mark: Path, text: str) -> None:
     """Wait until a process has left its mark."""
+    deadline = time.monotonic() + PATIENCE_S
     while not mark.exists() or mark.read_text() != text:
+        assert time.monotonic() < deadline, f"{mark} does not say {text!r}"
         time.sleep(0.01)
 
 
@@ -62,5 +65,5 @@ def check_executor(executor: Executor, folder: Path) -> None:
     marked = start(executor, folder / "marked.txt", MARKS.format(str(mark)))
     wait_until(mark, "started")
     executor.interrupt()
-    marked.exception()  # waits for it, however the executor tells of an interruption
+    marked.exception(PATIENCE_S)  # waits for it, however the executor tells of an interruption
     assert mark.read_text() == "interrupted"

@@ -56,6 +56,7 @@ COMMANDS = [line for _, text in blocks("bash") for line in text.splitlines()]
 def folder(tmp_path_factory):
     """A folder with `mine.py`, in which one is."""
     made = tmp_path_factory.mktemp("mine")
+    assert "mine" not in sys.modules, "another test has left a module of this name"
     (made / "mine.py").write_text("\n\n".join(PIECES), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(made)

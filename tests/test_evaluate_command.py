@@ -199,7 +199,7 @@ def test_a_configuration_that_is_not_allowed_is_refused(arguments, expected, cap
 
 
 def test_anybodys_function_and_chance_are_played(tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text(
+    (tmp_path / "anybodys.py").write_text(
         "import numpy as np\n"
         "started = []\n"
         "def forwards(observation):\n"
@@ -209,13 +209,13 @@ def test_anybodys_function_and_chance_are_played(tmp_path, monkeypatch):
         "forwards.reset = started.append\n"
     )
     monkeypatch.chdir(tmp_path)
-    for name in ("mine:forwards", "random"):
+    for name in ("anybodys:forwards", "random"):
         assert run(name, "--episodes", 4, "--filmed", 0, output=tmp_path / "output") == 0
         assert {row["policy"] for row in rows(tmp_path / "output")} == {name}
-    import mine
+    import anybodys
 
-    assert mine.started and mine.started[0].all()
-    assert run("mine:backwards", output=tmp_path / "output") == 2
+    assert anybodys.started and anybodys.started[0].all()
+    assert run("anybodys:backwards", output=tmp_path / "output") == 2
 
 
 def test_the_page_lists_every_condition_and_every_cause():

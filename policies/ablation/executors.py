@@ -211,6 +211,8 @@ def _ray_task(command: Sequence[str], log: Path, threads: int, folder: str) -> s
     # Relative paths are meant from where the command was given, if the node has that folder.
     if os.path.isdir(folder):
         os.chdir(folder)
+    # Ray cancels by SIGINT, which is ignored where Ray was started as a shell's background job.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = _start(command, log, threads)
     try:
         while process.poll() is None:
