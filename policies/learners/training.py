@@ -199,7 +199,7 @@ class _Training:
             except ValueError as error:
                 # PyTorch's, of a distribution's mean; or, where torch.compile has switched off what
                 # PyTorch checks, the worlds', of an action.
-                if "nan" in str(error):
+                if str(error).startswith(("Expected parameter", "the action [")):
                     raise self._diverged() from error
                 raise
             if not all(torch.isfinite(p).all() for p in self.model.policy.parameters()):
