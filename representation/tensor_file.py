@@ -1,10 +1,13 @@
-"""The state of a module as a safetensors file, read strictly."""
+"""Weights as a safetensors file, read strictly; and where a run stands, as PyTorch's own file."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -17,6 +20,19 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     on_host = {name: value.detach().contiguous().cpu() for name, value in tensors.items()}
     # The library's own files cannot be read by other users.
     path.write_bytes(save(on_host, metadata={"format": "pt"}))
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write numbers, strings, tensors, and dictionaries and lists of them."""
+    document = io.BytesIO()  # in a file, PyTorch hides why it cannot be written
+    torch.save(dict(state), document)
+    path.write_bytes(document.getbuffer())
+
+
+def read_state(path: Path, device: torch.device | str) -> dict[str, Any]:
+    """What `write_state` wrote, tensors on a device; no other object is unpickled."""
+    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    return state
 
 
 def load_weights(

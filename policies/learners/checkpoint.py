@@ -17,6 +17,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file, recursive_setattr
 
+from representation.tensor_file import read_state, write_state
 from vtenv.run_folder import RunFolderError
 
 MODEL, BUFFER, STATE = "model.zip", "replay_buffer.npz", "state.pt"
@@ -66,17 +67,15 @@ def save_checkpoint(
         arrays = {name: values[: buffer.size()] for name, values in _buffer_arrays(buffer)}
         position = np.array([buffer.pos, buffer.full])
         np.savez(folder / BUFFER, **cast(Any, {"position": position, **arrays}))
-    document = io.BytesIO()  # in a file, PyTorch hides why it cannot be written
-    torch.save(
+    write_state(
+        folder / STATE,
         {
             "counters": {name: getattr(model, name) for name in _COUNTERS if hasattr(model, name)},
             "random": _random_state(model),
             "worlds": [generator.bit_generator.state for generator in generators],
             **state,
         },
-        document,
     )
-    (folder / STATE).write_bytes(document.getbuffer())
 
 
 def load_checkpoint(
@@ -94,7 +93,7 @@ def load_checkpoint(
             buffer.pos, buffer.full = int(arrays["position"][0]), bool(arrays["position"][1])
             for name, values in _buffer_arrays(buffer):
                 values[: buffer.size()] = arrays[name]
-    state: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    state = read_state(folder / STATE, "cpu")
     for name, value in state["counters"].items():
         setattr(model, name, value)
     for generator, found in zip(generators, state["worlds"], strict=True):
@@ -105,7 +104,7 @@ def load_checkpoint(
 
 def save_model(path: Path, model: BaseAlgorithm) -> None:
     """Write a model as a zip of Stable-Baselines3, without the state of its worlds."""
-    document = io.BytesIO()
+    document = io.BytesIO()  # as of `write_state`
     model.save(document, exclude=["_last_obs", "_last_original_obs", "_last_lstm_states"])
     path.write_bytes(document.getbuffer())
 

@@ -11,7 +11,6 @@ What `vtenv.run_folder` says, and:
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from representation.model_card import write_card
 from representation.objectives.combine import build_objective
 from representation.objectives.objective import Objective
 from representation.pretraining.config import PretrainConfig
-from representation.tensor_file import load_weights, write_tensors
+from representation.tensor_file import load_weights, read_state, write_state, write_tensors
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.atomic_write import atomic_folder, atomic_write, restore_folder
 from vtenv.json_document import from_document
@@ -91,10 +90,8 @@ class PretrainFolder(RunFolder):
 
     def write_state(self, step: int, state: Mapping[str, Any]) -> None:
         """Write a checkpoint: numbers, strings, tensors, and dictionaries and lists of them."""
-        document = io.BytesIO()  # in a file, PyTorch hides why it cannot be written
-        torch.save(dict(state), document)
         with self.new_checkpoint(step) as folder:
-            (folder / STATE_FILE).write_bytes(document.getbuffer())
+            write_state(folder / STATE_FILE, state)
 
     def read_state(self, device: torch.device) -> dict[str, Any] | None:
         """What `write_state` wrote last, tensors on a device; None if there is nothing yet.
@@ -106,12 +103,9 @@ class PretrainFolder(RunFolder):
         if folder is None:
             return None
         try:
-            state: dict[str, Any] = torch.load(
-                folder / STATE_FILE, map_location=device, weights_only=True
-            )
+            return read_state(folder / STATE_FILE, device)
         except Exception as error:  # pickle, zip files and PyTorch: any
             raise damaged(folder, error) from error
-        return state
 
     def write_weights(
         self, encoder: VisuotactileEncoder, objective: Objective, metrics: Mapping[str, float]
