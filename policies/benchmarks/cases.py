@@ -95,12 +95,11 @@ def environment_cases(
                     replace(config, settings=rest), number, threads, modalities=(image.key,)
                 )
                 add(f"{image.key} sensor", alone, threads)
-        if config.touch:
-            pass
-        elif on_cpu:
-            cases += _single_cases(config, stack)
-        else:
-            add(TORCH, make(None, observations="torch"), None)
+        if not config.touch:
+            if on_cpu:
+                cases += _single_cases(config, stack)
+            else:
+                add(TORCH, make(None, observations="torch"), None)
         for name, encoder in encoders.items():
             from representation.wrappers.encode import VectorEncodeObservation
 

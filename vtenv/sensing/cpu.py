@@ -152,8 +152,10 @@ class GelSensor(_RaySensor):
         size = self._rays.camera.size
         self._shapes["rgb"] = (*self._depth.shape[:2], 3, *size)
         pixel_mm = 2e3 * self._rays.extents[1] / size[0]
-        self._colours = GelColours.bundled(size, pixel_mm) if "rgb" in keys else None
-        self._fitted_membrane = Membrane.of(MEMBRANE_MM[0], size, pixel_mm)
+        self._colours: tuple[Any, ...] = ()
+        if "rgb" in keys:
+            fitted = Membrane.of(MEMBRANE_MM[0], size, pixel_mm)
+            self._colours = (*fitted, *GelColours.bundled(size, pixel_mm))
         widest = self._settings["membrane_mm"]
         self._membrane = Membrane.of(widest, size, pixel_mm) if widest else None
 
@@ -176,9 +178,9 @@ class GelSensor(_RaySensor):
         threshold = np.float32(self._settings["threshold_mm"])
         self._rays.cast(worlds, self._depth)
         gel_images(worlds, self._depth, thickness, threshold, gel, contact)
-        if self._colours is not None:
-            taps, radii = self._fitted_membrane
-            colour_images(worlds, gel, taps, radii, *self._colours, self._last["rgb"])
+        if self._colours:
+            drawn: tuple[Any, ...] = (worlds, gel, *self._colours, self._last["rgb"])
+            colour_images(*drawn)
         if self._membrane is not None:
             stretch_gels(worlds, gel, *self._membrane, threshold, contact)
 

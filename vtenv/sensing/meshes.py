@@ -69,8 +69,8 @@ def _triangles(model: mujoco.MjModel, mesh: int) -> NDArray[np.float64]:
     faces = model.mesh_face[first : first + count]
     # Corners that lie at one place are one, however often the file has them.
     same = np.unique(corners, axis=0, return_inverse=True)[1].reshape(-1)[faces]
-    faces = faces[(same != np.roll(same, 1, axis=1)).all(axis=1)]
-    same = same[(same != np.roll(same, 1, axis=1)).all(axis=1)]
+    whole = (same != np.roll(same, 1, axis=1)).all(axis=1)
+    faces, same = faces[whole], same[whole]
     edges = np.stack([same, np.roll(same, -1, axis=1)], axis=-1).reshape(-1, 2)
     there, back = ({tuple(edge) for edge in way.tolist()} for way in (edges, edges[:, ::-1]))
     if len(there) < len(edges) or there != back:
