@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from worlds import cast_posed
 
-from vtenv.sensing.raycast import Primitives, cast_depth
+from vtenv.sensing.raycast import Primitives
 
 Geom = dict[str, object]
 
@@ -76,12 +77,7 @@ def cast_worlds(
     variant: NDArray[np.int64] | None = None,
     camera_shift: NDArray[np.float64] | None = None,
 ) -> None:
-    """Cast worlds that are all posed as `data`, with each camera in `out` moved by its shift.
-
-    Arrays are laid out as the engine's, read-only and sliced out of all cameras, so that one
-    compiled version serves the engine and the tests.
-    """
-    primitives = Primitives.from_models(models, (0,))
+    """Cast worlds that are all posed as `data`, with each camera in `out` moved by its shift."""
     n, cameras = out.shape[:2]
     shift = np.zeros((cameras, 3)) if camera_shift is None else camera_shift
     poses = [
@@ -90,24 +86,8 @@ def cast_worlds(
         np.repeat((data.cam_xpos + np.concatenate([shift, shift]))[None], n, axis=0),
         np.repeat(np.repeat(data.cam_xmat, 2 * cameras, axis=0)[None], n, axis=0),
     ]
-    for pose in poses:
-        pose.flags.writeable = False
-    cast_depth(
-        worlds,
-        np.zeros(n, np.int64) if variant is None else variant,
-        primitives.ids,
-        primitives.types,
-        primitives.sizes,
-        primitives.used,
-        poses[0],
-        poses[1],
-        poses[2][:, :cameras],
-        poses[3][:, :cameras],
-        extent,
-        extent,
-        perspective,
-        out,
-    )
+    variants = np.zeros(n, np.int64) if variant is None else variant
+    cast_posed(models, (0,), worlds, variants, poses, slice(0, cameras), extent, perspective, out)
 
 
 def cast(

@@ -118,24 +118,40 @@ def cast_images(
     extent: float,
     perspective: bool,
 ) -> NDArray[np.float32]:
-    """Distances that cameras see in one world, (cameras, H, W), in [m].
-
-    Arrays are laid out as the engine's, so that one compiled version serves both.
-    """
-    primitives, size = (
-        Primitives.from_models([model], groups),
-        model.cam_resolution[cameras.start, 0],
-    )
+    """Distances that cameras see in one world, (cameras, H, W), in [m]."""
+    size = model.cam_resolution[cameras.start, 0]
     out = np.empty((2, cameras.stop - cameras.start, size, size), np.float32)
     poses = [
         np.stack([pose, pose])
         for pose in (data.geom_xpos, data.geom_xmat, data.cam_xpos, data.cam_xmat)
     ]
+    first, variant = np.zeros(1, np.int64), np.zeros(2, np.int64)
+    cast_posed([model], groups, first, variant, poses, cameras, extent, perspective, out)
+    return out[0]
+
+
+def cast_posed(
+    models: list[mujoco.MjModel],
+    groups: tuple[int, ...],
+    worlds: NDArray[np.int64],
+    variant: NDArray[np.int64],
+    poses: list[NDArray[np.float64]],
+    cameras: slice,
+    extent: float,
+    perspective: bool,
+    out: NDArray[np.float32],
+) -> None:
+    """Cast worlds whose geoms and cameras have poses: two of positions and orientations each.
+
+    Arrays are laid out as the engine's, read-only and sliced out of all cameras, so that one
+    compiled version serves the engine and the tests.
+    """
+    primitives = Primitives.from_models(models, groups)
     for pose in poses:
         pose.flags.writeable = False
     cast_depth(
-        np.zeros(1, np.int64),
-        np.zeros(2, np.int64),
+        worlds,
+        variant,
         primitives.ids,
         primitives.types,
         primitives.sizes,
@@ -149,4 +165,3 @@ def cast_images(
         perspective,
         out,
     )
-    return out[0]
