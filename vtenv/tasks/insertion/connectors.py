@@ -435,17 +435,6 @@ def round_body(length: float, radius: float) -> dict[str, Any]:
 POST_SIDE = 0.00064
 """Side of a header's square posts, in [m]: 0.64 mm (0.025 in), as datasheets of headers on a 2.54
 mm pitch have it, Samtec TSW among them."""
-USB_SHELL = (0.0120, 0.0045)
-"""Width and height of a USB-A plug's shell, in [m]: USB 2.0 specification, section 6.5."""
-USB_TONGUE = (0.01110, 0.00184)
-"""Width and height of a USB-A receptacle's tongue, in [m]: USB 1.1 specification, figure 6-7."""
-USB_TONGUE_SETBACK = 0.0005
-"""Distance of its tip behind the mouth, in [m]: the tongue ends 8.88 mm behind the mouth and is
-8.38 mm long, in the same figure."""
-USB_SHELL_THICKNESS = 0.000315
-"""Sheet metal of a USB-A plug's shell, in [m]: typical."""
-USB_CAVITY = 0.00195
-"""Height of a USB-A plug's cavity, in [m]: typical; it leaves the tongue 0.055 mm a side."""
 
 _HEADER = PinRowProfile(count=4, pitch=0.00254, radius=POST_SIDE / 2, square=True)
 
@@ -506,21 +495,28 @@ CONNECTORS = {
             name="usb",
             label="USB-A plug",
             source="USB-A plug, shell 12.0 x 4.5 mm, 11.75 mm long, overmould at most 16 x 8 "
-            "mm: USB 2.0 specification, section 6.5. Tongue 11.10 x 1.84 mm, 0.50 mm behind the "
-            "mouth: USB 1.1 specification, figure 6-7. Overmould 20 mm long, sheet metal 0.315 mm "
+            "mm: USB 2.0 specification, section 6.5. Tongue 0.50 mm behind the mouth, 8.38 mm "
+            "long: USB 1.1 specification, figure 6-7. Overmould 20 mm long, sheet metal 0.315 mm "
             "thick, cavity 1.95 mm high: typical. The tongue's half-round tip and length, as all "
             "of the shell goes in: ours.",
             travel=0.01175,
             body_size=(0.020, 0.016, 0.008),
             profile=ShellProfile(
-                *USB_SHELL, USB_SHELL_THICKNESS, USB_CAVITY, *USB_TONGUE, USB_TONGUE_SETBACK
+                width=0.0120,
+                height=0.0045,
+                thickness=0.000315,
+                cavity=0.00195,
+                setback=0.0005,
+                slack_y=0.000115,
+                slack_z=0.000255,
             ),
             style=Style(body="white_plastic"),
             fit=Fit(
-                (0.00025, 0.00031),
+                (0.000135, 0.000055),
                 0.0005,
-                "Receptacle's opening 12.50 x 5.12 mm, for a shell of 12.0 x 4.5 mm: USB 2.0 "
-                "specification, figure 6-7. Its flared edge, 0.5 mm: typical.",
+                "Tongue 11.10 x 1.84 mm, in a cavity of 11.37 x 1.95 mm; the receptacle's opening, "
+                "12.50 x 5.12 mm, leaves a shell of 12.0 x 4.5 mm more: USB 2.0 specification, "
+                "figure 6-7. Its flared edge, 0.5 mm: typical.",
             ),
             mating=Mating(
                 10.0,

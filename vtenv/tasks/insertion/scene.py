@@ -176,7 +176,7 @@ def slots(connectors: tuple[Connector, ...], with_springs: bool = False) -> tupl
 
 
 def plug_mass_properties(connector: Connector) -> tuple[float, np.ndarray, np.ndarray]:
-    """Mass [kg], centre [m] and diagonal inertia [kg m^2] of a block the body's size and its cable."""
+    """Mass [kg], centre [m] and diagonal inertia [kg m^2] of a solid block, with its cable."""
     length, width, height = connector.body_size
     squares = np.array([length, width, height]) ** 2
     inertia = connector.mass / 12 * (squares.sum() - squares) + CABLE_INERTIA
