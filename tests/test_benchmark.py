@@ -119,6 +119,10 @@ def test_what_touch_adds_is_told_from_pairs_of_repetitions():
         assert [row[name] for name in ("low", "share", "high")] == pytest.approx([share] * 3)
         assert (row["budget"], row["repetitions"], row["threads"]) == (budget, 3, 1)
     assert markers["added_ms"] == pytest.approx(200.0)
+    on_device = {TORCH: [1.0, 2.0], "environment with rgb + markers": [1.5, 3.0]}
+    cases = [Case(name, lambda: None, 4, seconds=taken) for name, taken in on_device.items()]
+    (both,) = touch_costs(cases, "warp")
+    assert (both["modality"], both["share"]) == ("rgb + markers", pytest.approx(0.5))
 
 
 def test_touch_is_measured_with_and_without_each_modality(tmp_path):

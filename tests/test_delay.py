@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from itertools import pairwise
 
 import gymnasium
 import numpy as np
@@ -17,7 +18,7 @@ AT_ONCE = {"action_delay": 0, "observation_delay": 0}
 
 def played(actions, seed=0, **settings):
     """Observations of single worlds under actions (T, 5), the first of the reset."""
-    env = gymnasium.make("VTInsert-v0", **SETTINGS, **{**AT_ONCE, **settings})
+    env = gymnasium.make("VTInsert-v0", **{**SETTINGS, **AT_ONCE, **settings})
     seen = [env.reset(seed=seed)[0]]
     seen += [env.step(action)[0] for action in actions]
     env.close()
@@ -43,8 +44,31 @@ def test_a_late_observation_is_an_earlier_one(actions, steps):
     assert_same(late, [at_once[max(step - steps, 0)] for step in range(len(late))])
 
 
-def test_what_is_on_its_way_is_part_of_the_state(actions):
-    env = gymnasium.make("VTInsert-v0", action_delay=2, observation_delay=3, **SETTINGS).unwrapped
+@pytest.mark.parametrize("steps", [0, 2])
+def test_late_touch_is_an_earlier_one_and_sight_is_not(actions, steps):
+    touch = {"modalities": ("depth", "contact", "markers", "proprio"), "contact_size": 16}
+    late = played(actions, **touch, observation_delay=steps, touch_delay=1)
+    at_once = played(actions, **touch, observation_delay=steps)
+    assert any((old["markers"] != new["markers"]).any() for old, new in pairwise(at_once))
+    for step, (seen, expected) in enumerate(zip(late, at_once, strict=True)):
+        before = at_once[max(step - 1, 0)]
+        assert_same(seen, {**expected, **{key: before[key] for key in ("contact", "markers")}})
+
+
+LATE = {"action_delay": 2, "observation_delay": 3}
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        LATE,
+        {**LATE, "touch_delay": 2, "modalities": ("gel", "proprio"), "contact_size": 8},
+        {"observation_delay": 0, "touch_delay": 1, "modalities": "shear", "taxel_size": 4},
+    ],
+)
+def test_what_is_on_its_way_is_part_of_the_state(actions, late):
+    settings = {"modalities": ("depth", "proprio"), **late}
+    env = gymnasium.make("VTInsert-v0", **settings).unwrapped
     env.reset(seed=0)
     for action in actions[:4]:
         env.step(action)
@@ -73,23 +97,26 @@ def test_each_world_moves_on_by_itself():
 @pytest.mark.slow
 def test_delays_are_the_same_on_both_engines():
     pytest.importorskip("mujoco_warp")
-    settings = {"modalities": ("proprio",), "action_delay": 1, "observation_delay": 2}
+    settings = {"modalities": ("gel", "proprio"), "action_delay": 1, "observation_delay": 2}
+    settings |= {"touch_delay": 1, "contact_size": 8}
     worlds = np.arange(WORLDS)
     seen = []
     for engine, more in (("cpu", {}), ("warp", {"device": "cpu"})):
         simulation = make_simulation(WORLDS, engine, engine_settings=more, **settings)
         simulation.reset(worlds, [np.random.default_rng(i) for i in worlds])
         rng = np.random.default_rng(2)
-        told = [simulation.fetch(simulation.observe(worlds))[0]["proprio"]]
+        told = [simulation.fetch(simulation.observe(worlds))[0]]
         for _ in range(5):
             simulation.step(worlds, rng.uniform(-0.3, 0.3, (WORLDS, 5)))
-            told.append(simulation.fetch(simulation.observe(worlds))[0]["proprio"])
+            told.append(simulation.fetch(simulation.observe(worlds))[0])
         seen.append(told)
         simulation.close()
-    np.testing.assert_allclose(*seen, atol=1e-2)
+    for on_cpu, on_warp in zip(*seen, strict=True):
+        for key, values in on_cpu.items():
+            np.testing.assert_allclose(on_warp[key], values, atol=1e-2, err_msg=key)
 
 
-@pytest.mark.parametrize("name", ["action_delay", "observation_delay"])
+@pytest.mark.parametrize("name", ["action_delay", "observation_delay", "touch_delay"])
 @pytest.mark.parametrize("given", [-1, 4, 1.5, "2"])
 def test_a_delay_that_is_not_allowed(name, given):
     with pytest.raises(ValueError, match=f"{name}=.*whole number of control steps from 0 to 3"):

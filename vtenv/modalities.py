@@ -79,6 +79,11 @@ class Modality:
         """Whether it has rows and columns."""
         return self.size_setting is not None
 
+    @property
+    def is_touch(self) -> bool:
+        """Whether a sensor of the fingers measures it."""
+        return self.sensor is not None and self.camera != "overhead"
+
     def space(self, size: tuple[int, int] | None = None) -> spaces.Box:
         """Its observation space.
 

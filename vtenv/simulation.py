@@ -130,6 +130,7 @@ class Simulation:
         self.last_observation: dict[str, Array] = {}
         self.intervention: Intervention | None = None
         self._late_actions = DelayLine(task.config.action_delay)
+        self._late_touch = DelayLine(task.config.touch_delay)
         self._late_observations = DelayLine(task.config.observation_delay)
         self._started = np.ones(num_worlds, bool)
         """Worlds that were not observed since their reset."""
@@ -259,14 +260,8 @@ class Simulation:
     def observe(self, worlds: NDArray[np.int64]) -> dict[str, Array]:
         """Observations of all worlds, new arrays; images of other worlds are the last ones."""
         observation = self._observed(self.engine.sense(worlds, self._generators))
-        late = self._late_observations
-        if late.steps:
-            starting = self._started[worlds]
-            if not starting.all():
-                late.put(observation, self._mask(worlds))
-            if starting.any():
-                late.fill(observation, self._mask(worlds[starting]))
-            observation = self._arrays.copy(late.told)
+        observation |= self._late(self._late_touch, self._of_touch(observation), worlds)
+        observation = self._late(self._late_observations, observation, worlds)
         if self.intervention is not None:
             observation = self.intervention(observation, self._started.copy())
         self._started[worlds] = False
@@ -278,6 +273,23 @@ class Simulation:
         images = self.task.disturbed(images, self.elapsed, self._parameters)
         known = {**self._outcome.vectors, **images}
         return {m.key: known[m.key] for m in self.task.config.modalities}
+
+    def _of_touch(self, observation: dict[str, Array]) -> dict[str, Array]:
+        touch = [m.key for m in self.task.config.modalities if m.is_touch]
+        return {key: observation[key] for key in touch}
+
+    def _late(
+        self, line: DelayLine, values: dict[str, Array], worlds: NDArray[np.int64]
+    ) -> dict[str, Array]:
+        """What comes out of a delay line as values of worlds go in: new arrays, of all worlds."""
+        if not line.steps or not values:
+            return values
+        starting = self._started[worlds]
+        if not starting.all():
+            line.put(values, self._mask(worlds))
+        if starting.any():
+            line.fill(values, self._mask(worlds[starting]))
+        return self._arrays.copy(line.told)
 
     def info(self) -> dict[str, Array]:
         """What an environment's `info` tells, as new arrays over all worlds.
@@ -343,7 +355,7 @@ class Simulation:
         """
         generators = self.generators  # puts back what was drawn ahead
         (ended,) = self.fetch(dict(enumerate(leaves(self._outcome.ended))))
-        late = self._late_actions.get_state(), self._late_observations.get_state()
+        late = [line.get_state() for line in self._delay_lines]
         return copy.deepcopy(
             {
                 "engine": self.engine.get_state(),
@@ -385,13 +397,19 @@ class Simulation:
         nobody = put(np.zeros(self.num_worlds, bool))
         self._outcome = self._after_reset(ended, self._parameters, nobody)
         self._started = state["started"]
-        lines = self._late_actions, self._late_observations
-        for line, kept in zip(lines, state["late"], strict=True):
+        for line, kept in zip(self._delay_lines, state["late"], strict=True):
             line.set_state([{name: put(value) for name, value in one.items()} for one in kept])
         self.last_observation = {}
         if state["observed"]:
-            late = self._late_observations
-            self.last_observation = late.told if late.steps else self._observed(images)
+            late, touch = self._late_observations, self._late_touch
+            observation = self._observed(images)
+            if touch.steps and self._of_touch(observation):
+                observation |= touch.told
+            self.last_observation = late.told if late.steps else observation
+
+    @property
+    def _delay_lines(self) -> tuple[DelayLine, ...]:
+        return self._late_actions, self._late_touch, self._late_observations
 
     def close(self) -> None:
         """Release the engine; may be called twice."""

@@ -25,8 +25,9 @@ from vtenv.tasks.insertion.config import unused_settings
 
 NUMPY, TORCH = "environment", "environment, tensors"
 SINGLE, RESET = "one world alone", "reset of one world"
-TOUCH = tuple(key for key, modality in IMAGE_MODALITIES.items() if modality.camera != "overhead")
-"""Modalities of touch."""
+TOUCH = {key: (key,) for key, modality in IMAGE_MODALITIES.items() if modality.is_touch}
+TOUCH["rgb + markers"] = ("rgb", "markers")
+"""Modalities of touch whose cost is measured, one by one and together, by name."""
 TOUCH_BUDGETS = {"cpu": {"markers": 0.15, "rgb": 0.50}, "warp": {"markers": 0.10}}
 """What they may add to a step at most, as a part of it, by engine: on one thread of a CPU, at the
 default sizes."""
@@ -44,8 +45,8 @@ def environment_cases(
 ) -> Iterator[tuple[list[Case], float]]:
     """The environment, with each sensor alone, with tensors and with encoders.
 
-    With `config.touch`, the environment and, for each modality of touch, one that has it too, or
-    lacks it where the environment has it.
+    With `config.touch`, the environment and, for each of `TOUCH`, one that has it too, or lacks it
+    where the environment has it; on a device all of them with tensors.
 
     Args:
         config: What is measured.
@@ -71,22 +72,29 @@ def environment_cases(
             cases.append(Case(name, lambda: next(transitions), number, threads, probe))
 
         before = clock.memory_used()
+        base, observations = (NUMPY, "numpy")
+        if config.touch and not on_cpu:
+            base, observations = (TORCH, "torch")
         for threads in sorted({1, min(config.threads or cores(), number)}) if on_cpu else [None]:
-            envs = make(threads)
-            add(NUMPY, envs, threads)
+            envs = make(threads, observations=observations)
+            add(base, envs, threads)
             kib = (clock.memory_used() - before) / 2**10 / number
             task = simulation_of(envs).task
             own = task.config.modalities
-            for key in TOUCH if config.touch else ():
-                without = [modality for modality in own if modality.key != key]
-                adds = len(without) == len(own)
-                chosen = choose_modalities([*without, key] if adds else without, task.modalities)
+            for name, keys in TOUCH.items() if config.touch else ():
+                without = [modality for modality in own if modality.key not in keys]
+                adds = len(without) + len(keys) > len(own)
+                chosen = choose_modalities([*without, *keys] if adds else without, task.modalities)
                 unused = unused_settings(chosen)
                 kept = {k: v for k, v in config.settings.items() if k not in unused}
                 toggled = make_envs(
-                    replace(config, settings=kept), number, threads, modalities=chosen
+                    replace(config, settings=kept),
+                    number,
+                    threads,
+                    modalities=chosen,
+                    observations=observations,
                 )
-                add(dict(_TOUCH_CASES)[adds].format(key), toggled, threads)
+                add(dict(_TOUCH_CASES)[adds].format(name), toggled, threads)
             images = [] if config.touch else [m for m in own if m.is_image]
             for image in images:
                 others = {m.size_setting for m in images} - {image.size_setting}
@@ -121,26 +129,26 @@ def touch_costs(cases: Sequence[Case], engine: str) -> list[dict[str, Any]]:
         largest share that is allowed, or None. No rows unless touch was measured.
     """
     rows = []
-    bases = {case.threads: case.seconds for case in cases if case.name == NUMPY}
-    toggles = {name.format(key): (key, adds) for key in TOUCH for adds, name in _TOUCH_CASES}
+    bases = {case.threads: case.seconds for case in cases if case.name in (NUMPY, TORCH)}
+    toggles = {title.format(name): (name, adds) for name in TOUCH for adds, title in _TOUCH_CASES}
     for case in cases:
         if case.name not in toggles:
             continue
-        key, adds = toggles[case.name]
+        name, adds = toggles[case.name]
         turns = zip(case.seconds, bases[case.threads], strict=False)  # one may end a turn earlier
         pairs = [(a, b) if adds else (b, a) for a, b in turns]  # with it, without it
         low, share, high = np.quantile([a / b - 1 for a, b in pairs], (0.25, 0.5, 0.75))
         budgeted = case.threads in (None, 1)
         rows.append(
             {
-                "modality": key,
+                "modality": name,
                 "worlds": case.worlds,
                 "threads": case.threads,
                 "added_ms": statistics.median(a - b for a, b in pairs) * 1e3,
                 "share": float(share),
                 "low": float(low),
                 "high": float(high),
-                "budget": TOUCH_BUDGETS[engine].get(key) if budgeted else None,
+                "budget": TOUCH_BUDGETS[engine].get(name) if budgeted else None,
                 "repetitions": len(pairs),
             }
         )

@@ -160,7 +160,7 @@ def undelayed(task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         settings: Keyword arguments of the environment.
     """
     known = vars(make_task(task).config)
-    delays = ("action_delay", "observation_delay")
+    delays = ("action_delay", "observation_delay", "touch_delay")
     return {**{name: 0 for name in delays if name in known}, **settings}
 
 

@@ -208,7 +208,7 @@ def pads_world_model(
     require(
         0 <= membrane_mm <= 2, "membrane_mm", membrane_mm, "a number of millimetres from 0 to 2"
     )
-    available = {key: m for key, m in IMAGE_MODALITIES.items() if m.camera != "overhead"}
+    available = {key: m for key, m in IMAGE_MODALITIES.items() if m.is_touch}
     chosen = choose_modalities(tuple(modalities), available)
     kind = model.geom if _has_geom(model, pads[0].name) else model.site
     half_width, half_height, thickness = _face_size(pads[0], kind(pads[0].name))

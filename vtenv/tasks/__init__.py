@@ -44,6 +44,10 @@ class TaskConfig(Protocol):
     def observation_delay(self) -> int:
         """Control steps from what is sensed to its observation."""
 
+    @property
+    def touch_delay(self) -> int:
+        """Control steps by which images of touch are later than that."""
+
 
 @dataclass(frozen=True)
 class Evaluation:

@@ -138,6 +138,9 @@ class HeldPlugConfig:
     observation_delay: int = 1
     """Control steps from what is sensed to its observation, 0 to 3; `info` and `state` of the
     simulation are not late."""
+    touch_delay: int = 0
+    """Control steps by which images of touch are later than that, 0 to 3: the lag of a camera
+    behind the gel, and of what reads its images."""
     reward: Reward = "dense"
     """`dense`, `sparse`, or a function of the dense reward's terms, itself or as `MODULE:NAME`."""
     initial_state: InitialStateRanges = None  # type: ignore[assignment] # made below
@@ -168,7 +171,7 @@ class HeldPlugConfig:
                 + (", or None for each connector's own" if name in _OWN_FIT else ""),
             )
             put(self, name, number)
-        for name in ("action_delay", "observation_delay"):
+        for name in ("action_delay", "observation_delay", "touch_delay"):
             steps = as_integer(getattr(self, name))
             low, high = _DELAYS
             require(

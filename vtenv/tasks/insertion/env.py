@@ -220,6 +220,7 @@ class VTInsertEnv(TaskEnv):
     | `depth_quantization_mm` | **float** | `0.0` | Step to which depth is rounded |
     | `action_delay` | **int** | `1` | Control steps until an action acts, 0 to 3 |
     | `observation_delay` | **int** | `1` | Control steps until it is observed, 0 to 3 |
+    | `touch_delay` | **int** | `0` | Control steps by which touch is later than that, 0 to 3 |
     | `reward` | **str or callable** | `"dense"` | `dense`, `sparse`, or a function of the terms |
     | `initial_state` | **InitialStateRanges** | `None` | Ranges; None for those above |
     | `domain_randomization` | **DomainRandomizationConfig** | `None` | Ranges; None for none |
