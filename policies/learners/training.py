@@ -22,13 +22,7 @@ from policies.features import calibrate
 from policies.films.side_by_side import film_pairs
 from policies.hyperparameters import merge, preset
 from policies.learners.algorithms import ALGORITHMS, make_model
-from policies.learners.checkpoint import (
-    MODEL,
-    load_checkpoint,
-    reading,
-    save_checkpoint,
-    save_model,
-)
+from policies.learners.checkpoint import MODEL, load_checkpoint, save_checkpoint, save_model
 from policies.learners.curriculum import Curriculum
 from policies.learners.dagger import Dagger
 from policies.learners.dagger_config import DaggerConfig
@@ -46,6 +40,7 @@ from policies.worlds import simulation_of
 from representation.runtime import torch_threads
 from vtenv.atomic_write import atomic_folder
 from vtenv.interruption import Interruption
+from vtenv.run_folder import reading
 
 _RESULT_SEEDS: SeedRange = "development"
 """Of the episodes that tell how good the best policy is, and had no say in which that is."""
