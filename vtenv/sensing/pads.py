@@ -195,7 +195,7 @@ def pads_world_model(
         membrane_mm: How far the membrane of `gel` and `contact` bridges what does not touch it,
             [mm]: the standard deviation of the widest of its Gaussians; 0 for none.
         groups: Geom groups that gels see, such as visual or collision geoms alone: planes, boxes,
-            spheres, capsules, cylinders and, on the CPU, watertight meshes.
+            spheres, capsules, cylinders and watertight meshes.
 
     Raises:
         ValueError: If the model lacks the pads, gels cannot see what they may touch, or a number is

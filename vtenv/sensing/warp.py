@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import mujoco
 import mujoco_warp as mjw
+import numpy as np
 import torch
 import warp as wp
 
@@ -17,6 +18,7 @@ from vtenv.sensing.cameras import Poses, Rays
 from vtenv.sensing.colour import GelColours
 from vtenv.sensing.images import NOISE_SUM_DEVIATION
 from vtenv.sensing.membrane import BLURS, Membrane
+from vtenv.sensing.meshes import Meshes
 from vtenv.sensing.pads import Pad, pad_friction, pads_world_model
 from vtenv.sensing.photometry import MEMBRANE_MM
 from vtenv.sensing.tractions import RAYS, marker_kernels, marker_size
@@ -51,41 +53,55 @@ class WarpSensor(Protocol):
 
 
 class RayCamera(Rays):
-    """Cameras of a model that cast rays at its geoms, but for meshes; see `Rays`.
+    """Cameras of a model that cast rays at its geoms; see `Rays`.
 
     Attributes:
         cameras: Ids of the model's cameras, of Warp.
-        views: The geoms as the cameras of listed worlds see them, and rectangles of pixels.
+        views: The geoms as the cameras of listed worlds see them, rectangles of pixels, and the
+            depth of meshes, which has no pixels where there are none.
     """
 
     def __init__(self, world_model: WorldModel, camera: str, poses: Poses) -> None:
         super().__init__(world_model, camera, poses)
-        if self.meshes.ids.size:
-            names = [world_model.models[0].geom(geom).name for geom in self.meshes.ids]
-            raise ValueError(
-                f"the Warp engine's cameras see no meshes, such as geom {names[0]!r}; put a plane, "
-                "spheres, capsules, cylinders or boxes in a geom group and name it with groups, or "
-                "sense on the CPU"
-            )
-        self._seen: tuple[Any, ...] = (
-            wp.array(self.seen.ids, dtype=int),
-            wp.array(self.seen.types, dtype=int),
-            wp.array(self.seen.used, dtype=wp.bool),
-        )
         self.cameras: Any = wp.array(self.ids, dtype=int)
-        shape = (*self.shape[:2], len(self.seen.ids))
-        self.views = wp.zeros(shape, dtype=kernels.View), wp.zeros(shape, dtype=wp.vec4i)
+        seen, meshes = self.seen, self.meshes
+        self._seen = self._geoms(seen.ids, seen.types, seen.used)
+        kinds = np.full(len(meshes.ids), mujoco.mjtGeom.mjGEOM_MESH)
+        self._seen_meshes = self._geoms(meshes.ids, kinds, meshes.used)
+        self._meshes = [[_mesh(meshes, *span) for span in spans] for spans in meshes.spans]
+        ids = [[mesh.id if mesh else 0 for mesh in variant] for variant in self._meshes]
+        self._mesh_ids: Any = wp.array(np.array(ids, np.uint64).reshape(meshes.used.shape))
+        depth = wp.zeros(self.shape if meshes.ids.size else (1, 1, 1, 0), dtype=float)
+        self.views = *self._seen[1], depth
+
+    def _geoms(self, ids: Any, types: Any, used: Any) -> tuple[list[Any], list[Any]]:
+        """What `prepare_views` takes of some geoms, and room for what it makes of them."""
+        shape = (*self.shape[:2], len(ids))
+        told = [wp.array(ids, dtype=int), wp.array(types, dtype=int), wp.array(used, dtype=wp.bool)]
+        return told, [wp.zeros(shape, dtype=kernels.View), wp.zeros(shape, dtype=wp.vec4i)]
 
     def prepare(self, worlds: torch.Tensor) -> None:
         """Turn the geoms that listed worlds' cameras can see into `views`."""
+        listed, variant = wp.from_torch(worlds), wp.from_torch(self.poses.variant)
+        self._prepare(listed, variant, *self._seen)
+        if self.meshes.ids.size:
+            self._prepare(listed, variant, *self._seen_meshes)
+            wp.launch(
+                kernels.cast_meshes,
+                dim=(len(worlds), *self.shape[1:]),
+                inputs=[listed, variant, self._mesh_ids, self._seen_meshes[1][0]],
+                outputs=[self.views[2]],
+            )
+
+    def _prepare(self, worlds: Any, variant: Any, geoms: list[Any], views: list[Any]) -> None:
         poses = self.poses
         wp.launch(
             kernels.prepare_views,
-            dim=(len(worlds), *self.views[0].shape[1:]),
+            dim=(len(worlds), *views[0].shape[1:]),
             inputs=[
-                wp.from_torch(worlds),
-                *self._seen,
-                wp.from_torch(poses.variant),
+                worlds,
+                *geoms,
+                variant,
                 poses.geom_size,
                 poses.geom_pos,
                 poses.geom_mat,
@@ -95,8 +111,16 @@ class RayCamera(Rays):
                 *self.extents,
                 *self.camera.size,
             ],
-            outputs=list(self.views),
+            outputs=views,
         )
+
+
+def _mesh(meshes: Meshes, first: int, end: int) -> wp.Mesh | None:
+    """Warp's mesh of triangles of `Meshes`; None for none."""
+    if first == end:
+        return None
+    corners = meshes.triangles[first:end].reshape(-1, 3)
+    return wp.Mesh(wp.array(corners, dtype=wp.vec3), wp.array(np.arange(len(corners)), dtype=int))
 
 
 class DepthSensor:
