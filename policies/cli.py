@@ -9,10 +9,10 @@ from __future__ import annotations
 import _thread
 import argparse
 import contextlib
+import dataclasses
 import difflib
 import functools
 import importlib
-import importlib.metadata
 import inspect
 import os
 import signal
@@ -83,7 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         # The help, or what there is instead of a command that there is not.
         tyro.extras.subcommand_cli_from_dict(
-            {name: _summary(text) for name, text in COMMANDS.items()},
+            # Dataclasses, which tyro reads sooner than functions.
+            {
+                name: dataclasses.make_dataclass(name, (), namespace={"__doc__": text})
+                for name, text in COMMANDS.items()
+            },
             prog="vtinsert",
             description=_DESCRIPTION,
             args=given,
@@ -173,6 +177,8 @@ def _is_the_users(error: Exception) -> bool:
 
 
 def _version() -> str:
+    import importlib.metadata  # takes a while
+
     try:
         return f"vtinsert {importlib.metadata.version('vtinsert')}"
     except importlib.metadata.PackageNotFoundError:
@@ -244,16 +250,6 @@ def _flush() -> None:
     except BrokenPipeError:
         # Python flushes again when it exits, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _summary(text: str) -> Callable[[], int]:
-    """A command as the help knows it."""
-
-    def summary() -> int:
-        raise AssertionError("a command that is a summary was run")
-
-    summary.__doc__ = text
-    return summary
 
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@ from representation.bundled import bundled
 PRIVILEGED, PROPRIO = "state", "proprio"
 SINGLE_KEYS = (PRIVILEGED, PROPRIO)
 """Representations that are vectors of the environment as they are."""
+EXPERT, RANDOM = "expert", "random"
+"""Players that need no file: the scripted expert, on privileged state, which tells what can be
+reached; and uniform random actions, which tell what chance reaches."""
 UNTRAINED, IMAGENET = "random", "imagenet"
 """Frozen encoders that have learned nothing of the task."""
 END_TO_END = "end-to-end"
@@ -70,6 +73,19 @@ def check_encoder(name: str) -> None:
         otherwise=f"or name a folder, an id on the Hugging Face Hub, {UNTRAINED}:BACKBONE, or "
         "MODULE:NAME",
     )
+
+
+def check_player(source: str) -> None:
+    """Refuse what names nobody who plays, before anything is loaded.
+
+    Args:
+        source: As `load_player` takes it; what is `MODULE:NAME` is judged when it is loaded.
+
+    Raises:
+        ValueError: If there is no such policy; names the nearest, and what there is.
+    """
+    if source not in (EXPERT, RANDOM) and ":" not in source:
+        check_policy(source)
 
 
 def check_policy(source: str) -> None:

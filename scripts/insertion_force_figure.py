@@ -31,12 +31,16 @@ def curve(connector: Connector) -> NDArray[np.float64]:
     simulation, world = Simulation(InsertionTask(task), 1, num_threads=1), np.zeros(1, np.int64)
     straight = dict.fromkeys(InitialStateRanges.names(), 0.0) | {"socket_x_mm": 37.0}
     simulation.reset(world, [np.random.default_rng(0)], straight)
-    told = []
-    while simulation.measures.depth[0] < connector.travel - 0.0003 and len(told) < 300:
-        action = simulation.expert_action()
+    told: list[tuple[float, float]] = []
+    action = simulation.expert_action()
+    while len(told) < 300:
         action[:, 0] = _STEP
         simulation.step(world, action)
-        told.append((simulation.measures.depth[0], simulation.state.socket_force[0]))
+        depth, force = simulation.measures.depth[0], simulation.state.socket_force[0]
+        if depth > connector.travel - 0.0003:  # the shoulder is at the mouth
+            break
+        told.append((depth, force))
+        action = simulation.expert_action()
     simulation.close()
     return np.array(told)
 

@@ -75,13 +75,14 @@ class Options:
     seed: int = 0
     """Seed of worlds and actions."""
     max_minutes: float | None = None
-    """Time to take at most, shared out evenly among the connectors; by default any."""
+    """Time to play at most, shared out evenly among the connectors; by default any. Compiling and
+    the making of worlds come on top."""
     output: Path = Path("outputs/stability.json")
     """File for the result."""
 
 
 def play(
-    options: Options, connector: str, steps: int, seed: int, until: float, advance: Any
+    options: Options, connector: str, steps: int, seed: int, seconds: float, advance: Any
 ) -> dict[str, Any]:
     """Play one connector.
 
@@ -90,7 +91,7 @@ def play(
         connector: Its name.
         steps: Control steps of each world.
         seed: Seed of worlds and actions.
-        until: When to end, on the monotonic clock.
+        seconds: Time to play at most, from the end of the first step on, which compiles.
         advance: Called with the number of steps that were made.
 
     Returns:
@@ -117,11 +118,13 @@ def play(
     ends: Counter[str] = Counter()
     settled = _memory(options)
     data, deepest = None, 0.0
-    begun, played = time.monotonic(), 0
+    begun, played = 0.0, 0
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for step in range(steps):
             observation, reward, terminated, truncated, info = envs.step(next(actions))
+            if step == 0:
+                begun = time.monotonic()
             finite = [_finite(array) for array in leaves((observation, reward, info))]
             counts["not_finite"] += len(finite) - sum(finite)
             geometry = simulation.measures
@@ -143,7 +146,7 @@ def play(
                 settled = _memory(options)
             advance(num_envs)
             played += num_envs
-            if time.monotonic() >= until:
+            if time.monotonic() >= begun + seconds:
                 break
     grown = {name: value - settled[name] for name, value in _memory(options).items()}
     envs.close()
@@ -197,11 +200,11 @@ def main(options: Options) -> int:
     each = max(1, options.steps // (number * worlds))
     results = _played_before(options)
     document = _write(options, results)
-    begun, budget = time.monotonic(), 60 * (options.max_minutes or math.inf)
+    budget = 60 * (options.max_minutes or math.inf)
     with progress_bar() as progress:
         done = sum(found["steps"] for found in results.values())
         task = progress.add_task("", total=each * worlds * number, completed=done)
-        for index, connector in enumerate(options.connectors):
+        for connector in options.connectors:
             progress.update(task, description=f"Playing {connector}")
             before = results.get(connector, {})
             done = before.get("steps", 0)
@@ -212,7 +215,7 @@ def main(options: Options) -> int:
                 connector,
                 each - done // worlds,
                 options.seed + done,
-                begun + budget * (index + 1) / number,
+                budget / number,
                 lambda count: progress.advance(task, count),
             )
             results[connector] = _added(before, found)

@@ -87,7 +87,7 @@ def test_seeds_share_episodes_out_among_the_connectors_that_they_draw():
     assert episode_seeds(alone, 3, "training", 50) == [50, 51, 52]
     with pytest.raises(ValueError, match="training has no 4 episodes from its seed 999996 on"):
         episode_seeds(config, 4, "training", 999_996)
-    with pytest.raises(ValueError, match="has usb, and none of aux"):
+    with pytest.raises(ValueError, match="has usb, and no aux"):
         episode_seeds(alone, 3, "training", 50, ("aux",))
 
 

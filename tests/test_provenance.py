@@ -11,3 +11,11 @@ def test_gpus_are_counted_by_name(monkeypatch):
 def test_a_machine_without_gpus_names_none(monkeypatch):
     monkeypatch.setattr(provenance, "_output", lambda *_: "")
     assert "gpus" not in provenance.hardware()
+
+
+def test_a_copy_without_history_is_told_its_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "vtenv" / "provenance.py"))
+    monkeypatch.delenv(provenance.COMMIT_VARIABLE, raising=False)
+    assert provenance.commit() is None
+    monkeypatch.setenv(provenance.COMMIT_VARIABLE, "5c52d524f4e3-dirty")
+    assert provenance.commit() == "5c52d524f4e3-dirty"

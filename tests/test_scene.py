@@ -267,7 +267,8 @@ def test_the_plug_fits_and_is_held_sideways(connector, clearance_mm, lead_in_mm)
     fit.insert(depth)
     assert len(fit.contact_normals()) == 0
     for name, direction in SIDEWAYS.items():
-        fit.insert(depth, np.array(direction) * (clearance_mm + 0.15) * 1e-3)
+        beyond = 0.4 if connector == "usb" else 0.15  # the opening's slack, without a tongue
+        fit.insert(depth, np.array(direction) * (clearance_mm + beyond) * 1e-3)
         normals = fit.contact_normals()
         assert len(normals), f"nothing holds the plug towards {name}"
         assert (normals @ direction).min() < -0.5, f"it is not pushed back from {name}"
@@ -303,6 +304,11 @@ def capture_range(connector: str, clearance_mm: float, lead_in_mm: float, direct
         # Half-way to the next pin the nose of a divider turns the other way, and near there it
         # is too blunt to slide on.
         capture = min(capture, 0.8 * 0.00254 / 2)
+    if connector == "usb":
+        # The tongue and the shell's wall are both round: where they meet nearly head-on, at the
+        # friction angle, the tip is stopped.
+        tongue, wall = max(0.975e-3 - clearance_mm * 1e-3, 0.0), 0.1575e-3
+        capture = min(capture, 0.975e-3 + wall - 0.25 * (tongue + wall))
     return capture
 
 

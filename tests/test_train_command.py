@@ -84,7 +84,7 @@ def test_resuming_takes_no_other_options(run, capsys):
         (["--set", "momentum"], "--set momentum is not allowed; write --set learning_rate=1e-4"),
         (["--set", "learning_rate=fast"], "learning_rate='fast' is not allowed; it must be a"),
         (["--clearance-mm", "9"], "clearance_mm=9 is not allowed"),
-        (["--start", "nowhere"], "there is no folder nowhere to start from"),
+        (["--start", "nowhere"], "nowhere is not the folder of a run (training of a policy)"),
         (
             ["--resume"],
             "is not the folder of a run (training of a policy): it holds no config.json",

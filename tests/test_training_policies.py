@@ -366,7 +366,7 @@ def test_a_critic_warms_up_alone(distilled):
         ({"representation": "proprio"}, "trained on the representation 'state', and this run"),
         ({"representation": "resnet-pose"}, "on 'resnet-pose' with the encoder [0-9a-f]{12}"),
         ({"algorithm": "sac"}, "sac cannot start from .* a run of dagger"),
-        ({"start": "nowhere"}, "no folder nowhere to start from"),
+        ({"start": "nowhere"}, "nowhere is not the folder of a run"),
         ({"start": "/"}, "not the folder of a run"),
         (
             {"hyperparameters": {"policy_kwargs": {"net_arch": [8]}}},

@@ -19,6 +19,8 @@ from packaging.requirements import Requirement
 
 DISTRIBUTION = "vtinsert"
 """This project's distribution."""
+COMMIT_VARIABLE = "VTINSERT_COMMIT"
+"""Environment variable that names the commit of a copy without history."""
 
 
 def record() -> dict[str, Any]:
@@ -92,10 +94,13 @@ def load() -> float | None:
 
 
 def commit() -> str | None:
-    """The commit of the checkout this runs from, marked if changed; None outside of one."""
+    """The commit of the checkout this runs from, marked if changed.
+
+    Of a copy without history, what `COMMIT_VARIABLE` says; None where it is not set.
+    """
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
-        return None
+        return os.environ.get(COMMIT_VARIABLE) or None
     described = _output("git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12")
     return described or None
 

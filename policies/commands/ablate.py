@@ -145,6 +145,8 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
             published.require_encoder(base.representations[0])
         for name in asked.get("representations", base.representations):
             check_representation(name)
+        for name in asked.get("algorithms", ()):
+            TrainConfig(algorithm=name)  # says what is wrong with it
         # After the options are known to be good: this is slow to import.
         from policies.ablation.command import train_grid, train_row
         from policies.worlds import settings_to_json

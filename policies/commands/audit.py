@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from policies.choices import default, make_output, require_at_least
+from policies.representation_names import check_player
 from policies.seeds import SeedRange
 
 
@@ -55,17 +56,23 @@ def audit(
         options: What is played.
         settings: Settings of the environment besides the track's.
     """
+    for source in options.policies:
+        check_player(source)
+
+    from vtenv.registry import make_task
+
+    world = {"track": options.track, **(settings or {})}
+    make_task(options.task, **world)  # judges them
+
+    # Slow to import.
     from policies.evaluation.audit import INTERVENTIONS, play_audit, table
     from policies.evaluation.players import load_player
     from policies.worlds import settings_to_json
     from vtenv import provenance
     from vtenv.atomic_write import write_text
     from vtenv.progress import progress_bar
-    from vtenv.registry import make_task
     from vtenv.run_folder import write_table
 
-    world = {"track": options.track, **(settings or {})}
-    make_task(options.task, **world)  # judges them
     policies = [load_player(source) for source in options.policies]
     make_output(options.output)
     with progress_bar() as progress:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from policies.choices import default, make_output
-from policies.representation_names import check_policy
+from policies.representation_names import check_player
 from representation.require import require
 
 if TYPE_CHECKING:
@@ -55,19 +55,23 @@ def demo(
     """
     for name, value, least in (("episodes", episodes, 1), ("filmed", filmed, 0)):
         require(value >= least, name, value, f"{least} or more")
-    if policy not in ("expert", "random") and ":" not in policy:
-        check_policy(policy)
-
-    from rich.console import Console
+    check_player(policy)
 
     from policies.evaluation.conditions import Condition, made_with
+    from policies.worlds import variant_names
+    from vtenv.registry import make_task
+
+    connectors, chosen = made_with(connectors, settings or {})
+    make_task(task, **chosen)  # judges them
+
+    # Slow to import.
+    from rich.console import Console
+
     from policies.evaluation.evaluate import evaluate
     from policies.evaluation.players import load_player
     from policies.films.film import MODALITIES
-    from policies.worlds import variant_names
     from vtenv.progress import progress_bar
 
-    connectors, chosen = made_with(connectors, settings or {})
     described = ", ".join(f"{name} {value}" for name, value in chosen.items())
     condition = Condition("demo", described or "the default settings", chosen)
     player = load_player(policy, task)

@@ -14,7 +14,7 @@ import tyro
 from policies.choices import make_output
 from policies.evaluation.conditions import condition, made_with, suite
 from policies.evaluation.evaluation_config import EvaluationConfig
-from policies.representation_names import check_policy
+from policies.representation_names import check_player
 
 if TYPE_CHECKING:
     from policies.evaluation.conditions import Condition
@@ -43,9 +43,15 @@ def evaluate(
         output: Folder for what is written.
         settings: Settings of the task's environment, in every condition.
     """
-    if policy not in ("expert", "random") and ":" not in policy:
-        check_policy(policy)
+    check_player(policy)
+    connectors, changes = made_with(config.connectors, settings or {})
+    if config.task or changes:
+        from policies.worlds import DEFAULT_TASK
+        from vtenv.registry import make_task
 
+        make_task(config.task or DEFAULT_TASK, **changes)  # judges them
+
+    # Slow to import.
     from policies.evaluation.evaluate import evaluate as play
     from policies.evaluation.players import load_player
     from policies.evaluation.summary import by_connector
@@ -58,7 +64,6 @@ def evaluate(
     names = dict.fromkeys(config.conditions)
     there = setting_names(player.task)
     chosen = [condition(name) for name in names] or suite(config.suite, there)
-    connectors, changes = made_with(config.connectors, settings or {})
     chosen = [one.changed(changes, player.settings) for one in chosen]
     for one in chosen:
         if lacking := sorted(set(one.settings or ()) - set(there)):

@@ -18,6 +18,7 @@ def option_fields(
     config: Any,
     names: Iterable[str],
     of_none: Mapping[str, str],
+    values: Mapping[str, Any] | None = None,
     texts: Mapping[str, str] | None = None,
 ) -> list[tuple[str, Any, Any]]:
     """Some fields of a dataclass as fields of a dataclass of options.
@@ -27,6 +28,7 @@ def option_fields(
             docstring, and value here as its default.
         names: Which of its fields.
         of_none: What is said of an option whose default is None, by name.
+        values: Defaults that are others than the dataclass's, by name.
         texts: Defaults of options that are given as text, whatever the type of the field.
 
     Returns:
@@ -37,7 +39,7 @@ def option_fields(
     hints = typing.get_type_hints(cls, include_extras=True)
     fields = []
     for name in names:
-        kind, default = hints[name], getattr(config, name)
+        kind, default = hints[name], (values or {}).get(name, getattr(config, name))
         if texts and name in texts:
             kind, default = str, texts[name]
         hint = None

@@ -17,8 +17,9 @@ import tyro
 from policies.choices import default, require_at_least
 from policies.commands.option_fields import given, option_fields
 from representation.encoder_config import SENSES, EncoderConfig
-from representation.pretraining.config import BUDGETS, PretrainConfig
+from representation.pretraining.config import BUDGETS, PretrainConfig, objective_text
 from representation.pretraining.live_config import LiveConfig
+from representation.pretraining.presets import preset_fields
 from representation.require import require
 
 if TYPE_CHECKING:
@@ -112,27 +113,20 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
     for option in ("--preset", "--backbone", "--objective"):
         early.add_argument(option, nargs="?")  # that a value is missing is told below
     known, _ = early.parse_known_args(list(arguments))
-    base = None
-    if known.preset:
-        from representation.pretraining.presets import preset
-
-        base = preset(known.preset)
-    if base and known.backbone not in (None, base.encoder.backbone):
+    # Fields rather than a configuration, which loads the simulator to judge its encoder's images.
+    base = dict(preset_fields(known.preset)) if known.preset else {}
+    encoder = base.pop("encoder", {})
+    if known.backbone not in (None, encoder.get("backbone")):
         # What was chosen for another network does not fit this one.
-        encoder = dataclasses.replace(
-            base.encoder, backbone_options={}, pooling="average", embedding_dim=None
-        )
-        base = dataclasses.replace(base, encoder=encoder)
-    # Classes know their fields' defaults without loading the simulator, as their instances do.
-    shown = base or PretrainConfig
-    shown_encoder = base.encoder if base else EncoderConfig
+        fitted = ("backbone_options", "pooling", "embedding_dim")
+        encoder = {name: value for name, value in encoder.items() if name not in fitted}
     texts = {
-        "objective": base.objective_text if base else str(PretrainConfig.objective),
-        "augment": ",".join([shown.augment] if isinstance(shown.augment, str) else shown.augment),
+        "objective": objective_text(base.get("objective", PretrainConfig.objective)),
+        "augment": base.get("augment", str(PretrainConfig.augment)),
     }
     fields = [
-        *option_fields(shown, _CONFIG, _DEFAULTS, texts),
-        *option_fields(shown_encoder, _ENCODER, _DEFAULTS),
+        *option_fields(PretrainConfig, _CONFIG, _DEFAULTS, base, texts),
+        *option_fields(EncoderConfig, _ENCODER, _DEFAULTS, encoder),
         *option_fields(LiveConfig, _LIVE, _DEFAULTS),
     ]
     kind = dataclasses.make_dataclass("Options", fields, bases=(RunOptions,), frozen=True)
@@ -150,7 +144,8 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
         if known.objective is not None:  # also where it is the default
             values["objective"] = options.objective
         _judge(options, values)
-        return _pretrain(options, base or PretrainConfig(), values)
+        config = PretrainConfig(encoder=EncoderConfig(**encoder), **base)
+        return _pretrain(options, config, values)
 
     pretrain.__annotations__["options"] = kind
     return pretrain
@@ -179,6 +174,10 @@ def _judge(run: RunOptions, values: Mapping[str, Any]) -> None:
         raise ValueError("--preset or --objective is needed, to say what to train for")
     if sum((bool(values.get("pretrained")), run.from_scratch, "start" in values)) > 1:
         raise ValueError("of --pretrained, --from-scratch and --start, only one can be given")
+    if run.live:
+        from vtenv.registry import make_task
+
+        make_task(values.get("task", LiveConfig.task), **values["settings"])
     if run.data is not None:
         from representation.data.dataset import Dataset
 
@@ -189,7 +188,6 @@ def _pretrain(run: RunOptions, base: PretrainConfig, values: Mapping[str, Any]) 
     # Slow to import.
     from representation.backbone import PretrainedWeightsError
     from representation.pretraining.plan import new_plan, resumed_plan
-    from vtenv.registry import make_task
     from vtenv.run_folder import RunFolderError
 
     resume = shlex.join(["vtinsert", "pretrain", "--resume", "--output", str(run.output)])
@@ -199,7 +197,6 @@ def _pretrain(run: RunOptions, base: PretrainConfig, values: Mapping[str, Any]) 
         else:
             rendered = {name: values[name] for name in (*_LIVE, "settings") if name in values}
             live = LiveConfig(run.live or "cpu", run.live_device, **rendered)
-            make_task(live.task, **live.settings)  # judges them
             plan = new_plan(
                 run.output,
                 _changed(base, run, values),

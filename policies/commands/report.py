@@ -27,7 +27,11 @@ def report(
     """
     if not study.is_dir():
         raise ValueError(f"{study} is not a folder; give that of an ablation")
-    # Slow to import.
+    # Slow to import; the first less than the others.
+    from policies.ablation.folder import Ablation
+
+    Ablation(study).read_grid()  # says what is wrong with it
+
     from rich.console import Console
 
     from policies.report.compose import compose

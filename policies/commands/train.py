@@ -49,6 +49,8 @@ def train(
         from policies.learners.training_folder import TrainingFolder
 
         TrainingFolder(output).require_new()
+        if config.start:
+            TrainingFolder(config.start).read()  # says what is wrong with it
         chosen = _hyperparameters(assignments)
         if settings or config.task != TrainConfig().task:
             from vtenv.registry import make_task

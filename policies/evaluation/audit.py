@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from policies.evaluation.conditions import Condition
 from policies.evaluation.evaluate import evaluate
-from policies.evaluation.players import EXPERT, RANDOM, Player, load_player
+from policies.evaluation.players import Player, load_player
 from policies.evaluation.statistics import wilson
+from policies.representation_names import EXPERT, RANDOM
 from policies.seeds import SeedRange
 from representation.encoder_config import SENSES
 from vtenv.arrays import Array, constant, namespace, renewed

@@ -94,14 +94,12 @@ def episode_seeds(
         variants: The variants to play, of those that the environment draws; all by default.
 
     Raises:
-        ValueError: If the environment draws none of the variants, or the range has too few seeds.
+        ValueError: If the environment lacks one of the variants, or the range has too few seeds.
     """
     there = variant_names(task)
+    if lacking := [name for name in variants if name not in there]:
+        raise ValueError(f"this environment has {', '.join(there)}, and no {', '.join(lacking)}")
     drawn = [name for name in there if not variants or name in variants]
-    if not drawn:
-        raise ValueError(
-            f"this environment has {', '.join(there)}, and none of {', '.join(variants)}"
-        )
     wanted = Counter({name: episodes // len(drawn) for name in drawn})
     wanted.update(drawn[: episodes % len(drawn)])
     chosen: list[int] = []

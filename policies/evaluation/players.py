@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from policies.deployable import CONFIG_FILE, DeployablePolicy, load_policy
 from policies.evaluation.conditions import Condition
 from policies.evaluation.episodes import Act
+from policies.representation_names import EXPERT, RANDOM
 from policies.worlds import DEFAULT_TASK
 from representation.runtime import torch_threads
 from vtenv.arrays import Array
@@ -23,10 +24,6 @@ from vtenv.import_string import import_string
 from vtenv.registry import make_task, make_worlds
 from vtenv.simulation import Simulation
 from vtenv.tasks import Task
-
-EXPERT, RANDOM = "expert", "random"
-"""Players that need no file: the scripted expert, on privileged state, which tells what can be
-reached; and uniform random actions, which tell what chance reaches."""
 
 
 @dataclass(frozen=True)
@@ -173,10 +170,6 @@ def load_player(source: str, task: str | None = None) -> Player:
     if task is not None:
         policy.representation = dataclasses.replace(policy.representation, task=task)
     return player_of(policy, source)
-
-
-def _expert(_: Any, simulation: Simulation, __: NDArray[np.bool_]) -> Array:
-    return expert_actions(simulation)
 
 
 def _random() -> Act:

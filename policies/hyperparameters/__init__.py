@@ -52,7 +52,8 @@ def preset_values(name: str) -> str:
 
 @functools.cache  # the help asks for each several times
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    entries: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where it was built with it
+    entries: dict[str, dict[str, Any]] = yaml.load(path.read_text(encoding="utf-8"), loader)
     return entries
 
 

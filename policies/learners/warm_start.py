@@ -25,8 +25,6 @@ def check_start(config: TrainConfig, representation: Representation) -> Path:
     """
     assert config.start is not None
     folder = Path(config.start)
-    if not folder.is_dir():
-        raise RunFolderError(f"there is no folder {folder} to start from; name the folder of a run")
     files = TrainingFolder(folder)
     started, digest = files.read()
     fitting = ALGORITHMS[config.algorithm].starts_from

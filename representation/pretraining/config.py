@@ -111,13 +111,6 @@ class PretrainConfig:
         return (self.objective,) if isinstance(self.objective, str) else tuple(self.objective)
 
     @property
-    def objective_text(self) -> str:
-        """The objective as the command line takes it."""
-        if isinstance(self.objective, str):
-            return self.objective
-        return ",".join(f"{name}={weight:g}" for name, weight in self.objective.items())
-
-    @property
     def keys(self) -> tuple[str, ...]:
         """What a batch must hold."""
         from representation.objectives.combine import OBJECTIVES, require_objectives
@@ -139,6 +132,13 @@ class PretrainConfig:
         """The fields, as `json` takes them."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
+
+
+def objective_text(objective: str | Mapping[str, float]) -> str:
+    """An objective as the command line takes it."""
+    if isinstance(objective, str):
+        return objective
+    return ",".join(f"{name}={weight:g}" for name, weight in objective.items())
 
 
 def learning_rate(config: PretrainConfig, epoch: int, fraction: float) -> float:

@@ -22,7 +22,7 @@ from representation.encoder_files import EncoderFileError
 from representation.model_card import write_card
 from representation.objectives.combine import build_objective
 from representation.objectives.objective import Objective
-from representation.pretraining.config import PretrainConfig
+from representation.pretraining.config import PretrainConfig, objective_text
 from representation.tensor_file import load_weights, read_state, write_state, write_tensors
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.atomic_write import atomic_folder, atomic_write, restore_folder
@@ -124,7 +124,7 @@ class PretrainFolder(RunFolder):
                 folder,
                 name=self.encoder.name,
                 data=data.data,
-                objective=config.objective_text,
+                objective=objective_text(config.objective),
                 command=document.get("command", "not said"),
                 commit=document.get("commit", "not said"),
                 metrics=metrics,

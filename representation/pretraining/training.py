@@ -22,7 +22,7 @@ from representation.augmentations import Augment
 from representation.data.sources import DatasetSource, Source, Split, seed_of
 from representation.objectives.combine import build_objective
 from representation.objectives.objective import Objective
-from representation.pretraining.config import PretrainConfig, learning_rate
+from representation.pretraining.config import PretrainConfig, learning_rate, objective_text
 from representation.pretraining.initial_encoder import initial_encoder
 from representation.pretraining.run_folder import PretrainFolder, TrainingData, damaged
 from representation.tensor_file import require_fit
@@ -196,7 +196,7 @@ def pretrain(
     if missing := [key for key in config.keys if key not in source.keys]:
         raise ValueError(
             f"the source yields no {', '.join(missing)}, which objective "
-            f"{config.objective_text} reads; it yields {', '.join(source.keys)}"
+            f"{objective_text(config.objective)} reads; it yields {', '.join(source.keys)}"
         )
     run = PretrainFolder(folder)
     if resume and run.begun:

@@ -55,7 +55,7 @@ def test_there_is_a_resnet_and_a_vit():
     backbones = {
         VisuotactileEncoder.from_pretrained(name).config.backbone for name in bundled("encoders")
     }
-    assert backbones == {config.backbone for config in CONTROL_BACKBONES.values()}
+    assert backbones == {encoder["backbone"] for encoder in CONTROL_BACKBONES.values()}
 
 
 @pytest.mark.parametrize("name", bundled("encoders"))

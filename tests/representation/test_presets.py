@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from representation.encoder_config import EncoderConfig
 from representation.pretraining.config import PretrainConfig
 from representation.pretraining.initial_encoder import require_buildable
 from representation.pretraining.presets import (
@@ -34,11 +35,11 @@ def test_every_preset_can_be_built(name):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_comes_back_from_json(name):
-    assert from_document(PretrainConfig, PRESETS[name].as_json()) == PRESETS[name]
+    assert from_document(PretrainConfig, preset(name).as_json()) == preset(name)
 
 
 def test_the_papers_settings_are_the_papers():
-    paper = {name: config for name, config in PRESETS.items() if name.startswith("paper")}
+    paper = {name: preset(name) for name in PRESETS if name.startswith("paper")}
     assert len(paper) == 14
     for name, config in paper.items():
         assert (config.batch_size, config.epochs, config.schedule) == (64, 50, "exponential")
@@ -57,8 +58,8 @@ def test_the_papers_settings_are_the_papers():
 def test_control_has_every_objective_on_both_backbones():
     for backbone, encoder in CONTROL_BACKBONES.items():
         for name in CONTROL_OBJECTIVES:
-            config = PRESETS[f"control-{backbone}-{name}"]
-            assert config.encoder == encoder
+            config = preset(f"control-{backbone}-{name}")
+            assert config.encoder == EncoderConfig(**encoder)
             names = name.split("+")
             assert config.objectives == tuple(names)
             assert names == [name] or set(config.objective.values()) == {1.0}

@@ -1,8 +1,7 @@
 """Connectors as data: what is held, what is inserted, and the hole that it goes into.
 
-Anyone can make a `Connector`; those in `CONNECTORS` come with the environment, and by name those
-in `DETAILED_CONNECTORS` as well. Frames and primitives are those of
-`vtenv.tasks.insertion.primitives`.
+Anyone can make a `Connector`; those in `CONNECTORS` come with the environment. Frames and
+primitives are those of `vtenv.tasks.insertion.primitives`.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ from vtenv.tasks.insertion.profiles import (
     PROFILES,
     PinRowProfile,
     Profile,
-    RectangularProfile,
     RoundProfile,
     ShellProfile,
 )
@@ -434,7 +432,11 @@ def round_body(length: float, radius: float) -> dict[str, Any]:
     }
 
 
-_HEADER = PinRowProfile(count=4, pitch=0.00254, radius=0.000635 / 2)
+POST_SIDE = 0.00064
+"""Side of a header's square posts, in [m]: 0.64 mm (0.025 in), as datasheets of headers on a 2.54
+mm pitch have it, Samtec TSW among them."""
+
+_HEADER = PinRowProfile(count=4, pitch=0.00254, radius=POST_SIDE / 2, square=True)
 
 CONNECTORS = {
     connector.name: connector
@@ -465,9 +467,9 @@ CONNECTORS = {
         Connector(
             name="pin",
             label="2.54 mm pin header",
-            source="1 x 4 header: 0.635 mm (0.025 in) square posts on a 2.54 mm grid, mating "
-            "length 5.84 mm: Samtec TSW series. Crimp housing 14.0 mm long, 2.54 mm a "
-            "position: typical of 2.54 mm wire housings.",
+            source="1 x 4 header: 0.64 mm (0.025 in) square posts on a 2.54 mm grid, mating "
+            "length 5.84 mm: Samtec TSW series. Their tips, a third narrower: ours. Crimp housing "
+            "14.0 mm long, 2.54 mm a position: typical of 2.54 mm wire housings.",
             travel=0.00584,
             body_size=(0.0140, 0.00254, _HEADER.count * _HEADER.pitch),
             body=tuple(box(-0.0140, 0.0, 0.00254 / 2, 0.00085, z=z) for z in _HEADER.rows.tolist()),
@@ -484,23 +486,37 @@ CONNECTORS = {
                 0.0025,
                 0.00015,
                 "About 1.3 N a contact, of four: typical of 2.54 mm socket strips. The place of "
-                "the contacts and their deflection: ours.",
+                "the springs, which press on the two posts in the middle, and their deflection: "
+                "ours.",
+                span=0.00254,
             ),
         ),
         Connector(
             name="usb",
             label="USB-A plug",
             source="USB-A plug, shell 12.0 x 4.5 mm, 11.75 mm long, overmould at most 16 x 8 "
-            "mm: USB 2.0 specification, section 6.5. Overmould 20 mm long: typical.",
+            "mm: USB 2.0 specification, section 6.5. Tongue 0.50 mm behind the mouth, 8.38 mm "
+            "long: USB 1.1 specification, figure 6-7. Overmould 20 mm long, sheet metal 0.315 mm "
+            "thick, cavity 1.95 mm high: typical. The tongue's half-round tip and length, as all "
+            "of the shell goes in: ours.",
             travel=0.01175,
             body_size=(0.020, 0.016, 0.008),
-            profile=RectangularProfile(0.0120, 0.0045, nose=0.0010),
+            profile=ShellProfile(
+                width=0.0120,
+                height=0.0045,
+                thickness=0.000315,
+                cavity=0.00195,
+                setback=0.0005,
+                slack_y=0.000115,
+                slack_z=0.000255,
+            ),
             style=Style(body="white_plastic"),
             fit=Fit(
-                (0.00025, 0.00031),
+                (0.000135, 0.000055),
                 0.0005,
-                "Receptacle's opening 12.50 x 5.12 mm, for a shell of 12.0 x 4.5 mm: USB 2.0 "
-                "specification, figure 6-7. Its flared edge, 0.5 mm: typical.",
+                "Tongue 11.10 x 1.84 mm, in a cavity of 11.37 x 1.95 mm; the receptacle's opening, "
+                "12.50 x 5.12 mm, leaves a shell of 12.0 x 4.5 mm more: USB 2.0 specification, "
+                "figure 6-7. Its flared edge, 0.5 mm: typical.",
             ),
             mating=Mating(
                 10.0,
@@ -532,54 +548,3 @@ CONNECTORS = {
 
 CONNECTOR_NAMES = tuple(CONNECTORS)
 """Their names."""
-
-POST_SIDE = 0.00064
-"""Side of a header's square posts, in [m]: 0.64 mm (0.025 in), as datasheets of headers on a 2.54
-mm pitch have it, Samtec TSW among them."""
-USB_SHELL = (0.0120, 0.0045)
-"""Width and height of a USB-A plug's shell, in [m]: USB 2.0 specification, section 6.5."""
-USB_TONGUE = (0.01110, 0.00184)
-"""Width and height of a USB-A receptacle's tongue, in [m]: USB 1.1 specification, figure 6-7."""
-USB_TONGUE_SETBACK = 0.0005
-"""Distance of its tip behind the mouth, in [m]: the tongue ends 8.88 mm behind the mouth and is
-8.38 mm long, in the same figure."""
-USB_SHELL_THICKNESS = 0.000315
-"""Sheet metal of a USB-A plug's shell, in [m]: typical."""
-USB_CAVITY = 0.00195
-"""Height of a USB-A plug's cavity, in [m]: typical; it leaves the tongue 0.055 mm a side."""
-
-DETAILED_CONNECTORS = {
-    connector.name: connector
-    for connector in (
-        dataclasses.replace(
-            CONNECTORS["pin"],
-            name="pin-square",
-            label="2.54 mm pin header, square posts",
-            source=f"{CONNECTORS['pin'].source} Square posts of 0.64 mm: datasheets of headers. "
-            "Their tips, a third narrower: ours.",
-            profile=dataclasses.replace(_HEADER, radius=POST_SIDE / 2, square=True),
-            mating=Mating(
-                5.0,
-                0.0025,
-                0.00015,
-                "About 1.3 N a contact, of four: typical of 2.54 mm socket strips. The place of "
-                "the springs, which press on the two posts in the middle, and their deflection: "
-                "ours.",
-                span=0.00254,
-            ),
-        ),
-        dataclasses.replace(
-            CONNECTORS["usb"],
-            name="usb-tongue",
-            label="USB-A plug with cavity and tongue",
-            source=f"{CONNECTORS['usb'].source} Tongue 11.10 x 1.84 mm, 0.50 mm behind the mouth: "
-            "USB 1.1 specification, figure 6-7. Sheet metal 0.315 mm thick, cavity 1.95 mm high: "
-            "typical. The tongue's half-round tip and length, as all of the shell goes in: ours.",
-            profile=ShellProfile(
-                *USB_SHELL, USB_SHELL_THICKNESS, USB_CAVITY, *USB_TONGUE, USB_TONGUE_SETBACK
-            ),
-        ),
-    )
-}
-"""Two of them in more detail, by name: with square posts, and with a tongue in the socket, so that
-the plug goes in one way up. No environment draws them unless they are named."""

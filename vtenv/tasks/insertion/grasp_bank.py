@@ -50,7 +50,7 @@ GRIP_FORCES = (3.0, 5.0, 8.0, 12.0, 20.0, 30.0)
 """Grip forces, in [N], that banks are made for where it varies: between them grasps are
 interpolated."""
 
-_CLOSE_STEPS, _HANG_STEPS = 100, 50
+_CLOSE_STEPS, _HANG_STEPS = 200, 100
 _GAP = 0.0005
 """Room between pad and plug from which the fingers close, in [m]."""
 _MAX_SHIFT = 0.002

@@ -6,12 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vtenv.import_string import OpenTable, instance_of
-from vtenv.tasks.insertion.connectors import (
-    CONNECTORS,
-    DETAILED_CONNECTORS,
-    Connector,
-    ConnectorError,
-)
+from vtenv.tasks.insertion.connectors import CONNECTORS, Connector, ConnectorError
 from vtenv.tasks.insertion.generated import generated, index_of
 
 
@@ -21,9 +16,9 @@ def get_connectors(
     """The connectors that are meant, in the order given.
 
     Args:
-        given: One or several of: a name in `CONNECTORS` or `DETAILED_CONNECTORS`, the name of a
-            generated one such as `generated-17`, a `Connector`, its `MODULE:NAME`, a mapping as
-            `Connector.to_dict` returns.
+        given: One or several of: a name in `CONNECTORS`, the name of a generated one such as
+            `generated-17`, a `Connector`, its `MODULE:NAME`, a mapping as `Connector.to_dict`
+            returns.
 
     Raises:
         ConnectorError: If one is none of these, there is none, or a name comes twice.
@@ -56,4 +51,4 @@ def get_connectors(
     return tuple(chosen)
 
 
-_BY_NAME = OpenTable(CONNECTORS | DETAILED_CONNECTORS, "connector", instance_of(Connector))
+_BY_NAME = OpenTable(CONNECTORS, "connector", instance_of(Connector))

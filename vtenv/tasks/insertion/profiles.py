@@ -25,9 +25,9 @@ from vtenv.tasks.insertion.primitives import (
 
 _RING_SECTORS = 12
 """Boxes around a round hole; it is 3.5% wider across its corners than across its flats."""
-_MIN_DIVIDER = 0.0003
-"""Dividers between pin holes thinner than this, in [m], are left out. The end walls still
-hold the clearance, and so thin a sheet would be tunnelled through."""
+_MIN_SHEET = 0.0003
+"""Dividers between pin holes, and tongues, thinner than this, in [m], are left out. The outer walls
+still hold the clearance, and so thin a sheet would be tunnelled through."""
 
 _POINT = 0.7
 """Width of a square post's tip, in parts of the post's."""
@@ -99,25 +99,27 @@ class ShellProfile:
     """A rectangular shell with a cavity, which a tongue in its hole goes into; USB-A is one.
 
     The cavity is under the upper wall, and all below it is solid. So turned by 180 degrees about
-    its axis, the plug meets the tongue with what is solid, and does not go in.
+    its axis, the plug meets the tongue with what is solid, and does not go in. The clearance is
+    that of the tongue in the cavity.
 
     Attributes:
         width: Of the shell, along y, in [m].
         height: Of the shell, along z, in [m].
         thickness: Of its walls, in [m]; their edges at the tip are half round.
         cavity: Height of the cavity, in [m].
-        tongue_width: In [m]; the tongue is in the middle of the cavity, at any fit.
-        tongue_height: In [m]; its tip is half round.
-        setback: Distance of its tip behind the mouth, in [m].
+        setback: Distance of the tongue's half-round tip behind the mouth, in [m].
+        slack_y: How much more than the clearance the opening leaves the shell, on each side along
+            y, in [m].
+        slack_z: Likewise along z.
     """
 
     width: float
     height: float
     thickness: float
     cavity: float
-    tongue_width: float
-    tongue_height: float
     setback: float
+    slack_y: float = 0.0
+    slack_z: float = 0.0
 
     def _cavity_z(self, scale: float) -> float:
         """Height of the cavity's middle, in [m]."""
@@ -143,13 +145,18 @@ class ShellProfile:
     def hole(
         self, depth: float, clearance: tuple[float, float], lead_in: float, scale: float
     ) -> list[Primitive]:
-        """Four walls, and the tongue."""
-        outside = RectangularProfile(self.width, self.height, self.thickness / 2)
-        tongue_y, tongue_z = self.tongue_width / 2 * scale, self.tongue_height / 2 * scale
+        """Four walls, and the tongue; none where the clearance leaves less than a sheet of it."""
+        room_y, room_z = clearance
+        half_y = self.width / 2 * scale + room_y + self.slack_y
+        half_z = self.height / 2 * scale + room_z + self.slack_z
+        walls = rectangular_hole(half_y, half_z, depth, lead_in)
+        tongue_y = (self.width / 2 - self.thickness) * scale - room_y
+        tongue_z = self.cavity / 2 * scale - room_z
+        if 2 * tongue_z < _MIN_SHEET:
+            return walls
         start, middle = self.setback + tongue_z, self._cavity_z(scale)
         tip = Primitive("capsule", (tongue_z, tongue_y - tongue_z), (start, 0, middle), ALONG_Y)
-        tongue = [box(start, depth, tongue_y, tongue_z, z=middle), tip]
-        return outside.hole(depth, clearance, lead_in, scale) + tongue
+        return [*walls, box(start, depth, tongue_y, tongue_z, z=middle), tip]
 
 
 @dataclass(frozen=True)
@@ -257,7 +264,7 @@ class PinRowProfile:
         half_z = float(rows[-1]) + half_y
         walls = rectangular_hole(half_y, half_z, depth, lead_in)
         half_divider = self.pitch * scale / 2 - half_y
-        if half_divider * 2 < _MIN_DIVIDER:
+        if half_divider * 2 < _MIN_SHEET:
             return walls
         # A divider's nose is round: the widest lead-in that the pitch leaves room for.
         middles = ((rows[1:] + rows[:-1]) / 2).tolist()

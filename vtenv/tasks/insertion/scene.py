@@ -35,9 +35,9 @@ from vtenv.tasks.insertion.primitives import (
     quat_from_axes,
 )
 
-TIMESTEP = 0.002
+TIMESTEP = 0.001
 """Physics timestep, in [s]."""
-SUBSTEPS = 10
+SUBSTEPS = 20
 """Physics steps in a control step; the control rate is 50 Hz."""
 HAND_HEIGHT = 0.08
 """Nominal height of the hand's centre above the table, in [m]."""
@@ -47,6 +47,8 @@ GEL_SIZE = 0.024
 """Side of the square gel, in [m]."""
 GEL_THICKNESS = 0.006
 """Thickness of the gel, in [m]; no indentation is deeper."""
+CABLE_INERTIA = np.array([0.0, 2e-6, 2e-6])
+"""Moments that 35 mm of a stiff cable of 5 g add to a plug's, across its axis, in [kg m^2]."""
 CONNECTOR_FRICTION, PAD_FRICTION = 0.2, 1.5
 """Sliding friction between plug and socket, and of the gel pads."""
 CAMERA_HEIGHT = 0.35
@@ -71,7 +73,7 @@ IMPEDANCE = (0.9998, 0.9999)
 `d_width`. Under 30 N walls give less than a third of the tightest clearance."""
 _RIGID = {
     "friction": [CONNECTOR_FRICTION, 0.005, 0.0001],
-    "solref": [0.004, 1.0],
+    "solref": [2 * TIMESTEP, 1.0],  # the fastest that MuJoCo integrates
     "solimp": [*IMPEDANCE, 0.0005, 0.5, 2.0],
 }
 _GEL = {
@@ -174,10 +176,10 @@ def slots(connectors: tuple[Connector, ...], with_springs: bool = False) -> tupl
 
 
 def plug_mass_properties(connector: Connector) -> tuple[float, np.ndarray, np.ndarray]:
-    """Mass [kg], centre [m] and diagonal inertia [kg m^2] of a solid block the body's size."""
+    """Mass [kg], centre [m] and diagonal inertia [kg m^2] of a solid block, with its cable."""
     length, width, height = connector.body_size
     squares = np.array([length, width, height]) ** 2
-    inertia = connector.mass / 12 * (squares.sum() - squares)
+    inertia = connector.mass / 12 * (squares.sum() - squares) + CABLE_INERTIA
     return connector.mass, np.array([-length / 2, 0.0, 0.0]), inertia
 
 
