@@ -286,10 +286,10 @@ def cast_depth(
     meshes: wp.array4d(dtype=float),
     clean: wp.array4d(dtype=float),
 ):
-    """Noise-free depth; the image follows in `add_noise`, which looks at neighbours."""
-    entry, row, column = wp.tid()
-    z = _nearest(views, pixels, meshes, entry, 0, row, column, clean.shape[2], clean.shape[3])
-    clean[int(rows[entry]), 0, row, column] = z
+    """Depth of the nearest surface alone."""
+    entry, camera, row, column = wp.tid()
+    z = _nearest(views, pixels, meshes, entry, camera, row, column, clean.shape[2], clean.shape[3])
+    clean[int(rows[entry]), camera, row, column] = z
 
 
 @wp.func
@@ -344,12 +344,68 @@ def add_noise(
     out[world, 0, row, column] = wp.clamp(z, 0.0, MAX_DEPTH)
 
 
+@wp.func
+def _normal_force(
+    readings: wp.array2d(dtype=float),
+    first: int,
+    world: int,
+    mat: wp.mat33,
+    at_rest: float,
+) -> float:
+    on = wp.vec3(readings[world, first], readings[world, first + 1], readings[world, first + 2])
+    if wp.length_sq(on) == 0.0:
+        return at_rest
+    return -wp.dot(on, wp.vec3(mat[0, 2], mat[1, 2], mat[2, 2]))
+
+
+@wp.kernel
+def press_gels(
+    worlds: wp.array(dtype=wp.int64),
+    distance: wp.array4d(dtype=float),
+    thickness: float,
+    softness: float,
+    readings: wp.array2d(dtype=float),
+    first_reading: int,
+    camera_mat: wp.array2d(dtype=wp.mat33),
+    cameras: wp.array(dtype=int),
+    at_rest: wp.array2d(dtype=float),
+    shift: wp.array2d(dtype=float),
+):
+    """How far what gels see moves into them, as `foundation.press_gels`, in [m]."""
+    entry, pad = wp.tid()
+    world = int(worlds[entry])
+    mat = camera_mat[world, cameras[pad]]
+    first = first_reading + pad * WRENCH_SIZE
+    force = _normal_force(readings, first, world, mat, at_rest[world, pad])
+    total = wp.max(force, 0.0) * softness
+    moved = float(_MISS)
+    count = int(_FIRST) - 1
+    touched = int(_FIRST)
+    while touched != count:
+        if touched > 0:
+            count = touched
+        touched = int(_FIRST)
+        overlap = float(_ZERO)
+        for row in range(distance.shape[2]):
+            for column in range(distance.shape[3]):
+                z = distance[world, pad, row, column]
+                if z < _MISS and thickness - z + moved > 0.0:
+                    overlap += thickness - z
+                    touched += 1
+        if touched == 0:
+            count = 0
+        elif touched != count:
+            moved = (total - overlap) / float(touched)
+    shift[world, pad] = wp.where(moved < _MISS, moved, 0.0)
+
+
 @wp.kernel
 def cast_gel(
     worlds: wp.array(dtype=wp.int64),
     views: wp.array3d(dtype=View),
     pixels: wp.array3d(dtype=wp.vec4i),
     meshes: wp.array4d(dtype=float),
+    shift: wp.array2d(dtype=float),
     thickness_mm: float,
     threshold_mm: float,
     keep_gel: bool,
@@ -362,6 +418,7 @@ def cast_gel(
     height = contact.shape[2]
     width = contact.shape[3]
     z = _nearest(views, pixels, meshes, entry, camera, row, column, height, width)
+    z -= shift[world, camera]
     pressed = wp.clamp(thickness_mm - z * 1000.0, 0.0, thickness_mm)
     if keep_gel:
         gel[world, camera, row, column] = pressed
@@ -374,11 +431,13 @@ def cast_taxels(
     views: wp.array3d(dtype=View),
     pixels: wp.array3d(dtype=wp.vec4i),
     meshes: wp.array4d(dtype=float),
+    shift: wp.array2d(dtype=float),
     thickness: float,
     pressed: wp.array4d(dtype=float),
 ):
     """Indentation of taxels, as `tractions.press_taxels`."""
     entry, pad, row, column = wp.tid()
+    world = int(worlds[entry])
     height = RAYS * pressed.shape[2]
     width = RAYS * pressed.shape[3]
     total = float(_ZERO)
@@ -387,8 +446,8 @@ def cast_taxels(
             z = _nearest(
                 views, pixels, meshes, entry, pad, RAYS * row + i, RAYS * column + j, height, width
             )
-            total += wp.max(thickness - z, 0.0)
-    pressed[int(worlds[entry]), pad, row, column] = 1.0e3 * total / float(RAYS * RAYS)
+            total += wp.max(thickness - z + shift[world, pad], 0.0)
+    pressed[world, pad, row, column] = 1.0e3 * total / float(RAYS * RAYS)
 
 
 @wp.func

@@ -206,6 +206,7 @@ class VTInsertEnv(TaskEnv):
     | `image_size` | **int or pair** | `64` | Rows and columns of the depth image |
     | `contact_size` | **int or pair** | `64` | Rows and columns of a finger's images |
     | `membrane_mm` | **float** | `0.0` | How far the gels' membrane bridges, 0 to 2 mm |
+    | `gel_modulus_mpa` | **float** | `0.0` | Modulus of gels that yield to pressure, 0 to 100 MPa |
     | `taxel_size` | **int or pair** | `16` | Rows and columns of a finger's taxels |
     | `marker_size` | **int or pair** | `(9, 7)` | Rows and columns of a finger's markers |
     | `clearance_mm` | **float** | `None` | Room on each side, 0.03 to 2; `None`: each one's own |
