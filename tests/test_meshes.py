@@ -125,7 +125,7 @@ def torus(spec):
 
 
 @pytest.mark.parametrize("make", [lambda spec: box_mesh(spec, 0.008), torus], ids=["box", "ring"])
-def test_both_engines_feel_a_mesh_alike(make):
+def test_both_engines_feel_a_mesh_alike(make, warp_device):
     """As it is turned, and, with the middle of the gel's back in the ring's hole, from within."""
     mjw = pytest.importorskip("mujoco_warp")
     wp = pytest.importorskip("warp")
@@ -149,7 +149,7 @@ def test_both_engines_feel_a_mesh_alike(make):
         data.qpos = pose
         mujoco.mj_forward(model, data)
         states.append(data)
-    with wp.ScopedDevice("cpu"):
+    with wp.ScopedDevice(warp_device):
         m, d = mjw.put_model(model), mjw.put_data(model, states[0], nworld=len(states))
         for name in ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "sensordata"):
             there = getattr(d, name)
@@ -160,7 +160,7 @@ def test_both_engines_feel_a_mesh_alike(make):
     felt = 0
     for world, state in enumerate(states):
         cpu.reset()
-        ours, theirs = cpu.read(state), {key: value[world] for key, value in warp.items()}
+        ours, theirs = cpu.read(state), {key: value[world].cpu() for key, value in warp.items()}
         felt += ours["contact"].sum()
         apart = np.abs(ours["gel"] - theirs["gel"].numpy()) > 1e-3
         assert apart.mean() < 0.01  # rays on an edge

@@ -74,7 +74,7 @@ def pulled(model, data, steps=8):
         ("sphere", {"gel_modulus_mpa": 0.3, "membrane_mm": 0.5}),
     ],
 )
-def test_both_engines_sense_the_same(shape, settings):
+def test_both_engines_sense_the_same(shape, settings, warp_device):
     """From the same states, over a history of sticking and slipping."""
     mjw = pytest.importorskip("mujoco_warp")
     wp = pytest.importorskip("warp")
@@ -82,7 +82,7 @@ def test_both_engines_sense_the_same(shape, settings):
 
     model, data = gripper(shape=shape)
     cpu = PadSensors(model, PADS, TOUCH, **settings)
-    with wp.ScopedDevice("cpu"):
+    with wp.ScopedDevice(warp_device):
         m = mjw.put_model(model)
         d = mjw.put_data(model, data, nworld=2)
     warp = WarpPadSensors(model, m, d, PADS, TOUCH, **settings)
@@ -95,9 +95,9 @@ def test_both_engines_sense_the_same(shape, settings):
         ours, theirs = cpu.read(state), warp.read()
         for key, unit in {"gel": 0.02, "shear": 0.01, "markers": 0.02, "rgb": 1}.items():
             for world in range(2):
-                there = theirs[key][world].numpy().astype(np.float64)
+                there = theirs[key][world].cpu().numpy().astype(np.float64)
                 np.testing.assert_allclose(ours[key], there, atol=unit, err_msg=key)
-        assert (ours["contact"] != theirs["contact"][0].numpy()).mean() < 0.01
+        assert (ours["contact"] != theirs["contact"][0].cpu().numpy()).mean() < 0.01
     warp.reset()
     for values in (value for sensor in warp._sensors for value in sensor.memory.values()):
         assert not values.any()
