@@ -166,9 +166,9 @@ class VTInsertEnv(TaskEnv):
     | `socket_roll_deg`            | 0 to 0        | The socket about its axis                     |
 
     `sensor_faults` gives depth a bias, noise that neighbours share and holes at edges; the contact
-    mask blurred, fraying and drifting edges, dead and flipped pixels; and taxels, markers and
-    colours noise and drift; off unless asked for. Both are drawn from the world's own generator,
-    alike on both engines.
+    mask blurred, fraying and drifting edges and flipped pixels; taxels, markers and colours noise
+    and drift; and all of touch dead pixels; off unless asked for. Both are drawn from the world's
+    own generator, alike on both engines.
 
     `track="contact"` names one of `vtenv.tasks.insertion.tracks.TRACKS`, worlds that fill in
     settings which are not given.
