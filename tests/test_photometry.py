@@ -1,6 +1,7 @@
 """Colour from a membrane and back, against closed forms and a made-up sensor."""
 
 import csv
+from itertools import product
 
 import cv2
 import numpy as np
@@ -149,6 +150,17 @@ def test_a_calibration_is_read_as_it_was_written(calibration, tmp_path):
 def test_images_that_do_not_fit_are_refused(calibration, image, message):
     with pytest.raises(ValueError, match=message):
         calibration.reconstruct(image, background())
+
+
+def test_a_gel_with_markers_is_refused(calibration):
+    dotted = background()
+    for row, column in product(range(8, SIZE[0], 10), range(8, SIZE[1], 12)):
+        dotted[row - 1 : row + 2, column - 1 : column + 2] //= 3
+    with pytest.raises(ValueError, match=r"has \d+ dark dots.*take images with a gel without"):
+        calibration.reconstruct(dotted, dotted)
+    dirty = background()
+    dirty[20:23, 30:33] = 0
+    calibration.reconstruct(dirty, dirty)
 
 
 def test_a_depth_of_another_size_is_refused(calibration):
