@@ -133,6 +133,35 @@ def contact_mask(
     return depth_mm > max(fraction * float(depth_mm.max()), least_mm)
 
 
+def mask_on_pad(
+    mask: NDArray[np.bool_],
+    pixel_mm: float,
+    size: tuple[int, int] = (64, 64),
+    pad_mm: tuple[float, float] = (24.0, 24.0),
+) -> NDArray[np.uint8]:
+    """A real sensor's contact as pads of the environment feel it, to the same scale.
+
+    Args:
+        mask: Where it is touched, (H, W).
+        pixel_mm: Pitch of its pixels, [mm].
+        size: Rows and columns of the environment's mask.
+        pad_mm: Height and width of the environment's pad, [mm].
+
+    Returns:
+        (rows, columns), uint8; the middles are one, and beyond what the sensor sees is no contact.
+    """
+    (rows, columns), (height, width) = size, mask.shape
+    down, across = pad_mm[0] / rows / pixel_mm, pad_mm[1] / columns / pixel_mm
+    there = np.array(
+        [
+            [across, 0.0, (width - 1) / 2 - across * (columns - 1) / 2],
+            [0.0, down, (height - 1) / 2 - down * (rows - 1) / 2],
+        ]
+    )
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(mask.astype(np.uint8), there, (columns, rows), flags=flags))
+
+
 @dataclass(frozen=True)
 class GelCalibration:
     """How one sensor's colours follow from its membrane.
