@@ -47,6 +47,8 @@ class BenchmarkConfig:
     """Bundled encoders, folders, or names of timm's networks such as resnet18. With the CPU engine,
     measure these instead, beside the environment's step; with the Warp engine, the environment with
     each of them too."""
+    precision: tuple[Literal["float32", "bfloat16"], ...] = ("float32",)
+    """What encoders compute in behind the Warp engine, by turns; bfloat16 is for a GPU."""
     touch: bool = False
     """Measure what each modality of touch adds to a step instead: with it and without it by
     turns."""
@@ -60,6 +62,9 @@ class BenchmarkConfig:
             only = f"left out, as it is for engine={engine!r}"
             given = getattr(self, name)
             require(given is None or self.engine == engine, name, given, only)
+        single = "float32, as it is without encoders behind the Warp engine"
+        behind = self.encoders and self.engine == "warp"
+        require(behind or self.precision == ("float32",), "precision", self.precision, single)
         alone = "left out, as touch is measured without encoders"
         require(not (self.touch and self.encoders), "encoders", self.encoders, alone)
         one = "one number, to measure encoders beside"

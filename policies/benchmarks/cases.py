@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,12 @@ from vtenv.rollout import rollout
 from vtenv.tasks.insertion.config import unused_settings
 
 NUMPY, TORCH = "environment", "environment, tensors"
+PLAIN = "environment, parts untimed"
+"""The environment's own steps without a clock around its engine: what timing parts takes."""
 SINGLE, RESET = "one world alone", "reset of one world"
-TOUCH = {key: (key,) for key, modality in IMAGE_MODALITIES.items() if modality.is_touch}
+TOUCH: dict[str, tuple[str, ...]] = {
+    key: (key,) for key, modality in IMAGE_MODALITIES.items() if modality.is_touch
+}
 TOUCH["rgb + markers"] = ("rgb", "markers")
 """Modalities of touch whose cost is measured, one by one and together, by name."""
 TOUCH_BUDGETS = {"cpu": {"markers": 0.15, "rgb": 0.50}, "warp": {"markers": 0.10}}
@@ -66,10 +71,17 @@ def environment_cases(
         def add(name: str, envs: VectorEnv[Any, Any, Any], threads: int | None) -> None:
             stack.callback(envs.close)
             simulation = simulation_of(envs)
-            probe = EngineProbe(simulation.engine, clock)
+            engine = simulation.engine
+            probe = EngineProbe(engine, clock)
             transitions = stepping(envs, config)
-            simulation.engine = probe
-            cases.append(Case(name, lambda: next(transitions), number, threads, probe))
+
+            def step(through: Any) -> None:
+                simulation.engine = through
+                next(transitions)
+
+            cases.append(Case(name, partial(step, probe), number, threads, probe))
+            if name == (NUMPY if on_cpu else TORCH) and not config.touch:
+                cases.append(Case(PLAIN, partial(step, engine), number, threads))
 
         before = clock.memory_used()
         base, observations = (NUMPY, "numpy")
@@ -108,11 +120,14 @@ def environment_cases(
                 cases += _single_cases(config, stack)
             else:
                 add(TORCH, make(None, observations="torch"), None)
-        for name, encoder in encoders.items():
+        for (name, encoder), precision in product(encoders.items(), config.precision):
             from representation.wrappers.encode import VectorEncodeObservation
 
-            encoding = VectorEncodeObservation(make(None, observations="torch"), encoder, flat=True)
-            add(f"{TORCH}, {name}", encoding, None)
+            encoding = VectorEncodeObservation(
+                make(None, observations="torch"), encoder, flat=True, precision=precision
+            )
+            told = "" if precision == "float32" else f" in {precision}"
+            add(f"{TORCH}, {name}{told}", encoding, None)
         yield cases, kib
 
 

@@ -51,13 +51,16 @@ def print_table(report: Mapping[str, Any]) -> None:
     table = Table(
         title=f"Control steps a second of {settings['task']}: {worlds} worlds, {_machine(report)}",
         caption=f"Medians over {settings['repetitions']} repetitions of at most "
-        f"{settings['steps']} steps or a second, {settings['actions']} actions. Share: of a step "
-        "of the environment.",
+        f"{settings['steps']} steps or a second, {settings['actions']} actions. Share: what "
+        "physics takes of a step, and for parts what they take of a step of the environment.",
     )
     table.add_column("what runs")
     for column in columns:
         table.add_column(column, justify="right")
         table.add_column("share", justify="right")
+    shares = {(r["case"], r["part"], _where(r)): r["share"] for r in rows if r["part"] in _PARTS}
+    # Of a whole step it is what the physics takes.
+    shares |= {(case, case, at): s for (case, part, at), s in shares.items() if part == PHYSICS}
     for name, curve in _curves(rows).items():
         if name == RESET:
             continue
@@ -66,7 +69,8 @@ def print_table(report: Mapping[str, Any]) -> None:
         for column in columns:
             row = found.get(column)
             rate = row and row["steps_per_second"]
-            cells += [f"{rate:,.0f}" if rate else "", _share(row) if row else ""]
+            share = None if row is None else shares.get((row["case"], row["part"], column))
+            cells += [f"{rate:,.0f}" if rate else "", "" if share is None else f"{share:.0%}"]
         table.add_row(name, *cells, style="bold" if name == NUMPY else None)
     console.print(table)
     if report["touch"]:
@@ -151,10 +155,6 @@ def _warn_if_busy(console: Console, load: float | None) -> None:
 
 def _threads(count: int) -> str:
     return "1 thread" if count == 1 else f"{count} threads"
-
-
-def _share(row: Mapping[str, Any]) -> str:
-    return f"{row['share']:.0%}" if row["part"] in _PARTS else ""
 
 
 def speed_figure(report: Mapping[str, Any]) -> Figure:

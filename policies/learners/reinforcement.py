@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -17,18 +18,38 @@ GoOn = Callable[[int], bool]
 
 
 class BetweenRollouts(BaseCallback):
-    """Calls `pause` between rollouts, where all agree, and `go_on` after every step."""
+    """Calls `pause` between rollouts, where all agree, and `go_on` after every step.
+
+    Attributes:
+        spent: Time of rollouts and of updates since it was last emptied, in [s].
+    """
 
     def __init__(self, pause: Pause, go_on: GoOn) -> None:
         super().__init__()
         self._pause, self._go_on = pause, go_on
+        self.spent = dict.fromkeys(("rollout_s", "update_s"), 0.0)
+        self._begun: float | None = None
 
     def _on_rollout_start(self) -> None:
+        self._passed("update_s")
         model = self.model
         if self._pause(model.num_timesteps):
             assert model.env is not None
             model._last_obs = model.env.reset()  # type: ignore[assignment]
             model._last_episode_starts = np.ones(model.env.num_envs, bool)
+        self._begun = time.monotonic()
+
+    def _on_rollout_end(self) -> None:
+        self._passed("rollout_s")
+
+    def _on_training_end(self) -> None:
+        self._passed("update_s")
+
+    def _passed(self, part: str) -> None:
+        now = time.monotonic()
+        if self._begun is not None:
+            self.spent[part] += now - self._begun
+        self._begun = now
 
     def _on_step(self) -> bool:
         return self._go_on(self.model.num_timesteps)
@@ -68,10 +89,13 @@ class Reinforcement:
 
     def __init__(self, model: BaseAlgorithm, steps: int, critic_warmup: int) -> None:
         self._model, self._steps, self._critic_warmup = model, steps, critic_warmup
+        self._spent: dict[str, float] = {}
 
     def learn(self, pause: Pause, go_on: GoOn) -> None:
         """Learn until the budget is used up, or `go_on` says no."""
-        callbacks: list[BaseCallback] = [BetweenRollouts(pause, go_on)]
+        between = BetweenRollouts(pause, go_on)
+        self._spent = between.spent
+        callbacks: list[BaseCallback] = [between]
         if self._critic_warmup:
             callbacks.append(WarmUpCritic(self._critic_warmup))
         left = self._steps - self._model.num_timesteps
@@ -82,10 +106,12 @@ class Reinforcement:
             )
 
     def measures(self) -> dict[str, float]:
-        """What the algorithm recorded since the last call."""
+        """What the algorithm recorded since the last call, and the time it took, in [s]."""
         logger = self._model.logger
         values = {name: float(value) for name, value in logger.name_to_value.items()}
         logger.dump(self._model.num_timesteps)  # it has nowhere to write, and forgets
+        values |= self._spent
+        self._spent.update(dict.fromkeys(self._spent, 0.0))
         return values
 
     def state_dict(self) -> dict[str, Any]:

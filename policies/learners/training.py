@@ -257,8 +257,11 @@ class _Training:
         if evaluations and evaluations[-1]["steps"] == self.steps:
             return
         best = max(((row["success"], row["progress"]) for row in evaluations), default=(-1.0, 0.0))
+        begun = self._elapsed()
         rated = self.rating.rate(self.model.policy)
-        self.log.evaluate({"steps": self.steps, "seconds": self._elapsed(), **rated})
+        ended = self._elapsed()
+        took = {"seconds": ended, "evaluation_s": ended - begun}
+        self.log.evaluate({"steps": self.steps, **took, **rated})
         if (rated["success"], rated["progress"]) > best:
             with atomic_folder(self.files.best) as folder:
                 self._save_policy(folder, rated["success"])

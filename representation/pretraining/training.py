@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -302,6 +303,8 @@ class _Trainer:
         self.generator = torch.Generator(fabric.device)
         self.at = _Progress()
         self.losses: list[float] = []
+        self.rates: list[float] = []
+        """Steps a second between looks."""
         self.best: dict[str, Tensor] | None = None
         """The selected epoch's weights; None where the last one is selected."""
         if saved is not None:
@@ -334,6 +337,7 @@ class _Trainer:
         self.learner.train()
         waiting: list[Tensor] = []
         going_on = True
+        looked = at.batch, self._elapsed()
         for batch in source.epoch(at.epoch, at.batch):
             values = self._step(batch)
             waiting.append(torch.stack([value.detach().float() for value in values.values()]))
@@ -344,7 +348,10 @@ class _Trainer:
             if len(waiting) == _LOOK_EVERY or self.used >= 1.0 or stop:
                 going_on = self._look(tuple(values), waiting)
                 waiting = []
-                self._show(len(next(iter(batch.values()))))
+                now = at.batch, self._elapsed()  # the device has caught up
+                self.rates.append((now[0] - looked[0]) / (now[1] - looked[1]))
+                looked = now
+                self._show()
             if self.used >= 1.0 or not going_on:
                 break
         if waiting:
@@ -394,7 +401,7 @@ class _Trainer:
                 at.sums[name] = at.sums.get(name, 0.0) + value
         return not bool(rows[-1, -1])
 
-    def _show(self, rows: int) -> None:
+    def _show(self) -> None:
         """Show the epoch's mean loss so far, which is its loss once it is over."""
         at, config = self.at, self.config
         loss = at.sums["loss"] / at.batch
@@ -406,11 +413,10 @@ class _Trainer:
             completed=at.step,
             seconds_left=left,
         )
-        speed = at.batch / (self._elapsed() - at.epoch_begun)
         shown = {
             "train/loss": loss,
             "train/learning_rate": self.optimizer.param_groups[0]["lr"],
-            "train/samples_per_s": speed * rows * self.fabric.world_size,
+            "train/samples_per_s": self.rates[-1] * config.batch_size,
         }
         self.plot(shown, at.step)
 
@@ -466,6 +472,7 @@ class _Trainer:
                     "epochs": at.epoch,
                     "steps": at.step,
                     "seconds": at.seconds,
+                    "steps_per_s": statistics.median(self.rates) if self.rates else None,
                     "row": result.row,
                     "measured": measured,
                 }
