@@ -35,7 +35,8 @@ def overview(sections: Sequence[Section], representations: Sequence[str]) -> Fig
         axes.set_title(section.method.title, fontsize=10, color=INK[0])
     panels[0].set_yticks(list(places.values()), list(places))
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    columns = min(2, len(shown))  # beside each other they are wider than one panel
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 
