@@ -37,8 +37,8 @@ CONSTRAINTS_PER_WORLD = 256
 SPARE_CONTACTS = 32
 """Room for contacts on top, so that few worlds may have more than the mean."""
 
-_CONTACT_MATCHES = 48
-"""Contacts that one contact sensor may count."""
+_CONTACT_MATCHES = 96
+"""Contacts that one contact sensor may count; 32 were seen, of a pin header in its socket."""
 _FULL = mjw.OverflowType
 _NO_ROOM = int(_FULL.NEFC | _FULL.BROADPHASE | _FULL.NARROWPHASE | _FULL.CCD | _FULL.CONTACT_MATCH)
 """Overflows that lose contacts."""

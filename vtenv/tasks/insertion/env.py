@@ -29,7 +29,7 @@ class VTInsertEnv(TaskEnv):
     inside resist the insertion with 3 to 18 N. Sockets are tilted, grips are weak or firm, and
     actions and observations are a control step late.
 
-    Physics run at 500 Hz and control at 50 Hz, ten physics steps to a control step. World
+    Physics run at 1 kHz and control at 50 Hz, twenty physics steps to a control step. World
     axes: x ahead from the hand to the socket, y to the left, z up.
 
     ## Action Space
