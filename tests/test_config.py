@@ -31,6 +31,7 @@ NUMBERS = {
     "connector_scale": (0.8, 1.2),
     "depth_noise_mm": (0.0, 50.0),
     "membrane_mm": (0.0, 2.0),
+    "gel_modulus_mpa": (0.0, 100.0),
     "depth_dropout": (0.0, 1.0),
     "depth_quantization_mm": (0.0, 50.0),
 }

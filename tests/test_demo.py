@@ -58,7 +58,7 @@ def test_demo_prints_a_table_and_writes_a_video(tmp_path, capsys, monkeypatch):
 
 def test_demo_without_a_film_writes_nothing(tmp_path, capsys):
     output = tmp_path / "output"
-    arguments = ["--connectors", "usb", "--episodes", "2", "--filmed", "0"]
+    arguments = ["--policy", "expert", "--connectors", "usb", "--episodes", "2", "--filmed", "0"]
     assert cli.main(["demo", *arguments, "--output", str(output)]) == 0
     assert "2 of 2" in capsys.readouterr().out
     assert not output.exists()

@@ -118,21 +118,52 @@ def test_a_mesh_that_is_not_watertight_is_refused(faces):
         Meshes.from_models([spec.compile()], (0,))
 
 
-def test_the_gpu_engine_says_that_it_sees_no_meshes():
+def torus(spec):
+    """A ring of 8 mm about the z axis, of 4 mm."""
+    mesh = spec.add_mesh(name="block", scale=[0.008, 0.008, 0.008])
+    mesh.make_supertorus(32, 0.4, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("make", [lambda spec: box_mesh(spec, 0.008), torus], ids=["box", "ring"])
+def test_both_engines_feel_a_mesh_alike(make, warp_device):
+    """As it is turned, and, with the middle of the gel's back in the ring's hole, from within."""
     mjw = pytest.importorskip("mujoco_warp")
     wp = pytest.importorskip("warp")
     from vtenv.sensing.warp import WarpPadSensors
 
     spec = mujoco.MjSpec()
-    box_mesh(spec, HALF)
-    spec.worldbody.add_geom(name="pad", type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.01, 0.012, 0.003])
-    body = spec.worldbody.add_body(name="object", pos=[0, 0, 1])
+    finger = spec.worldbody.add_body(name="finger")
+    finger.add_geom(name="pad", type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.01, 0.012, 0.003])
+    body = spec.worldbody.add_body(name="object")
     body.add_freejoint()
+    make(spec)
     body.add_geom(name="shell", type=mujoco.mjtGeom.mjGEOM_MESH, meshname="block")
-    pads = (Pad("pad", "+z", ("object",)),)
+    pads = (Pad("pad", "-z", ("object",)),)
     add_pads(spec, pads)
     model = spec.compile()
-    with wp.ScopedDevice("cpu"):
-        m, d = mjw.put_model(model), mjw.put_data(model, mujoco.MjData(model))
-        with pytest.raises(ValueError, match=r"see no meshes, such as geom 'shell'; .*on the CPU"):
-            WarpPadSensors(model, m, d, pads, ("gel",))
+    poses = [[0, 0, -0.006, 1, 0, 0, 0], [0.002, -0.001, -0.007, 0.8, 0.3, -0.4, 0.2]]
+    poses += [[0, 0, 0.003, 1, 0, 0, 0], [0.001, 0, -0.004, 0.6, 0.1, 0.7, -0.2]]
+    states = []
+    for pose in poses:
+        data = mujoco.MjData(model)
+        data.qpos = pose
+        mujoco.mj_forward(model, data)
+        states.append(data)
+    with wp.ScopedDevice(warp_device):
+        m, d = mjw.put_model(model), mjw.put_data(model, states[0], nworld=len(states))
+        for name in ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "sensordata"):
+            there = getattr(d, name)
+            here = np.stack([getattr(state, name) for state in states])
+            there.assign(here.reshape(there.numpy().shape).astype(np.float32))
+        warp = WarpPadSensors(model, m, d, pads, ("gel", "contact", "shear"), rows=32).read()
+    cpu = PadSensors(model, pads, ("gel", "contact", "shear"), rows=32)
+    felt = 0
+    for world, state in enumerate(states):
+        cpu.reset()
+        ours, theirs = cpu.read(state), {key: value[world].cpu() for key, value in warp.items()}
+        felt += ours["contact"].sum()
+        apart = np.abs(ours["gel"] - theirs["gel"].numpy()) > 1e-3
+        assert apart.mean() < 0.01  # rays on an edge
+        assert (ours["contact"] != theirs["contact"].numpy()).mean() < 0.01
+        np.testing.assert_allclose(ours["shear"], theirs["shear"].numpy(), atol=0.05)
+    assert felt > 400

@@ -66,19 +66,26 @@ def pulled(model, data, steps=8):
             yield data
 
 
-@pytest.mark.parametrize(("shape", "membrane_mm"), [("box", 0.0), ("sphere", 0.5)])
-def test_both_engines_sense_the_same(shape, membrane_mm):
+@pytest.mark.parametrize(
+    ("shape", "settings"),
+    [
+        ("box", {}),
+        ("sphere", {"membrane_mm": 0.5}),
+        ("sphere", {"gel_modulus_mpa": 0.3, "membrane_mm": 0.5}),
+    ],
+)
+def test_both_engines_sense_the_same(shape, settings, warp_device):
     """From the same states, over a history of sticking and slipping."""
     mjw = pytest.importorskip("mujoco_warp")
     wp = pytest.importorskip("warp")
     from vtenv.sensing.warp import WarpPadSensors
 
     model, data = gripper(shape=shape)
-    cpu = PadSensors(model, PADS, TOUCH, membrane_mm=membrane_mm)
-    with wp.ScopedDevice("cpu"):
+    cpu = PadSensors(model, PADS, TOUCH, **settings)
+    with wp.ScopedDevice(warp_device):
         m = mjw.put_model(model)
         d = mjw.put_data(model, data, nworld=2)
-    warp = WarpPadSensors(model, m, d, PADS, TOUCH, membrane_mm=membrane_mm)
+    warp = WarpPadSensors(model, m, d, PADS, TOUCH, **settings)
     same = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "sensordata")
     for state in pulled(model, data):
         for name in same:
@@ -88,9 +95,9 @@ def test_both_engines_sense_the_same(shape, membrane_mm):
         ours, theirs = cpu.read(state), warp.read()
         for key, unit in {"gel": 0.02, "shear": 0.01, "markers": 0.02, "rgb": 1}.items():
             for world in range(2):
-                there = theirs[key][world].numpy().astype(np.float64)
+                there = theirs[key][world].cpu().numpy().astype(np.float64)
                 np.testing.assert_allclose(ours[key], there, atol=unit, err_msg=key)
-        assert (ours["contact"] != theirs["contact"][0].numpy()).mean() < 0.01
+        assert (ours["contact"] != theirs["contact"][0].cpu().numpy()).mean() < 0.01
     warp.reset()
     for values in (value for sensor in warp._sensors for value in sensor.memory.values()):
         assert not values.any()
@@ -167,6 +174,8 @@ def test_other_mistakes_are_named():
         PadSensors(model, PADS, ("depth",))
     with pytest.raises(ValueError, match=r"membrane_mm=-0\.5.*from 0 to 2"):
         PadSensors(model, PADS, ("gel",), membrane_mm=-0.5)
+    with pytest.raises(ValueError, match=r"gel_modulus_mpa=-1.*megapascals from 0 to 100"):
+        PadSensors(model, PADS, ("gel",), gel_modulus_mpa=-1)
     with pytest.raises(ValueError, match=r"rays cannot hit mjGEOM_ELLIPSOID; use .* sphere"):
         PadSensors(gripper(shape="ellipsoid")[0], PADS, ("gel",))
     pads = (Pad("right_site", "-y", ("object",)),)

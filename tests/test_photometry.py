@@ -1,6 +1,7 @@
 """Colour from a membrane and back, against closed forms and a made-up sensor."""
 
 import csv
+from itertools import product
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from vtenv.sensing.photometry import (
     contact_mask,
     cross_validate,
     integrate,
+    mask_on_pad,
     membrane,
 )
 
@@ -149,6 +151,30 @@ def test_a_calibration_is_read_as_it_was_written(calibration, tmp_path):
 def test_images_that_do_not_fit_are_refused(calibration, image, message):
     with pytest.raises(ValueError, match=message):
         calibration.reconstruct(image, background())
+
+
+def test_a_mask_lies_on_a_pad_to_scale():
+    mask = np.zeros((240, 320), bool)
+    mask[120 - 47 : 120 + 47, 160 - 95 : 160 + 95] = True  # 6 by 12 mm
+    felt = mask_on_pad(mask, 0.0634)
+    assert felt.shape == (64, 64) and felt.dtype == np.uint8
+    expected = np.zeros((64, 64), np.uint8)
+    expected[24:40, 16:48] = 1
+    np.testing.assert_array_equal(felt, expected)
+    assert mask_on_pad(np.ones((240, 320), bool), 0.0634).mean() == pytest.approx(
+        15.2 * 20.3 / 24**2, rel=0.05
+    )
+
+
+def test_a_gel_with_markers_is_refused(calibration):
+    dotted = background()
+    for row, column in product(range(8, SIZE[0], 10), range(8, SIZE[1], 12)):
+        dotted[row - 1 : row + 2, column - 1 : column + 2] //= 3
+    with pytest.raises(ValueError, match=r"has \d+ dark dots.*take images with a gel without"):
+        calibration.reconstruct(dotted, dotted)
+    dirty = background()
+    dirty[20:23, 30:33] = 0
+    calibration.reconstruct(dirty, dirty)
 
 
 def test_a_depth_of_another_size_is_refused(calibration):

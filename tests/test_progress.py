@@ -39,6 +39,7 @@ def test_without_a_terminal_lines_say_how_far_and_how_fast(monkeypatch, capsys):
         for _ in range(2):
             progress.advance(task, 500)
     lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2  # the last was printed when it was due
     assert lines[0].startswith("Playing 500 of 2,000 (25%)")
     assert lines[-1].startswith("Playing 1,000 of 2,000 (50%)")
     assert " a second, 0:00:0" in lines[-1]

@@ -189,6 +189,22 @@ def test_dead_pixels_stay_and_flipped_ones_change(contact):
     assert not np.array_equal(*flips)
 
 
+def test_what_is_dead_reads_nothing_in_any_image_of_touch(images):
+    faults = SensorFaultsConfig(touch_dead=0.05)
+    full = {key: np.ones_like(image) for key, image in images.items()}
+    full["rgb"] = np.ones((WORLDS, 2, 3, 48, 64), np.uint8)  # of as many pixels as the mask
+    first, later = (faulty_images(full, faults, SEED, START + t) for t in (0, 9))
+    np.testing.assert_array_equal(first["depth"], full["depth"])
+    for key in ("gel", "contact", "shear", "markers", "rgb"):
+        np.testing.assert_array_equal(first[key], later[key])
+        assert first[key].dtype == full[key].dtype
+        assert 1 - first[key].mean() == pytest.approx(0.05, rel=0.1)
+    for key in ("shear", "markers"):
+        assert (np.ptp(first[key], axis=2) == 0).all()
+    np.testing.assert_array_equal(first["gel"], first["contact"])
+    np.testing.assert_array_equal(first["rgb"], np.repeat(first["contact"][:, :, None], 3, axis=2))
+
+
 def test_arrays_of_both_libraries_have_the_same_faults(images):
     torch = pytest.importorskip("torch")
     faults = SensorFaultsConfig(**ALL)
@@ -196,7 +212,7 @@ def test_arrays_of_both_libraries_have_the_same_faults(images):
     tensors = {key: torch.from_numpy(image) for key, image in images.items()}
     ours = faulty_images(images, faults, SEED, START + 7)
     theirs = {k: v.numpy() for k, v in faulty_images(tensors, faults, seed, step).items()}
-    for key in ("depth", "shear", "markers"):
+    for key in ("depth", "gel", "shear", "markers"):
         np.testing.assert_allclose(theirs[key], ours[key], atol=1e-6)
     for key in ("contact", "rgb"):
         assert theirs[key].dtype == np.uint8

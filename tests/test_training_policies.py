@@ -232,6 +232,24 @@ def test_a_budget_that_is_used_up_is_refused(run, tmp_path):
     assert TrainingFolder(without).result() is not None
 
 
+def test_a_signal_to_a_run_that_has_learned_is_not_kept_waiting(tmp_path, capfd):
+    files = TrainingFolder(tmp_path / "run")
+
+    def interrupt():
+        while not files.policy.is_dir():
+            time.sleep(0.002)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt, daemon=True)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        train(small(steps=64), files.path, progress=False, resume="vtinsert train --resume")
+    thread.join()
+    assert "Stopped at step 64. Go on with: vtinsert train --resume" in capfd.readouterr().err
+    assert files.result() is None
+    assert train(small(steps=64), files.path, progress=False).steps == 64
+
+
 @pytest.mark.parametrize(
     ("algorithm", "number"), [("ppo", signal.SIGINT), ("dagger", signal.SIGTERM)]
 )

@@ -212,12 +212,16 @@ def on_gpu(test):
 @on_gpu
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
-def test_a_step_waits_for_nothing_but_the_flags(mode):
+@pytest.mark.parametrize(
+    "touch", [{}, {"gel_modulus_mpa": 1.0, "membrane_mm": 0.5, "touch_delay": 1}]
+)
+def test_a_step_waits_for_nothing_but_the_flags(mode, touch):
     env = VTInsertVectorEnv(
         64,
         engine="warp",
         observations="torch",
         modalities=MODALITIES,
+        **touch,
         max_episode_steps=4,
         autoreset_mode=mode,
     )

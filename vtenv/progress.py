@@ -39,6 +39,7 @@ class _Progress(rich.progress.Progress):
     """A bar on a terminal; elsewhere, such as in a cluster's log, a line now and then."""
 
     _next_line = 0.0
+    _said: tuple[str, float] | None = None
 
     def start(self) -> None:
         self._next_line = time.monotonic() + LINE_EVERY_S
@@ -50,7 +51,7 @@ class _Progress(rich.progress.Progress):
             super().stop()
             return
         for task in self.tasks:
-            if task.completed:
+            if task.completed and self._said != (task.description, task.completed):
                 self._print(task)
 
     def advance(self, task_id: rich.progress.TaskID, advance: float = 1) -> None:
@@ -68,6 +69,7 @@ class _Progress(rich.progress.Progress):
         self._print(self._tasks[task_id])
 
     def _print(self, task: rich.progress.Task) -> None:
+        self._said = (task.description, task.completed)
         columns = [column for column in self.columns if isinstance(column, _Rate | _Left)]
         rate, left = (column.render(task).plain for column in columns)
         of = "" if task.total is None else f" of {task.total:,.0f} ({task.percentage:.0f}%)"

@@ -81,6 +81,26 @@ def iter_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[s
         raise ValueError(f"{path} cannot be read: {error}") from None
 
 
+@contextlib.contextmanager
+def reading(path: Path, remedy: str) -> Iterator[None]:
+    """Read a file of another run or time, which may hold anything.
+
+    Args:
+        path: What is read.
+        remedy: What to do if it is damaged.
+
+    Raises:
+        RunFolderError: If the block raises.
+    """
+    try:
+        yield
+    except Exception as error:  # of whatever library reads it
+        said = " ".join(str(error).split()).partition(". ")[0][:120] or type(error).__name__
+        raise RunFolderError(
+            f"{path} is damaged, or not of such a run ({said}); {remedy}"
+        ) from error
+
+
 class RunFolder:
     """The files of a run.
 

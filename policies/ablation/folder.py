@@ -11,14 +11,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from policies.ablation.grid import AblationConfig, Cell
 from vtenv.json_document import read_object
-from vtenv.run_folder import RunFolder, RunFolderError, read_table
+from vtenv.run_folder import RunFolder, RunFolderError, iter_table, read_table
 
 GRID_FILE, EPISODES_FILE = "ablation.json", "episodes.csv"
 FAILED_FILE, LOG_FILE = "failed.json", "log.txt"
@@ -108,3 +108,19 @@ class Ablation(RunFolder):
                 rows += read_table(self.folder(cell) / EPISODES_FILE)
         if rows:
             self.write_table("episodes", rows)
+
+
+def iter_episodes(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str], bool]]:
+    """Rows of a table of episodes, each after its line, and whether it succeeded.
+
+    Args:
+        path: The table.
+        columns: What a row must have beside "success".
+
+    Raises:
+        ValueError: If it cannot be read, or a row says neither 0 nor 1; names the line.
+    """
+    for line, row in iter_table(path, (*columns, "success")):
+        if row["success"] not in ("0", "1"):
+            raise ValueError(f"{path}, line {line}: success is {row['success']!r}, not 0 or 1")
+        yield line, row, row["success"] == "1"

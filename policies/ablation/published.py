@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from policies.ablation.folder import EPISODES_FILE, Ablation
+from policies.ablation.folder import EPISODES_FILE, Ablation, iter_episodes
 from policies.ablation.grid import AblationConfig, Start
 from policies.ablation.labels import labels
 from policies.choices import check_name
@@ -23,7 +23,6 @@ from policies.learners.train_config import DISTILLATION, TrainConfig
 from policies.representation_names import check_representation
 from vtenv.atomic_write import write_text
 from vtenv.json_document import from_document
-from vtenv.run_folder import iter_table
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "results" / "study"
 """The study of the repository, which a wheel does not hold."""
@@ -186,14 +185,14 @@ def read_results(folder: Path) -> dict[Variant, Result]:
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
         raise ValueError(f"{folder} holds neither {names[0]} nor {names[1]}: no row has a result")
-    columns = ("representation", "algorithm", "start", "seed", "connector", "success")
+    columns = ("representation", "algorithm", "start", "seed", "connector")
     found: dict[Variant, dict[int, dict[str, list[bool]]]] = {}
-    for line, row in iter_table(path, columns):
-        if row["success"] not in ("0", "1") or not row["seed"].isdecimal():
-            raise ValueError(f"{path}, line {line}: success is no 0 or 1, or seed is no number")
+    for line, row, success in iter_episodes(path, columns):
+        if not row["seed"].isdecimal():
+            raise ValueError(f"{path}, line {line}: seed is {row['seed']!r}, no number")
         variant = (row["representation"], row["algorithm"], row["start"])
         policy = found.setdefault(variant, {}).setdefault(int(row["seed"]), {})
-        policy.setdefault(row["connector"], []).append(row["success"] == "1")
+        policy.setdefault(row["connector"], []).append(success)
     return {variant: _result(path, policies) for variant, policies in found.items()}
 
 

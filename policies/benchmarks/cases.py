@@ -28,7 +28,9 @@ NUMPY, TORCH = "environment", "environment, tensors"
 PLAIN = "environment, parts untimed"
 """The environment's own steps without a clock around its engine: what timing parts takes."""
 SINGLE, RESET = "one world alone", "reset of one world"
-TOUCH = {key: (key,) for key, modality in IMAGE_MODALITIES.items() if modality.is_touch}
+TOUCH: dict[str, tuple[str, ...]] = {
+    key: (key,) for key, modality in IMAGE_MODALITIES.items() if modality.is_touch
+}
 TOUCH["rgb + markers"] = ("rgb", "markers")
 """Modalities of touch whose cost is measured, one by one and together, by name."""
 TOUCH_BUDGETS = {"cpu": {"markers": 0.15, "rgb": 0.50}, "warp": {"markers": 0.10}}

@@ -169,5 +169,6 @@ def _film(
     camera.close()
     envs.close()
     beside = "the sensor panel" if camera.missing else "third person beside the sensor panel"
-    print(f"Video: {video} ({len(records)} episodes, {count / FPS:.0f} s at half speed, {beside})")
+    shown = f"{len(records)} episode{'' if len(records) == 1 else 's'}"
+    print(f"Video: {video} ({shown}, {count / FPS:.0f} s at half speed, {beside})")
     print(f"Contact sheet: {sheet}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import random
 from collections.abc import Iterator, Mapping
@@ -18,32 +17,11 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file, recursive_setattr
 
 from representation.tensor_file import read_state, write_state
-from vtenv.run_folder import RunFolderError
 
 MODEL, BUFFER, STATE = "model.zip", "replay_buffer.npz", "state.pt"
 
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
 _ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
-
-
-@contextlib.contextmanager
-def reading(path: Path, remedy: str) -> Iterator[None]:
-    """Read a file of another run or time, which may hold anything.
-
-    Args:
-        path: What is read.
-        remedy: What to do if it is damaged.
-
-    Raises:
-        RunFolderError: If the block raises.
-    """
-    try:
-        yield
-    except Exception as error:  # pickle, zip files, NumPy, PyTorch and Stable-Baselines3: any
-        said = " ".join(str(error).split()).partition(". ")[0][:120] or type(error).__name__
-        raise RunFolderError(
-            f"{path} is damaged, or not of such a run ({said}); {remedy}"
-        ) from error
 
 
 def save_checkpoint(

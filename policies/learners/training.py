@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections import Counter
@@ -22,13 +23,7 @@ from policies.features import calibrate
 from policies.films.side_by_side import film_pairs
 from policies.hyperparameters import merge, preset
 from policies.learners.algorithms import ALGORITHMS, make_model
-from policies.learners.checkpoint import (
-    MODEL,
-    load_checkpoint,
-    reading,
-    save_checkpoint,
-    save_model,
-)
+from policies.learners.checkpoint import MODEL, load_checkpoint, save_checkpoint, save_model
 from policies.learners.curriculum import Curriculum
 from policies.learners.dagger import Dagger
 from policies.learners.dagger_config import DaggerConfig
@@ -46,6 +41,7 @@ from policies.worlds import simulation_of
 from representation.runtime import torch_threads
 from vtenv.atomic_write import atomic_folder
 from vtenv.interruption import Interruption
+from vtenv.run_folder import reading
 
 _RESULT_SEEDS: SeedRange = "development"
 """Of the episodes that tell how good the best policy is, and had no say in which that is."""
@@ -111,7 +107,8 @@ def train(
     config = config.resolved()
     files = TrainingFolder(folder)
     representation = make_representation(config.representation, config.task)
-    with files.lock(), torch_threads(config.num_threads), Interruption() as interruption:
+    with files.lock(), torch_threads(config.num_threads), contextlib.ExitStack() as asked:
+        interruption = asked.enter_context(Interruption())
         begun = files.begun
         if begun:
             files.require_same(config, representation.digest)
@@ -125,10 +122,14 @@ def train(
                 files.begin(config, representation.digest, command, resume)
             training.train()
             training.save()
-            if interruption.requested:
+            try:
+                if interruption.requested:
+                    raise KeyboardInterrupt
+                asked.close()  # the checkpoint has it all: from here on a signal ends at once
+                return _result(files, training.finish())
+            except KeyboardInterrupt:
                 print(f"Stopped at step {training.steps:,}. Go on with: {resume}", file=sys.stderr)
-                raise KeyboardInterrupt
-            return _result(files, training.finish())
+                raise
         except Exception:
             if interruption.insisted:
                 # Whatever was being written then says that it was not finished.

@@ -7,11 +7,11 @@ from pathlib import Path
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from policies.learners.algorithms import ALGORITHMS
-from policies.learners.checkpoint import MODEL, load_parameters, reading
+from policies.learners.checkpoint import MODEL, load_parameters
 from policies.learners.train_config import TrainConfig
 from policies.learners.training_folder import TrainingFolder
 from policies.representations import Representation
-from vtenv.run_folder import RunFolderError
+from vtenv.run_folder import RunFolderError, reading
 
 
 def check_start(config: TrainConfig, representation: Representation) -> Path:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from policies.ablation.folder import EPISODES_FILE, GRID_FILE, Ablation
+from policies.ablation.folder import EPISODES_FILE, GRID_FILE, Ablation, iter_episodes
 from policies.ablation.grid import Cell
 from policies.ablation.labels import labelled
 from policies.evaluation.statistics import Floats
@@ -171,10 +171,8 @@ def _mapping(path: Path) -> Mapping[str, Any]:
 def _episodes(path: Path) -> dict[str, Episodes]:
     """Final episodes by connector, in the order of the file."""
     found: dict[str, Episodes] = {}
-    for line, row in iter_table(path, ("connector", "success", "failure")):
-        if row["success"] not in ("0", "1"):
-            raise ValueError(f"{path}, line {line}: success is {row['success']!r}, not 0 or 1")
-        failure = "" if row["success"] == "1" else row["failure"] or "unknown"
+    for _, row, success in iter_episodes(path, ("connector", "failure")):
+        failure = "" if success else row["failure"] or "unknown"
         found.setdefault(row["connector"], Counter())[failure] += 1
     if not found:
         raise ValueError(f"{path} has no episodes")

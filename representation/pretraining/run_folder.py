@@ -27,10 +27,12 @@ from representation.tensor_file import load_weights, read_state, write_state, wr
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.atomic_write import atomic_folder, atomic_write, restore_folder
 from vtenv.json_document import from_document
-from vtenv.run_folder import RunFolder, RunFolderError
+from vtenv.run_folder import RunFolder, RunFolderError, reading
 
 FORMAT, VERSION = "vtinsert-pretraining", 3
 STATE_FILE = "state.pt"
+DAMAGED_REMEDY = "copy it again, or delete it to train from the beginning"
+"""What to do about a checkpoint that cannot be gone on with."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,9 @@ class PretrainFolder(RunFolder):
         folder = self.checkpoint()
         if folder is None:
             return None
-        try:
-            return read_state(folder / STATE_FILE, device)
-        except Exception as error:  # pickle, zip files and PyTorch: any
-            raise damaged(folder, error) from error
+        with reading(folder, DAMAGED_REMEDY):
+            state = read_state(folder / STATE_FILE, device)
+        return state
 
     def write_weights(
         self, encoder: VisuotactileEncoder, objective: Objective, metrics: Mapping[str, float]
@@ -131,14 +132,6 @@ class PretrainFolder(RunFolder):
                 hardware=", ".join(str(value) for value in hardware if value),
                 seed=config.seed,
             )
-
-
-def damaged(folder: Path, error: Exception) -> RunFolderError:
-    """The error of a checkpoint that cannot be gone on with."""
-    return RunFolderError(
-        f"the checkpoint {folder} is damaged, or another run's: {error}. Copy it again, or delete "
-        f"it to train from the beginning"
-    )
 
 
 def load_objective(folder: str | Path, encoder: VisuotactileEncoder) -> Objective:

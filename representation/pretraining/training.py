@@ -25,14 +25,14 @@ from representation.objectives.combine import build_objective
 from representation.objectives.objective import Objective
 from representation.pretraining.config import PretrainConfig, learning_rate, objective_text
 from representation.pretraining.initial_encoder import initial_encoder
-from representation.pretraining.run_folder import PretrainFolder, TrainingData, damaged
+from representation.pretraining.run_folder import DAMAGED_REMEDY, PretrainFolder, TrainingData
 from representation.tensor_file import require_fit
 from representation.tensorboard_log import tensorboard_log
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.interruption import Interruption
 from vtenv.json_document import from_document
 from vtenv.progress import progress_bar
-from vtenv.run_folder import RunFolderError
+from vtenv.run_folder import RunFolderError, reading
 
 _LOOK_EVERY = 20
 """Steps between looks at the losses: each waits for the device."""
@@ -553,7 +553,7 @@ class _Trainer:
     def _restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
         weights = [p for group in self.optimizer.param_groups for p in group["params"]]
-        try:
+        with reading(self.run.checkpoints, DAMAGED_REMEDY):
             self.at = from_document(_Progress, state["progress"])
             for index, values in state["optimizer"].items():
                 if any(v.shape not in (weights[index].shape, ()) for v in values.values()):
@@ -561,8 +561,6 @@ class _Trainer:
             require_fit(self.learner, state["learner"])
             if state["best"] is not None:
                 require_fit(self.learner, state["best"])
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise damaged(self.run.checkpoints, error) from error
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state["optimizer"]})
         self.learner.load_state_dict(state["learner"])
         self.best = state["best"]

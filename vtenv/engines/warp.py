@@ -37,8 +37,8 @@ CONSTRAINTS_PER_WORLD = 256
 SPARE_CONTACTS = 32
 """Room for contacts on top, so that few worlds may have more than the mean."""
 
-_CONTACT_MATCHES = 48
-"""Contacts that one contact sensor may count."""
+_CONTACT_MATCHES = 96
+"""Contacts that one contact sensor may count; 32 were seen, of a pin header in its socket."""
 _FULL = mjw.OverflowType
 _NO_ROOM = int(_FULL.NEFC | _FULL.BROADPHASE | _FULL.NARROWPHASE | _FULL.CCD | _FULL.CONTACT_MATCH)
 """Overflows that lose contacts."""
@@ -146,7 +146,7 @@ class WarpEngine:
         parts: list[NDArray[Any]] = [worlds, initial.variant, initial.qpos, initial.ctrl]
         parts += [initial.mocap_pos, initial.mocap_quat]
         parts += [initial.fields[name] for name in self._world_model.own_fields]
-        parts += [initial.noise[name] for name in self._noise]
+        parts += [initial.noise[name] for name, _ in self._noise]
         rows = np.column_stack([part.reshape(len(worlds), -1) for part in parts])
         padding = padded(len(worlds), self.num_worlds)
         self._place(self.arrays.asarray(rows.astype(np.float32)[padding]))
@@ -269,7 +269,7 @@ class WarpEngine:
             "overflow": self._overflow,
         }
         tensors |= {f"field {name}": field for name, field in self._fields.items()}
-        tensors |= {f"noise {name}": values for name, values in self._noise.items()}
+        tensors |= {f"noise {k} {name}": v for k, (name, v) in enumerate(self._noise)}
         tensors |= {f"memory {name}": values for name, values in self._memory.items()}
         for sensor in self._sensors:
             tensors |= {f"image {key}": image for key, image in sensor.images.items()}
@@ -295,7 +295,7 @@ class WarpEngine:
             self._fields[name][index] = table[variant]
         fields = [self._qpos, self._ctrl, self._mocap_pos, self._mocap_quat]
         fields += [self._fields[name] for name in self._world_model.own_fields]
-        fields += self._noise.values()
+        fields += [values for _, values in self._noise]
         widths = [field[0].numel() for field in fields]
         for field, part in zip(fields, torch.split(rows[:, 2:], widths, dim=-1), strict=True):
             field[index] = part.reshape(-1, *field.shape[1:])
@@ -364,9 +364,7 @@ class WarpEngine:
             sensor.implementation("warp")(self._world_model, camera, keys, poses, self._seeds)
             for sensor, camera, keys in sensor_passes(self._world_model.modalities)
         ]
-        self._noise: dict[str, torch.Tensor] = {}
-        for sensor in self._sensors:
-            self._noise |= sensor.noise
+        self._noise = [setting for sensor in self._sensors for setting in sensor.noise.items()]
         self._memory = memory_of(self._sensors)
         self._noisy = any(sensor.is_noisy for sensor in self._sensors)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vtenv.sensing.cameras import Poses, Rays
 from vtenv.sensing.colour import GelColours, colour_images
+from vtenv.sensing.foundation import press_gels, softness
 from vtenv.sensing.images import depth_images, gel_images
 from vtenv.sensing.membrane import Membrane, stretch_gels
 from vtenv.sensing.meshes import cast_meshes
@@ -142,7 +143,47 @@ class DepthSensor(_RaySensor):
         )
 
 
-class GelSensor(_RaySensor):
+class _GelRays(_RaySensor):
+    """What cameras behind gels see; pressed by forces, where the gels have a modulus."""
+
+    def __init__(
+        self, world_model: WorldModel, camera: str, keys: tuple[str, ...], poses: Poses
+    ) -> None:
+        super().__init__(world_model, camera, keys, poses)
+        self._thickness = self._settings["thickness_mm"] * 1e-3
+        modulus, half_extent = self._settings["gel_modulus_mpa"], self._rays.extents[:2]
+        self._softness = 0.0
+        if modulus:
+            self._softness = softness(modulus, self._thickness, half_extent, self._rays.camera.size)
+        self._at_rest = np.zeros(self._depth.shape[:2])
+        self._feels_forces = bool(self._rays.camera.wrenches)
+        if self._feels_forces:
+            self._readings = world_model.wrench_slice(camera)
+
+    def reset(self, worlds: NDArray[np.int64], noise: dict[str, NDArray[np.float64]]) -> None:
+        """Take over how firmly the worlds' pads are pressed."""
+        if self._feels_forces:
+            self._at_rest[worlds] = noise["grip_n"]
+
+    def _wrenches(self) -> NDArray[np.float64]:
+        readings: NDArray[np.float64] = self._rays.poses.readings[:, self._readings]
+        return readings.reshape(*self._depth.shape[:2], WRENCH_SIZE)
+
+    def _cast(self, worlds: NDArray[np.int64]) -> None:
+        self._rays.cast(worlds, self._depth)
+        if self._softness:
+            press_gels(
+                worlds,
+                self._depth,
+                self._thickness,
+                self._softness,
+                self._wrenches(),
+                self._rays.eyes()[1],
+                self._at_rest,
+            )
+
+
+class GelSensor(_GelRays):
     """Cameras behind gels; see `vtenv.sensing.images`, `vtenv.sensing.membrane` and `colour`."""
 
     def __init__(
@@ -176,7 +217,7 @@ class GelSensor(_RaySensor):
         gel, contact = self._last["gel"], self._last["contact"]
         thickness = np.float32(self._settings["thickness_mm"])
         threshold = np.float32(self._settings["threshold_mm"])
-        self._rays.cast(worlds, self._depth)
+        self._cast(worlds)
         gel_images(worlds, self._depth, thickness, threshold, gel, contact)
         if self._colours:
             drawn: tuple[Any, ...] = (worlds, gel, *self._colours, self._last["rgb"])
@@ -185,7 +226,7 @@ class GelSensor(_RaySensor):
             stretch_gels(worlds, gel, *self._membrane, threshold, contact)
 
 
-class PadSensor(_RaySensor):
+class PadSensor(_GelRays):
     """Forces on taxels, and markers; see `vtenv.sensing.tractions`."""
 
     def __init__(
@@ -197,16 +238,15 @@ class PadSensor(_RaySensor):
         self._pressed = np.zeros((*pads, rows, columns), np.float32)
         markers = marker_size(self._settings)
         self._shapes = {"shear": (*pads, 3, rows, columns), "markers": (*pads, 2, *markers)}
-        self._thickness = self._settings["thickness_mm"] * 1e-3
         half_extent = self._rays.extents[:2]
         self._kernels = marker_kernels((rows, columns), markers, half_extent, self._thickness)
-        self._readings = world_model.wrench_slice(camera)
-        self._friction, self._at_rest = np.zeros(len(self._depth)), np.zeros(pads)
+        self._friction = np.zeros(len(self._depth))
         self.memory = {"traction": np.zeros((*pads, 2, rows, columns), np.float32)}
 
     def reset(self, worlds: NDArray[np.int64], noise: dict[str, NDArray[np.float64]]) -> None:
         """Take over the friction of the worlds' pads, and how firmly they are pressed."""
-        self._friction[worlds], self._at_rest[worlds] = noise["pad_friction"], noise["grip_n"]
+        super().reset(worlds, noise)
+        self._friction[worlds] = noise["pad_friction"]
 
     def draw(
         self, worlds: NDArray[np.int64], generators: Sequence[np.random.Generator]
@@ -217,14 +257,13 @@ class PadSensor(_RaySensor):
 
     def measure(self, worlds: NDArray[np.int64]) -> None:
         """Fill the images."""
-        rays, poses = self._rays, self._rays.poses
-        rays.cast(worlds, self._depth)
+        rays, traction = self._rays, self.memory["traction"]
+        self._cast(worlds)
         press_taxels(worlds, self._depth, self._thickness, self._pressed)
-        pads, traction = self._depth.shape[:2], self.memory["traction"]
         spread_forces(
             worlds,
             self._pressed,
-            poses.readings[:, self._readings].reshape(*pads, WRENCH_SIZE),
+            self._wrenches(),
             *rays.eyes(),
             *rays.extents[:2],
             self._friction,

@@ -42,7 +42,7 @@ class SensorFaultsConfig:
 
     The sizes that a world uses are ours. The kinds are those of structured-light and stereo
     cameras, of masks that are made by a threshold on a gel's image, and of cameras that look at a
-    gel and follow its markers. `gel`, from which the mask and colours follow, has none.
+    gel and follow its markers. `gel`, from which the mask and colours follow, has but dead pixels.
 
     Raises:
         ValueError: If a number is not allowed; names it and what is.
@@ -65,7 +65,8 @@ class SensorFaultsConfig:
     """Greatest distance of the threshold from the middle, 0 to 0.4, at an episode's start and after
     2 s: it erodes or dilates the mask, and changes on the way."""
     touch_dead: float = 0.0
-    """Probability that a pixel of the mask feels nothing throughout an episode."""
+    """Probability that a pixel behind a gel, a taxel or a marker reads 0 throughout an episode; of
+    `gel`, the mask and colours the same pixels."""
     touch_flips: float = 0.0
     """Probability that a pixel of the mask is wrong in an image."""
     shear_noise_n: float = 0.0
@@ -182,18 +183,24 @@ def faulty_contact(contact: Array, faults: SensorFaultsConfig, seed: Array, step
         threshold = 0.5 + faults.touch_drift * _drift(seed, step, _DRIFT, (1, 1, 1))
     mask = felt > threshold
     if faults.touch_dead:
-        mask = mask & ~(_uniform(seed, 0 * step, _DEAD, shape) < faults.touch_dead)
+        mask = mask & ~_dead(faults, seed, step, shape)
     if faults.touch_flips:
         mask = mask ^ (_uniform(seed, step, _FLIPS, shape) < faults.touch_flips)
     return xp.astype(mask, xp.uint8)
 
 
+def faulty_gel(gel: Array, faults: SensorFaultsConfig, seed: Array, step: Array) -> Array:
+    """Indentation, (N, P, H, W), float32, [mm], with dead pixels; arguments as `faulty_images`."""
+    return _without_dead(gel, faults, seed, step)
+
+
 def faulty_shear(shear: Array, faults: SensorFaultsConfig, seed: Array, step: Array) -> Array:
     """Forces of taxels, (N, P, 3, H, W), float32, [N], with noise; arguments as `faulty_images`."""
-    if not faults.shear_noise_n:
-        return shear
-    told = shear + faults.shear_noise_n * _normal(seed, step, _SHEAR, tuple(shear.shape[1:]))
-    return namespace(shear).clip(told, -GREATEST_FORCE, GREATEST_FORCE)
+    told = shear
+    if faults.shear_noise_n:
+        told = shear + faults.shear_noise_n * _normal(seed, step, _SHEAR, tuple(shear.shape[1:]))
+        told = namespace(shear).clip(told, -GREATEST_FORCE, GREATEST_FORCE)
+    return _without_dead(told, faults, seed, step)
 
 
 def faulty_markers(markers: Array, faults: SensorFaultsConfig, seed: Array, step: Array) -> Array:
@@ -204,29 +211,47 @@ def faulty_markers(markers: Array, faults: SensorFaultsConfig, seed: Array, step
         told = told + faults.marker_drift_mm * _drift(seed, step, _MARKER_DRIFT, shared)
     if faults.marker_noise_mm:
         told = told + faults.marker_noise_mm * _normal(seed, step, _MARKERS, shape)
-    return namespace(markers).clip(told, -GREATEST_MOTION_MM, GREATEST_MOTION_MM)
+    told = namespace(markers).clip(told, -GREATEST_MOTION_MM, GREATEST_MOTION_MM)
+    return _without_dead(told, faults, seed, step)
 
 
 def faulty_rgb(rgb: Array, faults: SensorFaultsConfig, seed: Array, step: Array) -> Array:
     """Colours of gels, (N, P, 3, H, W), uint8; arguments as `faulty_images`."""
     xp, shape = namespace(rgb), tuple(rgb.shape[1:])
     if not (faults.rgb_drift or faults.rgb_noise):
-        return rgb
+        return _without_dead(rgb, faults, seed, step)
     told = xp.astype(rgb, xp.float32)
     if faults.rgb_drift:
         told = told + faults.rgb_drift * _drift(seed, step, _RGB_DRIFT, (*shape[:2], 1, 1))
     if faults.rgb_noise:
         told = told + faults.rgb_noise * _normal(seed, step, _RGB, shape)
-    return xp.astype(xp.clip(xp.round(told), 0.0, 255.0), xp.uint8)
+    told = xp.astype(xp.clip(xp.round(told), 0.0, 255.0), xp.uint8)
+    return _without_dead(told, faults, seed, step)
 
 
 _FAULTY: Mapping[str, Callable[[Array, SensorFaultsConfig, Array, Array], Array]] = {
     "depth": faulty_depth,
     "contact": faulty_contact,
+    "gel": faulty_gel,
     "shear": faulty_shear,
     "markers": faulty_markers,
     "rgb": faulty_rgb,
 }
+
+
+def _dead(faults: SensorFaultsConfig, seed: Array, step: Array, shape: tuple[int, ...]) -> Array:
+    """What feels nothing throughout an episode, (N, *shape), bool."""
+    return _uniform(seed, 0 * step, _DEAD, shape) < faults.touch_dead
+
+
+def _without_dead(images: Array, faults: SensorFaultsConfig, seed: Array, step: Array) -> Array:
+    """Images of gels, (N, P, H, W) or (N, P, components, H, W), 0 in all components of the dead."""
+    if not faults.touch_dead:
+        return images
+    xp, pads, size = namespace(images), images.shape[1], tuple(images.shape[-2:])
+    components = (1,) * (images.ndim - 4)
+    dead = xp.reshape(_dead(faults, seed, step, (pads, *size)), (-1, pads, *components, *size))
+    return xp.where(dead, xp.zeros_like(images), images)
 
 
 def _drift(seed: Array, step: Array, salt: int, shape: tuple[int, ...]) -> Array:

@@ -181,6 +181,7 @@ def pads_world_model(
     taxel_size: tuple[int, int] = (16, 16),
     marker_size: tuple[int, int] = (9, 7),
     membrane_mm: float = 0.0,
+    gel_modulus_mpa: float = 0.0,
     groups: tuple[int, ...] = _EVERY_GROUP,
 ) -> WorldModel:
     """What the engines' sensors read of a model with pads.
@@ -194,8 +195,10 @@ def pads_world_model(
         marker_size: Rows and columns of markers.
         membrane_mm: How far the membrane of `gel` and `contact` bridges what does not touch it,
             [mm]: the standard deviation of the widest of its Gaussians; 0 for none.
+        gel_modulus_mpa: Modulus of the gels in compression, [MPa]: forces press them in the deeper,
+            the smaller the area; see `vtenv.sensing.foundation`. 0 for the rigid overlap.
         groups: Geom groups that gels see, such as visual or collision geoms alone: planes, boxes,
-            spheres, capsules, cylinders and, on the CPU, watertight meshes.
+            spheres, capsules, cylinders and watertight meshes.
 
     Raises:
         ValueError: If the model lacks the pads, gels cannot see what they may touch, or a number is
@@ -208,6 +211,12 @@ def pads_world_model(
     require(
         0 <= membrane_mm <= 2, "membrane_mm", membrane_mm, "a number of millimetres from 0 to 2"
     )
+    require(
+        0 <= gel_modulus_mpa <= 100,
+        "gel_modulus_mpa",
+        gel_modulus_mpa,
+        "a number of megapascals from 0 to 100",
+    )
     available = {key: m for key, m in IMAGE_MODALITIES.items() if m.is_touch}
     chosen = choose_modalities(tuple(modalities), available)
     kind = model.geom if _has_geom(model, pads[0].name) else model.site
@@ -216,6 +225,7 @@ def pads_world_model(
         "thickness_mm": thickness * 1e3,
         "threshold_mm": CONTACT_THRESHOLD_MM,
         "membrane_mm": membrane_mm,
+        "gel_modulus_mpa": gel_modulus_mpa,
         "marker_rows": marker_size[0],
         "marker_columns": marker_size[1],
     }

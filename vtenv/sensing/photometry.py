@@ -47,6 +47,8 @@ _SMOOTH_PX = 1.0  # of the change of colour, before slopes are read from it
 _QUIET_PX = 2.0  # of its size, before it is judged where nothing touches
 _QUIET = 2.0  # times the change of the quietest quarter, up to which a change is noise
 _LIGHT_PX = 6.0  # of the image without contact, which tells how a place is lit
+_DOT_LEVELS = 25  # by which a marker is darker than what is around it
+_MOST_DOTS = 20  # of dirt, on a gel without markers
 _FITTED_RADII = 2.5  # pixels are fitted up to this many contact radii, and a few beyond
 
 
@@ -129,6 +131,35 @@ def contact_mask(
         least_mm: Depth that counts at least: below it is noise of the reconstruction, [mm].
     """
     return depth_mm > max(fraction * float(depth_mm.max()), least_mm)
+
+
+def mask_on_pad(
+    mask: NDArray[np.bool_],
+    pixel_mm: float,
+    size: tuple[int, int] = (64, 64),
+    pad_mm: tuple[float, float] = (24.0, 24.0),
+) -> NDArray[np.uint8]:
+    """A real sensor's contact as pads of the environment feel it, to the same scale.
+
+    Args:
+        mask: Where it is touched, (H, W).
+        pixel_mm: Pitch of its pixels, [mm].
+        size: Rows and columns of the environment's mask.
+        pad_mm: Height and width of the environment's pad, [mm].
+
+    Returns:
+        (rows, columns), uint8; the middles are one, and beyond what the sensor sees is no contact.
+    """
+    (rows, columns), (height, width) = size, mask.shape
+    down, across = pad_mm[0] / rows / pixel_mm, pad_mm[1] / columns / pixel_mm
+    there = np.array(
+        [
+            [across, 0.0, (width - 1) / 2 - across * (columns - 1) / 2],
+            [0.0, down, (height - 1) / 2 - down * (rows - 1) / 2],
+        ]
+    )
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(mask.astype(np.uint8), there, (columns, rows), flags=flags))
 
 
 @dataclass(frozen=True)
@@ -486,3 +517,27 @@ def _check_image(image: Image, background: Image) -> None:
             f"the image has shape {image.shape} and its background {background.shape}; take both "
             "with one camera, cropped alike"
         )
+    if (dots := _count_dots(background)) > _MOST_DOTS:
+        raise ValueError(
+            f"the background has {dots} dark dots, as a gel with markers has; take images with a "
+            "gel without, as colours between markers alone tell no slopes"
+        )
+
+
+def _count_dots(image: Image) -> int:
+    """How many small round spots of an image are darker than what is around them, as markers are.
+
+    Args:
+        image: (H, W, 3), uint8, RGB.
+    """
+    rows = image.shape[0]
+    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), rows / 320)
+    side = 2 * (rows // 24) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    darker = cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, disc) > _DOT_LEVELS
+    spots = cv2.connectedComponentsWithStats(darker.astype(np.uint8))[2][1:]
+    width, height, area = (
+        spots[:, k] for k in (cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_AREA)
+    )
+    round_ = np.maximum(width, height) < 1.8 * np.minimum(width, height)
+    return int((round_ & (area > 0.5 * width * height) & (area > (rows / 100) ** 2)).sum())

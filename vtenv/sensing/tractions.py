@@ -42,7 +42,8 @@ TOLERANCE = 1e-3
 FIRM = 0.999
 """Part of the limit of friction from which a taxel counts as slipping."""
 SHEAR_DECAY, DILATION_DECAY = 10_800.0, 20_000.0
-"""Decay of the kernels with the square of distance, in [1/m^2]: HydroShear's for a GelSight Mini.
+"""Decay of the kernels with the square of distance, in [1/m^2]: HydroShear's for a GelSight Mini,
+`lambda_s` and `lambda_d` of its `configs/sensor/hydroshear.yaml`.
 
 The one sheared frame of FOTS's calibration, of another gel, fits a shear of 45,000."""
 GEL_SHEAR_MODULUS = 1e5

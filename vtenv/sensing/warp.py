@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import mujoco
 import mujoco_warp as mjw
+import numpy as np
 import torch
 import warp as wp
 
@@ -15,8 +16,10 @@ from vtenv.sensing import sensor_passes
 from vtenv.sensing import warp_kernels as kernels
 from vtenv.sensing.cameras import Poses, Rays
 from vtenv.sensing.colour import GelColours
+from vtenv.sensing.foundation import softness
 from vtenv.sensing.images import NOISE_SUM_DEVIATION
 from vtenv.sensing.membrane import BLURS, Membrane
+from vtenv.sensing.meshes import Meshes
 from vtenv.sensing.pads import Pad, pad_friction, pads_world_model
 from vtenv.sensing.photometry import MEMBRANE_MM
 from vtenv.sensing.tractions import RAYS, marker_kernels, marker_size
@@ -51,41 +54,64 @@ class WarpSensor(Protocol):
 
 
 class RayCamera(Rays):
-    """Cameras of a model that cast rays at its geoms, but for meshes; see `Rays`.
+    """Cameras of a model that cast rays at its geoms; see `Rays`.
 
     Attributes:
         cameras: Ids of the model's cameras, of Warp.
-        views: The geoms as the cameras of listed worlds see them, and rectangles of pixels.
+        views: The geoms as the cameras of listed worlds see them, rectangles of pixels, and the
+            depth of meshes, which has no pixels where there are none.
     """
 
     def __init__(self, world_model: WorldModel, camera: str, poses: Poses) -> None:
         super().__init__(world_model, camera, poses)
-        if self.meshes.ids.size:
-            names = [world_model.models[0].geom(geom).name for geom in self.meshes.ids]
-            raise ValueError(
-                f"the Warp engine's cameras see no meshes, such as geom {names[0]!r}; put a plane, "
-                "spheres, capsules, cylinders or boxes in a geom group and name it with groups, or "
-                "sense on the CPU"
-            )
-        self._seen: tuple[Any, ...] = (
-            wp.array(self.seen.ids, dtype=int),
-            wp.array(self.seen.types, dtype=int),
-            wp.array(self.seen.used, dtype=wp.bool),
-        )
         self.cameras: Any = wp.array(self.ids, dtype=int)
-        shape = (*self.shape[:2], len(self.seen.ids))
-        self.views = wp.zeros(shape, dtype=kernels.View), wp.zeros(shape, dtype=wp.vec4i)
+        seen, meshes = self.seen, self.meshes
+        self._seen = self._geoms(seen.ids, seen.types, seen.used)
+        kinds = np.full(len(meshes.ids), mujoco.mjtGeom.mjGEOM_MESH)
+        self._seen_meshes = self._geoms(meshes.ids, kinds, meshes.used)
+        self._meshes = [[_mesh(meshes, *span) for span in spans] for spans in meshes.spans]
+        ids = [[mesh.id if mesh else 0 for mesh in variant] for variant in self._meshes]
+        self._mesh_ids: Any = wp.array(np.array(ids, np.uint64).reshape(meshes.used.shape))
+        depth = wp.zeros(self.shape if meshes.ids.size else (1, 1, 1, 0), dtype=float)
+        self.views = *self._seen[1], depth
+
+    def _geoms(self, ids: Any, types: Any, used: Any) -> tuple[list[Any], list[Any]]:
+        """What `prepare_views` takes of some geoms, and room for what it makes of them."""
+        shape = (*self.shape[:2], len(ids))
+        told: list[Any] = [
+            wp.array(ids, dtype=int),
+            wp.array(types, dtype=int),
+            wp.array(used, dtype=wp.bool),
+        ]
+        return told, [wp.zeros(shape, dtype=kernels.View), wp.zeros(shape, dtype=wp.vec4i)]
 
     def prepare(self, worlds: torch.Tensor) -> None:
         """Turn the geoms that listed worlds' cameras can see into `views`."""
+        listed, variant = wp.from_torch(worlds), wp.from_torch(self.poses.variant)
+        self._prepare(listed, variant, *self._seen)
+        if self.meshes.ids.size:
+            self._prepare(listed, variant, *self._seen_meshes)
+            wp.launch(
+                kernels.cast_meshes,
+                dim=(len(worlds), *self.shape[1:]),
+                inputs=[listed, variant, self._mesh_ids, self._seen_meshes[1][0]],
+                outputs=[self.views[2]],
+            )
+
+    def cast(self, worlds: Any, out: Any) -> None:
+        """Fill `out` (N, C, H, W) with planar depth, [m], after `prepare`."""
+        dim = (len(worlds), *self.shape[1:])
+        wp.launch(kernels.cast_depth, dim=dim, inputs=[worlds, *self.views], outputs=[out])
+
+    def _prepare(self, worlds: Any, variant: Any, geoms: list[Any], views: list[Any]) -> None:
         poses = self.poses
         wp.launch(
             kernels.prepare_views,
-            dim=(len(worlds), *self.views[0].shape[1:]),
+            dim=(len(worlds), *views[0].shape[1:]),
             inputs=[
-                wp.from_torch(worlds),
-                *self._seen,
-                wp.from_torch(poses.variant),
+                worlds,
+                *geoms,
+                variant,
                 poses.geom_size,
                 poses.geom_pos,
                 poses.geom_mat,
@@ -95,8 +121,16 @@ class RayCamera(Rays):
                 *self.extents,
                 *self.camera.size,
             ],
-            outputs=list(self.views),
+            outputs=views,
         )
+
+
+def _mesh(meshes: Meshes, first: int, end: int) -> wp.Mesh | None:
+    """Warp's mesh of triangles of `Meshes`; None for none."""
+    if first == end:
+        return None
+    corners = meshes.triangles[first:end].reshape(-1, 3)
+    return wp.Mesh(wp.array(corners, dtype=wp.vec3), wp.array(np.arange(len(corners)), dtype=int))
 
 
 class DepthSensor:
@@ -126,7 +160,7 @@ class DepthSensor:
         listed = wp.from_torch(worlds)
         dim = (len(worlds), *rays.camera.size)
         rays.prepare(worlds)
-        wp.launch(kernels.cast_depth, dim=dim, inputs=[listed, *rays.views], outputs=[self._true])
+        rays.cast(listed, self._true)
         wp.launch(
             kernels.add_noise,
             dim=dim,
@@ -143,6 +177,57 @@ class DepthSensor:
         )
 
 
+class GelRays(RayCamera):
+    """Cameras behind gels; pressed by forces, where the gels have a modulus.
+
+    Attributes:
+        thickness: Of the gels, [m].
+        shift: How far what they see has moved along their normals since the rays, (N, C), [m].
+        at_rest: Normal force while a wrench reads nothing, (N, C), [N], of torch.
+        noise: `at_rest` by name, where forces are read.
+        first_reading: Where the wrenches begin in the readings.
+    """
+
+    def __init__(self, world_model: WorldModel, camera: str, poses: Poses) -> None:
+        super().__init__(world_model, camera, poses)
+        settings = self.camera.settings
+        self.thickness = settings["thickness_mm"] * 1e-3
+        self.shift: Any = wp.zeros(self.shape[:2], dtype=float)
+        self.at_rest = torch.zeros(self.shape[:2], device=poses.variant.device)
+        self.noise: dict[str, torch.Tensor] = {}
+        if self.camera.wrenches:
+            self.noise["grip_n"] = self.at_rest
+            self.first_reading = world_model.wrench_slice(camera).start
+        modulus, half_extent = settings["gel_modulus_mpa"], self.extents[:2]
+        if modulus:
+            self._softness = softness(modulus, self.thickness, half_extent, self.camera.size)
+            self._distance = wp.zeros(self.shape, dtype=float)
+
+    def prepare(self, worlds: torch.Tensor) -> None:
+        """As a `RayCamera`; then find `shift`."""
+        super().prepare(worlds)
+        if not self.camera.settings["gel_modulus_mpa"]:
+            return
+        listed, poses = wp.from_torch(worlds), self.poses
+        self.cast(listed, self._distance)
+        wp.launch(
+            kernels.press_gels,
+            dim=(len(worlds), self.shape[1]),
+            inputs=[
+                listed,
+                self._distance,
+                self.thickness,
+                self._softness,
+                poses.readings,
+                self.first_reading,
+                poses.cam_mat,
+                self.cameras,
+                wp.from_torch(self.at_rest),
+            ],
+            outputs=[self.shift],
+        )
+
+
 class GelSensor:
     """Cameras behind gels; see `vtenv.sensing.images`, `vtenv.sensing.membrane` and `colour`."""
 
@@ -154,7 +239,7 @@ class GelSensor:
         poses: Poses,
         seeds: torch.Tensor,
     ) -> None:
-        self._rays = RayCamera(world_model, camera, poses)
+        self._rays = GelRays(world_model, camera, poses)
         shape, widest = self._rays.shape, self._rays.camera.settings["membrane_mm"]
         self._keeps_gel = "gel" in keys or "rgb" in keys or widest > 0
         self._contact = wp.zeros(shape, dtype=wp.uint8)
@@ -173,7 +258,7 @@ class GelSensor:
             self._background: Any = wp.array(colours.background)
             self._rgb, made["rgb"] = _components((*shape[:2], 3, *shape[2:]), wp.uint8)
         self.images = {key: made[key] for key in keys}
-        self.noise: dict[str, torch.Tensor] = {}
+        self.noise = self._rays.noise
         self.is_noisy = False
         self.memory: dict[str, torch.Tensor] = {}
 
@@ -187,6 +272,7 @@ class GelSensor:
             inputs=[
                 wp.from_torch(worlds),
                 *rays.views,
+                rays.shift,
                 settings["thickness_mm"],
                 settings["threshold_mm"],
                 self._keeps_gel,
@@ -262,8 +348,7 @@ class PadSensor:
         poses: Poses,
         seeds: torch.Tensor,
     ) -> None:
-        self._rays = RayCamera(world_model, camera, poses)
-        self._first_reading = world_model.wrench_slice(camera).start
+        self._rays = GelRays(world_model, camera, poses)
         pads = self._rays.shape[:2]
         rows, columns = (side // RAYS for side in self._rays.shape[2:])
         self._pressed = wp.zeros((*pads, rows, columns), dtype=float)
@@ -282,10 +367,8 @@ class PadSensor:
             )
         ]
         self.images = {key: made[key][1] for key in keys}
-        self.noise = {
-            "pad_friction": torch.zeros(len(seeds), device=seeds.device),
-            "grip_n": torch.zeros(pads, device=seeds.device),
-        }
+        self._friction = torch.zeros(len(seeds), device=seeds.device)
+        self.noise = {"pad_friction": self._friction, **self._rays.noise}
         self.is_noisy = False
 
     def measure(self, worlds: torch.Tensor) -> None:
@@ -295,7 +378,7 @@ class PadSensor:
         wp.launch(
             kernels.cast_taxels,
             dim=(len(worlds), *self._pressed.shape[1:]),
-            inputs=[listed, *rays.views, rays.camera.settings["thickness_mm"] * 1e-3],
+            inputs=[listed, *rays.views, rays.shift, rays.thickness],
             outputs=[self._pressed],
         )
         wp.launch(
@@ -305,13 +388,13 @@ class PadSensor:
                 listed,
                 self._pressed,
                 poses.readings,
-                self._first_reading,
+                rays.first_reading,
                 poses.cam_pos,
                 poses.cam_mat,
                 rays.cameras,
                 *rays.extents[:2],
-                wp.from_torch(self.noise["pad_friction"]),
-                wp.from_torch(self.noise["grip_n"]),
+                wp.from_torch(self._friction),
+                wp.from_torch(rays.at_rest),
             ],
             outputs=[self._traction, self._shear],
         )

@@ -2,7 +2,8 @@
 
 Two passes. The first turns every geom that a camera can see into a `View`, the camera's rays in
 the geom's frame, and a rectangle of pixels that the geom may cover. The second runs one thread a
-pixel and tests it only against the views whose rectangle holds it.
+pixel and tests it only against the views whose rectangle holds it. Meshes have a pass of their own
+between the two, so that pixels need not carry the search through a mesh where there is none.
 
 Kernels work on the worlds of a list. Views lie in the list's order; images in their world's row.
 """
@@ -34,10 +35,13 @@ _SPHERE = wp.constant(int(mujoco.mjtGeom.mjGEOM_SPHERE))
 _CAPSULE = wp.constant(int(mujoco.mjtGeom.mjGEOM_CAPSULE))
 _CYLINDER = wp.constant(int(mujoco.mjtGeom.mjGEOM_CYLINDER))
 _BOX = wp.constant(int(mujoco.mjtGeom.mjGEOM_BOX))
+_MESH = wp.constant(int(mujoco.mjtGeom.mjGEOM_MESH))
 _MISS = wp.constant(1.0e10)
 _ZERO = wp.constant(0.0)
 _ONE = wp.constant(1.0)
 _FIRST = wp.constant(0)
+_STEP = wp.constant(1.0e-7)
+"""Beyond a face that is seen from behind, the search for the next one starts: [m]."""
 
 
 @wp.struct
@@ -106,7 +110,7 @@ def prepare_views(
     high_u = 1.0
     low_v = -1.0
     high_v = 1.0
-    if kind != _PLANE:
+    if kind != _PLANE and kind != _MESH:
         half = size
         if kind == _CAPSULE:
             half = wp.vec3(size[0], size[0], size[1] + size[0])
@@ -200,10 +204,46 @@ def _hit(kind: int, o: wp.vec3, d: wp.vec3, size: wp.vec3) -> float:
     return wp.where(x * x + y * y <= size[0] * size[0], s, _MISS)
 
 
+@wp.kernel
+def cast_meshes(
+    worlds: wp.array(dtype=wp.int64),
+    variant: wp.array(dtype=wp.int64),
+    meshes: wp.array2d(dtype=wp.uint64),
+    views: wp.array3d(dtype=View),
+    depth: wp.array4d(dtype=float),
+):
+    """Depth of meshes in the list's order, as `vtenv.sensing.meshes.cast_meshes`.
+
+    A face that is seen from behind hides nothing. Meshes are by variant; 0 is none.
+    """
+    entry, camera, row, column = wp.tid()
+    u = 2.0 * (float(column) + 0.5) / float(depth.shape[3]) - 1.0
+    v = 1.0 - 2.0 * (float(row) + 0.5) / float(depth.shape[2])
+    nearest = float(_MISS)
+    for index in range(meshes.shape[1]):
+        mesh = meshes[int(variant[int(worlds[entry])]), index]
+        view = views[entry, camera, index]
+        origin = view.origin + u * view.by_u + v * view.by_v
+        way = view.way + u * view.way_u + v * view.way_v
+        unit = wp.length(way)  # of the ray, for each of planar depth
+        way = way / unit
+        along = float(_ZERO)
+        searching = mesh != wp.uint64(0)
+        while searching:
+            hit = wp.mesh_query_ray(mesh, origin + along * way, way, nearest * unit - along)
+            searching = hit.result and hit.sign < 0.0
+            if searching:
+                along += hit.t + _STEP
+            elif hit.result:
+                nearest = (along + hit.t) / unit
+    depth[entry, camera, row, column] = nearest
+
+
 @wp.func
 def _nearest(
     views: wp.array3d(dtype=View),
     pixels: wp.array3d(dtype=wp.vec4i),
+    meshes: wp.array4d(dtype=float),
     entry: int,
     camera: int,
     row: int,
@@ -214,6 +254,8 @@ def _nearest(
     u = 2.0 * (float(column) + 0.5) / float(width) - 1.0
     v = 1.0 - 2.0 * (float(row) + 0.5) / float(height)
     nearest = float(_MISS)
+    if meshes.shape[3] == width:  # otherwise there are none
+        nearest = meshes[entry, camera, row, column]
     for index in range(views.shape[2]):
         # Apart from the views, which most pixels need not read.
         r = pixels[entry, camera, index]
@@ -241,12 +283,13 @@ def cast_depth(
     rows: wp.array(dtype=wp.int64),
     views: wp.array3d(dtype=View),
     pixels: wp.array3d(dtype=wp.vec4i),
+    meshes: wp.array4d(dtype=float),
     clean: wp.array4d(dtype=float),
 ):
-    """Noise-free depth; the image follows in `add_noise`, which looks at neighbours."""
-    entry, row, column = wp.tid()
-    z = _nearest(views, pixels, entry, 0, row, column, clean.shape[2], clean.shape[3])
-    clean[int(rows[entry]), 0, row, column] = z
+    """Depth of the nearest surface alone."""
+    entry, camera, row, column = wp.tid()
+    z = _nearest(views, pixels, meshes, entry, camera, row, column, clean.shape[2], clean.shape[3])
+    clean[int(rows[entry]), camera, row, column] = z
 
 
 @wp.func
@@ -301,11 +344,68 @@ def add_noise(
     out[world, 0, row, column] = wp.clamp(z, 0.0, MAX_DEPTH)
 
 
+@wp.func
+def _normal_force(
+    readings: wp.array2d(dtype=float),
+    first: int,
+    world: int,
+    mat: wp.mat33,
+    at_rest: float,
+) -> float:
+    on = wp.vec3(readings[world, first], readings[world, first + 1], readings[world, first + 2])
+    if wp.length_sq(on) == 0.0:
+        return at_rest
+    return -wp.dot(on, wp.vec3(mat[0, 2], mat[1, 2], mat[2, 2]))
+
+
+@wp.kernel
+def press_gels(
+    worlds: wp.array(dtype=wp.int64),
+    distance: wp.array4d(dtype=float),
+    thickness: float,
+    softness: float,
+    readings: wp.array2d(dtype=float),
+    first_reading: int,
+    camera_mat: wp.array2d(dtype=wp.mat33),
+    cameras: wp.array(dtype=int),
+    at_rest: wp.array2d(dtype=float),
+    shift: wp.array2d(dtype=float),
+):
+    """How far what gels see moves into them, as `foundation.press_gels`, in [m]."""
+    entry, pad = wp.tid()
+    world = int(worlds[entry])
+    mat = camera_mat[world, cameras[pad]]
+    first = first_reading + pad * WRENCH_SIZE
+    force = _normal_force(readings, first, world, mat, at_rest[world, pad])
+    total = wp.max(force, 0.0) * softness
+    moved = float(_MISS)
+    count = int(_FIRST) - 1
+    touched = int(_FIRST)
+    while touched != count:
+        if touched > 0:
+            count = touched
+        touched = int(_FIRST)
+        overlap = float(_ZERO)
+        for row in range(distance.shape[2]):
+            for column in range(distance.shape[3]):
+                z = distance[world, pad, row, column]
+                if z < _MISS and thickness - z + moved > 0.0:
+                    overlap += thickness - z
+                    touched += 1
+        if touched == 0:
+            count = 0
+        elif touched != count:
+            moved = (total - overlap) / float(touched)
+    shift[world, pad] = wp.where(moved < _MISS, moved, 0.0)
+
+
 @wp.kernel
 def cast_gel(
     worlds: wp.array(dtype=wp.int64),
     views: wp.array3d(dtype=View),
     pixels: wp.array3d(dtype=wp.vec4i),
+    meshes: wp.array4d(dtype=float),
+    shift: wp.array2d(dtype=float),
     thickness_mm: float,
     threshold_mm: float,
     keep_gel: bool,
@@ -315,7 +415,10 @@ def cast_gel(
     """Indentation of the gel and the contact mask, as `sensors.gel_images`."""
     entry, camera, row, column = wp.tid()
     world = int(worlds[entry])
-    z = _nearest(views, pixels, entry, camera, row, column, contact.shape[2], contact.shape[3])
+    height = contact.shape[2]
+    width = contact.shape[3]
+    z = _nearest(views, pixels, meshes, entry, camera, row, column, height, width)
+    z -= shift[world, camera]
     pressed = wp.clamp(thickness_mm - z * 1000.0, 0.0, thickness_mm)
     if keep_gel:
         gel[world, camera, row, column] = pressed
@@ -327,21 +430,24 @@ def cast_taxels(
     worlds: wp.array(dtype=wp.int64),
     views: wp.array3d(dtype=View),
     pixels: wp.array3d(dtype=wp.vec4i),
+    meshes: wp.array4d(dtype=float),
+    shift: wp.array2d(dtype=float),
     thickness: float,
     pressed: wp.array4d(dtype=float),
 ):
     """Indentation of taxels, as `tractions.press_taxels`."""
     entry, pad, row, column = wp.tid()
+    world = int(worlds[entry])
     height = RAYS * pressed.shape[2]
     width = RAYS * pressed.shape[3]
     total = float(_ZERO)
     for i in range(RAYS):
         for j in range(RAYS):
             z = _nearest(
-                views, pixels, entry, pad, RAYS * row + i, RAYS * column + j, height, width
+                views, pixels, meshes, entry, pad, RAYS * row + i, RAYS * column + j, height, width
             )
-            total += wp.max(thickness - z, 0.0)
-    pressed[int(worlds[entry]), pad, row, column] = 1.0e3 * total / float(RAYS * RAYS)
+            total += wp.max(thickness - z + shift[world, pad], 0.0)
+    pressed[world, pad, row, column] = 1.0e3 * total / float(RAYS * RAYS)
 
 
 @wp.func
@@ -525,14 +631,17 @@ def blur_gel(
         out[world, pad, row, column] = gel[world, pad, row, column]
         return
     radius = int(radii[blur])
+    at = wp.where(along_rows, row, column)
+    size = wp.where(along_rows, gel.shape[2], gel.shape[3])
+    near_edge = at < radius or at + radius >= size
     total = float(_ZERO)
     for tap in range(2 * radius + 1):
-        there = tap - radius
+        there = at + tap - radius
+        if near_edge:
+            there = _mirrored(there, size)
         if along_rows:
-            there = _mirrored(row + there, gel.shape[2])
             total += taps[blur, tap] * source[world, pad, there, column]
         else:
-            there = _mirrored(column + there, gel.shape[3])
             total += taps[blur, tap] * source[world, pad, row, there]
     out[world, pad, row, column] = total
 
@@ -576,6 +685,10 @@ def colour_gel(
     after = wp.min(row + 1, surface.shape[2] - 1)
     y = surface[world, pad, after, column] - surface[world, pad, before, column]
     y *= half * 2.0 / float(wp.max(after - before, 1))
+    if depth == 0.0 and x == 0.0 and y == 0.0:  # most pixels, which need not read polynomials
+        for k in range(3):
+            rgb[world, 3 * pad + k, row, column] = background[k, row, column]
+        return
     part = wp.min(1.0, steepest / wp.max(wp.sqrt(x * x + y * y), 1.0e-9))
     x *= part
     y *= part

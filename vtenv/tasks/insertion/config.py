@@ -105,6 +105,9 @@ class HeldPlugConfig:
     membrane_mm: float = 0.0
     """How far the membrane of `gel` and `contact` bridges what does not touch it, 0 to 2: the
     standard deviation of the widest of its Gaussians. 0 for the rigid overlap with the gel."""
+    gel_modulus_mpa: float = 0.0
+    """Modulus of the gels in compression, 0 to 100: forces press them in the deeper, the smaller
+    the area that carries them; see `vtenv.sensing.foundation`. 0 for the rigid overlap."""
     taxel_size: tuple[int, int] = 16  # type: ignore[assignment]
     """Rows and columns of taxels of each pad, 2 to 64; one number for both. They span the pad."""
     marker_size: tuple[int, int] = (9, 7)
@@ -282,6 +285,7 @@ _NUMBERS = {
     "grip_creep": (0.5, 5.0, "a number"),
     "connector_scale": (0.8, 1.2, "a number"),
     "membrane_mm": (0.0, 2.0, "a number of millimetres"),
+    "gel_modulus_mpa": (0.0, 100.0, "a number of megapascals"),
     "depth_noise_mm": (0.0, 50.0, "a number of millimetres"),
     "depth_dropout": (0.0, 1.0, "a probability"),
     "depth_quantization_mm": (0.0, 50.0, "a number of millimetres"),

@@ -29,7 +29,7 @@ class VTInsertEnv(TaskEnv):
     inside resist the insertion with 3 to 18 N. Sockets are tilted, grips are weak or firm, and
     actions and observations are a control step late.
 
-    Physics run at 500 Hz and control at 50 Hz, ten physics steps to a control step. World
+    Physics run at 1 kHz and control at 50 Hz, twenty physics steps to a control step. World
     axes: x ahead from the hand to the socket, y to the left, z up.
 
     ## Action Space
@@ -166,9 +166,9 @@ class VTInsertEnv(TaskEnv):
     | `socket_roll_deg`            | 0 to 0        | The socket about its axis                     |
 
     `sensor_faults` gives depth a bias, noise that neighbours share and holes at edges; the contact
-    mask blurred, fraying and drifting edges, dead and flipped pixels; and taxels, markers and
-    colours noise and drift; off unless asked for. Both are drawn from the world's own generator,
-    alike on both engines.
+    mask blurred, fraying and drifting edges and flipped pixels; taxels, markers and colours noise
+    and drift; and all of touch dead pixels; off unless asked for. Both are drawn from the world's
+    own generator, alike on both engines.
 
     `track="contact"` names one of `vtenv.tasks.insertion.tracks.TRACKS`, worlds that fill in
     settings which are not given.
@@ -206,6 +206,7 @@ class VTInsertEnv(TaskEnv):
     | `image_size` | **int or pair** | `64` | Rows and columns of the depth image |
     | `contact_size` | **int or pair** | `64` | Rows and columns of a finger's images |
     | `membrane_mm` | **float** | `0.0` | How far the gels' membrane bridges, 0 to 2 mm |
+    | `gel_modulus_mpa` | **float** | `0.0` | Modulus of gels that yield to pressure, 0 to 100 MPa |
     | `taxel_size` | **int or pair** | `16` | Rows and columns of a finger's taxels |
     | `marker_size` | **int or pair** | `(9, 7)` | Rows and columns of a finger's markers |
     | `clearance_mm` | **float** | `None` | Room on each side, 0.03 to 2; `None`: each one's own |

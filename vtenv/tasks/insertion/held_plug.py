@@ -136,6 +136,7 @@ class HeldPlugTask:
             "thickness_mm": scene.GEL_THICKNESS * 1e3,
             "threshold_mm": CONTACT_THRESHOLD_MM,
             "membrane_mm": config.membrane_mm,
+            "gel_modulus_mpa": config.gel_modulus_mpa,
         }
         marker_rows, marker_columns = config.marker_size
         overhead = (scene.SCENE_GROUP, scene.PLUG_GROUP)
@@ -154,7 +155,13 @@ class HeldPlugTask:
             own_fields=() if config.domain_randomization is None else DOMAIN_FIELDS,
             cameras={
                 "overhead": Camera(("overhead",), overhead, config.image_size, noise),
-                "gel": Camera(sides, (scene.PLUG_GROUP,), config.contact_size, gel),
+                "gel": Camera(
+                    sides,
+                    (scene.PLUG_GROUP,),
+                    config.contact_size,
+                    gel,
+                    wrenches=scene.PAD_WRENCHES if config.gel_modulus_mpa else (),
+                ),
                 "taxels": Camera(
                     sides,
                     (scene.PLUG_GROUP,),
@@ -170,7 +177,8 @@ class HeldPlugTask:
     @property
     def _feels_forces(self) -> bool:
         """Whether a modality senses the forces on the pads."""
-        return any(modality.camera == "taxels" for modality in self.config.modalities)
+        pressed = ("taxels", "gel") if self.config.gel_modulus_mpa else ("taxels",)
+        return any(modality.camera in pressed for modality in self.config.modalities)
 
     def image_size(self, modality: Modality) -> tuple[int, int]:
         """Rows and columns of an image."""

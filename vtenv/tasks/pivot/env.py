@@ -24,7 +24,7 @@ class VTPivotEnv(TaskEnv):
     Vision alone is blind to it: the palm hides the plug from the overhead camera, which sees where
     the housing is. The gel feels how the plug sits in the hand.
 
-    Physics run at 500 Hz and control at 50 Hz. World axes: x ahead from the hand to the socket, y
+    Physics run at 1 kHz and control at 50 Hz. World axes: x ahead from the hand to the socket, y
     to the left, z up.
 
     ## Action Space
