@@ -119,6 +119,10 @@ def test_budgets_are_those_of_all_but_where_an_algorithm_has_its_own():
         ({"training_by_algorithm": {"sac": {}}}, "'sac'"),
         ({"evaluation": {"episods": 1}}, "no 'episods'"),
         ({"nonsense": 1}, "no 'nonsense'"),
+        ({"contrasts": [["state", "random"]]}, "pairs of two of the representations"),
+        ({"contrasts": [["state", "state"]]}, "pairs of two of the representations"),
+        ({"encoders": {"state": []}}, "has none for 'state'"),
+        ({"encoders": {"a": ["x"], "state": ["x"]}}, "has 'x' twice"),
     ],
 )
 def test_what_is_no_grid_is_refused(fields, expected):

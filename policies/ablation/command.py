@@ -89,6 +89,8 @@ def train_grid(
         of_others = asked["training_by_algorithm"].keys() - set(asked["algorithms"])
         for name in of_others:
             del asked["training_by_algorithm"][name]
+        left = {*asked["representations"]}
+        asked["contrasts"] = [pair for pair in asked["contrasts"] if {*pair} <= left]
     config = (
         ablation.read_grid().grown(asked) if ablation.begun else AblationConfig.from_json(asked)
     )
@@ -139,7 +141,7 @@ def _check(ablation: Ablation, config: AblationConfig, threads: int) -> dict[str
 
     try:
         task = config.training.get("task", DEFAULT_TASK)
-        representations = {name: make_representation(name, task) for name in config.representations}
+        representations = {name: make_representation(name, task) for name in config.trained_on}
         for cell in config.cells:
             if cell.seed > 0:
                 continue
@@ -207,7 +209,7 @@ def show_results(ablation: Ablation, status: GridStatus) -> int:
 
     console = Console(highlight=False)
     print_sections(console, sections(read_study(ablation.path), {}))
-    shown = labelled(status.states)
+    shown = labelled(ablation.read_grid())
     failed = status.cells("failed")
     for cell in failed:
         name, error = shown[cell].name, status.errors[cell]

@@ -41,7 +41,7 @@ class GridDisplay:
     ) -> None:
         self.console = console or Console(stderr=True, highlight=False)
         self._ablation = ablation
-        self._shown = labelled(config.cells)
+        self._shown = labelled(config)
         self._bars = Progress(
             BarColumn(40),
             TextColumn("{task.description}", markup=False),

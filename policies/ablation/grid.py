@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from policies.evaluation.conditions import condition
 from policies.evaluation.evaluation_config import EPISODES
 from policies.learners.train_config import DISTILLATION
+from policies.representation_names import split_part
 from policies.seeds import SeedRange, seeds_from
 from representation.require import require, unbox_scalars
 
@@ -113,6 +114,12 @@ class AblationConfig:
     """Fields of `TrainConfig` that differ by algorithm."""
     evaluation: FinalEvaluation = FinalEvaluation()
     """The final evaluation of every cell."""
+    encoders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Encoder seeds: encoders that learned alike, by the name that they have together among the
+    representations, where :vision or :touch may follow it. A policy is trained on each."""
+    contrasts: tuple[tuple[str, str], ...] = ()
+    """Pairs of representations whose difference is asked for, named before policies are trained:
+    Holm's adjustment is over these."""
 
     def __post_init__(self) -> None:
         unbox_scalars(self)
@@ -134,14 +141,22 @@ class AblationConfig:
         for given in (self.training, *self.training_by_algorithm.values()):
             if wrong := sorted(_OF_CELLS & given.keys()):
                 raise ValueError(f"{wrong[0]} is decided for each cell; take it out of training")
-        cells = len(self.representations) * len(self._methods) * self.seeds
+        named = [name for alike in self.encoders.values() for name in alike]
+        if twice := sorted({name for name in named if named.count(name) > 1}):
+            raise ValueError(f"encoders has {twice[0]!r} twice; each is one seed of one of them")
+        if empty := [name for name, alike in self.encoders.items() if not alike]:
+            raise ValueError(f"encoders has none for {empty[0]!r}; name one or more")
+        for pair in self.contrasts:
+            known_pair = len({*pair} & {*self.representations}) == 2
+            require(known_pair, "contrasts", pair, "pairs of two of the representations")
+        cells = len(self.trained_on) * len(self._methods) * self.seeds
         if cells > MOST_CELLS:
             raise ValueError(
                 f"a grid of {cells:,} cells, {self.seeds:,} seeds each, is too large; it may have "
                 f"{MOST_CELLS:,}: take fewer seeds, or several folders"
             )
         folders: dict[str, str] = {}
-        for name in self.representations:
+        for name in self.trained_on:
             folder = _folder_name(name)
             if len(folder.encode()) > _LONGEST_NAME:
                 raise ValueError(f"{name[:60]}... is too long for the name of a folder; move it")
@@ -150,6 +165,16 @@ class AblationConfig:
                 raise ValueError(
                     f"{other!r} and {name!r} would share the folder {folder!r}; rename one of them"
                 )
+
+    @property
+    def trained_on(self) -> dict[str, str]:
+        """What policies are trained on, and the representation that each is a seed of."""
+        found: dict[str, str] = {}
+        for name in self.representations:
+            encoder, part = split_part(name)
+            for each in self.encoders.get(encoder, (encoder,)):
+                found.setdefault(f"{each}:{part}" if part else each, name)
+        return found
 
     @property
     def _methods(self) -> list[tuple[str, str]]:
@@ -167,7 +192,7 @@ class AblationConfig:
             Cell(representation, algorithm, start, seed)
             for seed in range(self.seeds)
             for algorithm, start in self._methods
-            for representation in self.representations
+            for representation in self.trained_on
         )
 
     def training_of(self, cell: Cell) -> dict[str, Any]:
@@ -184,7 +209,8 @@ class AblationConfig:
         """This grid with what a later command asks for.
 
         Args:
-            asked: Fields of a grid. Names and seeds are added; the others must be as they were.
+            asked: Fields of a grid. Names, encoders and seeds are added; the others must be as they
+                were.
 
         Raises:
             ValueError: If policies were to be trained or evaluated otherwise, so that they could
@@ -192,6 +218,11 @@ class AblationConfig:
         """
         _require_same("training", self.training, asked.get("training", {}))
         _require_same("evaluation", asdict(self.evaluation), asked.get("evaluation", {}))
+        if late := [pair for pair in asked.get("contrasts", ()) if (*pair,) not in self.contrasts]:
+            raise ValueError(
+                f"contrasts: {late[0][0]} and {late[0][1]} were not named before policies were "
+                "trained; leave them out, or choose another folder"
+            )
         by_algorithm = asked.get("training_by_algorithm", {})
         for algorithm in set(self.algorithms) & set(by_algorithm):
             before = self.training_by_algorithm.get(algorithm, {})
@@ -203,6 +234,13 @@ class AblationConfig:
             starts=(*self.starts, *asked.get("starts", ())),
             seeds=max(self.seeds, asked.get("seeds", 0)),
             training_by_algorithm={**self.training_by_algorithm, **by_algorithm},
+            encoders={
+                **self.encoders,
+                **{
+                    name: tuple(dict.fromkeys((*self.encoders.get(name, ()), *alike)))
+                    for name, alike in asked.get("encoders", {}).items()
+                },
+            },
         )
 
     @classmethod

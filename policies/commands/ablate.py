@@ -16,7 +16,7 @@ from policies.choices import require_at_least
 from policies.commands.option_fields import given, option_fields
 from policies.learners.train_config import TrainConfig
 from policies.options_file import read_file
-from policies.representation_names import check_representation
+from policies.representation_names import check_representation, split_part
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,8 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
         if published and "representations" not in asked:
             published.require_encoder(base.representations[0])
         for name in asked.get("representations", base.representations):
-            check_representation(name)
+            for encoder in base.encoders.get(split_part(name)[0], (name,)):
+                check_representation(encoder)
         for name in asked.get("algorithms", ()):
             TrainConfig(algorithm=name)  # says what is wrong with it
         # After the options are known to be good: this is slow to import.

@@ -126,7 +126,7 @@ def read_study(folder: str | Path) -> Study:
             file.
     """
     ablation = Ablation(folder)
-    cells = labelled(ablation.read_grid().cells)
+    cells = labelled(ablation.read_grid())
     runs, unfinished = [], {}
     for cell, shown in cells.items():
         state, place = ablation.state(cell), ablation.folder(cell)
