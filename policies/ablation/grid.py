@@ -22,6 +22,9 @@ PRESETS = Path(__file__).parent / "grids"
 MOST_CELLS = 10_000
 """The largest grid: every cell has a folder and a place in memory."""
 
+HELD_OUT = "{held_out}"
+"""Stands for the connector that is left out, in the name of a representation."""
+
 _ABOUT_THE_FILE = ("format", "version", "made")
 """Fields of `ablation.json` that are no part of the grid."""
 _OF_CELLS = {"representation", "algorithm", "seed", "start", "num_threads", "filmed"}
@@ -120,10 +123,15 @@ class AblationConfig:
     contrasts: tuple[tuple[str, str], ...] = ()
     """Pairs of representations whose difference is asked for, named before policies are trained:
     Holm's adjustment is over these."""
+    held_out: tuple[str, ...] = ()
+    """Connectors that are left out, each in turn: a cell has a policy for each, which learns with
+    the others and is evaluated on this one alone. {held_out} in a representation stands for it."""
+    policies: str | None = None
+    """Folder of an ablation whose policies are evaluated; none is trained."""
 
     def __post_init__(self) -> None:
         unbox_scalars(self)
-        for name in ("representations", "algorithms", "starts"):
+        for name in ("representations", "algorithms", "starts", "held_out"):
             object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
         starts, known = set(self.starts), get_args(Start)
         allowed = starts and starts <= {*known}
@@ -141,6 +149,23 @@ class AblationConfig:
         for given in (self.training, *self.training_by_algorithm.values()):
             if wrong := sorted(_OF_CELLS & given.keys()):
                 raise ValueError(f"{wrong[0]} is decided for each cell; take it out of training")
+        if self.held_out:
+            drawn = self._connectors
+            allowed = len(drawn) > 1 and {*self.held_out} <= {*drawn}
+            listed = f"of the connectors of training, two or more: {', '.join(drawn)}"
+            require(allowed, "held_out", self.held_out, listed)
+            episodes, least = self.evaluation.episodes, len(self.held_out)
+            require(episodes >= least, "episodes", episodes, f"{least} or more, one a connector")
+        for name in self.trained_on:
+            if HELD_OUT in name and not self.held_out:
+                raise ValueError(f"{name!r} needs held_out, the connectors that it stands for")
+        if self.policies is not None:
+            needless = {*self.training, *self.training_by_algorithm} - {"engine", "device"}
+            if needless or self.held_out:
+                raise ValueError(
+                    "a grid of another's policies trains none: of training it takes engine and "
+                    f"device; leave out {', '.join(sorted(needless)) or 'held_out'}"
+                )
         named = [name for alike in self.encoders.values() for name in alike]
         if twice := sorted({name for name in named if named.count(name) > 1}):
             raise ValueError(f"encoders has {twice[0]!r} twice; each is one seed of one of them")
@@ -195,15 +220,40 @@ class AblationConfig:
             for representation in self.trained_on
         )
 
-    def training_of(self, cell: Cell) -> dict[str, Any]:
-        """The fields of `TrainConfig` for a cell, but for `start`, which is a folder there."""
-        return {
+    def seen(self, held_out: str = "") -> dict[str, str]:
+        """What policies without a connector see, by the name that cells have for it."""
+        return {name: name.replace(HELD_OUT, held_out) for name in self.trained_on}
+
+    @property
+    def folds(self) -> tuple[str, ...]:
+        """The connectors that a cell's policies do without; "" for one policy with all of them."""
+        return self.held_out or ("",)
+
+    @property
+    def _connectors(self) -> tuple[str, ...]:
+        """The connectors of training."""
+        from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES  # imports MuJoCo
+
+        return tuple(self.training.get("settings", {}).get("connectors", CONNECTOR_NAMES))
+
+    def training_of(self, cell: Cell, held_out: str = "") -> dict[str, Any]:
+        """The fields of `TrainConfig` for a cell, but for `start`, which is a folder there.
+
+        Args:
+            cell: The cell.
+            held_out: Which of its `folds`.
+        """
+        fields = {
             **self.training,
             **self.training_by_algorithm.get(cell.algorithm, {}),
-            "representation": cell.representation,
+            "representation": self.seen(held_out)[cell.representation],
             "algorithm": cell.algorithm,
             "seed": cell.seed,
         }
+        if held_out:
+            others = [name for name in self._connectors if name != held_out]
+            fields["settings"] = {**fields.get("settings", {}), "connectors": others}
+        return fields
 
     def grown(self, asked: Mapping[str, Any]) -> AblationConfig:
         """This grid with what a later command asks for.
@@ -223,6 +273,8 @@ class AblationConfig:
                 f"contrasts: {late[0][0]} and {late[0][1]} were not named before policies were "
                 "trained; leave them out, or choose another folder"
             )
+        there = {"held_out": self.held_out, "policies": self.policies}
+        _require_same("grid", there, {n: asked[n] for n in there if n in asked})
         by_algorithm = asked.get("training_by_algorithm", {})
         for algorithm in set(self.algorithms) & set(by_algorithm):
             before = self.training_by_algorithm.get(algorithm, {})
