@@ -211,8 +211,10 @@ def _result(path: Path, policies: Mapping[int, Mapping[str, list[bool]]]) -> Res
 def with_presets(config: AblationConfig) -> AblationConfig:
     """A row's grid in which everything is said that is left to the presets of its engine.
 
-    So it stays what it is where another engine plays it.
+    So it stays what it is where another engine plays it. One that trains nothing has no presets.
     """
+    if config.policies is not None:
+        return config
     by_algorithm = {}
     for cell in config.cells:
         if cell.seed == 0:

@@ -156,7 +156,8 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
         if published and len(asked.get("representations", ())) > 1:
             raise ValueError("a row has one representation; give one, and a folder for each")
         if published and "representations" not in asked:
-            published.require_encoder(base.representations[0])
+            for held_out in base.folds:
+                published.require_encoder(base.representations[0].replace(HELD_OUT, held_out))
         for name in asked.get("representations", base.representations):
             for encoder in base.encoders.get(split_part(name)[0], (name,)):
                 for held_out in base.folds:
