@@ -17,9 +17,9 @@ def report(
 ) -> int:
     """Write an ablation's tables, curves and videos as one page.
 
-    Writes `report.html`, a page that needs nothing beside it, `report.md`, its tables, and
-    `report.png`, success as a picture, into the ablation's folder. A grid that is not finished can
-    be reported on too.
+    Writes `report.html`, a page that needs nothing beside it, `report.md`, its tables, and, once a
+    policy is trained, `report.png`, success as a picture, into the ablation's folder. A grid that
+    is not finished can be reported on too.
 
     Args:
         study: Folder of an ablation that `vtinsert ablate` made.
@@ -43,11 +43,15 @@ def report(
 
     content = compose(study, probes)
     written = {"report.html": page(content), "report.md": markdown(content)}
+    names = [*written]
     try:
         for name, text in written.items():
             write_text(study / name, text)
-        with atomic_write(study / "report.png") as path:
-            overview(content.sections, list(content.study.representations)).savefig(path, dpi=130)
+        if any(section.runs for section in content.sections):
+            names.append("report.png")
+            picture = overview(content.sections, list(content.study.representations))
+            with atomic_write(study / names[-1]) as path:
+                picture.savefig(path, dpi=130)
     except OSError as error:
         raise OSError(f"cannot write to {study}: {error.strerror or error}") from None
     console = Console(highlight=False)
@@ -55,6 +59,6 @@ def report(
     print_sections(console, content.sections)
     for note in content.notes:
         console.print(f"[yellow]{note}", soft_wrap=True)
-    files = ", ".join(str(study / name) for name in (*written, "report.png"))
+    files = ", ".join(str(study / name) for name in names)
     console.print(f"Report: {files}", soft_wrap=True)
     return 0
