@@ -82,11 +82,11 @@ def test_the_student_comes_to_act_as_the_expert_does_and_the_critic_to_foresee_i
     envs = worlds(16)
     model = student(envs, calibration=True)
     rounds = []
-    config = DaggerConfig(steps=4_096, batch_size=256, learning_starts=512)
+    config = DaggerConfig(steps=6_144, batch_size=256, learning_starts=512)
     distil(model, envs, config, seed=0, on_round=rounds.append)
-    assert len(rounds) == 32 and model.num_timesteps == 4_096
+    assert len(rounds) == 48 and model.num_timesteps == 6_144
     learning = [result for result in rounds if not math.isnan(result["loss"])]
-    assert len(learning) == 29, "learning waits for 512 rows, which are four rounds"
+    assert len(learning) == 45, "learning waits for 512 rows, which are four rounds"
     first, last = learning[0], learning[-1]
     episodes, successes = (
         sum(result[name] for result in rounds[-16:]) for name in ("episodes", "successes")

@@ -36,7 +36,7 @@ from vtenv.grasps.images import (
 from vtenv.grasps.resting import AXIS_HEIGHT, extents, resting_connectors
 from vtenv.sensing.images import CONTACT_THRESHOLD_MM
 from vtenv.tasks.insertion import scene
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS
+from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, CONNECTORS, POST_SIDE
 
 SMALL = GraspConfig(image_size=32, contact_size=64, grasps=48)
 PRESS = INDENTATION - CONTACT_THRESHOLD_MM * 1e-3
@@ -172,11 +172,10 @@ def test_posts_alone_are_shared_by_both_pads():
     """The housing is behind the gel: pads meet on the posts' middle, and not inside each other."""
     connector, pose = np.array([1]), np.array([[-17.0, 0.0, 0.0]], np.float32)
     low, high = extents(connector, pose, scene.GEL_SIZE / 2)
-    assert high[0] == -low[0] == pytest.approx(0.000635 / 2)
+    assert high[0] == -low[0] == pytest.approx(POST_SIDE / 2)
     left, right = masks("pin", *pose[0], size=480)
     np.testing.assert_array_equal(left, right[:, ::-1])
-    chord = 2 * math.sqrt(0.3175**2 - CONTACT_THRESHOLD_MM**2)
-    assert left.any(axis=1).sum() == pytest.approx(4 * chord / 0.05, abs=4)
+    assert left.any(axis=1).sum() == pytest.approx(4 * POST_SIDE / 0.00005, abs=4)
 
 
 @pytest.mark.parametrize("name", CONNECTOR_NAMES)

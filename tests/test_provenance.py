@@ -13,7 +13,9 @@ def test_a_machine_without_gpus_names_none(monkeypatch):
     assert "gpus" not in provenance.hardware()
 
 
-def test_a_copy_without_history_is_told_its_commit(tmp_path, monkeypatch):
+def test_a_copy_is_told_its_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv(provenance.COMMIT_VARIABLE, "0123456789ab")
+    assert provenance.commit() == "0123456789ab"
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "vtenv" / "provenance.py"))
     monkeypatch.delenv(provenance.COMMIT_VARIABLE, raising=False)
     assert provenance.commit() is None

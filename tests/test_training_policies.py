@@ -113,6 +113,10 @@ def test_the_tables_tell_success_reward_terms_length_and_speed(run):
     # Worlds start anew at a checkpoint: no episode is longer than what is between two.
     assert int(metrics[-1]["steps"]) == run.steps == 256
     assert {"seconds", "steps_per_s", "curriculum", "train/approx_kl"} <= set(metrics[-1])
+    for row in metrics:
+        parts = float(row["rollout_s"]) + float(row["update_s"])
+        assert 0 < parts < float(metrics[-1]["seconds"])
+    assert all(0 < float(row["evaluation_s"]) <= float(row["seconds"]) for row in evaluations)
     result = json.loads((run.folder / "result.json").read_text())
     assert result["success"] == run.success and result["episodes"] == 2
     low, high = result["success_interval"]
@@ -181,7 +185,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(algorithm, tmp_path)
     resumed = train(config, broken, progress=False)
 
     assert resumed.curve == whole.curve and resumed.success == whole.success
-    timed = {"seconds", "steps_per_s"}
+    timed = {"seconds", "steps_per_s", "rollout_s", "update_s"}
     for one, other in zip(*(table(run.folder, "metrics") for run in (whole, resumed)), strict=True):
         assert {k: v for k, v in one.items() if k not in timed} == {
             k: v for k, v in other.items() if k not in timed
@@ -226,6 +230,24 @@ def test_a_budget_that_is_used_up_is_refused(run, tmp_path):
     with pytest.raises(RunFolderError, match=r"no checkpoint to go on from.*--start"):
         train(small(steps=512), without, progress=False)
     assert TrainingFolder(without).result() is not None
+
+
+def test_a_signal_to_a_run_that_has_learned_is_not_kept_waiting(tmp_path, capfd):
+    files = TrainingFolder(tmp_path / "run")
+
+    def interrupt():
+        while not files.policy.is_dir():
+            time.sleep(0.002)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt, daemon=True)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        train(small(steps=64), files.path, progress=False, resume="vtinsert train --resume")
+    thread.join()
+    assert "Stopped at step 64. Go on with: vtinsert train --resume" in capfd.readouterr().err
+    assert files.result() is None
+    assert train(small(steps=64), files.path, progress=False).steps == 64
 
 
 @pytest.mark.parametrize(

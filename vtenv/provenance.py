@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 DISTRIBUTION = "vtinsert"
 """This project's distribution."""
 COMMIT_VARIABLE = "VTINSERT_COMMIT"
-"""Environment variable that names the commit of a copy without history."""
+"""Environment variable that names the commit of a copy whose history is not there, or another's."""
 
 
 def record() -> dict[str, Any]:
@@ -96,11 +96,13 @@ def load() -> float | None:
 def commit() -> str | None:
     """The commit of the checkout this runs from, marked if changed.
 
-    Of a copy without history, what `COMMIT_VARIABLE` says; None where it is not set.
+    What `COMMIT_VARIABLE` says, where it is set; None of a copy without history.
     """
+    if told := os.environ.get(COMMIT_VARIABLE):
+        return told
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
-        return os.environ.get(COMMIT_VARIABLE) or None
+        return None
     described = _output("git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12")
     return described or None
 

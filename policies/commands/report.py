@@ -22,9 +22,9 @@ def report(
     """Write ablations' scores, tables, curves and videos, each as one page.
 
     Writes into each ablation's folder `report.html`, a page that needs nothing beside it;
-    `report.md`, its tables; `scores.png`, the scores of all the ablations, each on its track, as a
-    picture; and `report.png`, success by way to train. A grid that is not finished can be reported
-    on too.
+    `report.md`, its tables; and, once a policy is trained, `scores.png`, the scores of all the
+    ablations, each on its track, as a picture, and `report.png`, success by way to train. A grid
+    that is not finished can be reported on too.
 
     Args:
         studies: Folders of ablations that `vtinsert ablate` made, one or several.
@@ -76,10 +76,12 @@ def _write(folder: Path, content: Report) -> list[Path]:
     from vtenv.atomic_write import atomic_write, write_text
 
     texts = {"report.html": page(content), "report.md": markdown(content)}
-    pictures = {
-        "scores.png": heat_map(content.scores),
-        "report.png": overview(content.sections, list(content.study.representations)),
-    }
+    pictures = {}
+    if content.scores.tracks:
+        pictures["scores.png"] = heat_map(content.scores)
+    if any(section.runs for section in content.sections):
+        labels = list(content.study.representations)
+        pictures["report.png"] = overview(content.sections, labels)
     for name, text in texts.items():
         write_text(folder / name, text)
     for name, figure in pictures.items():

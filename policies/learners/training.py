@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections import Counter
@@ -106,7 +107,8 @@ def train(
     config = config.resolved()
     files = TrainingFolder(folder)
     representation = make_representation(config.representation, config.task)
-    with files.lock(), torch_threads(config.num_threads), Interruption() as interruption:
+    with files.lock(), torch_threads(config.num_threads), contextlib.ExitStack() as asked:
+        interruption = asked.enter_context(Interruption())
         begun = files.begun
         if begun:
             files.require_same(config, representation.digest)
@@ -120,10 +122,14 @@ def train(
                 files.begin(config, representation.digest, command, resume)
             training.train()
             training.save()
-            if interruption.requested:
+            try:
+                if interruption.requested:
+                    raise KeyboardInterrupt
+                asked.close()  # the checkpoint has it all: from here on a signal ends at once
+                return _result(files, training.finish())
+            except KeyboardInterrupt:
                 print(f"Stopped at step {training.steps:,}. Go on with: {resume}", file=sys.stderr)
-                raise KeyboardInterrupt
-            return _result(files, training.finish())
+                raise
         except Exception:
             if interruption.insisted:
                 # Whatever was being written then says that it was not finished.

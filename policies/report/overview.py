@@ -19,7 +19,7 @@ def overview(sections: Sequence[Section], representations: Sequence[str]) -> Fig
     """Success on each representation, a panel for each method.
 
     Args:
-        sections: The methods; those without runs are left out.
+        sections: The methods, one or more with runs; those without are left out.
         representations: Labels, from the top down.
 
     Returns:
@@ -27,16 +27,16 @@ def overview(sections: Sequence[Section], representations: Sequence[str]) -> Fig
     """
     shown = [section for section in sections if section.runs]
     height = 1.2 + _ROW_INCHES * len(representations)
-    figure = Figure(figsize=(2.0 + 3.4 * max(1, len(shown)), height), layout="constrained")
-    panels = figure.subplots(1, max(1, len(shown)), sharey=True, squeeze=False)[0]
+    figure = Figure(figsize=(2.0 + 3.4 * len(shown), height), layout="constrained")
+    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     places = {name: -place for place, name in enumerate(representations)}
-    for axes, section in zip(panels, shown, strict=False):
+    for axes, section in zip(panels, shown, strict=True):
         _draw(axes, section, places)
         axes.set_title(section.method.title, fontsize=10, color=INK[0])
     panels[0].set_yticks(list(places.values()), list(places))
-    if shown:
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    handles, labels = panels[0].get_legend_handles_labels()
+    columns = min(2, len(shown))  # beside each other they are wider than one panel
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 

@@ -271,7 +271,10 @@ def outline(
 
 
 def _dress_socket(looks: _Looks, connector: Connector, config: scene.SceneConfig) -> None:
-    """The housing around a hole of the insert's outline: the far half, cut, and a glass half."""
+    """The housing around a hole of the insert's outline: the far half, cut, and a glass half.
+
+    What an opening leaves more than the clearance is not drawn.
+    """
     clearance = min(connector.clearance(scene.metres(config.clearance_mm)))
     lead_in = connector.lead_in(scene.metres(config.lead_in_mm))
     insert = connector.insert(config.connector_scale)

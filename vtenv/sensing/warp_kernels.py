@@ -631,14 +631,17 @@ def blur_gel(
         out[world, pad, row, column] = gel[world, pad, row, column]
         return
     radius = int(radii[blur])
+    at = wp.where(along_rows, row, column)
+    size = wp.where(along_rows, gel.shape[2], gel.shape[3])
+    near_edge = at < radius or at + radius >= size
     total = float(_ZERO)
     for tap in range(2 * radius + 1):
-        there = tap - radius
+        there = at + tap - radius
+        if near_edge:
+            there = _mirrored(there, size)
         if along_rows:
-            there = _mirrored(row + there, gel.shape[2])
             total += taps[blur, tap] * source[world, pad, there, column]
         else:
-            there = _mirrored(column + there, gel.shape[3])
             total += taps[blur, tap] * source[world, pad, row, there]
     out[world, pad, row, column] = total
 
@@ -682,6 +685,10 @@ def colour_gel(
     after = wp.min(row + 1, surface.shape[2] - 1)
     y = surface[world, pad, after, column] - surface[world, pad, before, column]
     y *= half * 2.0 / float(wp.max(after - before, 1))
+    if depth == 0.0 and x == 0.0 and y == 0.0:  # most pixels, which need not read polynomials
+        for k in range(3):
+            rgb[world, 3 * pad + k, row, column] = background[k, row, column]
+        return
     part = wp.min(1.0, steepest / wp.max(wp.sqrt(x * x + y * y), 1.0e-9))
     x *= part
     y *= part
