@@ -38,7 +38,7 @@ COMMANDS = {
     "audit": "Ask whether a world needs touch: who inserts with it, and who without.",
     "ablate": "Train a grid of representations and seeds, and compare their policies.",
     "touch": "Calibrate a real GelSight, or read depth and contact from its images.",
-    "report": "Write an ablation's tables, curves and videos as one page.",
+    "report": "Write ablations' scores, tables, curves and videos, each as one page.",
 }
 """What each command does, by name; the first line of its function's docstring."""
 

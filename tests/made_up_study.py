@@ -65,6 +65,7 @@ def write_cell(
                 "failure": cause,
                 "steps": int(rng.integers(20, 150)),
                 "insertion_depth_mm": 5.0,
+                "peak_force_n": 5.0 + number % 7,
             }
         )
     TrainingFolder(folder).write_table("episodes", rows)

@@ -181,6 +181,59 @@ def test_a_row_that_is_trained_again_comes_to_the_same(study, tmp_path):
 
 
 @pytest.mark.slow
+def test_policies_of_another_ablation_are_evaluated_and_not_trained(study, tmp_path):
+    trained, _ = study
+    grid = {
+        "policies": str(trained),
+        "representations": ["state"],
+        "algorithms": ["dagger", "ppo"],
+        "starts": ["warm"],
+        "seeds": 1,
+        "evaluation": {"condition": "connectors-0.9", "episodes": 4},
+    }
+    (tmp_path / "grid.json").write_text(json.dumps(grid))
+    before = times(trained)
+    shown = ablate(tmp_path / "shift", "--grid", str(tmp_path / "grid.json"))
+    assert shown.code == 0, shown.err
+    assert times(trained) == before
+    rows = episodes(tmp_path / "shift")
+    # The default's four connectors, where the policies have learned one.
+    assert [row["connector"] for row in rows].count("pin") == 2
+    assert not (tmp_path / "shift" / DAGGER / "policy").exists()
+    (tmp_path / "grid.json").write_text(json.dumps({**grid, "representations": ["proprio"]}))
+    shown = ablate(tmp_path / "other", "--grid", str(tmp_path / "grid.json"))
+    assert shown.code == 2
+    assert "lacks policies of 2 of 2 cells, such as proprio, dagger, seed 0" in shown.err
+
+
+@pytest.mark.slow
+def test_each_connector_is_left_out_in_turn_and_played_alone(tmp_path):
+    grid = yaml.safe_load(TINY) | {"held_out": ["usb", "stud"], "evaluation": {"episodes": 5}}
+    grid["training"]["settings"] = {"connectors": ["usb", "stud"], "clearance_mm": 0.8}
+    grid["training_by_algorithm"]["dagger"] = {"steps": 10**9}  # which an option changes
+    (tmp_path / "grid.json").write_text(json.dumps(grid))
+    output = tmp_path / "study"
+    shown = ablate(output, "--grid", str(tmp_path / "grid.json"), "--steps", "32")
+    assert shown.code == 0, shown.err
+    assert "done 2 of 2: state, ppo from dagger, seed 0: success" in shown.err
+    for folder in (DAGGER, WARM):
+        for held_out, others in (("usb", ["stud"]), ("stud", ["usb"])):
+            run = output / folder / f"without-{held_out}"
+            config = json.loads((run / "config.json").read_text())
+            assert config["settings"]["connectors"] == others
+            assert config["steps"] == 32
+            with (run / "evaluations.csv").open(newline="") as file:
+                columns = next(csv.reader(file))
+            assert f"success_{held_out}" not in columns
+            if folder == WARM:
+                assert config["start"] == str(output / DAGGER / f"without-{held_out}")
+    rows = episodes(output)
+    assert [row["connector"] for row in rows] == ["usb", "usb", "usb", "stud", "stud"] * 2
+    assert [row["episode"] for row in rows] == ["0", "1", "2", "3", "4"] * 2
+    assert cli.main(["report", str(output)]) == 0
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra ray")
 def test_ray_gives_the_same_policies(study, grid, tmp_path, monkeypatch):
     # Ray gives its processes 15 s to start: too few to compile all they import every time.

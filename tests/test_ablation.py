@@ -4,7 +4,9 @@ import csv
 import json
 from concurrent.futures import Future
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -16,8 +18,11 @@ from policies.ablation.executors import Executor
 from policies.ablation.folder import EPISODES_FILE, FAILED_FILE, Ablation
 from policies.ablation.grid import PRESETS, AblationConfig, Cell
 from policies.ablation.run import GridStatus, run_grid
+from policies.commands.ablate import PresetName
 from policies.learners.training_folder import TrainingFolder
+from policies.representation_names import check_representation
 from representation.bundled import bundled
+from vtenv.tasks.insertion.tracks import TRACKS
 
 CONFIG = AblationConfig(("state", "proprio"), ("dagger", "ppo"), ("scratch", "warm"), seeds=2)
 STATE = Cell("state", "dagger", "scratch", 0)
@@ -119,6 +124,10 @@ def test_budgets_are_those_of_all_but_where_an_algorithm_has_its_own():
         ({"training_by_algorithm": {"sac": {}}}, "'sac'"),
         ({"evaluation": {"episods": 1}}, "no 'episods'"),
         ({"nonsense": 1}, "no 'nonsense'"),
+        ({"contrasts": [["state", "random"]]}, "pairs of two of the representations"),
+        ({"contrasts": [["state", "state"]]}, "pairs of two of the representations"),
+        ({"encoders": {"state": []}}, "has none for 'state'"),
+        ({"encoders": {"a": ["x"], "state": ["x"]}}, "has 'x' twice"),
     ],
 )
 def test_what_is_no_grid_is_refused(fields, expected):
@@ -164,20 +173,107 @@ def test_policies_that_would_not_compare_are_not_added(asked, expected):
 
 
 # The grids that come with the package
-@pytest.mark.parametrize("name", ["quick", "paper"])
+def bundled_grid(name: str) -> AblationConfig:
+    return AblationConfig.from_json(yaml.safe_load((PRESETS / f"{name}.yml").read_text()))
+
+
+@pytest.mark.parametrize("name", get_args(PresetName))
 def test_bundled_grids_train(name, tmp_path):
     from policies.ablation.cell import train_config
 
-    document = yaml.safe_load((PRESETS / f"{name}.yml").read_text())
-    config = AblationConfig.from_json(document)
-    for cell in config.cells:
-        training = train_config(Ablation(tmp_path), config, cell, threads=1).resolved()
+    config = bundled_grid(name)
+    for representation in config.representations:
+        check_representation(representation)
+    for cell, held_out in product(config.cells, config.folds):
+        training = train_config(Ablation(tmp_path), config, cell, 1, held_out).resolved()
         assert training.representation == cell.representation
         assert (training.start is None) == (cell.start == "scratch")
 
 
+def test_every_bundled_grid_is_a_preset():
+    assert {path.stem for path in PRESETS.glob("*.yml")} == {*get_args(PresetName)}
+
+
+def test_the_study_has_a_grid_of_each_track():
+    study = bundled_grid("paper").representations
+    grids = {
+        name: bundled_grid(f"track-{name}") for name in (*TRACKS, "generated") if name != "loose"
+    }
+    for name, config in grids.items():
+        assert config.representations == study
+        assert config.contrasts == grids["nominal"].contrasts != ()
+        assert config.evaluation.seeds == "development"  # test is played once, at the end
+        if config.policies is None:
+            assert config.evaluation.condition == "training"
+            track = TRACKS[name].trained_on or name
+            assert config.training["settings"] == {"track": track}
+        else:
+            played = TRACKS[config.evaluation.condition.removeprefix("track-")]
+            assert played.trained_on == "nominal"
+            assert config.policies == "outputs/track-nominal"
+            assert config.cells == grids["nominal"].cells
+    assert grids["transfer"].held_out == TRACKS["transfer"].held_out
+    # The first evaluation is not later than the smallest budget, and the last budget is all.
+    budget, steps = TRACKS["budget"].budget, grids["budget"].training
+    assert steps["evaluate_every"] <= budget[0]
+    assert steps["steps"] == budget[-1]
+
+
+# Connectors that are left out, each in turn
+def test_policies_learn_without_the_connector_that_is_held_out(tmp_path):
+    from policies.ablation.cell import train_config
+
+    name = "encoders/without-{held_out}/pose:touch"
+    config = AblationConfig(
+        (name,),
+        ("dagger", "ppo"),
+        ("warm",),
+        seeds=1,
+        training={"settings": {"connectors": ["aux", "usb", "stud"], "clearance_mm": 0.8}},
+        held_out=("usb", "stud"),
+    )
+    ablation = Ablation(tmp_path)
+    dagger, warm = config.cells
+    assert config.folds == ("usb", "stud")
+    for held_out, others in (("usb", ["aux", "stud"]), ("stud", ["aux", "usb"])):
+        training = train_config(ablation, config, warm, 1, held_out)
+        assert training.settings == {"connectors": others, "clearance_mm": 0.8}
+        assert training.representation == f"encoders/without-{held_out}/pose:touch"
+        assert training.start == str(ablation.folder(dagger) / f"without-{held_out}")
+    everything = AblationConfig(("state",), held_out=("pin",))
+    assert everything.training_of(everything.cells[0], "pin")["settings"] == {
+        "connectors": ["aux", "usb", "stud"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"held_out": ["rj45"]}, "held_out=.*aux, pin, usb, stud"),
+        (
+            {"held_out": ["usb"], "training": {"settings": {"connectors": ["usb"]}}},
+            "two or more: usb",
+        ),
+        ({"held_out": ["usb", "pin"], "evaluation": {"episodes": 1}}, "2 or more, one a connector"),
+        ({"representations": ["without-{held_out}"]}, "needs held_out"),
+        ({"policies": "x", "training": {"steps": 5}}, "trains none.*leave out steps"),
+        ({"policies": "x", "held_out": ["usb"]}, "leave out held_out"),
+    ],
+)
+def test_what_cannot_be_held_out_or_evaluated_is_refused(fields, expected):
+    with pytest.raises(ValueError, match=expected):
+        AblationConfig.from_json({"representations": ["state"], **fields})
+
+
+def test_what_is_held_out_stays_so():
+    begun = AblationConfig(("state",), held_out=("usb",))
+    assert begun.grown({"seeds": 4}).held_out == ("usb",)
+    with pytest.raises(ValueError, match=r"held_out is .*, and was"):
+        begun.grown({"held_out": ("pin",)})
+
+
 def test_the_study_has_every_bundled_encoder_and_every_yardstick():
-    config = AblationConfig.from_json(yaml.safe_load((PRESETS / "paper.yml").read_text()))
+    config = bundled_grid("paper")
     assert {*bundled("encoders"), "state", "proprio", "random", "end-to-end"} <= set(
         config.representations
     )

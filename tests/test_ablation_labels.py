@@ -12,7 +12,7 @@ from rich.console import Console
 
 from policies.ablation.display import GridDisplay
 from policies.ablation.grid import AblationConfig
-from policies.ablation.labels import labels
+from policies.ablation.labels import labelled, labels
 from policies.ablation.run import GridStatus
 from policies.report.compose import compose
 from policies.report.markdown import markdown
@@ -73,6 +73,31 @@ def test_a_report_shows_labels_and_says_what_they_stand_for(tmp_path) -> None:
     assert f"| pose:touch | {POSE}:touch |" in text
     assert "| pose, dagger, seed 0 | RuntimeError" in text
     assert page(content).count(POSE) == 2
+
+
+def test_encoder_seeds_have_the_name_of_their_representation_and_a_number() -> None:
+    config = AblationConfig(
+        ("state", "pose:touch", "pose", OTHER),
+        seeds=1,
+        encoders={"pose": ("runs/a/encoder", "runs/b/encoder")},
+        contrasts=(("pose", "state"),),
+    )
+    assert config.trained_on == {
+        "state": "state",
+        "runs/a/encoder:touch": "pose:touch",
+        "runs/b/encoder:touch": "pose:touch",
+        "runs/a/encoder": "pose",
+        "runs/b/encoder": "pose",
+        OTHER: OTHER,  # called pose, were that not another's name
+    }
+    shown = [cell.representation for cell in labelled(config).values()]
+    assert shown == ["state", "pose:touch-1", "pose:touch-2", "pose-1", "pose-2", OTHER]
+    more = config.grown(
+        {"encoders": {"pose": ["runs/c/encoder"]}, "contrasts": [["pose", "state"]]}
+    )
+    assert more.encoders == {"pose": ("runs/a/encoder", "runs/b/encoder", "runs/c/encoder")}
+    with pytest.raises(ValueError, match="pose and pose:touch were not named before"):
+        config.grown({"contrasts": [["pose", "pose:touch"]]})
 
 
 def test_names_that_are_short_are_not_explained(tmp_path) -> None:

@@ -167,6 +167,11 @@ def test_episodes_that_cannot_be_read_are_named(text, expected, tmp_path):
     assert str(tmp_path) in str(error.value)
 
 
+def test_a_grid_that_trains_nothing_has_no_presets():
+    evaluated = AblationConfig(("state",), training={"engine": "warp"}, policies="somewhere")
+    assert with_presets(evaluated) == evaluated
+
+
 def test_without_the_repository_a_study_has_to_be_named(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PUBLISHED", tmp_path / "docs")
     with pytest.raises(ValueError, match=r"comes with a clone of the repository.*--published"):

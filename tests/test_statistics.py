@@ -10,8 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from policies.evaluation.statistics import (
+    area_over_log_steps,
+    hierarchical_interval,
+    holm,
     interquartile_interval,
     interquartile_mean,
+    normalised_score,
+    paired_contrast,
     performance_profile,
     probability_of_improvement,
     sample_efficiency,
@@ -33,6 +38,106 @@ def all_resamples(scores):
     """Every way to draw as many runs as there are, with replacement: the exact bootstrap."""
     runs = range(len(scores))
     return [scores[list(drawn)] for drawn in itertools.product(runs, repeat=len(scores))]
+
+
+# Hierarchical draws
+ENCODERS, POLICIES, CONNECTORS, EPISODES = 3, 4, 2, 30
+STRATA = np.repeat(np.arange(CONNECTORS), EPISODES)
+
+
+def additive(rng, encoders=ENCODERS, policies=POLICIES):
+    """Scores that are a sum of an encoder's, a policy's and an episode's part, and the parts."""
+    parts = (
+        rng.normal(size=(encoders, 1, 1)),
+        rng.normal(size=(encoders, policies, 1)),
+        rng.normal(size=(1, 1, STRATA.size)),
+    )
+    return sum(parts), parts
+
+
+def test_the_hierarchical_error_is_the_sum_of_what_each_level_has() -> None:
+    scores, (encoder, policy, episode) = additive(generator(3))
+    found = hierarchical_interval(list(scores), STRATA, generator(), resamples=20_000)
+    # Means of E encoders, of R policies of each, and of N episodes in each of C strata.
+    variance = (
+        (encoder[:, 0, 0] + policy.mean((1, 2))).var() / ENCODERS
+        + policy.var(1).mean() / POLICIES / ENCODERS
+        + episode.reshape(CONNECTORS, EPISODES).var(1).mean() / EPISODES / CONNECTORS
+    )
+    assert found.value == pytest.approx(scores.mean())
+    assert found.error == pytest.approx(np.sqrt(variance), rel=0.02)
+    assert found.levels == ("encoders", "policies", "episodes")
+    assert found.low < found.value < found.high
+
+
+def test_a_level_of_one_is_not_drawn() -> None:
+    scores, (*_, episode) = additive(generator(3), encoders=1, policies=1)
+    found = hierarchical_interval(list(scores), STRATA, generator(), resamples=20_000)
+    variance = episode.reshape(CONNECTORS, EPISODES).var(1).mean() / EPISODES / CONNECTORS
+    assert found.error == pytest.approx(np.sqrt(variance), rel=0.02)
+    assert found.levels == ("episodes",)
+    two, _ = additive(generator(3), encoders=1, policies=2)
+    assert hierarchical_interval(list(two), STRATA, generator()).levels == ("policies", "episodes")
+    alone = hierarchical_interval([[[0.5]]], [0], generator())
+    assert (alone.error, alone.levels) == (0.0, ())
+
+
+def test_strata_count_alike() -> None:
+    found = hierarchical_interval([[[1.0, 0.0, 0.0, 0.0]]], ["a", "b", "b", "b"], generator())
+    assert found.value == found.low == found.high == 0.5
+
+
+def test_a_paired_contrast_is_narrower_than_an_unpaired_one() -> None:
+    rng = generator(5)
+    hard = rng.random(STRATA.size)  # episodes are hard for both alike
+    one, other = (
+        [(rng.random((3, STRATA.size)) * 0.2 + hard < limit).astype(float)] for limit in (0.7, 0.6)
+    )
+    found = paired_contrast(one, other, STRATA, generator())
+    apart = [hierarchical_interval(each, STRATA, generator()) for each in (one, other)]
+    assert found.value == pytest.approx(np.mean(one) - np.mean(other))
+    assert found.error < 0.7 * np.hypot(*(each.error for each in apart))
+    assert found.p < 0.05 and found.low > 0
+    assert found.smallest_visible == pytest.approx(
+        sum(scipy.stats.norm.ppf([0.975, 0.8])) * found.error, rel=1e-3
+    )
+
+
+def test_no_difference_has_a_p_of_one() -> None:
+    same = [np.tile([1.0, 0.0], (2, STRATA.size // 2))]
+    found = paired_contrast(same, same, STRATA, generator())
+    assert (found.value, found.p) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("scores", [[[[0.1]]], [[[0.1, 0.2]], [[0.1]]], [[[0.1, np.nan]]]])
+def test_policies_that_played_other_episodes_are_refused(scores) -> None:
+    with pytest.raises(ValueError, match=r"same episodes|finite numbers"):
+        hierarchical_interval(scores, [0, 1], generator())
+
+
+def test_holm_multiplies_the_smallest_by_all_and_never_falls() -> None:
+    # Each p times how many are left, no less than those before: 4, 3, 2 and 1.
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_array_equal(holm([0.9, 0.8]), [1.0, 1.0])
+    assert holm([]).shape == (0,)
+
+
+def test_a_score_is_normalised_between_the_search_and_the_expert() -> None:
+    assert [normalised_score(x, 0.3, 0.9) for x in (0.3, 0.6, 0.9)] == pytest.approx([0, 0.5, 1])
+    with pytest.raises(ValueError, match=r"must be above that of the search, 0\.4"):
+        normalised_score(0.5, 0.4, 0.4)
+
+
+def test_the_area_over_log_steps() -> None:
+    steps = [0, 10, 100, 1000]
+    # A straight line over the logarithm has the mean of its ends, wherever it is cut.
+    assert area_over_log_steps(steps, [1.0, 0.0, 0.5, 1.0], 10, 1000) == pytest.approx(0.5)
+    assert area_over_log_steps(steps, [1.0, 0.0, 0.5, 1.0], 100, 500) == pytest.approx(
+        0.5 + 0.5 * np.log10(5) / 2
+    )
+    for limits in ((1, 1000), (10, 2000), (100, 100)):
+        with pytest.raises(ValueError, match="does not go from"):
+            area_over_log_steps(steps, [0, 0, 0, 0], *limits)
 
 
 # Interquartile mean

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import sys
 from collections.abc import Mapping
@@ -85,10 +86,16 @@ def train_grid(
     if ablation.begun:
         row = ablation.read_config().get("made", {}).get("row")
     if run.preset or run.grid or not ablation.begun:
+        options = asked.get("training", {}).keys() - {"settings"}
         asked = merge(asdict(base), asked)
+        for fields in asked["training_by_algorithm"].values():
+            for name in options & fields.keys():
+                del fields[name]
         of_others = asked["training_by_algorithm"].keys() - set(asked["algorithms"])
         for name in of_others:
             del asked["training_by_algorithm"][name]
+        left = {*asked["representations"]}
+        asked["contrasts"] = [pair for pair in asked["contrasts"] if {*pair} <= left]
     config = (
         ablation.read_grid().grown(asked) if ablation.begun else AblationConfig.from_json(asked)
     )
@@ -139,21 +146,31 @@ def _check(ablation: Ablation, config: AblationConfig, threads: int) -> dict[str
 
     try:
         task = config.training.get("task", DEFAULT_TASK)
-        representations = {name: make_representation(name, task) for name in config.representations}
-        for cell in config.cells:
-            if cell.seed > 0:
-                continue
-            training = train_config(ablation, config, cell, threads)
+        seen = [config.seen(held_out) for held_out in config.folds]
+        names = dict.fromkeys(name for each in seen for name in each.values())
+        representations = {name: make_representation(name, task) for name in names}
+        first = [cell for cell in config.cells if cell.seed == 0]
+        for cell, held_out in itertools.product(first, config.folds):
+            training = train_config(ablation, config, cell, threads, held_out)
             source = cell.begins_with
             if source and source.algorithm not in ALGORITHMS[cell.algorithm].starts_from:
                 raise ValueError(
                     f"{cell.algorithm} cannot go on from a policy of {source.algorithm}; leave it "
                     "to a grid of its own, from scratch"
                 )
-            settings = representations[cell.representation].environment_settings(training.settings)
+            settings = representations[training.representation].environment_settings(
+                training.settings
+            )
             make_task(training.task, **settings)
     except (TypeError, RuntimeError) as error:
         raise ValueError(str(error)) from None
+    if config.policies is not None:
+        trained = Ablation(config.policies)
+        if lacking := [cell.name for cell in config.cells if trained.state(cell) != "done"]:
+            raise ValueError(
+                f"{trained.path} lacks policies of {len(lacking)} of {len(config.cells)} cells, "
+                f"such as {lacking[0]}; train them with vtinsert ablate --output {config.policies}"
+            )
     return {name: one.digest for name, one in representations.items() if one.digest}
 
 
@@ -207,7 +224,7 @@ def show_results(ablation: Ablation, status: GridStatus) -> int:
 
     console = Console(highlight=False)
     print_sections(console, sections(read_study(ablation.path), {}))
-    shown = labelled(status.states)
+    shown = labelled(ablation.read_grid())
     failed = status.cells("failed")
     for cell in failed:
         name, error = shown[cell].name, status.errors[cell]

@@ -41,7 +41,8 @@ class GridDisplay:
     ) -> None:
         self.console = console or Console(stderr=True, highlight=False)
         self._ablation = ablation
-        self._shown = labelled(config.cells)
+        self._shown = labelled(config)
+        self._folds = config.folds
         self._bars = Progress(
             BarColumn(40),
             TextColumn("{task.description}", markup=False),
@@ -83,12 +84,19 @@ class GridDisplay:
         for cell in status.cells("running"):
             if cell not in self._running:
                 self._running[cell] = self._bars.add_task("", total=1.0)
-            part, told = _standing(self._ablation.folder(cell))
+            part, told = self._standing(cell)
             description = f"{self._shown[cell].name}: {told}"
             self._bars.update(self._running[cell], completed=part, description=description)
             done += part
         self._bars.update(self._whole, completed=done, description=f"{count} cells")
         self._bars.refresh()
+
+    def _standing(self, cell: Cell) -> tuple[float, str]:
+        """How much of its budget a cell has used up, 0 to 1, and what is said of the last run."""
+        runs = [self._ablation.training(cell, held_out) for held_out in self._folds]
+        begun = [_standing(run) for run in runs if run.is_dir()]
+        parts = [part for part, _ in begun]
+        return sum(parts) / len(runs), begun[-1][1] if begun else "begins"
 
 
 def last_row(path: Path) -> dict[str, str]:

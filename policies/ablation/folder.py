@@ -2,7 +2,8 @@
 
 - `ablation.json`: the grid, and what it was made with
 - `runs/REPRESENTATION/ALGORITHM/seed-N/`: a cell; `ALGORITHM-warm` where it began with a policy
-  that DAgger distilled. It is the folder of a training run, with these files added:
+  that DAgger distilled. It is the folder of a training run, or where connectors are held out holds
+  one `without-CONNECTOR` for each, with these files added:
     - `episodes.csv`: its final evaluation; a cell that has it is done
     - `failed.json`: why it has none, if it failed
     - `log.txt`: what was printed meanwhile
@@ -73,6 +74,11 @@ class Ablation(RunFolder):
     def folder(self, cell: Cell) -> Path:
         """The folder of a cell."""
         return self.path / cell.folder
+
+    def training(self, cell: Cell, held_out: str = "") -> Path:
+        """The folder of the training run of one of a cell's folds."""
+        folder = self.folder(cell)
+        return folder / f"without-{held_out}" if held_out else folder
 
     def state(self, cell: Cell) -> Outcome:
         """What the files of a cell say of it."""

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from policies.evaluation.conditions import condition
 from policies.evaluation.evaluation_config import EPISODES
 from policies.learners.train_config import DISTILLATION
+from policies.representation_names import split_part
 from policies.seeds import SeedRange, seeds_from
 from representation.require import require, unbox_scalars
 
@@ -20,6 +21,9 @@ PRESETS = Path(__file__).parent / "grids"
 """Folder of the grids that come with the package."""
 MOST_CELLS = 10_000
 """The largest grid: every cell has a folder and a place in memory."""
+
+HELD_OUT = "{held_out}"
+"""Stands for the connector that is left out, in the name of a representation."""
 
 _ABOUT_THE_FILE = ("format", "version", "made")
 """Fields of `ablation.json` that are no part of the grid."""
@@ -113,10 +117,21 @@ class AblationConfig:
     """Fields of `TrainConfig` that differ by algorithm."""
     evaluation: FinalEvaluation = FinalEvaluation()
     """The final evaluation of every cell."""
+    encoders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Encoder seeds: encoders that learned alike, by the name that they have together among the
+    representations, where :vision or :touch may follow it. A policy is trained on each."""
+    contrasts: tuple[tuple[str, str], ...] = ()
+    """Pairs of representations whose difference is asked for, named before policies are trained:
+    Holm's adjustment is over these."""
+    held_out: tuple[str, ...] = ()
+    """Connectors that are left out, each in turn: a cell has a policy for each, which learns with
+    the others and is evaluated on this one alone. {held_out} in a representation stands for it."""
+    policies: str | None = None
+    """Folder of an ablation whose policies are evaluated; none is trained."""
 
     def __post_init__(self) -> None:
         unbox_scalars(self)
-        for name in ("representations", "algorithms", "starts"):
+        for name in ("representations", "algorithms", "starts", "held_out"):
             object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
         starts, known = set(self.starts), get_args(Start)
         allowed = starts and starts <= {*known}
@@ -134,14 +149,39 @@ class AblationConfig:
         for given in (self.training, *self.training_by_algorithm.values()):
             if wrong := sorted(_OF_CELLS & given.keys()):
                 raise ValueError(f"{wrong[0]} is decided for each cell; take it out of training")
-        cells = len(self.representations) * len(self._methods) * self.seeds
+        if self.held_out:
+            drawn = self._connectors
+            allowed = len(drawn) > 1 and {*self.held_out} <= {*drawn}
+            listed = f"of the connectors of training, two or more: {', '.join(drawn)}"
+            require(allowed, "held_out", self.held_out, listed)
+            episodes, least = self.evaluation.episodes, len(self.held_out)
+            require(episodes >= least, "episodes", episodes, f"{least} or more, one a connector")
+        for name in self.trained_on:
+            if HELD_OUT in name and not self.held_out:
+                raise ValueError(f"{name!r} needs held_out, the connectors that it stands for")
+        if self.policies is not None:
+            needless = {*self.training, *self.training_by_algorithm} - {"engine", "device"}
+            if needless or self.held_out:
+                raise ValueError(
+                    "a grid of another's policies trains none: of training it takes engine and "
+                    f"device; leave out {', '.join(sorted(needless)) or 'held_out'}"
+                )
+        named = [name for alike in self.encoders.values() for name in alike]
+        if twice := sorted({name for name in named if named.count(name) > 1}):
+            raise ValueError(f"encoders has {twice[0]!r} twice; each is one seed of one of them")
+        if empty := [name for name, alike in self.encoders.items() if not alike]:
+            raise ValueError(f"encoders has none for {empty[0]!r}; name one or more")
+        for pair in self.contrasts:
+            known_pair = len({*pair} & {*self.representations}) == 2
+            require(known_pair, "contrasts", pair, "pairs of two of the representations")
+        cells = len(self.trained_on) * len(self._methods) * self.seeds
         if cells > MOST_CELLS:
             raise ValueError(
                 f"a grid of {cells:,} cells, {self.seeds:,} seeds each, is too large; it may have "
                 f"{MOST_CELLS:,}: take fewer seeds, or several folders"
             )
         folders: dict[str, str] = {}
-        for name in self.representations:
+        for name in self.trained_on:
             folder = _folder_name(name)
             if len(folder.encode()) > _LONGEST_NAME:
                 raise ValueError(f"{name[:60]}... is too long for the name of a folder; move it")
@@ -150,6 +190,16 @@ class AblationConfig:
                 raise ValueError(
                     f"{other!r} and {name!r} would share the folder {folder!r}; rename one of them"
                 )
+
+    @property
+    def trained_on(self) -> dict[str, str]:
+        """What policies are trained on, and the representation that each is a seed of."""
+        found: dict[str, str] = {}
+        for name in self.representations:
+            encoder, part = split_part(name)
+            for each in self.encoders.get(encoder, (encoder,)):
+                found.setdefault(f"{each}:{part}" if part else each, name)
+        return found
 
     @property
     def _methods(self) -> list[tuple[str, str]]:
@@ -167,24 +217,50 @@ class AblationConfig:
             Cell(representation, algorithm, start, seed)
             for seed in range(self.seeds)
             for algorithm, start in self._methods
-            for representation in self.representations
+            for representation in self.trained_on
         )
 
-    def training_of(self, cell: Cell) -> dict[str, Any]:
-        """The fields of `TrainConfig` for a cell, but for `start`, which is a folder there."""
-        return {
+    def seen(self, held_out: str = "") -> dict[str, str]:
+        """What policies without a connector see, by the name that cells have for it."""
+        return {name: name.replace(HELD_OUT, held_out) for name in self.trained_on}
+
+    @property
+    def folds(self) -> tuple[str, ...]:
+        """The connectors that a cell's policies do without; "" for one policy with all of them."""
+        return self.held_out or ("",)
+
+    @property
+    def _connectors(self) -> tuple[str, ...]:
+        """The connectors of training."""
+        from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES  # imports MuJoCo
+
+        return tuple(self.training.get("settings", {}).get("connectors", CONNECTOR_NAMES))
+
+    def training_of(self, cell: Cell, held_out: str = "") -> dict[str, Any]:
+        """The fields of `TrainConfig` for a cell, but for `start`, which is a folder there.
+
+        Args:
+            cell: The cell.
+            held_out: Which of its `folds`.
+        """
+        fields = {
             **self.training,
             **self.training_by_algorithm.get(cell.algorithm, {}),
-            "representation": cell.representation,
+            "representation": self.seen(held_out)[cell.representation],
             "algorithm": cell.algorithm,
             "seed": cell.seed,
         }
+        if held_out:
+            others = [name for name in self._connectors if name != held_out]
+            fields["settings"] = {**fields.get("settings", {}), "connectors": others}
+        return fields
 
     def grown(self, asked: Mapping[str, Any]) -> AblationConfig:
         """This grid with what a later command asks for.
 
         Args:
-            asked: Fields of a grid. Names and seeds are added; the others must be as they were.
+            asked: Fields of a grid. Names, encoders and seeds are added; the others must be as they
+                were.
 
         Raises:
             ValueError: If policies were to be trained or evaluated otherwise, so that they could
@@ -192,6 +268,13 @@ class AblationConfig:
         """
         _require_same("training", self.training, asked.get("training", {}))
         _require_same("evaluation", asdict(self.evaluation), asked.get("evaluation", {}))
+        if late := [pair for pair in asked.get("contrasts", ()) if (*pair,) not in self.contrasts]:
+            raise ValueError(
+                f"contrasts: {late[0][0]} and {late[0][1]} were not named before policies were "
+                "trained; leave them out, or choose another folder"
+            )
+        there = {"held_out": self.held_out, "policies": self.policies}
+        _require_same("grid", there, {n: asked[n] for n in there if n in asked})
         by_algorithm = asked.get("training_by_algorithm", {})
         for algorithm in set(self.algorithms) & set(by_algorithm):
             before = self.training_by_algorithm.get(algorithm, {})
@@ -203,6 +286,13 @@ class AblationConfig:
             starts=(*self.starts, *asked.get("starts", ())),
             seeds=max(self.seeds, asked.get("seeds", 0)),
             training_by_algorithm={**self.training_by_algorithm, **by_algorithm},
+            encoders={
+                **self.encoders,
+                **{
+                    name: tuple(dict.fromkeys((*self.encoders.get(name, ()), *alike)))
+                    for name, alike in asked.get("encoders", {}).items()
+                },
+            },
         )
 
     @classmethod

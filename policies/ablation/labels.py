@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from policies.ablation.grid import Cell
+from policies.ablation.grid import AblationConfig, Cell
 from policies.representation_names import END_TO_END, IMAGENET, SINGLE_KEYS, UNTRAINED, split_part
 from representation.bundled import bundled
 
@@ -15,7 +15,7 @@ _NO_NAMES = ("/", "..", "~")
 """Parts of a path that say nothing of what lies there."""
 
 
-def labels(representations: Iterable[str]) -> dict[str, str]:
+def labels(representations: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
     """A short name for each representation.
 
     An encoder in a folder is called by the last part of its path that is not `encoder`, unless
@@ -23,6 +23,7 @@ def labels(representations: Iterable[str]) -> dict[str, str]:
 
     Args:
         representations: Names, as `make_representation` takes them.
+        taken: Labels that others have.
 
     Returns:
         Labels by name, no two alike.
@@ -31,7 +32,9 @@ def labels(representations: Iterable[str]) -> dict[str, str]:
     # Parts of one encoder share its label, so those that must differ are encoders.
     last = {encoder: _last_part(encoder) for encoder in dict.fromkeys(e for e, _ in split.values())}
     count = Counter(last.values())
-    count.update((*SINGLE_KEYS, END_TO_END, UNTRAINED, IMAGENET, *bundled("encoders"), *last))
+    count.update(
+        (*SINGLE_KEYS, END_TO_END, UNTRAINED, IMAGENET, *bundled("encoders"), *last, *taken)
+    )
     short = {encoder: label if count[label] == 1 else encoder for encoder, label in last.items()}
     return {
         name: short[encoder] + (f":{part}" if part else "")
@@ -39,11 +42,28 @@ def labels(representations: Iterable[str]) -> dict[str, str]:
     }
 
 
-def labelled(cells: Iterable[Cell]) -> dict[Cell, Cell]:
-    """All cells of a grid as they are shown, with a label for their representation."""
-    cells = tuple(cells)
-    short = labels(cell.representation for cell in cells)
-    return {cell: replace(cell, representation=short[cell.representation]) for cell in cells}
+def encoder_labels(config: AblationConfig) -> dict[str, str]:
+    """A short name for all that a grid trains policies on.
+
+    Encoder seeds have the name of their representation and a number: pose-1, pose-2.
+    """
+    several: dict[str, list[str]] = {}
+    for name, representation in config.trained_on.items():
+        if split_part(representation)[0] in config.encoders:
+            several.setdefault(representation, []).append(name)
+    found = {
+        name: f"{representation}-{number}"
+        for representation, alike in several.items()
+        for number, name in enumerate(alike, start=1)
+    }
+    alone = [name for name in config.trained_on if name not in found]
+    return found | labels(alone, (*found.values(), *config.encoders))
+
+
+def labelled(config: AblationConfig) -> dict[Cell, Cell]:
+    """All cells of a grid as they are shown, with a label for what they are trained on."""
+    short = encoder_labels(config)
+    return {cell: replace(cell, representation=short[cell.representation]) for cell in config.cells}
 
 
 def _last_part(encoder: str) -> str:

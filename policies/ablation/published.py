@@ -16,7 +16,7 @@ import numpy as np
 
 from policies.ablation.folder import EPISODES_FILE, Ablation, iter_episodes
 from policies.ablation.grid import AblationConfig, Start
-from policies.ablation.labels import labels
+from policies.ablation.labels import encoder_labels
 from policies.choices import check_name
 from policies.evaluation.statistics import Estimate, Floats, interquartile_interval
 from policies.learners.train_config import DISTILLATION, TrainConfig
@@ -107,7 +107,7 @@ class Published:
     @cached_property
     def rows(self) -> dict[str, Variant]:
         """The rows that have a policy, by name: REPRESENTATION/ALGORITHM, with -warm at its end."""
-        short = labels(self.config.representations)
+        short = encoder_labels(self.config)
         return {
             f"{short[name]}/{algorithm}{'' if start == 'scratch' else f'-{start}'}": variant
             for cell in self.config.cells
@@ -135,6 +135,8 @@ class Published:
         return replace(
             self.config,
             representations=(representation,),
+            encoders={},
+            contrasts=(),
             algorithms=algorithms,
             starts=(cast(Start, start),),
             training_by_algorithm={a: by_algorithm[a] for a in algorithms if a in by_algorithm},
@@ -209,8 +211,10 @@ def _result(path: Path, policies: Mapping[int, Mapping[str, list[bool]]]) -> Res
 def with_presets(config: AblationConfig) -> AblationConfig:
     """A row's grid in which everything is said that is left to the presets of its engine.
 
-    So it stays what it is where another engine plays it.
+    So it stays what it is where another engine plays it. One that trains nothing has no presets.
     """
+    if config.policies is not None:
+        return config
     by_algorithm = {}
     for cell in config.cells:
         if cell.seed == 0:

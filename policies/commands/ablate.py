@@ -11,20 +11,34 @@ from typing import Any, Literal
 
 import tyro
 
-from policies.ablation.grid import PRESETS, AblationConfig
+from policies.ablation.grid import HELD_OUT, PRESETS, AblationConfig
 from policies.choices import require_at_least
 from policies.commands.option_fields import given, option_fields
 from policies.learners.train_config import TrainConfig
 from policies.options_file import read_file
-from policies.representation_names import check_representation
+from policies.representation_names import check_representation, split_part
+
+PresetName = Literal[
+    "quick",
+    "paper",
+    "track-nominal",
+    "track-precision",
+    "track-contact",
+    "track-shift",
+    "track-transfer",
+    "track-generated",
+    "track-budget",
+]
+"""A grid that comes with the package."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
     """Which grid, and where and how its policies are trained."""
 
-    preset: Literal["quick", "paper"] | None = None
-    """The grid to begin with: quick, minutes on two cores; paper, the study, for a GPU."""
+    preset: PresetName | None = None
+    """The grid to begin with: quick, minutes on two cores; for a GPU paper, or track-NAME, the
+    study on a track."""
     grid: Path | None = None
     """A file with a grid to begin with, as YAML or JSON, with the fields of ablation.json."""
     row: str | None = None
@@ -142,9 +156,12 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
         if published and len(asked.get("representations", ())) > 1:
             raise ValueError("a row has one representation; give one, and a folder for each")
         if published and "representations" not in asked:
-            published.require_encoder(base.representations[0])
+            for held_out in base.folds:
+                published.require_encoder(base.representations[0].replace(HELD_OUT, held_out))
         for name in asked.get("representations", base.representations):
-            check_representation(name)
+            for encoder in base.encoders.get(split_part(name)[0], (name,)):
+                for held_out in base.folds:
+                    check_representation(encoder.replace(HELD_OUT, held_out))
         for name in asked.get("algorithms", ()):
             TrainConfig(algorithm=name)  # says what is wrong with it
         # After the options are known to be good: this is slow to import.

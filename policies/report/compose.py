@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from policies.report.measurements import MEAN, SUCCESS, Section, sections
 from policies.report.numbers import commit, percent, spoken_list, success
 from policies.report.palette import ORACLE, Style, styles
 from policies.report.probes import Probes, probes
+from policies.report.scores import Bounds, Scores, scores
 from policies.report.study import Study, read_study
 from vtenv import provenance
 
@@ -29,6 +30,7 @@ class Report:
     Attributes:
         study: What it is of.
         sections: The measurements, by method.
+        scores: Those of all ablations that are reported together.
         probes: What encoders know.
         styles: How each representation is drawn.
         notes: What could not be told, and why.
@@ -36,6 +38,7 @@ class Report:
 
     study: Study
     sections: tuple[Section, ...]
+    scores: Scores
     probes: Probes
     styles: Mapping[str, Style]
     notes: tuple[str, ...]
@@ -99,7 +102,25 @@ def compose(folder: Path, probe_files: Iterable[Path] = ()) -> Report:
     known = probes(study.folder, study.representations, probe_files)
     costs, notes = encoding_costs(study.runs)
     measured = tuple(sections(study, costs))
-    return Report(study, measured, known, styles(study.representations), (*notes, *known.notes))
+    return Report(
+        study,
+        measured,
+        scores([(study, measured)], {}),
+        known,
+        styles(study.representations),
+        (*notes, *known.notes),
+    )
+
+
+def scored_together(reports: Sequence[Report], audits: Mapping[str, Bounds]) -> list[Report]:
+    """Reports that all show the scores of all of them.
+
+    Args:
+        reports: The reports.
+        audits: What scores are normalised by, by track.
+    """
+    found = scores([(report.study, report.sections) for report in reports], audits)
+    return [replace(report, scores=found) for report in reports]
 
 
 def about(section: Section) -> list[str]:

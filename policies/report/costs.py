@@ -29,7 +29,7 @@ def encoding_costs(runs: Sequence[Run]) -> tuple[dict[str, float], list[str]]:
     found: dict[str, float] = {}
     unknown: dict[str, str] = {}
     for run in runs:
-        name = run.cell.representation
+        name = run.representation
         if name in found:
             continue
         try:

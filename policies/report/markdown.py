@@ -15,6 +15,14 @@ def markdown(report: Report) -> str:
     """The report without its figures, as Markdown."""
     study = report.study
     parts = [f"# {report.title}", report.lead, _bullets(report.findings)]
+    tracks = [tables.score_table(report.scores, track) for track in report.scores.tracks]
+    if contrasts := tables.contrast_table(report.scores):
+        tracks.append(contrasts)
+    parts += (
+        ["## Scores", tables.SCORES, *map(_captioned, tracks), _bullets(report.scores.notes)]
+        if tracks
+        else []
+    )
     for section in report.sections:
         parts += [f"## {section.method.title}", *about(section), *_tables(section)]
         parts.append(_bullets(section.notes))

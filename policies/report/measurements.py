@@ -114,7 +114,7 @@ def _section(
                 f"{run.cell.name} has no final episodes of {', '.join(missing)} and is left out."
             )
         else:
-            runs[run.cell.representation].append(run)
+            runs[run.representation].append(run)
     runs = {name: alike for name, alike in runs.items() if alike}
     scores = {
         name: np.array([[success_rate(run.episodes[each]) for each in connectors] for run in alike])
@@ -138,7 +138,7 @@ def _section(
         tuple(cause for cause in causes if cause in here),
         runs,
         table,
-        Counter(c.representation for c in study.unfinished if Method.of(c) == method),
+        Counter({name: count for (of, name), count in study.missing.items() if of == method}),
         tuple(notes),
     )
 
@@ -170,7 +170,7 @@ def _training(runs: Sequence[Run], notes: list[str]) -> Iterator[_Found]:
     evaluated = [run for run in runs if run.steps.size]
     if not evaluated:
         return
-    name = runs[0].cell.representation
+    name = runs[0].representation
     if len(evaluated) < len(runs):
         notes.append(
             f"The curve of {name} is of {len(evaluated)} of its {len(runs)} runs: the others were "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-from policies.report import compose, figures, palette, probe_figures, tables
+from policies.report import compose, figures, heat_map, palette, probe_figures, tables
 from policies.report.compose import Report
 from policies.report.measurements import EMBEDDING
 from policies.report.numbers import percent, spoken_list
@@ -52,6 +53,8 @@ def page(report: Report) -> str:
         videos=choose(report.study.runs, report.study.folder),
         options=json.dumps(grid, indent=2),
         about=compose.about,
+        picture=base64.b64encode(heat_map.png(heat_map.heat_map(report.scores))).decode(),
+        alternative=heat_map.alternative(report.scores),
         tables=tables,
         palette=palette,
         # A script's text ends at the first "</", wherever it stands.

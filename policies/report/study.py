@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from policies.ablation.folder import EPISODES_FILE, GRID_FILE, Ablation, iter_episodes
-from policies.ablation.grid import Cell
-from policies.ablation.labels import labelled
+from policies.ablation.grid import AblationConfig, Cell
+from policies.ablation.labels import encoder_labels, labelled
+from policies.evaluation.conditions import condition
 from policies.evaluation.statistics import Floats
 from policies.learners.algorithms import ALGORITHMS
 from policies.learners.train_config import DISTILLATION
@@ -30,21 +31,23 @@ class Method(NamedTuple):
     Attributes:
         rank: Where its section stands: distillation, learning from scratch, from a warm start.
         title: What people call it.
+        short: The same where there is little room.
     """
 
     rank: int
     title: str
+    short: str
 
     @classmethod
     def of(cls, cell: Cell) -> Method:
         """The method of a cell."""
         if cell.algorithm == DISTILLATION:
-            return cls(0, "Distilled from the scripted expert (DAgger)")
+            return cls(0, "Distilled from the scripted expert (DAgger)", "DAgger")
         known = ALGORITHMS.get(cell.algorithm)
         name = cell.algorithm if known is None else known.title
         if cell.start == "scratch":
-            return cls(1, f"{name} from scratch")
-        return cls(2, f"{name} from a warm start")
+            return cls(1, f"{name} from scratch", name)
+        return cls(2, f"{name} from a warm start", f"{name}, warm")
 
 
 Episodes = Counter[str]
@@ -56,12 +59,22 @@ def success_rate(episodes: Episodes) -> float:
     return episodes[""] / episodes.total()
 
 
+class Final(NamedTuple):
+    """An episode of a policy's final evaluation; None for what the table does not have."""
+
+    success: bool
+    force_n: float | None
+    """Peak force between plug and socket, [N]."""
+    steps: float | None
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """A policy that was trained and evaluated.
 
     Attributes:
-        cell: Which one of the grid; its representation is a label.
+        cell: Which one of the grid; its representation is a label of what it was trained on.
+        representation: Label of the representation, which several encoder seeds share.
         folder: Its folder.
         config: Its options, as they were stored.
         result: The result of its training, as it was stored.
@@ -70,10 +83,12 @@ class Run:
         success_by_connector: The same for each connector with a column of its own, (E, T), T >= 0.
         episodes: Its final evaluation, by connector: in the order of the columns of evaluations,
             and then of the episodes.
+        finals: The same, each by its connector and the seed of its world.
         videos: Videos of it.
     """
 
     cell: Cell
+    representation: str
     folder: Path
     config: Mapping[str, Any]
     result: Mapping[str, Any]
@@ -81,6 +96,7 @@ class Run:
     success: Floats
     success_by_connector: Floats
     episodes: Mapping[str, Episodes]
+    finals: Mapping[tuple[str, str], Final]
     videos: tuple[Path, ...]
 
     @property
@@ -100,17 +116,24 @@ class Study:
 
     Attributes:
         folder: Its folder.
-        representations: Their names, by label, in the order in which they were asked for.
+        track: The track that policies were judged on, or nominal.
+        representations: Their names, by label, in the order in which they were asked for; of
+            encoder seeds all their names.
+        contrasts: Pairs of labels that were named beforehand.
         grid: What was asked for, as it was stored.
         runs: Runs that are done.
         unfinished: Why the other cells have no policy, in words.
+        missing: How many cells those are, by method and representation.
     """
 
     folder: Path
+    track: str
     representations: Mapping[str, str]
+    contrasts: Sequence[tuple[str, str]]
     grid: Mapping[str, Any]
     runs: tuple[Run, ...]
     unfinished: Mapping[Cell, str]
+    missing: Counter[tuple[Method, str]]
 
     @property
     def cells(self) -> list[Cell]:
@@ -126,39 +149,63 @@ def read_study(folder: str | Path) -> Study:
             file.
     """
     ablation = Ablation(folder)
-    cells = labelled(ablation.read_grid().cells)
+    grid = ablation.read_grid()
+    short = encoder_labels(grid)
+    label = {
+        representation: short.get(representation, representation)
+        for representation in grid.trained_on.values()
+    }
+    names: dict[str, list[str]] = {}
+    for name, representation in grid.trained_on.items():
+        names.setdefault(label[representation], []).append(name)
     runs, unfinished = [], {}
-    for cell, shown in cells.items():
+    missing: Counter[tuple[Method, str]] = Counter()
+    for cell, shown in labelled(grid).items():
+        representation = label[grid.trained_on[cell.representation]]
         state, place = ablation.state(cell), ablation.folder(cell)
         if state == "done":
-            runs.append(_run(shown, place))
-        elif state == "failed":
+            runs.append(_run(shown, representation, place))
+            continue
+        missing[Method.of(cell), representation] += 1
+        if state == "failed":
             unfinished[shown] = ablation.read_failure(cell)
         else:
             begun = (place / "config.json").is_file()
             unfinished[shown] = "begun, not finished" if begun else "not trained yet"
     return Study(
         ablation.path,
-        {shown.representation: cell.representation for cell, shown in cells.items()},
+        _track(grid),
+        {label: ", ".join(several) for label, several in names.items()},
+        [(label[one], label[other]) for one, other in grid.contrasts],
         _mapping(ablation.path / GRID_FILE),
         tuple(runs),
         unfinished,
+        missing,
     )
 
 
-def _run(cell: Cell, folder: Path) -> Run:
+def _track(grid: AblationConfig) -> str:
+    """The track that a grid's policies are judged on; that of `gymnasium.make` if none is named."""
+    told = condition(grid.evaluation.condition).settings
+    settings = grid.training.get("settings", {}) if told is None else told
+    return str(settings.get("track", "nominal"))
+
+
+def _run(cell: Cell, representation: str, folder: Path) -> Run:
     names, evaluated = _evaluations(folder / "evaluations.csv")
-    episodes = _episodes(folder / EPISODES_FILE)
+    episodes, finals = _episodes(folder / EPISODES_FILE)
     ordered = dict.fromkeys((*(name for name in names if name in episodes), *episodes))
     # A hidden file is still being written.
     videos = (folder / "videos").glob("[!.]*")
     return Run(
         cell,
+        representation,
         folder,
         _mapping(folder / "config.json"),
         _mapping(folder / "result.json"),
         *(evaluated[:, 0], evaluated[:, 1], evaluated[:, 2:]),
         {name: episodes[name] for name in ordered},
+        finals,
         tuple(sorted(path for path in videos if path.suffix in _VIDEO_SUFFIXES)),
     )
 
@@ -168,15 +215,25 @@ def _mapping(path: Path) -> Mapping[str, Any]:
     return read_object(path, ValueError) if path.is_file() else {}
 
 
-def _episodes(path: Path) -> dict[str, Episodes]:
-    """Final episodes by connector, in the order of the file."""
+def _episodes(path: Path) -> tuple[dict[str, Episodes], dict[tuple[str, str], Final]]:
+    """Final episodes by connector, in the order of the file; and each by itself."""
     found: dict[str, Episodes] = {}
-    for _, row, success in iter_episodes(path, ("connector", "failure")):
+    finals: dict[tuple[str, str], Final] = {}
+    for line, row, success in iter_episodes(path, ("connector", "failure")):
         failure = "" if success else row["failure"] or "unknown"
         found.setdefault(row["connector"], Counter())[failure] += 1
+        try:
+            force, steps = (
+                float(row[n]) if row.get(n) else None for n in ("peak_force_n", "steps")
+            )
+        except ValueError as error:
+            raise ValueError(f"{path}, line {line}: {error}") from None
+        # A table without seeds is of episodes in the order that all policies played them in.
+        seed = row.get("episode_seed") or str(line)
+        finals[row["connector"], seed] = Final(success, force, steps)
     if not found:
         raise ValueError(f"{path} has no episodes")
-    return found
+    return found, finals
 
 
 def _evaluations(path: Path) -> tuple[list[str], Floats]:

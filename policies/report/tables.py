@@ -10,16 +10,24 @@ import rich.table
 from rich.console import Console
 from rich.markup import escape
 
-from policies.evaluation.statistics import Estimate
+from policies.evaluation.statistics import Estimate, HierarchicalEstimate
 from policies.report import measurements as m
 from policies.report.measurements import Section
-from policies.report.numbers import NONE, duration, percent, steps, success
+from policies.report.numbers import NONE, duration, percent, spoken_list, steps, success
 from policies.report.probes import Probes
+from policies.report.scores import Comparison, Score, Scores
 from policies.report.study import Study
 from representation.probes.markdown import number
 from representation.probes.variables import unit
 
 NAME = "representation"
+SCORES = (
+    "Mean success, in which connectors count alike, with its 95% interval; of episodes that "
+    "succeeded, the 95th percentile of the peak force and the median of steps; and the area under "
+    "the curve of success over the logarithm of training steps, as a part of the whole. An "
+    "interval is over what is drawn anew: of what there is one of, it says nothing."
+)
+"""What the columns of `score_table` mean."""
 BRIEF = (NAME, "success (IQM)", f"steps to {m.REACHED:.0%}", "wall-clock", "seeds")
 """Headings of the columns that a terminal has room for."""
 
@@ -71,6 +79,68 @@ class Table:
         places = range(len(self.headings))
         self.sortable = [any(row[i].value is not None for row in self.rows) for i in places]
         self.wordy = [any(row[i].wordy for row in self.rows) for i in places]
+
+
+def score_table(scores: Scores, track: str) -> Table:
+    """What representations come to on a track."""
+    found = scores.tracks[track]
+
+    def column(text: Callable[[float], str], value: Callable[[Score], float | None]) -> Column:
+        return lambda name: _number(value(found[name]), text)
+
+    def mean(name: str) -> Entry:
+        success_of = found[name].success
+        return Entry(success(success_of, not success_of.levels), success_of.value, success_of)
+
+    def worst(name: str) -> Entry:
+        score = found[name]
+        return Entry(f"{score.worst} {percent(score.worst_success)}", score.worst_success)
+
+    def number_of(value: float) -> str:
+        return f"{value:.0f}"
+
+    columns: dict[str, Column] = {"mean success": mean, "worst connector": worst}
+    if scores.normalised:
+        columns["score"] = column(lambda v: f"{round(100 * v)}", lambda score: score.normalised)
+    columns |= {
+        "force [N]": column(number_of, lambda score: score.force_n),
+        "steps": column(number_of, lambda score: score.steps),
+        "area": column(percent, lambda score: score.area),
+        "interval over": lambda name: _levels(found[name].success),
+    }
+    names = [name for name in scores.representations if name in found]
+    return Table(f"Scores on {track}", names, columns)
+
+
+def contrast_table(scores: Scores) -> Table | None:
+    """The contrasts that were named beforehand; None if none were."""
+    rows = {f"{c.track}: {c.one} - {c.other}": c for c in scores.comparisons}
+    if not rows:
+        return None
+
+    def difference(name: str) -> Entry:
+        found = rows[name].contrast
+        ends = (f"{100 * end:+.1f}" for end in (found.value, found.low, found.high))
+        return Entry("{} ({} to {})".format(*ends), found.value)
+
+    def column(text: Callable[[float], str], value: Callable[[Comparison], float]) -> Column:
+        return lambda name: _number(value(rows[name]), text)
+
+    columns: dict[str, Column] = {
+        "difference [points]": difference,
+        "p": column(lambda v: f"{v:.3f}", lambda row: row.contrast.p),
+        "Holm's p": column(lambda v: f"{v:.3f}", lambda row: row.holm),
+        "smallest visible [points]": column(
+            lambda v: f"{100 * v:.1f}", lambda row: row.contrast.smallest_visible
+        ),
+        "interval over": lambda name: _levels(rows[name].contrast),
+    }
+    caption = (
+        "Contrasts that were named beforehand: the difference of mean success on the same episodes "
+        f"with its 95% interval and two-sided p-value; Holm's over the {len(rows)} of this table; "
+        "and the smallest difference that had an 80% chance to be found at 5%"
+    )
+    return Table(caption, rows, columns, "contrast")
 
 
 def headline(section: Section) -> Table:
@@ -195,6 +265,10 @@ def print_sections(console: Console, sections: Iterable[Section]) -> None:
         for row in shown.rows:
             table.add_row(*(escape(row[i].text) for i in kept))
         console.print(table)
+
+
+def _levels(found: HierarchicalEstimate) -> Entry:
+    return Entry(spoken_list(list(found.levels)) or NONE, wordy=True)
 
 
 def variable_title(name: str) -> str:

@@ -35,7 +35,7 @@ def choose(runs: Iterable[Run], folder: Path) -> list[Video]:
     variants: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
         if run.videos:
-            variants.setdefault(run.cell.variant, []).append(run)
+            variants.setdefault((run.representation, *run.cell.variant[1:]), []).append(run)
     chosen = []
     left = MAX_TOTAL_BYTES
     for alike in variants.values():
