@@ -26,8 +26,8 @@ class VTInsertEnv(TaskEnv):
     Four connectors share one scene: a 3.5 mm audio plug (`aux`), a 1 x 4 pin header (`pin`),
     a USB-A plug (`usb`) and an M6 stud (`stud`). Each socket has its own fit, from 0.05 mm a side
     for the audio jack to 0.2 mm for the stud, and a chamfer of 0.3 to 0.5 mm around its mouth;
-    springs inside resist the insertion with 3 to 21 N. Sockets are tilted, grips are weak or firm, and
-    actions and observations are a control step late.
+    springs inside resist the insertion with 3 to 21 N. Sockets are tilted, grips are weak or firm,
+    and actions and observations are a control step late.
 
     Physics run at 1 kHz and control at 50 Hz, twenty physics steps to a control step. World
     axes: x ahead from the hand to the socket, y to the left, z up.
