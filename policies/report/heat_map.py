@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.figure import Figure
@@ -59,16 +60,21 @@ def heat_map(scores: Scores) -> Figure:
             if score is None:
                 continue
             ink = INK[0] if score.shown > _LIGHT else "white"
-            middle = {"x": x + wide / 2, "color": ink, "ha": "center", "va": "center"}
+            centred: dict[str, Any] = {
+                "x": x + wide / 2,
+                "color": ink,
+                "ha": "center",
+                "va": "center",
+            }
             axes.text(
                 y=y + 0.37 * high,
                 s=f"{round(100 * score.shown)}",
                 fontsize=13,
                 weight="bold",
-                **middle,
+                **centred,
             )
             worst = f"{score.worst} {100 * score.worst_success:.0f}%"
-            axes.text(y=y + 0.78 * high, s=worst, fontsize=7.5, **middle)
+            axes.text(y=y + 0.78 * high, s=worst, fontsize=7.5, **centred)
     return figure
 
 

@@ -247,7 +247,7 @@ def _score(
     steps = [final.steps for final in won if final.steps is not None]
     return Score(
         success,
-        bounds and normalised_score(success.value, bounds.search, bounds.expert),
+        normalised_score(success.value, bounds.search, bounds.expert) if bounds else None,
         worst,
         rates[worst],
         float(np.percentile(forces, 95)) if forces else None,

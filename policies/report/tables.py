@@ -123,7 +123,7 @@ def contrast_table(scores: Scores) -> Table | None:
         ends = (f"{100 * end:+.1f}" for end in (found.value, found.low, found.high))
         return Entry("{} ({} to {})".format(*ends), found.value)
 
-    def column(text: Callable[[float], str], value: Callable[[Comparison], float]) -> Column:
+    def column(text: Callable[[float], str], value: Callable[[Comparison], float | None]) -> Column:
         return lambda name: _number(value(rows[name]), text)
 
     columns: dict[str, Column] = {
@@ -131,7 +131,7 @@ def contrast_table(scores: Scores) -> Table | None:
         "p": column(lambda v: f"{v:.3f}", lambda row: row.contrast.p),
         "Holm's p": column(lambda v: f"{v:.3f}", lambda row: row.holm),
         "smallest visible [points]": column(
-            lambda v: f"{100 * v:.1f}", lambda row: row.contrast.smallest_visible
+            lambda v: f"{100 * v:.1f}", lambda row: row.contrast.smallest_visible or None
         ),
         "interval over": lambda name: _levels(rows[name].contrast),
     }
