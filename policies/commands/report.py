@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def report(
-    studies: tyro.conf.Positional[tuple[Path, ...]],
+    studies: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(help_behavior_hint="(required)")
+    ],
     *,
     audits: Annotated[tuple[Path, ...], default("scores are plain success")] = (),
     probes: Annotated[tuple[Path, ...], default("those in the ablation's folder `probes`")] = (),
