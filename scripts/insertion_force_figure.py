@@ -32,15 +32,14 @@ def curve(connector: Connector) -> NDArray[np.float64]:
     straight = dict.fromkeys(InitialStateRanges.names(), 0.0) | {"socket_x_mm": 37.0}
     simulation.reset(world, [np.random.default_rng(0)], straight)
     told: list[tuple[float, float]] = []
-    action = simulation.expert_action()
     while len(told) < 300:
+        action = simulation.expert_action()
         action[:, 0] = _STEP
         simulation.step(world, action)
         depth, force = simulation.measures.depth[0], simulation.state.socket_force[0]
         if depth > connector.travel - 0.0003:  # the shoulder is at the mouth
             break
         told.append((depth, force))
-        action = simulation.expert_action()
     simulation.close()
     return np.array(told)
 
