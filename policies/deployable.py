@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +13,25 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from policies.actor import Actor, ActorConfig, LSTMState, actor_of, build_actor
-from policies.representation_names import IMAGENET, check_policy
+from policies.policy_files import (
+    CONFIG_FILE,
+    ENCODER_FOLDER,
+    WEIGHTS_FILE,
+    PolicyDocument,
+    not_a_policy,
+    policy_folder,
+    read_policy,
+)
+from policies.representation_names import IMAGENET
 from policies.representations import Representation, encoder_representation, make_representation
 from policies.worlds import settings_to_json
-from representation.bundled import bundled, bundled_folder
+from representation.bundled import bundled
 from representation.tensor_file import load_weights, write_tensors
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.atomic_write import atomic_write, write_text
 from vtenv.import_string import is_import_string
-from vtenv.json_document import from_document, read_json
+from vtenv.json_document import from_document
 from vtenv.registry import make_task
-
-CONFIG_FILE, WEIGHTS_FILE = "policy.json", "policy.safetensors"
-ENCODER_FOLDER = "encoder"
-"""Folder beside them with the encoder, where it cannot be had by its name anywhere."""
-FORMAT, VERSION = "vtinsert-policy", 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Document:
-    """What `policy.json` says."""
-
-    format: str = FORMAT
-    version: int = VERSION
-    representation: str
-    encoder_digest: str
-    actor: ActorConfig
-    task: str
-    settings: Mapping[str, Any]
-    provenance: Mapping[str, Any]
 
 
 class DeployablePolicy:
@@ -169,10 +158,10 @@ def save_policy(
     """
     folder = Path(folder)
     actor = actor_of(policy)
-    document = _Document(
+    document = PolicyDocument(
         representation=representation.name,
         encoder_digest=representation.digest,
-        actor=actor.config,
+        actor=asdict(actor.config),
         task=representation.task,
         settings=settings_to_json(environment_settings),
         provenance=provenance,
@@ -200,15 +189,12 @@ def load_policy(
         ValueError: If a file is missing, damaged, or does not fit; or if the encoder is not the
             one that the policy was trained on.
     """
-    folder = _locate(source)
-    found = _read(folder / CONFIG_FILE)
+    folder = policy_folder(source)
+    document = read_policy(folder)
     try:
-        document = from_document(_Document, found)
-        actor = build_actor(document.actor)
+        actor = build_actor(from_document(ActorConfig, document.actor))
     except (ValueError, RuntimeError, OverflowError) as error:
-        raise ValueError(
-            f"{folder / CONFIG_FILE} does not describe a policy ({error}); copy the folder again"
-        ) from error
+        raise not_a_policy(folder / CONFIG_FILE, error) from error
     load_weights(actor, folder / WEIGHTS_FILE, ValueError, CONFIG_FILE)
     if representation is None:
         representation = _representation(document, folder)
@@ -227,27 +213,7 @@ def load_policy(
     return DeployablePolicy(actor, representation, document.settings, document.provenance)
 
 
-def _locate(source: str | Path) -> Path:
-    check_policy(str(source))
-    if source in bundled("policies"):
-        return bundled_folder("policies") / str(source)
-    folder = Path(os.path.expanduser(source))
-    if not (folder / CONFIG_FILE).is_file():
-        inside = [path.parent.name for path in sorted(folder.glob(f"*/{CONFIG_FILE}"))]
-        raise ValueError(
-            f"{folder} holds no {CONFIG_FILE}"
-            + (f"; it has policies in {', '.join(inside)}: name one of these" if inside else "")
-        )
-    return folder
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return read_json(
-        path, "a policy of VTInsert", FORMAT, VERSION, ValueError, again="train the policy again"
-    )
-
-
-def _representation(document: _Document, folder: Path) -> Representation:
+def _representation(document: PolicyDocument, folder: Path) -> Representation:
     name, encoder = document.representation, folder / ENCODER_FOLDER
     try:
         if encoder.is_dir() and not _is_known(name):
@@ -265,7 +231,7 @@ def _save_encoder(representation: Representation, folder: Path) -> None:
     assert representation.encoder is not None
     path = folder / CONFIG_FILE
     there = (folder / ENCODER_FOLDER).is_dir() and path.is_file()
-    if there and _read(path).get("encoder_digest") == representation.digest:
+    if there and read_policy(folder).encoder_digest == representation.digest:
         return
     path.unlink(missing_ok=True)  # with half an encoder there is no policy
     representation.encoder.save_pretrained(folder / ENCODER_FOLDER)

@@ -36,14 +36,12 @@ def check_representation(name: str) -> None:
     Args:
         name: As `make_representation` takes it.
 
-    What is `MODULE:NAME` is judged when it is loaded.
-
     Raises:
         ValueError: If it is none; names the nearest, and what there is.
     """
     encoder, _ = split_part(name)
     known = (UNTRAINED, IMAGENET, *bundled("encoders"))
-    if encoder in known or _may_be_an_encoder(encoder):
+    if encoder in known or _may_be_files(encoder) or _is_own(encoder):
         return
     check_name(
         name,
@@ -59,33 +57,53 @@ def check_encoder(name: str) -> None:
 
     Args:
         name: The name of a bundled encoder, a folder, an id on the Hugging Face Hub,
-            `random:BACKBONE` or `MODULE:NAME`; the last two are judged when they are loaded.
+            `random:BACKBONE` or `MODULE:NAME`.
 
     Raises:
         ValueError: If it is none; names the nearest, and what there is.
     """
-    if _may_be_an_encoder(name):
+    untrained, colon, backbone = name.partition(":")
+    if colon and untrained == UNTRAINED:
+        from representation.names import require_network
+
+        require_network(backbone)
+    elif not _is_own(name):
+        check_encoder_files(name, f"{UNTRAINED}:BACKBONE", "MODULE:NAME")
+
+
+def check_encoder_files(name: str, *others: str) -> None:
+    """Refuse what is no encoder on disk or on the Hub, before anything is loaded.
+
+    Args:
+        name: The name of a bundled encoder, a folder or an id on the Hugging Face Hub.
+        others: What else it could have been, for the error.
+
+    Raises:
+        ValueError: If it is none; names the nearest, and what there is.
+    """
+    if _may_be_files(name):
         return
-    check_name(
-        name,
-        bundled("encoders"),
-        "encoder",
-        otherwise=f"or name a folder, an id on the Hugging Face Hub, {UNTRAINED}:BACKBONE, or "
-        "MODULE:NAME",
-    )
+    *first, last = "a folder", "an id on the Hugging Face Hub", *others
+    otherwise = f"or name {', '.join(first)}, or {last}"
+    check_name(name, bundled("encoders"), "encoder", otherwise)
 
 
 def check_player(source: str) -> None:
     """Refuse what names nobody who plays, before anything is loaded.
 
     Args:
-        source: As `load_player` takes it; what is `MODULE:NAME` is judged when it is loaded.
+        source: As `load_player` takes it; a function's module is not imported.
 
     Raises:
         ValueError: If there is no such policy; names the nearest, and what there is.
     """
-    if source not in (EXPERT, RANDOM) and ":" not in source:
+    if source not in (EXPERT, RANDOM) and not is_function(source):
         check_policy(source)
+
+
+def is_function(source: str) -> bool:
+    """Whether somebody who plays is a function, `MODULE:NAME`, and no folder."""
+    return ":" in source and not Path(source).exists()
 
 
 def check_policy(source: str) -> None:
@@ -105,12 +123,34 @@ def check_policy(source: str) -> None:
     )
 
 
-def _may_be_an_encoder(name: str) -> bool:
-    """Whether it is a folder, or can be an id on the Hugging Face Hub or `MODULE:NAME`."""
-    if name and (Path(os.path.expanduser(name)).is_dir() or name.count("/") == 1):
-        return True
-    if ":" not in name:
-        return False
-    from vtenv.import_string import is_import_string  # imports Gymnasium
+def check_encoder_or_network(name: str) -> None:
+    """Refuse what is neither an encoder's files nor a network of timm's, before anything is loaded.
 
-    return is_import_string(name)
+    Raises:
+        ValueError: If it is neither; names the nearest, and what there is.
+    """
+    from representation.names import may_be_network
+
+    if not may_be_network(name):
+        check_encoder_files(name, "a network of timm's")
+
+
+def _may_be_files(name: str) -> bool:
+    """Whether it is a folder, or can be an id on the Hugging Face Hub."""
+    return bool(name) and (Path(os.path.expanduser(name)).is_dir() or name.count("/") == 1)
+
+
+def _is_own(name: str) -> bool:
+    """Whether it is `MODULE:NAME`, which is imported.
+
+    Raises:
+        ValueError: If it reads so, and there is none.
+    """
+    if ":" not in name or _may_be_files(name):
+        return False
+    from vtenv.import_string import import_string, is_import_string  # imports Gymnasium
+
+    if not is_import_string(name):
+        return False
+    import_string(name, "encoder")
+    return True

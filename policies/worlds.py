@@ -56,6 +56,17 @@ def variant_names(task: Task) -> tuple[str, ...]:
     return task.code_names[variant_key(task)]
 
 
+def require_variants(task: Task, names: Iterable[str]) -> None:
+    """Check that episodes draw variants of these names.
+
+    Raises:
+        ValueError: If one is not drawn; lists those that are.
+    """
+    there = variant_names(task)
+    if lacking := [name for name in names if name not in there]:
+        raise ValueError(f"this environment has {', '.join(there)}, and no {', '.join(lacking)}")
+
+
 def variant_of_seed(task: Task, seed: int) -> str:
     """The variant that an episode of a seed draws, as `reset(seed=...)` does."""
     (variant,) = draw_episodes(task, [seeding.np_random(seed)[0]], [{}]).physics.variant

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, max_pool2d
 
+from representation.names import chosen_augmentations, require_augmentations
 from representation.options import require_chosen, require_known
 from vtenv.import_string import OpenTable, instance_of
 from vtenv.modalities import IMAGE_MODALITIES, Modality
@@ -254,15 +255,6 @@ AUGMENTATIONS = OpenTable(
 """Every augmentation by its name, in the order they are applied; anybody's by `MODULE:NAME`, which
 come last."""
 
-PRESETS: dict[str, tuple[str, ...]] = {
-    "none": (),
-    "occlusion": ("occlusion",),
-    "contrastive": ("crop", "rotation", "dilation_erosion"),
-    "every": ("crop", "rotation", "dilation_erosion", "field", "colour"),
-}
-"""The paper's: none for its classifier, occlusion for its occlusion study, crop, rotation and
-morphology for its joint representation. And one that changes every modality."""
-
 
 class Augment:
     """Augmentations by name, applied to a batch.
@@ -271,7 +263,7 @@ class Augment:
     and dilated by itself, as each gel is mounted and pressed by itself.
 
     Args:
-        names: A preset of `PRESETS`, or names of `AUGMENTATIONS` and `MODULE:NAME`s.
+        names: A preset of `AUGMENTATION_PRESETS`, or names of `AUGMENTATIONS` and `MODULE:NAME`s.
         options: Settings of augmentations by name.
         modalities: Records of the images by key, which say what changes them; other columns of a
             batch stay as they are.
@@ -287,20 +279,8 @@ class Augment:
         modalities: Mapping[str, Modality] = IMAGE_MODALITIES,
     ) -> None:
         options = options or {}
-        if isinstance(names, str):
-            if names not in PRESETS:
-                raise ValueError(
-                    f"augmentation preset {names!r} is unknown; it must be one of "
-                    f"{', '.join(PRESETS)}, or a list of {', '.join(AUGMENTATIONS)} and "
-                    "MODULE:NAME"
-                )
-            names = PRESETS[names]
-        for name in (*names, *options):
-            if name not in AUGMENTATIONS:
-                raise ValueError(
-                    f"augmentation {name!r} is unknown; it must be one of "
-                    f"{', '.join(AUGMENTATIONS)}, or one of your own as MODULE:NAME"
-                )
+        names = chosen_augmentations(names)
+        require_augmentations(options)
         require_chosen(options, names, "augmentations")
         for name, given in options.items():
             limits = AUGMENTATIONS[name].limits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -11,6 +10,8 @@ import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from torch import Tensor, nn
+
+from representation.names import unknown_network
 
 _WEIGHTS = "model.safetensors"
 
@@ -27,12 +28,7 @@ def require_backbone(name: str) -> None:
     """
     if timm.is_model(name):
         return
-    near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=4)
-    hint = f"; did you mean {', '.join(near)}?" if near else ""
-    raise ValueError(
-        f"backbone={name!r} is not a network that timm {timm.__version__} knows{hint} "
-        "timm.list_models() lists them all"
-    )
+    raise unknown_network(name, timm.list_models())
 
 
 class Backbone(nn.Module):

@@ -164,6 +164,10 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
                     check_representation(encoder.replace(HELD_OUT, held_out))
         for name in asked.get("algorithms", ()):
             TrainConfig(algorithm=name)  # says what is wrong with it
+            if ":" in name:
+                from vtenv.import_string import import_string
+
+                import_string(name, "algorithm")
         # After the options are known to be good: this is slow to import.
         from policies.ablation.command import train_grid, train_row
         from policies.worlds import settings_to_json

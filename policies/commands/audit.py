@@ -57,10 +57,12 @@ def audit(
         settings: Settings of the environment besides the track's.
     """
     for source in options.policies:
-        check_player(source)
-
+        check_player(source)  # the rest of what is judged loads the simulator
+    from policies.evaluation.judge import trained_in
     from vtenv.registry import make_task
 
+    for source in options.policies:
+        trained_in(source)
     world = {"track": options.track, **(settings or {})}
     make_task(options.task, **world)  # judges them
 

@@ -12,6 +12,7 @@ import tyro
 
 from policies.benchmarks.benchmark_config import BenchmarkConfig
 from policies.choices import default
+from policies.representation_names import check_encoder_or_network
 
 
 def benchmark(
@@ -38,14 +39,17 @@ def benchmark(
     for path in (json_path, figure):
         if path is not None and not path.parent.is_dir():
             raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
-
-    from policies.benchmarks import measure, rendering
-    from vtenv import provenance
-    from vtenv.atomic_write import atomic_write, write_text
+    for name in config.encoders:
+        check_encoder_or_network(name)
     from vtenv.registry import make_task
 
     config = replace(config, settings=settings or {})
     make_task(config.task, **config.settings)
+    # Slow to import.
+    from policies.benchmarks import measure, rendering
+    from vtenv import provenance
+    from vtenv.atomic_write import atomic_write, write_text
+
     report: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **provenance.record(),

@@ -55,14 +55,16 @@ def demo(
     """
     for name, value, least in (("episodes", episodes, 1), ("filmed", filmed, 0)):
         require(value >= least, name, value, f"{least} or more")
-    check_player(policy)
+    check_player(policy)  # the rest of what is judged loads the simulator
 
     from policies.evaluation.conditions import Condition, made_with
+    from policies.evaluation.judge import require_playable, trained_in
     from policies.worlds import variant_names
-    from vtenv.registry import make_task
 
     connectors, chosen = made_with(connectors, settings or {})
-    make_task(task, **chosen)  # judges them
+    described = ", ".join(f"{name} {value}" for name, value in chosen.items())
+    condition = Condition("demo", described or "the default settings", chosen)
+    require_playable(condition, *trained_in(policy, task), connectors)
 
     # Slow to import.
     from rich.console import Console
@@ -72,8 +74,6 @@ def demo(
     from policies.films.film import MODALITIES
     from vtenv.progress import progress_bar
 
-    described = ", ".join(f"{name} {value}" for name, value in chosen.items())
-    condition = Condition("demo", described or "the default settings", chosen)
     player = load_player(policy, task)
     variants = connectors or variant_names(player.played(condition))
     if filmed:

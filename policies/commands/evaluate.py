@@ -43,43 +43,37 @@ def evaluate(
         output: Folder for what is written.
         settings: Settings of the task's environment, in every condition.
     """
-    check_player(policy)
-    connectors, changes = made_with(config.connectors, settings or {})
-    if config.task or changes:
-        from policies.worlds import DEFAULT_TASK
-        from vtenv.registry import make_task
+    check_player(policy)  # the rest of what is judged loads the simulator
+    from policies.evaluation.judge import require_playable, trained_in
+    from policies.worlds import setting_names, settings_to_json
 
-        make_task(config.task or DEFAULT_TASK, **changes)  # judges them
+    connectors, changes = made_with(config.connectors, settings or {})
+    task, trained = trained_in(policy, config.task)
+    names = dict.fromkeys(config.conditions)
+    chosen = [condition(name) for name in names] or suite(config.suite, setting_names(task))
+    chosen = [one.changed(changes, trained) for one in chosen]
+    for one in chosen:
+        require_playable(one, task, trained, connectors)
 
     # Slow to import.
     from policies.evaluation.evaluate import evaluate as play
     from policies.evaluation.players import load_player
     from policies.evaluation.summary import by_connector
     from policies.films.side_by_side import film_pairs
-    from policies.worlds import setting_names, settings_to_json
     from vtenv.progress import progress_bar
     from vtenv.run_folder import write_table
 
     player = load_player(policy, config.task)
-    names = dict.fromkeys(config.conditions)
-    there = setting_names(player.task)
-    chosen = [condition(name) for name in names] or suite(config.suite, there)
-    chosen = [one.changed(changes, player.settings) for one in chosen]
     for one in chosen:
-        if lacking := sorted(set(one.settings or ()) - set(there)):
-            raise ValueError(
-                f"{player.task} cannot be put in the condition {one.name!r}: it has no setting "
-                f"{lacking[0]!r}; leave that condition out"
-            )
         player.played(one)
     make_output(output)
 
     played: dict[str, list[EpisodeRecord]] = {}
     with progress_bar() as progress:
         # The bar comes first: the first run of all compiles the sensors and settles the grasps.
-        task = progress.add_task("", total=config.episodes * len(chosen))
+        bar = progress.add_task("", total=config.episodes * len(chosen))
         for one in chosen:
-            progress.update(task, description=f"Playing {one.name}")
+            progress.update(bar, description=f"Playing {one.name}")
             played[one.name] = play(
                 player,
                 one,
@@ -91,7 +85,7 @@ def evaluate(
                 device=config.device,
                 num_threads=config.num_threads,
                 num_envs=config.num_envs,
-                on_episode=lambda _: progress.advance(task),
+                on_episode=lambda _: progress.advance(bar),
             )
             # After each condition: what was played is not lost if the next is interrupted.
             rows = [
@@ -109,7 +103,7 @@ def evaluate(
     if config.filmed:
         video = output / "episodes.mp4"
         with progress_bar() as progress:
-            task = progress.add_task("Filming", total=None)
+            bar = progress.add_task("Filming", total=None)
             missing = film_pairs(
                 player,
                 chosen[0],
@@ -117,7 +111,7 @@ def evaluate(
                 video,
                 number=config.filmed,
                 same_engine=config.engine == "cpu",
-                on_frame=lambda done, total: progress.update(task, completed=done, total=total),
+                on_frame=lambda done, total: progress.update(bar, completed=done, total=total),
             )
         if missing:
             print(f"The video has no third-person view. {missing}")

@@ -145,6 +145,9 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
             values["objective"] = options.objective
         _judge(options, values)
         config = PretrainConfig(encoder=EncoderConfig(**encoder), **base)
+        if not options.resume:
+            config = _changed(config, options, values)
+            _judge_names(config)
         return _pretrain(options, config, values)
 
     pretrain.__annotations__["options"] = kind
@@ -184,9 +187,23 @@ def _judge(run: RunOptions, values: Mapping[str, Any]) -> None:
         Dataset.open(run.data)  # says what is wrong with it before torch is imported
 
 
-def _pretrain(run: RunOptions, base: PretrainConfig, values: Mapping[str, Any]) -> int:
-    # Slow to import.
-    from representation.backbone import PretrainedWeightsError
+def _judge_names(config: PretrainConfig) -> None:
+    """Refuse names of nothing that there is, before torch is imported."""
+    from policies.representation_names import check_encoder_files
+    from representation.names import chosen_augmentations, require_network, require_objectives
+    from vtenv.import_string import import_string, is_import_string
+
+    require_network(config.encoder.backbone)
+    if config.start is not None:
+        check_encoder_files(config.start)
+    augmentations = chosen_augmentations(config.augment)
+    require_objectives(config.objectives)
+    for what, names in (("objective", config.objectives), ("augmentation", augmentations)):
+        for name in filter(is_import_string, names):
+            import_string(name, what)
+
+
+def _pretrain(run: RunOptions, config: PretrainConfig, values: Mapping[str, Any]) -> int:
     from representation.pretraining.plan import new_plan, resumed_plan
     from vtenv.run_folder import RunFolderError
 
@@ -199,14 +216,12 @@ def _pretrain(run: RunOptions, base: PretrainConfig, values: Mapping[str, Any]) 
             live = LiveConfig(run.live or "cpu", run.live_device, **rendered)
             plan = new_plan(
                 run.output,
-                _changed(base, run, values),
+                config,
                 run.data or live,
                 heldout=run.heldout,
                 sizes={"image_size": run.image_size, "contact_size": run.contact_size},
             )
         result = _train(plan, run)
-    except PretrainedWeightsError as error:
-        raise ValueError(f"{error}, here --from-scratch") from None
     except RunFolderError as error:
         hint = "" if run.resume else f" (`{resume}` goes on with a run)"
         raise ValueError(f"{error}{hint}") from None
@@ -286,13 +301,15 @@ def _objective(text: str) -> str | dict[str, float]:
 
 
 def _augment(text: str) -> str | tuple[str, ...]:
-    from representation.augmentations import PRESETS
+    from representation.names import AUGMENTATION_PRESETS
 
-    return text if text in PRESETS else tuple(name.strip() for name in text.split(","))
+    return text if text in AUGMENTATION_PRESETS else tuple(name.strip() for name in text.split(","))
 
 
 def _train(plan: PretrainPlan, run: RunOptions) -> PretrainResult | None:
     """Train; the result, where this is the first process."""
+    # Slow to import.
+    from representation.backbone import PretrainedWeightsError
     from representation.pretraining.fit import fit_to_split
     from representation.pretraining.training import make_fabric, make_source, pretrain
     from vtenv import provenance
@@ -310,24 +327,27 @@ def _train(plan: PretrainPlan, run: RunOptions) -> PretrainResult | None:
         if plan.heldout is not None:
             split = plan.heldout["heldout"]
             heldout = make_source(config, split, fabric, shuffle=False, workers=run.workers)
-        result = pretrain(
-            config,
-            source,
-            run.output,
-            heldout=heldout,
-            fabric=fabric,
-            resume=run.resume,
-            data=plan.data,
-            made=provenance.record(),
-            evaluate=None
-            if rendered is None
-            else lambda *_: {
-                "rendered": rendered.rendered,
-                "rendered_per_s": rendered.rate or 0.0,  # while nothing was trained
-            },
-            evaluate_every=run.evaluate_every,
-            checkpoint_every=run.checkpoint_every,
-        )
+        try:
+            result = pretrain(
+                config,
+                source,
+                run.output,
+                heldout=heldout,
+                fabric=fabric,
+                resume=run.resume,
+                data=plan.data,
+                made=provenance.record(),
+                evaluate=None
+                if rendered is None
+                else lambda *_: {
+                    "rendered": rendered.rendered,
+                    "rendered_per_s": rendered.rate or 0.0,  # while nothing was trained
+                },
+                evaluate_every=run.evaluate_every,
+                checkpoint_every=run.checkpoint_every,
+            )
+        except PretrainedWeightsError as error:
+            raise ValueError(f"{error}, here --from-scratch") from None
     return result if fabric.is_global_zero else None
 
 

@@ -46,6 +46,10 @@ def train(
         config = _resumed(config, output, ["set"] * bool(assignments), settings or {})
     else:
         check_representation(config.representation)
+        if ":" in config.algorithm:
+            from vtenv.import_string import import_string
+
+            import_string(config.algorithm, "algorithm")
         from policies.learners.training_folder import TrainingFolder
 
         TrainingFolder(output).require_new()

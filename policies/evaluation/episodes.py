@@ -16,6 +16,7 @@ from policies.seeds import SeedRange, seeds_from
 from policies.worlds import (
     FAILURE,
     decode,
+    require_variants,
     simulation_of,
     variant_key,
     variant_names,
@@ -96,10 +97,8 @@ def episode_seeds(
     Raises:
         ValueError: If the environment lacks one of the variants, or the range has too few seeds.
     """
-    there = variant_names(task)
-    if lacking := [name for name in variants if name not in there]:
-        raise ValueError(f"this environment has {', '.join(there)}, and no {', '.join(lacking)}")
-    drawn = [name for name in there if not variants or name in variants]
+    require_variants(task, variants)
+    drawn = [name for name in variant_names(task) if not variants or name in variants]
     wanted = Counter({name: episodes // len(drawn) for name in drawn})
     wanted.update(drawn[: episodes % len(drawn)])
     chosen: list[int] = []

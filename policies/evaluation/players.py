@@ -5,22 +5,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from policies.deployable import CONFIG_FILE, DeployablePolicy, load_policy
+from policies.deployable import DeployablePolicy, load_policy
 from policies.evaluation.conditions import Condition
 from policies.evaluation.episodes import Act
-from policies.representation_names import EXPERT, RANDOM
+from policies.evaluation.judge import import_function
+from policies.policy_files import of_a_run
+from policies.representation_names import EXPERT, RANDOM, is_function
 from policies.worlds import DEFAULT_TASK
 from representation.runtime import torch_threads
 from vtenv.arrays import Array
 from vtenv.expert_policy import expert_actions
-from vtenv.import_string import import_string
 from vtenv.registry import make_task, make_worlds
 from vtenv.simulation import Simulation
 from vtenv.tasks import Task
@@ -164,9 +164,9 @@ def load_player(source: str, task: str | None = None) -> Player:
         )
     if source == RANDOM:
         return Player(source, _random(), task or DEFAULT_TASK, looks=False)
-    if ":" in source and not Path(source).exists():
-        return player_of(_function(source), source, task or DEFAULT_TASK)
-    policy = load_policy(_policy_folder(source))
+    if is_function(source):
+        return player_of(import_function(source), source, task or DEFAULT_TASK)
+    policy = load_policy(of_a_run(source))
     if task is not None:
         policy.representation = dataclasses.replace(policy.representation, task=task)
     return player_of(policy, source)
@@ -181,23 +181,3 @@ def _random() -> Act:
         return generator.uniform(-1.0, 1.0, shape).astype(np.float32)
 
     return act
-
-
-def _function(source: str) -> Callable[[Any], Array]:
-    """What is called NAME in a module, of "MODULE:NAME"."""
-    function = import_string(source, "policy")
-    if not callable(function):
-        raise ValueError(f"{source!r} is a {type(function).__name__}, which cannot be called")
-    found: Callable[[Any], Array] = function
-    return found
-
-
-_OF_A_RUN = ("best", "policy")
-"""Folders of a training run that hold a policy, the one to take first."""
-
-
-def _policy_folder(source: str) -> str | Path:
-    """Where a training run keeps its best policy, or its last; anything else as it is."""
-    run = Path(source).expanduser()
-    inside = (run / name for name in _OF_A_RUN if (run / name / CONFIG_FILE).is_file())
-    return next(inside, source)

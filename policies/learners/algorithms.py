@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from gymnasium.error import DependencyNotInstalled
@@ -15,9 +14,8 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import LinearSchedule
 
 from policies.features import policy_kwargs
-from policies.learners.dagger_config import DaggerConfig
+from policies.learners.arguments import arguments
 from policies.learners.device_ppo import DevicePPO
-from policies.learners.train_config import DISTILLATION
 from policies.representations import Representation
 from policies.vec_env import VTInsertVecEnv
 from vtenv.import_string import OpenTable, subclass_of
@@ -82,23 +80,7 @@ ALGORITHMS = OpenTable(
 )
 """Every algorithm, by name; anybody's by `MODULE:NAME`."""
 
-_DECIDED = {
-    *("self", "policy", "env", "policy_kwargs", "tensorboard_log", "verbose", "seed", "device"),
-    *("_init_setup_model", "stats_window_size"),
-    # A policy with these cannot be exported to act with.
-    *("use_sde", "sde_sample_freq", "use_sde_at_warmup"),
-}
-"""Arguments of a model that are no hyperparameters."""
 _SCHEDULED = ("learning_rate", "clip_range", "clip_range_vf")
-
-
-def arguments(algorithm: str) -> tuple[str, ...]:
-    """Names of an algorithm's hyperparameters, but for those of the policy's network."""
-    if algorithm == DISTILLATION:
-        budget = ("steps", "seconds")
-        return tuple(f.name for f in fields(DaggerConfig) if f.name not in budget)
-    names = inspect.signature(ALGORITHMS[algorithm].model.__init__).parameters
-    return tuple(name for name in names if name not in _DECIDED)
 
 
 def make_model(

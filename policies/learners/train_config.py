@@ -129,7 +129,7 @@ class TrainConfig:
             # The expert knows the way from anywhere.
             require(part in (None, 1), "curriculum", part, f"left out for {DISTILLATION}")
         if self.hyperparameters:
-            from policies.learners.algorithms import arguments
+            from policies.learners.arguments import arguments
 
             allowed = sorted([*arguments(self.algorithm), "policy_kwargs"])
             if self.algorithm == "ppo":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
 from torch import Generator, nn
 
+from representation.names import require_objectives
 from representation.objectives.classification import Classification
 from representation.objectives.dynamics import Dynamics
 from representation.objectives.infonce import InfoNCE
@@ -35,19 +36,6 @@ OBJECTIVES: OpenTable[type[Objective]] = OpenTable(
     subclass_of(Objective),
 )
 """Every objective by its name; anybody's by `MODULE:NAME`."""
-
-
-def require_objectives(names: Iterable[str]) -> None:
-    """Check that there are objectives of these names.
-
-    Raises:
-        ValueError: If one is unknown; lists those there are.
-    """
-    if unknown := [name for name in names if name not in OBJECTIVES]:
-        raise ValueError(
-            f"objective={unknown[0][:80]!r} is not allowed; objective must be one or more of "
-            f"{', '.join(OBJECTIVES)}, or one of your own as MODULE:NAME"
-        )
 
 
 class WeightedSum(Objective):

@@ -113,9 +113,11 @@ class PretrainConfig:
     @property
     def keys(self) -> tuple[str, ...]:
         """What a batch must hold."""
-        from representation.objectives.combine import OBJECTIVES, require_objectives
+        from representation.names import require_objectives
 
         require_objectives(self.objectives)
+        from representation.objectives.combine import OBJECTIVES
+
         keys = list(self.encoder.keys)
         for name in self.objectives:
             objective = OBJECTIVES[name]

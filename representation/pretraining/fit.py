@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from representation.data.sources import Split, require_columns
 from representation.encoder_config import EncoderConfig
-from representation.objectives.pose import pose_statistics
-from representation.preprocessing import flat_channels
 from representation.pretraining.config import PretrainConfig
 from vtenv.modalities import IMAGE_MODALITIES
+
+if TYPE_CHECKING:
+    from representation.data.sources import Split
 
 Size = int | tuple[int, int] | None
 """Side of a square image, or its rows and columns; None for any."""
@@ -34,6 +34,12 @@ def fit_to_split(config: PretrainConfig, split: Split, **sizes: Size) -> Pretrai
         ValueError: If the data lacks a column, or has another size, other labels, more classes or
             fewer channels.
     """
+    import torch  # here, with what imports it: the rest needs none
+
+    from representation.data.sources import require_columns
+    from representation.objectives.pose import pose_statistics
+    from representation.preprocessing import flat_channels
+
     require_columns(split, config.keys)
     config = with_names(config, split.labels, split.codes)
     first = split.read(np.zeros(1, dtype=np.int64), config.encoder.keys)

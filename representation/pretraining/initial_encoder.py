@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from representation.augmentations import Augment
-from representation.objectives.combine import build_objective, require_objectives
+from representation.objectives.combine import build_objective
 from representation.pretraining.config import PretrainConfig
 from representation.tensor_file import require_fit
 from representation.timm_encoder import VisuotactileEncoder
@@ -31,7 +31,6 @@ def require_buildable(config: PretrainConfig) -> None:
     Raises:
         ValueError: If they cannot, or not together; says why.
     """
-    require_objectives(config.objectives)
     Augment(config.augment, config.augment_options)
     with torch.device("meta"):
         encoder = VisuotactileEncoder(config.encoder)

@@ -9,7 +9,6 @@ from pathlib import Path
 from representation.data.dataset import Dataset
 from representation.pretraining.config import PretrainConfig
 from representation.pretraining.fit import fit_to_split, size_setting, with_names, with_sizes
-from representation.pretraining.initial_encoder import require_buildable
 from representation.pretraining.live_config import LiveConfig
 from representation.pretraining.run_folder import PretrainFolder, TrainingData
 from vtenv.collection.experience import column_codes
@@ -77,6 +76,8 @@ def new_plan(
         held = held or _with_heldout(dataset)
     if held is not None:
         fit_to_split(config, held["heldout"], **_sizes(config))
+    from representation.pretraining.initial_encoder import require_buildable  # imports torch
+
     require_buildable(config)
     return PretrainPlan(config, dataset, live, held)
 

@@ -7,6 +7,8 @@ What `vtenv.run_folder` says, and:
 - `encoder/`: the selected epoch's encoder and its card
 - `objective.safetensors`: the objective's weights of that epoch
 - `checkpoints/STEP/state.pt`: weights, the optimizer's state, and where the run stands
+
+What writes and reads weights imports torch when it is called: to look at a run takes none.
 """
 
 from __future__ import annotations
@@ -14,20 +16,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from representation.encoder_files import EncoderFileError
-from representation.model_card import write_card
-from representation.objectives.combine import build_objective
-from representation.objectives.objective import Objective
 from representation.pretraining.config import PretrainConfig, objective_text
-from representation.tensor_file import load_weights, read_state, write_state, write_tensors
-from representation.timm_encoder import VisuotactileEncoder
 from vtenv.atomic_write import atomic_folder, atomic_write, restore_folder
 from vtenv.json_document import from_document
 from vtenv.run_folder import RunFolder, RunFolderError, reading
+
+if TYPE_CHECKING:
+    import torch
+
+    from representation.objectives.objective import Objective
+    from representation.timm_encoder import VisuotactileEncoder
 
 FORMAT, VERSION = "vtinsert-pretraining", 3
 STATE_FILE = "state.pt"
@@ -92,6 +92,8 @@ class PretrainFolder(RunFolder):
 
     def write_state(self, step: int, state: Mapping[str, Any]) -> None:
         """Write a checkpoint: numbers, strings, tensors, and dictionaries and lists of them."""
+        from representation.tensor_file import write_state
+
         with self.new_checkpoint(step) as folder:
             write_state(folder / STATE_FILE, state)
 
@@ -101,6 +103,8 @@ class PretrainFolder(RunFolder):
         Raises:
             RunFolderError: If it is missing in part, truncated or foreign.
         """
+        from representation.tensor_file import read_state
+
         folder = self.checkpoint()
         if folder is None:
             return None
@@ -112,6 +116,9 @@ class PretrainFolder(RunFolder):
         self, encoder: VisuotactileEncoder, objective: Objective, metrics: Mapping[str, float]
     ) -> None:
         """Write an encoder with a card that shows metrics, and its objective's weights."""
+        from representation.model_card import write_card
+        from representation.tensor_file import write_tensors
+
         config, data, document = self.read()
         hardware = [
             *document.get("hardware", {}).values(),
@@ -148,6 +155,10 @@ def load_objective(folder: str | Path, encoder: VisuotactileEncoder) -> Objectiv
         RunFolderError: If the folder is not that of a training run.
         EncoderFileError: If the weights are missing, damaged, or do not fit the encoder.
     """
+    from representation.encoder_files import EncoderFileError
+    from representation.objectives.combine import build_objective
+    from representation.tensor_file import load_weights
+
     run = PretrainFolder(folder)
     config, _, _ = run.read()
     restore_folder(run.encoder)

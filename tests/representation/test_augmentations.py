@@ -10,7 +10,6 @@ import torch
 from representation.augmentations import (
     AUGMENTATIONS,
     KINDS,
-    PRESETS,
     Augment,
     centre_crop,
     colour_jitter,
@@ -22,6 +21,7 @@ from representation.augmentations import (
     occlusion,
     rotate,
 )
+from representation.names import AUGMENTATION_PRESETS
 from vtenv.modalities import IMAGE_MODALITIES
 
 IDENTITY = {
@@ -258,7 +258,7 @@ def batch_of(count: int = 8) -> dict[str, torch.Tensor]:
 
 
 def test_the_presets_are_the_papers():
-    assert PRESETS == {
+    assert AUGMENTATION_PRESETS == {
         "none": (),
         "occlusion": ("occlusion",),
         "contrastive": ("crop", "rotation", "dilation_erosion"),
@@ -351,7 +351,7 @@ def test_a_generator_on_the_device_draws_there():
 
 def test_each_modality_has_an_augmentation():
     for record in IMAGE_MODALITIES.values():
-        kinds = {AUGMENTATIONS[name].kind for name in PRESETS["every"]}
+        kinds = {AUGMENTATIONS[name].kind for name in AUGMENTATION_PRESETS["every"]}
         assert any(KINDS[kind](record) for kind in kinds), record.key
 
 
