@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from policies.ablation.command import show_results
 from policies.ablation.executors import Executor
 from policies.ablation.folder import EPISODES_FILE, FAILED_FILE, Ablation
-from policies.ablation.grid import PRESETS, AblationConfig, Cell
+from policies.ablation.grid import PRESETS, AblationConfig, Cell, preset_grid
 from policies.ablation.run import GridStatus, run_grid
 from policies.commands.ablate import PresetName
 from policies.learners.training_folder import TrainingFolder
@@ -173,15 +173,17 @@ def test_policies_that_would_not_compare_are_not_added(asked, expected):
 
 
 # The grids that come with the package
-def bundled_grid(name: str) -> AblationConfig:
-    return AblationConfig.from_json(yaml.safe_load((PRESETS / f"{name}.yml").read_text()))
+@pytest.mark.parametrize("name", get_args(PresetName))
+def test_bundled_grids_are_what_their_files_say(name):
+    document = yaml.safe_load((PRESETS / f"{name}.yml").read_text())
+    assert preset_grid(name) == AblationConfig.from_json(document)
 
 
 @pytest.mark.parametrize("name", get_args(PresetName))
 def test_bundled_grids_train(name, tmp_path):
     from policies.ablation.cell import train_config
 
-    config = bundled_grid(name)
+    config = preset_grid(name)
     for representation in config.representations:
         check_representation(representation)
     for cell, held_out in product(config.cells, config.folds):
@@ -195,9 +197,9 @@ def test_every_bundled_grid_is_a_preset():
 
 
 def test_the_study_has_a_grid_of_each_track():
-    study = bundled_grid("paper").representations
+    study = preset_grid("paper").representations
     grids = {
-        name: bundled_grid(f"track-{name}") for name in (*TRACKS, "generated") if name != "loose"
+        name: preset_grid(f"track-{name}") for name in (*TRACKS, "generated") if name != "loose"
     }
     for name, config in grids.items():
         assert config.representations == study
@@ -277,7 +279,7 @@ def test_what_is_held_out_stays_so():
 
 
 def test_the_study_has_every_bundled_encoder_and_every_yardstick():
-    config = bundled_grid("paper")
+    config = preset_grid("paper")
     assert {*bundled("encoders"), "state", "proprio", "random", "end-to-end"} <= set(
         config.representations
     )

@@ -191,8 +191,8 @@ presets = [
     ["pretrain", "--preset", "control-resnet-pose", "--help"],
     ["ablate", "--preset", "quick", "--help"],
 ]
-light = [["--help"], *helps, ["dataset", "experience", "--help"], *refused]
-for arguments in [*light, *presets, *values]:
+light = [["--help"], *helps, ["dataset", "experience", "--help"], *presets, *refused]
+for arguments in [*light, *values]:
     with contextlib.suppress(SystemExit):
         assert main(arguments) == 2, arguments
     heavy = {"torch", "timm"} if arguments in values else {"torch", "mujoco", "numba", "cv2"}

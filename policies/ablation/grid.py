@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from policies.evaluation.conditions import condition
 from policies.evaluation.evaluation_config import EPISODES
 from policies.learners.train_config import DISTILLATION
+from policies.options_file import read_file
 from policies.representation_names import split_part
 from policies.seeds import SeedRange, seeds_from
 from representation.require import require, unbox_scalars
@@ -310,6 +311,19 @@ class AblationConfig:
         if not config.representations:
             raise ValueError("a grid needs representations: what to compare")
         return config
+
+
+def preset_grid(name: str) -> AblationConfig:
+    """One of `PRESETS`.
+
+    Those are our own files, which are right: `AblationConfig.from_json` would import Gymnasium to
+    judge them, which takes as long as all the rest of a help.
+    """
+    fields = read_file(PRESETS / f"{name}.yml")
+    fields["evaluation"] = FinalEvaluation(**fields.get("evaluation", {}))
+    fields["contrasts"] = tuple(map(tuple, fields.get("contrasts", ())))
+    fields["encoders"] = {n: tuple(alike) for n, alike in fields.get("encoders", {}).items()}
+    return AblationConfig(**fields)
 
 
 def _folder_name(name: str) -> str:

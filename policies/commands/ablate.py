@@ -7,12 +7,12 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import tyro
 
-from policies.ablation.grid import HELD_OUT, PRESETS, AblationConfig
-from policies.choices import require_at_least
+from policies.ablation.grid import HELD_OUT, AblationConfig, preset_grid
+from policies.choices import check_name, require_at_least
 from policies.commands.option_fields import given, option_fields
 from policies.learners.train_config import TrainConfig
 from policies.options_file import read_file
@@ -183,11 +183,12 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
 
 def _begun_with(preset: str | None, grid: str | None, output: Path) -> AblationConfig:
     """The grid that options change: a preset's, a file's, or the one in the folder."""
-    if preset and (path := PRESETS / f"{preset}.yml").is_file():
-        return AblationConfig.from_json(read_file(path))
+    if preset:
+        check_name(preset, get_args(PresetName), "preset")
+        return preset_grid(preset)
     if grid:
         return AblationConfig.from_json(read_file(Path(grid)))
-    if not preset and (output / "ablation.json").is_file():
+    if (output / "ablation.json").is_file():
         from policies.ablation.folder import Ablation
 
         return Ablation(output).read_grid()
