@@ -105,10 +105,14 @@ def test_names_that_are_short_are_not_explained(tmp_path) -> None:
     assert "short names" not in markdown(compose(ablation.path))
 
 
-def test_progress_shows_labels(tmp_path: Path) -> None:
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_shows_labels_in_a_terminal_and_in_a_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    monkeypatch.setattr("policies.ablation.display.LINE_EVERY_S", 0.0)
     config = AblationConfig(("state", POSE), seeds=1)
     ablation = write_study(tmp_path / "s", config, missing=config.cells)
-    console = Console(width=100, force_terminal=True, record=True)
+    console = Console(width=100, force_terminal=terminal, record=True)
     with GridDisplay(ablation, config, console) as display:
         status = GridStatus.of(ablation, config)
         status.states[config.cells[1]] = "running"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from statistics import fmean
 from typing import Self
@@ -22,13 +23,14 @@ from policies.ablation.grid import AblationConfig, Cell
 from policies.ablation.labels import labelled
 from policies.ablation.run import GridStatus
 from policies.learners.training_folder import TrainingFolder
+from vtenv.progress import LINE_EVERY_S
 from vtenv.run_folder import read_table
 
 
 class GridDisplay:
     """A line for each cell that ends, and bars of those that run and of the whole, on stderr.
 
-    A context manager. Where nobody watches a terminal there are no bars.
+    A context manager. Where there is no terminal, a line now and then stands for the bars.
 
     Args:
         ablation: The folder.
@@ -54,6 +56,7 @@ class GridDisplay:
         self._whole = self._bars.add_task("", total=len(config.cells))
         self._running: dict[Cell, TaskID] = {}
         self._reported: set[Cell] | None = None
+        self._next_line = time.monotonic() + LINE_EVERY_S
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -81,15 +84,19 @@ class GridDisplay:
         for cell in self._running.keys() - set(status.cells("running")):
             self._bars.remove_task(self._running.pop(cell))
         done = float(len(status.cells("done", "failed", "blocked")))
+        line = [f"{count} cells"]
         for cell in status.cells("running"):
             if cell not in self._running:
                 self._running[cell] = self._bars.add_task("", total=1.0)
             part, told = self._standing(cell)
-            description = f"{self._shown[cell].name}: {told}"
-            self._bars.update(self._running[cell], completed=part, description=description)
+            line.append(f"{self._shown[cell].name}: {told}")
+            self._bars.update(self._running[cell], completed=part, description=line[-1])
             done += part
-        self._bars.update(self._whole, completed=done, description=f"{count} cells")
+        self._bars.update(self._whole, completed=done, description=line[0])
         self._bars.refresh()
+        if not self.console.is_terminal and time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + LINE_EVERY_S
+            self.console.print("; ".join(line), markup=False, soft_wrap=True)
 
     def _standing(self, cell: Cell) -> tuple[float, str]:
         """How much of its budget a cell has used up, 0 to 1, and what is said of the last run."""

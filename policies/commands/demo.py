@@ -109,7 +109,7 @@ def _table(player: Player, condition: Condition, records: dict[str, list[Episode
     table = Table(
         "connector",
         title=f"{who}: {condition.description}",
-        caption="Means over episodes, but for steps: the median of successes; one takes 20 ms.",
+        caption="Means over episodes; steps of 20 ms: the median of successes.",
     )
     for heading in ("success", label.replace("_", " "), "steps", "peak force"):
         table.add_column(heading, justify="right")
