@@ -77,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given = [given[0], *with_files(given[1:])]
         if given[0] in COMMANDS:
-            return _run(given[0], given[1:])
+            command = parse(given[0], given[1:])
+            with _signals_as_interruption(), _thread_errors_once():
+                return command()
         if given[0] == "--version":
             print(_version())
             return 0
@@ -106,8 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(name: str, given: Sequence[str]) -> int:
-    """Parse a command's options and run it.
+def parse(name: str, given: Sequence[str]) -> Callable[[], int]:
+    """A command with its options, ready to run.
 
     A command with a parameter `settings` also takes the settings of its task's environment as
     options. The task is asked for them only where it has to be, as that takes a second.
@@ -118,12 +120,12 @@ def _run(name: str, given: Sequence[str]) -> int:
     def bind(**options: Any) -> functools.partial[int]:
         return functools.partial(command, **options)
 
-    parse = functools.partial(
+    options = functools.partial(
         tyro.cli, bind, prog=f"vtinsert {name}", args=given, config=_CONVENTIONS
     )
     has_settings = "settings" in inspect.signature(command).parameters
     try:
-        bound, left = parse(return_unknown_args=True) if has_settings else (parse(), [])
+        bound, left = options(return_unknown_args=True) if has_settings else (options(), [])
     except SystemExit as leaving:
         if leaving.code == 0 and has_settings and (task := _named_task(given)):
             from policies.worlds import settings_help
@@ -133,12 +135,11 @@ def _run(name: str, given: Sequence[str]) -> int:
     if left:
         task = _chosen_task(bound.keywords)
         if task is None or not _are_settings(task, left):
-            parse()  # without leave to return them, the parser says what is wrong with them
+            options()  # without leave to return them, the parser says what is wrong with them
         from policies.worlds import parse_settings
 
         bound = functools.partial(bound, settings=parse_settings(str(task), left))
-    with _signals_as_interruption(), _thread_errors_once():
-        return bound()
+    return bound
 
 
 def _are_settings(task: str, words: Sequence[str]) -> bool:

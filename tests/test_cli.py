@@ -3,6 +3,7 @@ import importlib
 import inspect
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from policies import cli
 from policies.worlds import DEFAULT_TASK, setting_names
 from vtenv import provenance
 from vtenv.atomic_write import atomic_write
+
+ROOT = Path(__file__).parents[1]
 
 
 def run_python(code, *arguments, **environment):
@@ -244,7 +247,7 @@ def test_a_reader_that_goes_away_is_no_error():
 
 
 def test_the_page_of_commands_names_options_that_there_are():
-    page = (Path(__file__).parents[1] / "docs" / "commands.md").read_text()
+    page = (ROOT / "docs" / "commands.md").read_text()
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
     assert sections.keys() == cli.COMMANDS.keys()
     for name, section in sections.items():
@@ -255,6 +258,26 @@ def test_the_page_of_commands_names_options_that_there_are():
             mentioned, options = mentioned - of_the_task, options - of_the_task
         assert mentioned <= options
         assert not mentioned or mentioned | {"--seed", "--task"} >= options
+
+
+def commands_of(page):
+    """Words after `vtinsert` in a page's commands that stand there as they are given."""
+    for block in re.findall(r"^```bash\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            found = re.match(r"(?:uv run )?vtinsert (?!.*[$])([^|&>]*)", line)
+            if found and "mine:" not in line:  # a reader's own module; run by another test
+                yield shlex.split(found[1], comments=True)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_commands_in_pages_are_understood(name):
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    commands = [given for page in pages for called, *given in commands_of(page) if called == name]
+    # One of each choice of options; --row without a name lists the rows as an error does.
+    different = {frozenset(word for word in given if word[:2] == "--"): given for given in commands}
+    assert different
+    for given in different.values():
+        assert given == ["--row"] or callable(cli.parse(name, given))
 
 
 @pytest.mark.slow
