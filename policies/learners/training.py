@@ -29,9 +29,9 @@ from policies.learners.dagger import Dagger
 from policies.learners.dagger_config import DaggerConfig
 from policies.learners.rating import Rating
 from policies.learners.record_episodes import RecordEpisodes, episode_means
-from policies.learners.reinforcement import Reinforcement
+from policies.learners.reinforcement import Learner, Reinforcement
 from policies.learners.run_log import Row, RunLog
-from policies.learners.train_config import CRITIC_WARMUP, DISTILLATION, TrainConfig
+from policies.learners.train_config import CRITIC_WARMUP, DISTILLATION, RSL_RL, TrainConfig
 from policies.learners.training_folder import TrainingFolder
 from policies.learners.warm_start import check_start, start_from
 from policies.representations import Representation, make_representation
@@ -382,9 +382,9 @@ class _Training:
 def _model(
     config: TrainConfig, representation: Representation, venv: VTInsertVecEnv
 ) -> BaseAlgorithm:
-    """What is to be trained; for distillation a model of PPO that can go on from there."""
+    """What is to be trained; for a loop of our own, a model of PPO that can go on from there."""
     algorithm, chosen = config.algorithm, dict(config.hyperparameters)
-    if algorithm == DISTILLATION:
+    if algorithm in (DISTILLATION, RSL_RL):
         variants = {"warp": config.engine == "warp", "pixels": representation.pixels}
         algorithm = "ppo"
         chosen = merge(
@@ -395,15 +395,17 @@ def _model(
     return make_model(algorithm, representation, venv, chosen, seed=seed, device=device)
 
 
-def _learner(
-    config: TrainConfig, model: BaseAlgorithm, envs: RecordEpisodes
-) -> Reinforcement | Dagger:
+def _learner(config: TrainConfig, model: BaseAlgorithm, envs: RecordEpisodes) -> Learner:
     """What trains a model, by the configuration's algorithm."""
     chosen = dict(config.hyperparameters)
-    if config.algorithm != DISTILLATION:
-        assert config.steps is not None
+    assert config.steps is not None
+    if config.algorithm not in (DISTILLATION, RSL_RL):
         return Reinforcement(model, config.steps, chosen.get(CRITIC_WARMUP, 0))
     chosen.pop("policy_kwargs", None)
+    if config.algorithm == RSL_RL:
+        from policies.learners.rsl_rl_ppo import RslRlPPO  # needs the extra
+
+        return RslRlPPO(model, envs, config.steps, chosen)
     seconds = None if config.max_minutes is None else 60 * config.max_minutes
     budget = DaggerConfig(steps=config.steps, seconds=seconds, **chosen)
     return Dagger(model, envs, budget, seed=config.seed)
