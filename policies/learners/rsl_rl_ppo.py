@@ -21,6 +21,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from tensordict import TensorDict
 from torch import Tensor, nn
 
+from policies.learners.ranks import Ranks
 from policies.learners.reinforcement import GoOn, Pause, learn_critic_alone
 from policies.learners.train_config import CRITIC_WARMUP, ROLLOUT_STEPS
 from vtenv.validation import require
@@ -42,6 +43,8 @@ class RslRlPPO:
         envs: Its worlds, with `AutoresetMode.SAME_STEP`.
         steps: The budget, with the steps that it has made.
         hyperparameters: Arguments of rsl_rl's PPO, `num_steps_per_env`, and `critic_warmup_steps`.
+        ranks: The processes that learn together, each in worlds of its own: rank 0 gives the
+            weights, all average their gradients. `pause` and `go_on` must answer alike on all.
 
     Raises:
         ValueError: If a hyperparameter has no such value.
@@ -53,10 +56,11 @@ class RslRlPPO:
         envs: VectorEnv[Any, Any, Any],
         steps: int,
         hyperparameters: Mapping[str, Any],
+        ranks: Ranks = Ranks(),  # noqa: B008 (it is frozen)
     ) -> None:
         chosen = dict(hyperparameters)
         policy: Any = model.policy
-        self._model, self._envs, self._steps = model, envs, steps
+        self._model, self._envs, self._steps, self._ranks = model, envs, steps, ranks
         self._policy: ActorCriticPolicy = policy
         self._rollout_steps = chosen.pop(ROLLOUT_STEPS)
         self._critic_warmup = chosen.pop(CRITIC_WARMUP, 0)
@@ -78,7 +82,14 @@ class RslRlPPO:
         if features[1] is not features[0]:  # an optimizer takes a parameter once
             critic.add_module("features", features[1])
         try:
-            self._ppo = PPO(actor, critic, storage, device=str(model.device), **chosen)
+            self._ppo = PPO(
+                actor,
+                critic,
+                storage,
+                device=str(model.device),
+                multi_gpu_cfg=self._multi_gpu,
+                **chosen,
+            )
         except TypeError as error:
             raise ValueError(f"PPO of rsl_rl takes no such hyperparameters: {error}") from error
         schedule, minibatches = self._ppo.schedule, self._ppo.num_mini_batches
@@ -90,6 +101,8 @@ class RslRlPPO:
     def learn(self, pause: Pause, go_on: GoOn) -> None:
         """Learn until the budget is used up, or `go_on` says no."""
         model, restart = self._model, True
+        if self._ranks.size > 1:
+            self._ppo.broadcast_parameters()
         while model.num_timesteps < self._steps:
             if pause(model.num_timesteps) or restart:
                 assert model.env is not None
@@ -135,7 +148,7 @@ class RslRlPPO:
             if not self._tensors:
                 action = action.cpu().numpy()
             seen, reward, terminated, truncated, _ = self._envs.step(action)
-            model.num_timesteps += self._envs.num_envs
+            model.num_timesteps += self._envs.num_envs * self._ranks.size
             if not go_on(model.num_timesteps):
                 return None
             observation = self._observed(seen)
@@ -145,6 +158,13 @@ class RslRlPPO:
             ppo.process_env_step(observation, reward, ended | cut, extras)
         ppo.compute_returns(observation)
         return observation
+
+    @property
+    def _multi_gpu(self) -> dict[str, int] | None:
+        """What rsl_rl is told of the processes."""
+        ranks = self._ranks
+        told = {"global_rank": ranks.rank, "local_rank": ranks.local, "world_size": ranks.size}
+        return told if ranks.size > 1 else None
 
     @property
     def _tensors(self) -> bool:
