@@ -1,11 +1,11 @@
-"""Hyperparameters that each algorithm takes, known without importing Stable-Baselines3."""
+"""Hyperparameters that each algorithm takes; Stable-Baselines3's without importing it."""
 
 from __future__ import annotations
 
 import inspect
 from dataclasses import fields
 
-from policies.learners.train_config import DISTILLATION
+from policies.learners.train_config import DISTILLATION, ROLLOUT_STEPS, RSL_RL
 from vtenv.import_string import import_string
 
 _ON_POLICY = (
@@ -30,6 +30,9 @@ _DECIDED = {
     *("_init_setup_model", "stats_window_size"),
     # A policy with these cannot be exported to act with.
     *("use_sde", "sde_sample_freq", "use_sde_at_warmup"),
+    # Of rsl_rl's PPO.
+    *("actor", "critic", "storage", "rnd_cfg", "symmetry_cfg"),
+    *("multi_gpu_cfg", "grad_reduce_bucket_mb"),
 }
 """Arguments of a model that are no hyperparameters."""
 
@@ -39,6 +42,7 @@ def arguments(algorithm: str) -> tuple[str, ...]:
 
     Raises:
         ValueError: If it is `MODULE:NAME`, and there is none.
+        DependencyNotInstalled: If rsl_rl is asked for, and not there.
     """
     if algorithm == DISTILLATION:
         from policies.learners.dagger_config import DaggerConfig
@@ -47,10 +51,14 @@ def arguments(algorithm: str) -> tuple[str, ...]:
         return tuple(f.name for f in fields(DaggerConfig) if f.name not in budget)
     if algorithm in _ARGUMENTS:
         return _ARGUMENTS[algorithm]
+    if algorithm == RSL_RL:
+        from policies.learners.algorithms import ALGORITHMS  # imports torch
+
+        return (ROLLOUT_STEPS, *arguments_of(ALGORITHMS[algorithm].model))
     return arguments_of(import_string(algorithm, "algorithm"))
 
 
 def arguments_of(model: type) -> tuple[str, ...]:
-    """Names of the hyperparameters that a class of Stable-Baselines3's kind is made with."""
+    """Names of the hyperparameters that an algorithm's class is made with."""
     names = inspect.signature(model.__init__).parameters
     return tuple(name for name in names if name not in _DECIDED)
