@@ -103,6 +103,8 @@ def test_what_it_cannot_parse_is_said_on_stderr(arguments, capsys):
         (["view", "--clearance-mm", "9"], "0.03 to 2"),
         (["benchmark", "--image-size", "4"], "8 to 512"),
         (["benchmark", "--json", "no/such/folder/x.json"], "no/such/folder"),
+        (["report", ".", "--audits", "no/such/folder"], "there is no no/such/folder"),
+        (["touch", "calibrate", "a.csv", "--background", "b.png"], "a.csv: No such file"),
     ],
 )
 def test_what_is_not_allowed_is_said_in_one_line(arguments, expected, capsys):
@@ -163,6 +165,8 @@ refused = [
 live = ["pretrain", "--live", "cpu", "--objective"]
 values = [
     ["ablate", "--workers", "0"],
+    ["ablate", "--preset", "quick", "--connectors", "nope"],
+    ["ablate", "--preset", "quick", "--task", "nope"],
     ["ablate", "--representations", "state", "--algorithms", "json:nothing"],
     ["audit", "--policies", "json:nothing"],
     ["audit", "--track", "nope"],

@@ -135,7 +135,7 @@ def first_steps(
         "compiled_s", then "cached_s", and the time in [s].
 
     Raises:
-        ValueError: If such a process failed; the message is the end of what it said.
+        ValueError: If such a process failed; the message is the last line of what it said.
     """
     with tempfile.TemporaryDirectory() as cache:
         places = {"WARP_CACHE_PATH": f"{cache}/warp", "CUDA_CACHE_PATH": f"{cache}/cuda"}
@@ -147,7 +147,7 @@ def first_steps(
                 text=True,
             )
             if done.returncode:
-                said = done.stderr.strip()[-500:] or f"exit code {done.returncode}"
+                *_, said = f"exit code {done.returncode}", *done.stderr.strip().splitlines()
                 raise ValueError(f"the device {device} cannot be used: {said}")
             yield name, float(done.stdout.splitlines()[-1])
 

@@ -168,6 +168,10 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
                 from vtenv.import_string import import_string
 
                 import_string(name, "algorithm")
+        if settings or "task" in chosen:
+            from vtenv.registry import make_task
+
+            make_task(options.task, **(settings or {}))  # judges them
         # After the options are known to be good: this is slow to import.
         from policies.ablation.command import train_grid, train_row
         from policies.worlds import settings_to_json

@@ -39,6 +39,9 @@ def report(
     for study in studies:
         if not study.is_dir():
             raise ValueError(f"{study} is not a folder; give that of an ablation")
+    for path in (*audits, *probes):
+        if not path.exists():
+            raise ValueError(f"there is no {path}; give what `vtinsert audit` or `probe` wrote")
     # Slow to import; the first less than the others.
     from policies.ablation.folder import Ablation
 
