@@ -154,7 +154,7 @@ def test_what_was_measured_is_drawn():
     ("arguments", "expected"),
     [
         (["--figure", "no/such/speed.png"], f"no folder {Path('no/such')}"),
-        (["--engine", "warp", "--encoders", "resnet81"], "'resnet81' is not a bundled encoder"),
+        (["--engine", "warp", "--encoders", "resnet81"], "unknown encoder 'resnet81'"),
         (["--engine", "warp", "--device", "cuda:99", "--no-compile-time"], "cannot be used"),
     ],
 )

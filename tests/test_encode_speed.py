@@ -43,4 +43,4 @@ def test_a_network_of_timm_is_built_for_both_sizes(monkeypatch):
 
 def test_an_unknown_name_says_what_there_is(capsys):
     assert cli.main(["benchmark", "--worlds=1", "--encoders", "resnet81"]) == 2
-    assert "'resnet81' is not a bundled encoder" in capsys.readouterr().err
+    assert "unknown encoder 'resnet81'" in capsys.readouterr().err
