@@ -101,8 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not _is_the_users(error):
             raise
-        of_a_file = isinstance(error, OSError) and error.filename is not None
-        said = f"{error.filename}: {error.strerror}" if of_a_file else error
+        said = str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            said = f"{error.filename}: {error.strerror}"
         print(f"vtinsert {given[0]}: {said}", file=sys.stderr)
         return 2
     finally:

@@ -98,8 +98,8 @@ def evaluate(
     _write_summary(output, player, config, chosen, summaries)
     _print(player, summaries)
     if player.settings and "training" not in played:
-        trained = json.dumps(settings_to_json(player.settings))
-        print(f"The policy was trained with {trained}; --conditions training plays that.")
+        shown = json.dumps(settings_to_json(player.settings))
+        print(f"The policy was trained with {shown}; --conditions training plays that.")
     if config.filmed:
         video = output / "episodes.mp4"
         with progress_bar() as progress:

@@ -26,7 +26,7 @@ _ARGUMENTS = {
 }
 """Those of the classes of Stable-Baselines3, by algorithm."""
 _DECIDED = {
-    *("self", "policy", "env", "policy_kwargs", "tensorboard_log", "verbose", "seed", "device"),
+    *("policy", "env", "policy_kwargs", "tensorboard_log", "verbose", "seed", "device"),
     *("_init_setup_model", "stats_window_size"),
     # A policy with these cannot be exported to act with.
     *("use_sde", "sde_sample_freq", "use_sde_at_warmup"),
@@ -60,5 +60,4 @@ def arguments(algorithm: str) -> tuple[str, ...]:
 
 def arguments_of(model: type) -> tuple[str, ...]:
     """Names of the hyperparameters that an algorithm's class is made with."""
-    names = inspect.signature(model.__init__).parameters
-    return tuple(name for name in names if name not in _DECIDED)
+    return tuple(name for name in inspect.signature(model).parameters if name not in _DECIDED)
