@@ -45,7 +45,10 @@ matplotlib.use("agg")
 from matplotlib import pyplot as plt
 
 SENSES = ("contact", "gel", "shear", "markers")
-PADS = (Pad("gel_left", "-y", ("plug",)), Pad("gel_right", "+y", ("plug",)))
+PADS = tuple(
+    Pad(f"gel_{side}", face, ("plug",), "square-24mm")
+    for side, face in (("left", "-y"), ("right", "+y"))
+)
 LOADS = np.linspace(0.0, 12.0, 13)
 STOP_MM = 0.05
 """Change of the markers' mean motion along the columns at which a push turns back."""

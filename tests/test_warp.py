@@ -213,7 +213,7 @@ def on_gpu(test):
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
 @pytest.mark.parametrize(
-    "touch", [{}, {"gel_modulus_mpa": 1.0, "membrane_mm": 0.5, "touch_delay": 1}]
+    "touch", [{}, {"touch_sensor": {"modulus_mpa": 1.0, "membrane_mm": 0.5}, "touch_delay": 1}]
 )
 def test_a_step_waits_for_nothing_but_the_flags(mode, touch):
     env = VTInsertVectorEnv(

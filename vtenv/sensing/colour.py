@@ -5,6 +5,7 @@ Compiled and free of the GIL. `GelColours` has what both engines render with.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from vtenv.jit import jit
 from vtenv.sensing.membrane import frame_of, stretch
 from vtenv.sensing.photometry import BUNDLED, GelCalibration
+from vtenv.sensing.profiles import SensorProfile
 from vtenv.sensing.touch_pictures import read_image
 
 
@@ -35,15 +37,22 @@ class GelColours(NamedTuple):
     background: NDArray[np.uint8]
 
     @classmethod
-    def bundled(cls, size: tuple[int, int], pixel_mm: float) -> GelColours:
-        """Those of the bundled GelSight, whose image is stretched over the pad.
+    def of(cls, profile: SensorProfile, size: tuple[int, int], pixel_mm: float) -> GelColours:
+        """Those of a sensor, whose image is stretched over the one that is asked for.
 
         Args:
+            profile: The sensor.
             size: Rows and columns of the image.
-            pixel_mm: Pitch of its pixels on the pad, [mm].
+            pixel_mm: Pitch of its pixels on the gel, [mm].
+
+        Raises:
+            OSError: If its calibration cannot be read.
+            ValueError: If it is none.
         """
-        calibration = GelCalibration.load(BUNDLED / "gelsight.npz")
-        image = read_image(BUNDLED / "gelsight.png")
+        bundled = (BUNDLED / f"{profile.colours}.npz").is_file()
+        files = str(BUNDLED / profile.colours if bundled else profile.colours)
+        calibration = GelCalibration.load(f"{files}.npz")
+        image = read_image(Path(f"{files}.png"))
         background = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
         pixels = np.asarray(background, np.uint8)
         coefficients = np.moveaxis(calibration.coefficients(pixels), (0, 3, 2, 1), (0, 1, 2, 3))
