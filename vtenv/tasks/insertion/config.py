@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from vtenv.arrays import Array
 from vtenv.import_string import import_string, is_import_string
 from vtenv.modalities import IMAGE_MODALITIES, Modality, choose_modalities
-from vtenv.sensing.faults import SensorFaultsConfig
+from vtenv.sensing.faults import SensorFaultsConfig, get_sensor_faults
 from vtenv.sensing.profiles import SensorProfile, get_sensor_profile
 from vtenv.tasks.insertion.actions import HAND_FORCE
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, Connector
@@ -151,7 +151,8 @@ class HeldPlugConfig:
     disturbances: DisturbanceConfig = None  # type: ignore[assignment] # made below
     """Ranges of grip, cable and tilt, or a mapping; None for the default ranges."""
     sensor_faults: SensorFaultsConfig | None = None
-    """Faults of the sensors, or a mapping; None for none."""
+    """Faults of the sensors: a name of `vtenv.sensing.faults.SENSOR_FAULTS`, a
+    `SensorFaultsConfig`, or a mapping; None for none."""
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -208,9 +209,12 @@ class HeldPlugConfig:
         ):
             given = getattr(self, name)
             put(self, name, made(name, {} if given is None else given, kind))
-        for name, part in _OPTIONAL.items():
-            if getattr(self, name) is not None:
-                put(self, name, made(name, getattr(self, name), part))
+        domain = self.domain_randomization
+        if domain is not None:
+            domain = made("domain_randomization", domain, DomainRandomizationConfig)
+            put(self, "domain_randomization", domain)
+        if self.sensor_faults is not None:
+            put(self, "sensor_faults", get_sensor_faults(self.sensor_faults))
 
     @classmethod
     def available_modalities(cls) -> Mapping[str, Modality]:
@@ -266,11 +270,6 @@ def unused_settings(modalities: Iterable[Modality]) -> tuple[str, ...]:
     cameras = {modality.camera for modality in modalities}
     return tuple(name for name, camera in SENSOR_SETTINGS.items() if camera not in cameras)
 
-
-_OPTIONAL: dict[str, type[Any]] = {
-    "domain_randomization": DomainRandomizationConfig,
-    "sensor_faults": SensorFaultsConfig,
-}
 
 _OWN_FIT = ("clearance_mm", "lead_in_mm")
 """Settings that are each connector's own where they are None."""

@@ -168,8 +168,9 @@ class VTInsertEnv(TaskEnv):
 
     `sensor_faults` gives depth a bias, noise that neighbours share and holes at edges; the contact
     mask blurred, fraying and drifting edges and flipped pixels; taxels, markers and colours noise
-    and drift; and all of touch dead pixels; off unless asked for. Both are drawn from the world's
-    own generator, alike on both engines.
+    and drift; and all of touch dead pixels; off unless asked for. `"gelsight-mini"` names what
+    images of real sensors tell of colours and markers. Both are drawn from the world's own
+    generator, alike on both engines.
 
     `track="contact"` names one of `vtenv.tasks.insertion.tracks.TRACKS`, worlds that fill in
     settings which are not given.
@@ -225,7 +226,7 @@ class VTInsertEnv(TaskEnv):
     | `initial_state` | **InitialStateRanges** | `None` | Ranges; None for those above |
     | `domain_randomization` | **DomainRandomizationConfig** | `None` | Ranges; None for none |
     | `disturbances` | **DisturbanceConfig** | `None` | Ranges; None for those above |
-    | `sensor_faults` | **SensorFaultsConfig** | `None` | Faults of depth and touch |
+    | `sensor_faults` | **SensorFaultsConfig** | `None` | Faults, or their name; None: none |
     | `render_mode` | **str** | `None` | `rgb_array`, `human`, `depth_array` |
     | `picture` | **str** | `"scene"` | What `rgb_array` shows: `scene`, `sensors`, `depth` |
     | `width` | **int** | `640` | Of pictures of the scene, in pixels |
