@@ -4,6 +4,7 @@ import csv
 from itertools import product
 
 import cv2
+import gymnasium
 import numpy as np
 import pytest
 
@@ -18,6 +19,7 @@ from vtenv.sensing.photometry import (
     mask_on_pad,
     membrane,
 )
+from vtenv.sensing.profiles import SensorProfile
 
 SIZE = (90, 120)
 PIXEL_MM = 0.12
@@ -204,9 +206,16 @@ def test_the_command_calibrates_and_reconstructs(presses, tmp_path, capsys):
     assert "each rendered and read by a calibration fitted to others" in capsys.readouterr().out
     assert {file.name for file in made.iterdir()} == {
         "calibration.npz",
-        "errors.csv",
         "calibration.png",
+        "errors.csv",
+        "presses.png",
     }
+    lit = SensorProfile(colours=str(made / "calibration"))
+    env = gymnasium.make("VTInsert-v0", modalities="rgb", touch_sensor=lit, contact_size=32)
+    seen = np.moveaxis(env.reset(seed=0)[0]["rgb"], 1, -1).astype(np.int64)
+    env.close()
+    untouched = np.abs(seen - cv2.resize(background(), (32, 32), interpolation=cv2.INTER_AREA))
+    assert np.median(untouched) == 0 and untouched.max() > 10
     arguments = ["touch", "reconstruct", str(tmp_path / "4.png"), *background_of]
     arguments += ["--calibration", str(made / "calibration.npz"), "--output", str(made)]
     assert cli.main(arguments) == 0

@@ -87,6 +87,11 @@ def test_what_is_no_sensor_is_refused(given, message):
         settings_of(touch_sensor=given)
 
 
+def test_a_sensor_without_colours_says_where_to_get_them():
+    with pytest.raises(FileNotFoundError, match=r"colours='digit'.*digit\.npz.*touch calibrate"):
+        gymnasium.make("VTInsert-v0", modalities="rgb", touch_sensor={"colours": "digit"})
+
+
 def test_images_are_as_large_as_the_sensors_own_unless_asked_for():
     assert settings_of(touch_sensor="gelsight-mini").contact_size == (240, 320)
     assert settings_of(touch_sensor=OWN).contact_size == (20, 40)

@@ -46,13 +46,20 @@ class GelColours(NamedTuple):
             pixel_mm: Pitch of its pixels on the gel, [mm].
 
         Raises:
-            OSError: If its calibration cannot be read.
-            ValueError: If it is none.
+            FileNotFoundError: If it has none; says what to give.
+            ValueError: If its files are none.
         """
         bundled = (BUNDLED / f"{profile.colours}.npz").is_file()
         files = str(BUNDLED / profile.colours if bundled else profile.colours)
-        calibration = GelCalibration.load(f"{files}.npz")
-        image = read_image(Path(f"{files}.png"))
+        fitted, untouched = Path(f"{files}.npz"), Path(f"{files}.png")
+        for path in (fitted, untouched):
+            if not path.is_file():
+                raise FileNotFoundError(
+                    f"colours={profile.colours!r} of the touch sensor, but there is no {path}; "
+                    "give `gelsight`, or what `vtinsert touch calibrate` writes, such as "
+                    "outputs/touch/calibration"
+                )
+        calibration, image = GelCalibration.load(fitted), read_image(untouched)
         background = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
         pixels = np.asarray(background, np.uint8)
         coefficients = np.moveaxis(calibration.coefficients(pixels), (0, 3, 2, 1), (0, 1, 2, 3))
