@@ -1,7 +1,9 @@
 """Colour from a membrane and back, against closed forms and a made-up sensor."""
 
 import csv
+import re
 from itertools import product
+from pathlib import Path
 
 import cv2
 import gymnasium
@@ -19,7 +21,7 @@ from vtenv.sensing.photometry import (
     mask_on_pad,
     membrane,
 )
-from vtenv.sensing.profiles import SensorProfile
+from vtenv.sensing.profiles import GELSIGHT_MINI, SensorProfile
 
 SIZE = (90, 120)
 PIXEL_MM = 0.12
@@ -166,6 +168,24 @@ def test_a_mask_lies_on_a_pad_to_scale():
     assert mask_on_pad(np.ones((240, 320), bool), 0.0634).mean() == pytest.approx(
         15.2 * 20.3 / 24**2, rel=0.05
     )
+
+
+def test_a_mask_lies_on_a_minis_image_as_it_is():
+    mask = np.zeros((240, 320), bool)
+    mask[80:120, 40:200] = True
+    np.testing.assert_array_equal(mask_on_pad(mask, 0.0634, GELSIGHT_MINI), mask)
+    half = mask_on_pad(mask, 0.0634, GELSIGHT_MINI, (120, 160))
+    assert half.shape == (120, 160) and half.sum() == mask.sum() / 4
+
+
+def test_a_mask_goes_through_a_bundled_encoder_as_the_page_says(calibration):
+    pytest.importorskip("timm")
+    page = (Path(__file__).parents[1] / "docs" / "touch.md").read_text(encoding="utf-8")
+    text = page.split("An encoder then embeds the frame")[1]
+    (code,) = re.findall(r"```python\n(.*?)```", text.split("\n### ")[0], re.S)
+    names = {"mask": np.ones((90, 120), bool), "calibration": calibration}
+    exec(code, names)
+    assert names["touch"].shape == (1, 128)
 
 
 def test_a_gel_with_markers_is_refused(calibration):

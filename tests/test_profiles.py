@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -109,6 +111,20 @@ def test_an_environment_with_a_mini_gives_its_images():
         assert observation[key].any()
     assert observation["gel"].max() <= 4.5
     env.close()
+
+
+def test_the_page_makes_the_environment_that_it_shows_and_an_encoder_takes_its_images():
+    encoder_config = pytest.importorskip("representation.encoder_config")
+    page = (Path(__file__).parents[1] / "docs" / "touch.md").read_text(encoding="utf-8")
+    section = page.split("\n## Sensors")[1].split("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.S)
+    names = {"gymnasium": gymnasium}
+    exec(code, names)
+    shapes = {key: image.shape for key, image in names["observation"].items()}
+    assert shapes == {"gel": (2, 48, 64), "markers": (2, 2, 7, 9), "rgb": (2, 3, 48, 64)}
+    images = encoder_config.EncoderConfig.for_space(names["env"].observation_space).images
+    assert images == {"gel": (2, 48, 64), "markers": (4, 7, 9), "rgb": (6, 48, 64)}
+    names["env"].close()
 
 
 def test_a_smaller_view_is_the_middle_of_a_larger_one():
