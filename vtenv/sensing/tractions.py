@@ -69,7 +69,8 @@ def marker_places(profile: SensorProfile, axis: int) -> NDArray[np.float64]:
     count = profile.marker_size[axis]
     if profile.marker_pitch_mm is None:
         return grid(count, profile.half_extent[1 - axis])
-    return (np.arange(count) - (count - 1) / 2) * profile.marker_pitch_mm[axis] / 1e3
+    steps = np.arange(count) - (count - 1) / 2
+    return np.asarray(steps * profile.marker_pitch_mm[axis] / 1e3)
 
 
 def marker_kernels(
