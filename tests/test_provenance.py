@@ -21,3 +21,12 @@ def test_a_copy_is_told_its_commit(tmp_path, monkeypatch):
     assert provenance.commit() is None
     monkeypatch.setenv(provenance.COMMIT_VARIABLE, "5c52d524f4e3-dirty")
     assert provenance.commit() == "5c52d524f4e3-dirty"
+
+
+def test_versions_are_told_of_a_checkout_that_is_not_installed(monkeypatch):
+    def missing(name):
+        raise provenance.importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(provenance.importlib.metadata, "requires", missing)
+    assert {"gymnasium", "mujoco", "torch"} <= {one.name for one in provenance.requirements()}
+    assert provenance.versions()["mujoco"] is not None

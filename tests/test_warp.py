@@ -157,7 +157,8 @@ def test_overflow_is_reported(monkeypatch):
     )
     worlds = np.arange(4)
     simulation.reset(worlds, [np.random.default_rng(i) for i in worlds])
-    with pytest.raises(module.BufferOverflowError, match="more contacts than there is room for"):
+    match = "4 of 4 worlds had more contacts than there is room for; raise CONSTRAINTS_PER_WORLD in"
+    with pytest.raises(module.BufferOverflowError, match=match):
         simulation.step(worlds, np.zeros((4, 5))).wait()
     simulation.close()
 

@@ -11,6 +11,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -34,19 +35,25 @@ def record() -> dict[str, Any]:
 
 
 def requirements(extra: str = "") -> list[Requirement]:
-    """What the installed `vtinsert` needs always, or for one of its extras alone.
+    """What `vtinsert` needs always, or for one of its extras alone.
 
-    Nothing where it is not installed.
+    Where it is not installed but run from a checkout, extras are not known.
     """
     try:
         found = map(Requirement, importlib.metadata.requires(DISTRIBUTION) or [])
     except importlib.metadata.PackageNotFoundError:
-        return []
+        found = map(Requirement, _checkout_requirements())
 
     def needed(one: Requirement, extra: str) -> bool:
         return one.marker is None or one.marker.evaluate({"extra": extra})
 
     return [one for one in found if needed(one, extra) and not (extra and needed(one, ""))]
+
+
+def _checkout_requirements() -> list[str]:
+    path = Path(__file__).parents[1] / "pyproject.toml"
+    project = tomllib.loads(path.read_text())["project"] if path.is_file() else {}
+    return project["dependencies"] if project.get("name") == DISTRIBUTION else []
 
 
 def satisfied(needed: Requirement) -> bool:

@@ -61,10 +61,13 @@ def occlusion_figure(panels: Mapping[str, Mapping[str, Sequence[Estimate]]]) -> 
     """
     labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
     colours = {label: _SENSES.get(label, f"C{k}") for k, label in enumerate(labels, start=1)}
-    figure = Figure(figsize=(4.6 * len(panels) + 0.6, 4.6), layout="constrained")
-    for axes, (title, lines) in zip(
-        figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items(), strict=True
-    ):
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.6 * columns + 0.6, 3.6 * rows + 0.9), layout="constrained")
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes, (title, lines) in zip(grid.flat, panels.items(), strict=False):
         for number, (label, estimates) in enumerate(lines.items()):
             colour = colours[label]
             x = np.arange(len(estimates)) + 0.05 * (number - len(lines) / 2)
@@ -79,7 +82,7 @@ def occlusion_figure(panels: Mapping[str, Mapping[str, Sequence[Estimate]]]) -> 
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_ylim(0.2, 1.02)
     _legend(figure, colours, ncols=3)
-    figure.axes[0].set_ylabel("accuracy on held-out grasps")
+    figure.supylabel("accuracy on held-out grasps", fontsize=10)
     return figure
 
 

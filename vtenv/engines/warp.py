@@ -11,6 +11,8 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +42,14 @@ SPARE_CONTACTS = 32
 _CONTACT_MATCHES = 96
 """Contacts that one contact sensor may count; 32 were seen, of a pin header in its socket."""
 _FULL = mjw.OverflowType
-_NO_ROOM = int(_FULL.NEFC | _FULL.BROADPHASE | _FULL.NARROWPHASE | _FULL.CCD | _FULL.CONTACT_MATCH)
-"""Overflows that lose contacts."""
+_ROOM = {
+    _FULL.NEFC: "CONSTRAINTS_PER_WORLD",
+    _FULL.BROADPHASE | _FULL.NARROWPHASE: "CONTACTS_PER_WORLD",
+    _FULL.CCD: "CONVEX_PAIRS_PER_WORLD",
+    _FULL.CONTACT_MATCH: "_CONTACT_MATCHES",
+}
+"""What gives more room, by the overflow that loses contacts."""
+_NO_ROOM = int(reduce(or_, _ROOM))
 _FEW = 0.01
 """Part of the worlds that may lose contacts at once, as one does whose physics went wrong."""
 
@@ -132,10 +140,10 @@ class WarpEngine:
         Raises:
             BufferOverflowError: If they are many; the episodes of few end as unstable.
         """
+        lost = [name for kind, name in _ROOM.items() if (self._overflow & int(kind)).any()]
         text = (
             f"{worlds} of {self.num_worlds} worlds had more contacts than there is room for; raise "
-            "CONTACTS_PER_WORLD, CONVEX_PAIRS_PER_WORLD or CONSTRAINTS_PER_WORLD in "
-            "vtenv.engines.warp"
+            f"{' and '.join(lost) or ', '.join(_ROOM.values())} in vtenv.engines.warp"
         )
         if worlds > 1 + _FEW * self.num_worlds:
             raise BufferOverflowError(text)
