@@ -127,6 +127,22 @@ def test_the_page_makes_the_environment_that_it_shows_and_an_encoder_takes_its_i
     names["env"].close()
 
 
+def test_taxels_slip_at_the_sensors_friction_and_physics_do_not():
+    steepest, proprio = [], []
+    for friction in (0.01, None):
+        sensor = {"friction": friction}
+        env = gymnasium.make("VTInsert-v0", modalities=("shear", "proprio"), touch_sensor=sensor)
+        env.reset(seed=0)
+        for _ in range(4):
+            observation = env.step(np.array([1, 1, 0, 0, 0], np.float32))[0]
+        normal, *tangential = np.moveaxis(observation["shear"], 1, 0)
+        steepest.append((np.hypot(*tangential) / np.maximum(normal, 1e-6)).max())
+        proprio.append(observation["proprio"])
+        env.close()
+    assert steepest[0] == pytest.approx(0.01, rel=1e-3) and 0.02 < steepest[1] <= 1.5
+    np.testing.assert_array_equal(*proprio)
+
+
 def test_a_smaller_view_is_the_middle_of_a_larger_one():
     """Of the same gel, in pixels of one pitch; nothing else of the world changes."""
     seen = []
