@@ -11,6 +11,7 @@ import pytest
 from worlds import make_simulation, settings_of
 
 from policies.worlds import settings_to_json
+from vtenv.sensing.colour import GelColours
 from vtenv.sensing.profiles import (
     GELSIGHT_MINI,
     SENSOR_PROFILES,
@@ -125,6 +126,14 @@ def test_the_page_makes_the_environment_that_it_shows_and_an_encoder_takes_its_i
     images = encoder_config.EncoderConfig.for_space(names["env"].observation_space).images
     assert images == {"gel": (2, 48, 64), "markers": (4, 7, 9), "rgb": (6, 48, 64)}
     names["env"].close()
+
+
+def test_light_falls_on_the_gel_and_not_on_the_image():
+    """The middle of the field of view is lit as it is where all of it is seen."""
+    whole = GelColours.of(OWN, (20, 40), 0.5)
+    middle = GelColours.of(OWN, (20, 20), 0.5)
+    np.testing.assert_array_equal(middle.background, whole.background[:, :, 10:30])
+    np.testing.assert_array_equal(middle.coefficients, whole.coefficients[..., 10:30])
 
 
 def test_taxels_slip_at_the_sensors_friction_and_physics_do_not():

@@ -38,7 +38,7 @@ class GelColours(NamedTuple):
 
     @classmethod
     def of(cls, profile: SensorProfile, size: tuple[int, int], pixel_mm: float) -> GelColours:
-        """Those of a sensor, whose image is stretched over the one that is asked for.
+        """Those of a sensor, whose image is stretched over its field of view.
 
         Args:
             profile: The sensor.
@@ -60,9 +60,16 @@ class GelColours(NamedTuple):
                     "outputs/touch/calibration"
                 )
         calibration, image = GelCalibration.load(fitted), read_image(untouched)
-        background = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+        whole, seen = [], []
+        for side, count in zip(profile.field_of_view_mm, size, strict=True):
+            whole.append(max(round(side / pixel_mm), count))
+            first = (whole[-1] - count) // 2
+            seen.append(slice(first, first + count))
+        background = cv2.resize(image, whole[::-1], interpolation=cv2.INTER_AREA)
         pixels = np.asarray(background, np.uint8)
-        coefficients = np.moveaxis(calibration.coefficients(pixels), (0, 3, 2, 1), (0, 1, 2, 3))
+        coefficients = calibration.coefficients(pixels)[tuple(seen)]
+        coefficients = np.moveaxis(coefficients, (0, 3, 2, 1), (0, 1, 2, 3))
+        pixels = pixels[tuple(seen)]
         return cls(
             pixel_mm,
             float(calibration.steepest),
