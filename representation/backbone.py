@@ -1,4 +1,8 @@
-"""Any of timm's networks as the backbone of an image."""
+"""Any of timm's networks as the backbone of an image.
+
+timm takes longer to import than torch: it waits until a network is named, as many who import this,
+such as policies on the state, name none.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,6 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, cast
 
-import timm
 import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -25,6 +28,8 @@ def require_backbone(name: str) -> None:
     Raises:
         ValueError: If timm does not know it; names the nearest ones it knows.
     """
+    import timm
+
     if timm.is_model(name):
         return
     near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=4)
@@ -64,6 +69,8 @@ class Backbone(nn.Module):
         options: Mapping[str, Any] | None = None,
         pretrained: bool = False,
     ) -> None:
+        import timm
+
         super().__init__()
         require_backbone(name)
         channels, rows, columns = shape
@@ -120,6 +127,8 @@ class Backbone(nn.Module):
 
 
 def _is_made_for_one_size(name: str) -> bool:
+    import timm
+
     weights = timm.get_pretrained_cfg(name, allow_unregistered=True)
     return weights is not None and bool(weights.fixed_input_size)
 
@@ -130,6 +139,8 @@ def _local_weights(name: str) -> dict[str, Any]:
     Only safetensors: timm alone would fall back to a pickled file, and would retry for a minute
     where there is no network.
     """
+    import timm
+
     weights = timm.get_pretrained_cfg(name, allow_unregistered=True)
     if weights is None or not weights.hf_hub_id:
         raise PretrainedWeightsError(

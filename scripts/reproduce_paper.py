@@ -106,9 +106,10 @@ def _lead(folder: Path, runs: Mapping[str, Run], store: Store, options: Options)
         for name, result in json.loads(path.read_text())["runs"].items():
             store.put(name, result)
     command = [sys.executable, "-m", "scripts.reproduce_paper", *sys.argv[1:]]
+    places = options.runs_per_device if len(store.get(runs)) < len(runs) else 0
     workers = [
         (device, f"worker-{device.replace(':', '')}-{place}")
-        for place in range(options.runs_per_device)
+        for place in range(places)
         for device in options.devices or available_devices()
     ]
     with ThreadPoolExecutor(len(workers) + 1) as pool:

@@ -1,9 +1,6 @@
 """The study of data sizes, small."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +9,6 @@ from scripts.data_size_figure import data_size_figure, data_size_table, estimate
 from scripts.data_size_study import Options, Run, _pretrain, _study, main
 
 BOUNDS = {"connector": 0.99, "hand_z_mm": 0.1, "hand_pitch_deg": 0.5, "socket_y_mm": 0.3}
-ROOT = Path(__file__).parents[1]
 
 
 def result(preset: str, pairs: int, error: float):
@@ -84,21 +80,16 @@ def test_the_picture_has_a_line_for_each_preset():
 
 
 @pytest.mark.slow
-def test_the_study_trains_probes_and_draws_and_does_nothing_twice(tmp_path):
-    command = [
-        sys.executable,
-        str(ROOT / "scripts" / "data_size_study.py"),
-        *("--smoke", "--engine", "cpu", "--devices", "cpu", "--output", str(tmp_path)),
-        *("--runs", "control-resnet-pose-128"),
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    run = json.loads((tmp_path / "results.json").read_text())["runs"]["control-resnet-pose-128"]
+def test_the_study_trains_probes_and_draws_and_does_nothing_twice(tmp_path, capsys):
+    run_name = "control-resnet-pose-128"
+    small = Options(smoke=True, engine="cpu", devices=("cpu",), output=tmp_path, runs=(run_name,))
+    assert main(small) == 0
+    assert f"{run_name} is done" in capsys.readouterr().err
+    run = json.loads((tmp_path / "results.json").read_text())["runs"][run_name]
     assert (run["steps"], run["rendered"], run["pairs"]) == (2, 128, 128)
     assert estimate(run, "socket_y_mm").value > 0
     assert (tmp_path / "data-size.png").is_file()
-    card = (tmp_path / "runs" / "control-resnet-pose-128" / "encoder" / "README.md").read_text()
+    card = (tmp_path / "runs" / run_name / "encoder" / "README.md").read_text()
     assert "vtinsert pretrain --live cpu --pairs 128 --preset control-resnet-pose" in card
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert again.returncode == 0
-    assert "is done" not in again.stderr
+    assert main(small) == 0
+    assert "is done" not in capsys.readouterr().err

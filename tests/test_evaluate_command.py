@@ -135,7 +135,9 @@ def test_settings_of_the_environment_hold_in_every_condition(tmp_path, capsys):
     expected = {"clearance_mm": 0.3, "initial_state": {"socket_y_mm": [-1, 1]}}
     assert conditions["clearance-0.2"]["settings"] == expected
     assert conditions["training"]["settings"] == {"connectors": ["usb"], **expected}
-    assert conditions["clearance-0.2"]["description"].startswith("clearance 0.2 mm; clearance_mm=")
+    assert conditions["clearance-0.2"]["description"].startswith(
+        "clearance 0.2 mm; here with clearance_mm="
+    )
     capsys.readouterr()
     for refused, why in (
         (["--image-size", 48], "is for a sensor that is not among"),

@@ -263,7 +263,10 @@ def test_a_summary_is_that_of_its_episodes():
     assert (parts["pin"].steps, parts["usb"].failures) == (None, {})
     assert parts["pin"].to_dict()["steps_to_success_median"] is None
     assert overview({"default": parts})[1] == ["default", "62.5%", every.bounds, "100.0%", "0.0%"]
-    page = to_markdown("mine", {"default": parts})
+    page = to_markdown(
+        "mine", {"default": parts}, {"default": "the default; here with track=loose"}
+    )
+    assert "Here: the default; here with track=loose." in page
     assert "| pin | 3 | 0.0% |" in page
     assert "jammed 2, missed 1" in page
 

@@ -1,7 +1,6 @@
 """The paper's study, small."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from scripts.paper.results import Results, calibrated, fused, over_seeds
 from scripts.paper.runs import LATE_FUSION, study
 from scripts.paper.store import Store
 from scripts.paper.worker import needs
+from scripts.reproduce_paper import Options, main
 
 ROOT = Path(__file__).parents[1]
 SIZE = 32
@@ -146,14 +146,13 @@ def touch_accuracy(run, results) -> float:
 
 
 @pytest.mark.slow
-def test_the_study_trains_and_tests_and_does_nothing_twice(tmp_path):
-    command = [
-        *(sys.executable, "-m", "scripts.reproduce_paper"),
-        *("--smoke", "--devices", "cpu", "--output", str(tmp_path)),
-        *("--only", "classify-resnet50-touch", "joint-vit-base-tokens-augmented"),
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def test_the_study_trains_and_tests_and_does_nothing_twice(tmp_path, monkeypatch):
+    chosen = ("classify-resnet50-touch", "joint-vit-base-tokens-augmented")
+    given = ["--smoke", "--devices", "cpu", "--output", str(tmp_path), "--only", *chosen]
+    monkeypatch.setattr(sys, "argv", ["reproduce_paper", *given])  # of its workers, too
+    monkeypatch.chdir(ROOT)
+    study = Options(smoke=True, devices=("cpu",), output=tmp_path, only=chosen)
+    assert main(study) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     runs = results["runs"]
     touch = runs["classify-resnet50-touch-s0"]
@@ -170,8 +169,10 @@ def test_the_study_trains_and_tests_and_does_nothing_twice(tmp_path):
     assert published.accuracy("classify-resnet50-touch").value == pytest.approx(
         touch_accuracy(touch, results)
     )
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert again.returncode == 0
+    log = tmp_path / "logs" / "worker-cpu-0.log"
+    log.unlink()
+    assert main(study) == 0
+    assert not log.exists()
     assert not list((tmp_path / "taken").iterdir())
 
 

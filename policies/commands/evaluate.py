@@ -156,7 +156,8 @@ def _write_summary(
         },
     }
     source = f"Seeds of {config.seeds}. Made by `{made['command']}`."
-    page = f"{to_markdown(_title(player), summaries)}\n{source}\n"
+    descriptions = {one.name: one.description for one in conditions}
+    page = f"{to_markdown(_title(player), summaries, descriptions)}\n{source}\n"
     write_text(output / "summary.json", json.dumps(document, indent=1) + "\n")
     write_text(output / "summary.md", page)
 

@@ -63,7 +63,7 @@ class Condition:
                 )
         own = trained if self.settings is None else self.settings
         said = ", ".join(f"{name}={value}" for name, value in settings.items())
-        description = f"{self.description}; {said}"
+        description = f"{self.description}; here with {said}"
         return replace(self, description=description, settings={**own, **settings})
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from policies.evaluation.conditions import condition
 from policies.evaluation.episodes import EpisodeRecord
 from policies.evaluation.statistics import wilson
 from representation.probes.markdown import table
@@ -130,12 +129,22 @@ def overview(conditions: Mapping[str, Mapping[str, Summary]]) -> list[list[str]]
     return rows
 
 
-def to_markdown(title: str, conditions: Mapping[str, Mapping[str, Summary]]) -> str:
-    """The page of an evaluation: who it is of, and tables of `by_connector` of each condition."""
+def to_markdown(
+    title: str,
+    conditions: Mapping[str, Mapping[str, Summary]],
+    descriptions: Mapping[str, str],
+) -> str:
+    """The page of an evaluation.
+
+    Args:
+        title: Who was played.
+        conditions: `by_connector` of the episodes of each condition, by its name.
+        descriptions: What each condition was.
+    """
     head, *rows = overview(conditions)
     parts = [f"# {title}", "Success by condition and connector.", table(head, rows)]
     for name, summaries in conditions.items():
         rows = [[each, str(s.episodes), *s.cells()] for each, s in summaries.items()]
-        parts += [f"## {name}", f"Here: {condition(name).description.removesuffix('.')}."]
+        parts += [f"## {name}", f"Here: {descriptions[name].removesuffix('.')}."]
         parts.append(table(["connector", "episodes", *COLUMNS], rows))
     return "\n\n".join([*parts, LEGEND]) + "\n"
