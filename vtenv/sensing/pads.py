@@ -8,7 +8,7 @@ code that the environments use.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,7 @@ class Pad:
     name: str
     face: str
     touches: tuple[str, ...]
-    sensor: SensorProfile = "gelsight-mini"  # type: ignore[assignment] # made below
+    sensor: str | SensorProfile | Mapping[str, Any] = "gelsight-mini"
 
     def __post_init__(self) -> None:
         if self.face not in _FACES:
@@ -62,6 +62,11 @@ class Pad:
                 f"touches={self.touches!r}; it must be a tuple of one or more names of bodies"
             )
         object.__setattr__(self, "sensor", get_sensor_profile(self.sensor))
+
+    @property
+    def profile(self) -> SensorProfile:
+        """The sensor."""
+        return get_sensor_profile(self.sensor)
 
     @property
     def camera(self) -> str:
@@ -127,7 +132,7 @@ def add_pads(spec: mujoco.MjSpec, pads: Sequence[Pad]) -> None:
         pose = np.column_stack([np.cross(up, back), up, back])
         quat = np.zeros(4)
         mujoco.mju_mat2Quat(quat, (frame @ pose).ravel())
-        depth = pad.sensor.thickness - float(np.abs(outwards) @ np.asarray(box.size))
+        depth = pad.profile.thickness - float(np.abs(outwards) @ np.asarray(box.size))
         box.parent.add_camera(
             name=pad.camera, pos=np.asarray(box.pos) + frame @ (back * depth), quat=quat
         )
@@ -169,12 +174,12 @@ def _one_sensor(pads: Sequence[Pad]) -> SensorProfile:
     if not pads:
         raise ValueError("pads is empty; name at least one")
     for pad in pads:
-        if pad.sensor != pads[0].sensor:
+        if pad.profile != pads[0].profile:
             raise ValueError(
                 f"the pads {pads[0].name!r} and {pad.name!r} have two sensors; give all of them "
                 "one, or add and read them apart"
             )
-    return pads[0].sensor
+    return pads[0].profile
 
 
 def pads_world_model(
@@ -321,8 +326,9 @@ def pad_friction(model: mujoco.MjModel, pads: Sequence[Pad]) -> float:
     Raises:
         ValueError: If the sensor has none and the pad is a site.
     """
-    if pads[0].sensor.friction is not None:
-        return pads[0].sensor.friction
+    own = pads[0].profile.friction
+    if own is not None:
+        return own
     if not _has_geom(model, pads[0].name):
         raise ValueError(
             f"friction=None, but the pad {pads[0].name!r} is a site, which has none either; give "
