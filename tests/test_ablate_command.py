@@ -2,27 +2,30 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import importlib.util
 import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from executor_checks import check_executor
 from filelock import FileLock
 
 from policies import cli
+from policies.ablation.cell import run_cell
 from policies.ablation.display import last_row
 from policies.ablation.executors import ray_executor
 from policies.ablation.folder import Ablation
 from policies.ablation.grid import AblationConfig
+from vtenv.run_folder import read_table
 
 # Enough to go through everything, and to learn nothing.
 TINY = """\
@@ -34,7 +37,7 @@ training:
   steps: 64
   num_envs: 4
   evaluation_episodes: 2
-  settings: {connectors: [usb], clearance_mm: 0.8}
+  settings: {connectors: [usb], clearance_mm: 0.8, max_episode_steps: 10}
 training_by_algorithm:
   ppo: {hyperparameters: {n_steps: 16, batch_size: 32, critic_warmup_steps: 0}}
 evaluation: {episodes: 3}
@@ -233,25 +236,70 @@ def test_each_connector_is_left_out_in_turn_and_played_alone(tmp_path):
     assert cli.main(["report", str(output)]) == 0
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra ray")
-def test_ray_gives_the_same_policies(study, grid, tmp_path, monkeypatch):
+@pytest.fixture
+def nodes(monkeypatch):
+    """Two nodes of one CPU each, of a Ray cluster at RAY_ADDRESS, all on this machine."""
     # Ray gives its processes 15 s to start: too few to compile all they import every time.
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    local, _ = study
-    output = tmp_path / "study"
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    cluster_utils = pytest.importorskip("ray.cluster_utils", reason="needs the extra ray")
+    head = {"num_cpus": 0, "include_dashboard": False}
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
+    try:
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        yield [cluster.add_node(num_cpus=1) for _ in range(2)]
+    finally:
+        cluster.shutdown()
+
+
+def lose_node_of_cell(nodes) -> None:
+    """Kill all that runs on the node where a cell runs, as where its power fails."""
+    for node in nodes:
+        (raylet,) = node.all_processes["raylet"]
+        top = psutil.Process(raylet.process.pid)
+        processes = [top, *top.children(recursive=True)]
+        if any("policies.ablation.cell" in process.cmdline() for process in processes):
+            for process in processes:
+                process.kill()
+            return
+    raise AssertionError("the cell runs on no node")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Ray's clusters are experimental there")
+def test_a_policy_goes_on_on_another_node_of_ray_where_its_own_is_lost(nodes, tmp_path):
+    fields = yaml.safe_load(TINY) | {"algorithms": ["ppo"], "starts": ["scratch"]}
+    fields["training"] |= {"steps": 768, "evaluate_every": 768, "checkpoint_every": 64}
+    config = AblationConfig.from_json(fields)
+    (tmp_path / "grid.json").write_text(json.dumps(fields))
+    alone = Ablation(tmp_path / "alone")
+    alone.write_grid(config, {})
+    (cell,) = config.cells
+    there = Ablation(tmp_path / "study").folder(cell)
+    first_rows = []
+
+    def lose_in_the_middle():
+        while not any(there.glob("checkpoints/[0-9]*")):
+            time.sleep(0.01)
+        lose_node_of_cell(nodes)
+        first_rows.append(read_table(there / "metrics.csv")[0])
+
     with ray_executor(workers=2, threads=1) as executor:
         check_executor(executor, tmp_path)
+        watching = threading.Thread(target=lose_in_the_middle, daemon=True)
+        watching.start()
         # A Ray that is there is used, and left running.
-        alone = ("--algorithms", "dagger", "--starts", "scratch")
-        shown = ablate(output, "--grid", str(grid), *alone, "--executor", "ray")
+        options = ("--grid", str(tmp_path / "grid.json"), "--executor", "ray")
+        shown = ablate(tmp_path / "study", *options)
         assert shown.code == 0, shown.err
         assert sys.modules["ray"].is_initialized()
     assert not sys.modules["ray"].is_initialized()
-    assert episodes(output) == episodes(local)[:3]
-    mine, theirs = (path / DAGGER / "policy/policy.safetensors" for path in (local, output))
-    assert mine.read_bytes() == theirs.read_bytes()
+    watching.join()
+    # With the times of what was trained on the lost node: it was not begun anew.
+    assert first_rows == read_table(there / "metrics.csv")[:1]
+    run_cell(alone, cell, threads=1, filmed=0)
+    for name in ("policy/policy.safetensors", "episodes.csv"):
+        assert (there / name).read_bytes() == (alone.folder(cell) / name).read_bytes()
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from policies.benchmarks.measure import first_steps
 from policies.benchmarks.rendering import speed_figure
 from policies.benchmarks.timing import PHYSICS, RESETS, REST, SENSING, Case, Clock, time_cases
 from policies.worlds import DEFAULT_TASK
+from scripts.cost_figure import Cost, cost_figure, costs
 
 TINY = ["--steps=4", "--repetitions=2", "--image-size=16", "--contact-size=16"]
 SENSORS = ("depth sensor", "contact sensor")
@@ -175,3 +177,24 @@ def test_what_cannot_be_measured_is_said(arguments, expected, capsys):
 def test_a_configuration_that_is_not_allowed_is_refused(given, expected):
     with pytest.raises(ValueError, match=expected):
         BenchmarkConfig(**given)
+
+
+def test_costs_of_several_reports_are_drawn(report):
+    found = costs(report)
+    (row,) = (row for row in measured(report, NUMPY) if (row["part"], row["threads"]) == (NUMPY, 1))
+    whole = Cost(4, 16, 4, "environment", 1e3 * row["step_ms"] / row["worlds"])
+    assert whole == next(cost for cost in found if cost.part == "environment")
+    assert {cost.part for cost in found} == {"environment", *PARTS}
+
+    more = [replace(c, worlds=8, microseconds=c.microseconds / 2) for c in found]
+    fewer = [replace(c, connectors=1) for c in found]
+    for_all = cost_figure([*found, *more, *fewer], "a machine").axes
+    assert [ax.get_xlabel() for ax in for_all] == ["worlds", "connectors"]
+    drawn = next(line for line in for_all[0].lines if line.get_label() == "environment")
+    assert list(drawn.get_xdata()) == [4, 8]
+    one, other = drawn.get_ydata()
+    assert (one, other) == pytest.approx((whole.microseconds, whole.microseconds / 2))
+    with pytest.raises(ValueError, match="differ in neither worlds, image size nor connectors"):
+        cost_figure(found, "a machine")
+    with pytest.raises(ValueError, match="no rate of the environment"):
+        costs({**report, "measurements": []})

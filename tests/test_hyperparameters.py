@@ -10,8 +10,8 @@ import yaml
 
 import vtenv
 from policies.hyperparameters import FOLDER, VARIANTS, merge, preset
-from policies.learners.algorithms import ALGORITHMS, DISTILLATION
-from policies.learners.train_config import TrainConfig
+from policies.learners.algorithms import ALGORITHMS
+from policies.learners.train_config import DISTILLATION, RSL_RL, TrainConfig
 from vtenv.json_document import from_document
 
 RL_ZOO_NAMES = {"ppo": "ppo", "sac": "sac", "tqc": "tqc", "recurrent-ppo": "ppo_lstm"}
@@ -26,6 +26,8 @@ def path(algorithm: str) -> Path:
 @pytest.mark.parametrize("representation", ["state", "end-to-end"])
 @pytest.mark.parametrize("start", [None, "a-run"])
 def test_every_preset_is_of_known_hyperparameters(algorithm, engine, representation, start):
+    if algorithm == RSL_RL:
+        pytest.importorskip("rsl_rl", reason="needs the extra rsl_rl")
     config = TrainConfig(
         representation=representation, algorithm=algorithm, engine=engine, start=start
     ).resolved()
@@ -84,5 +86,5 @@ def test_rl_zoo_trains_with_them(algorithm, tmp_path, monkeypatch):
     assert model.num_timesteps >= 16
 
 
-def test_rl_zoo_knows_no_distillation():
-    assert set(RL_ZOO_NAMES) == set(ALGORITHMS) - {DISTILLATION}
+def test_rl_zoo_knows_all_but_distillation_and_rsl_rl():
+    assert set(RL_ZOO_NAMES) == set(ALGORITHMS) - {DISTILLATION, RSL_RL}

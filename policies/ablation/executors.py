@@ -21,6 +21,8 @@ from typing import Any
 
 from gymnasium.error import DependencyNotInstalled
 
+_RETRIES = 3
+"""How often Ray runs a command again whose node, or whose worker there, was lost."""
 _THREAD_VARIABLES = [f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")]
 
 
@@ -86,7 +88,8 @@ def ray_executor(workers: int, threads: int) -> Iterator[Executor]:
     The cluster is the one that the variable RAY_ADDRESS names, as everywhere in Ray. All its nodes
     have this package installed and see the folders of the runs under the same path. A Ray that the
     caller has started is used, and left running. Workers share the cluster's GPUs evenly, at most
-    one a task; each has as many Ray CPUs as threads.
+    one a task; each has as many Ray CPUs as threads. A command whose node is lost is run again on
+    another, up to three times.
 
     Raises:
         DependencyNotInstalled: If Ray is not installed; names the extra.
@@ -116,7 +119,7 @@ def ray_executor(workers: int, threads: int) -> Iterator[Executor]:
             where = f"reach Ray at RAY_ADDRESS={address}" if address else "start Ray here"
             raise ValueError(f"cannot {where}: {error}") from error
     gpus = min(1.0, ray.cluster_resources().get("GPU", 0) / workers)
-    remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(_ray_task)
+    remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=_RETRIES)(_ray_task)
     tasks: list[Any] = []
 
     def submit(command: Sequence[str], log: Path) -> Future[str]:

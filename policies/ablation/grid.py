@@ -105,7 +105,7 @@ class AblationConfig:
     """What policies see: state, proprio, end-to-end, random, imagenet, or encoders, with :vision or
     :touch for a part of them."""
     algorithms: tuple[str, ...] = (DISTILLATION,)
-    """How they learn: dagger, ppo, sac, tqc, recurrent-ppo."""
+    """How they learn: dagger, ppo, sac, tqc, recurrent-ppo, rsl-rl-ppo."""
     starts: tuple[Start, ...] = ("scratch",)
     """What reinforcement learning begins with: scratch, or warm for the policy that dagger
     distilled on the same representation with the same seed."""

@@ -41,6 +41,9 @@ def train(
             policy_kwargs.log_std_init=-1.
         settings: Settings of the task's environment.
     """
+    from policies.learners.ranks import Ranks
+
+    ranks = Ranks.started()
     assignments = [text for texts in set for text in texts]
     if resume:
         config = _resumed(config, output, ["set"] * bool(assignments), settings or {})
@@ -48,7 +51,8 @@ def train(
         check_representation(config.representation)
         from policies.learners.training_folder import TrainingFolder
 
-        TrainingFolder(output).require_new()
+        if not ranks.rank:
+            TrainingFolder(output).require_new()
         if config.start:
             TrainingFolder(config.start).read()  # says what is wrong with it
         chosen = _hyperparameters(assignments)
@@ -58,13 +62,18 @@ def train(
             make_task(config.task, **(settings or {}))
         config = replace(config, settings=settings or {}, hyperparameters=chosen)
 
+    from policies.learners.training import follow
     from policies.learners.training import train as learn
 
-    again = shlex.join(["vtinsert", "train", "--resume", "--output", str(output)])
+    if ranks.rank:
+        follow(config)
+        return 0
+    again, command = (
+        shlex.join([*ranks.launcher, "vtinsert", *words])
+        for words in (["train", "--resume", "--output", str(output)], sys.argv[1:])
+    )
     try:
-        result = learn(
-            config, output, command=shlex.join(["vtinsert", *sys.argv[1:]]), resume=again
-        )
+        result = learn(config, output, command=command, resume=again)
     except OSError as error:
         begun = (output / "config.json").is_file()
         then = f"go on with: {again}" if begun else "begin again"

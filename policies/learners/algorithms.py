@@ -17,7 +17,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from policies.features import policy_kwargs
 from policies.learners.dagger_config import DaggerConfig
 from policies.learners.device_ppo import DevicePPO
-from policies.learners.train_config import DISTILLATION
+from policies.learners.train_config import DISTILLATION, ROLLOUT_STEPS, RSL_RL
 from policies.representations import Representation
 from policies.vec_env import VTInsertVecEnv
 from vtenv.import_string import OpenTable, subclass_of
@@ -25,12 +25,14 @@ from vtenv.import_string import OpenTable, subclass_of
 
 @dataclass(frozen=True)
 class Algorithm:
-    """An algorithm of Stable-Baselines3 or its contributions.
+    """An algorithm: a class of Stable-Baselines3, of its contributions or of rsl_rl.
 
     Attributes:
-        title: What people call it; the name of its class.
+        title: What people call it.
         starts_from: Algorithms whose policies it can go on from.
         package: Where its class is.
+        extra: The extra of this package that brings it.
+        class_name: Name of its class; the title if it is empty.
         policy: Its policy on a vector.
         policy_on_images: Its policy on images.
     """
@@ -38,21 +40,24 @@ class Algorithm:
     title: str
     starts_from: tuple[str, ...]
     package: str = "stable_baselines3"
+    extra: str = "contrib"
+    class_name: str = ""
     policy: str = "MlpPolicy"
     policy_on_images: str = "MultiInputPolicy"
 
     @property
-    def model(self) -> type[BaseAlgorithm]:
+    def model(self) -> type[Any]:
         """Its class, imported.
 
         Raises:
             DependencyNotInstalled: If its package is not there.
         """
         try:
-            found: type[BaseAlgorithm] = getattr(importlib.import_module(self.package), self.title)
+            module = importlib.import_module(self.package)
+            found: type[Any] = getattr(module, self.class_name or self.title)
         except ImportError as error:
             raise DependencyNotInstalled(
-                f"{self.title} needs {self.package} ({error}); install vtinsert[contrib]"
+                f"{self.title} needs {self.package} ({error}); install vtinsert[{self.extra}]"
             ) from error
         return found
 
@@ -63,19 +68,22 @@ def _own(name: str, found: Any) -> Algorithm:
     return Algorithm(title, (name,), package)
 
 
+_ON_PPO = ("ppo", RSL_RL, DISTILLATION)
+"""What trains a policy of Stable-Baselines3's PPO, and goes on from any other's."""
 ALGORITHMS = OpenTable(
     {
-        "ppo": Algorithm("PPO", ("ppo", "dagger")),
+        "ppo": Algorithm("PPO", _ON_PPO),
         "sac": Algorithm("SAC", ("sac",)),
         "tqc": Algorithm("TQC", ("tqc",), "sb3_contrib"),
         "recurrent-ppo": Algorithm(
             "RecurrentPPO",
             ("recurrent-ppo",),
             "sb3_contrib",
-            "MlpLstmPolicy",
-            "MultiInputLstmPolicy",
+            policy="MlpLstmPolicy",
+            policy_on_images="MultiInputLstmPolicy",
         ),
-        "dagger": Algorithm("DAgger", ("dagger", "ppo")),
+        RSL_RL: Algorithm("PPO of rsl_rl", _ON_PPO, "rsl_rl.algorithms", "rsl_rl", "PPO"),
+        DISTILLATION: Algorithm("DAgger", _ON_PPO),
     },
     "algorithm",
     _own,
@@ -87,6 +95,9 @@ _DECIDED = {
     *("_init_setup_model", "stats_window_size"),
     # A policy with these cannot be exported to act with.
     *("use_sde", "sde_sample_freq", "use_sde_at_warmup"),
+    # Of rsl_rl's PPO.
+    *("actor", "critic", "storage", "rnd_cfg", "symmetry_cfg"),
+    *("multi_gpu_cfg", "grad_reduce_bucket_mb"),
 }
 """Arguments of a model that are no hyperparameters."""
 _SCHEDULED = ("learning_rate", "clip_range", "clip_range_vf")
@@ -98,7 +109,8 @@ def arguments(algorithm: str) -> tuple[str, ...]:
         budget = ("steps", "seconds")
         return tuple(f.name for f in fields(DaggerConfig) if f.name not in budget)
     names = inspect.signature(ALGORITHMS[algorithm].model.__init__).parameters
-    return tuple(name for name in names if name not in _DECIDED)
+    of_runner = (ROLLOUT_STEPS,) if algorithm == RSL_RL else ()
+    return (*of_runner, *(name for name in names if name not in _DECIDED))
 
 
 def make_model(
@@ -113,7 +125,7 @@ def make_model(
     """Make what is to be trained. It logs nothing of its own accord.
 
     Args:
-        algorithm: One of `ALGORITHMS`.
+        algorithm: One of `ALGORITHMS` whose class is of Stable-Baselines3's kind.
         representation: What the policy sees.
         venv: The environments.
         hyperparameters: Arguments of the algorithm, as in its file; of the others none counts.

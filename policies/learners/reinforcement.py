@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -15,6 +15,22 @@ Pause = Callable[[int], bool]
 """Called between rollouts with the steps so far; returns whether the worlds are to start anew."""
 GoOn = Callable[[int], bool]
 """Called with the steps so far; returns whether to go on."""
+
+
+class Learner(Protocol):
+    """What trains a model in its loop."""
+
+    def learn(self, pause: Pause, go_on: GoOn) -> None:
+        """Learn until the budget is used up, or `go_on` says no."""
+
+    def measures(self) -> dict[str, float]:
+        """What was measured since the last call, for a table."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on, beside the model: tensors and numbers alone."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where another stood, whose weights and steps the model has."""
 
 
 class BetweenRollouts(BaseCallback):
@@ -69,13 +85,17 @@ class WarmUpCritic(BaseCallback):
     def _on_rollout_start(self) -> None:
         policy = self.model.policy
         assert isinstance(policy, ActorCriticPolicy)
-        both = self.model.num_timesteps >= self._steps
-        policy.requires_grad_(both)
-        for critic in (policy.mlp_extractor.value_net, policy.value_net):
-            critic.requires_grad_(True)
+        learn_critic_alone(policy, self.model.num_timesteps < self._steps)
 
     def _on_step(self) -> bool:
         return True
+
+
+def learn_critic_alone(policy: ActorCriticPolicy, alone: bool) -> None:
+    """Let the critic of a policy learn alone, or everything."""
+    policy.requires_grad_(not alone)
+    for critic in (policy.mlp_extractor.value_net, policy.value_net):
+        critic.requires_grad_(True)
 
 
 class Reinforcement:

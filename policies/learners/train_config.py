@@ -15,11 +15,15 @@ from policies.representation_names import END_TO_END
 from policies.seeds import seeds_from
 from representation.require import require, unbox_scalars
 
-AlgorithmName = Literal["ppo", "sac", "tqc", "recurrent-ppo", "dagger"]
+AlgorithmName = Literal["ppo", "sac", "tqc", "recurrent-ppo", "rsl-rl-ppo", "dagger"]
 DISTILLATION = "dagger"
 """The algorithm that learns from the scripted expert; what it trains is a model of PPO."""
+RSL_RL = "rsl-rl-ppo"
+"""PPO of rsl_rl; what it trains is a model of PPO, too."""
 CRITIC_WARMUP = "critic_warmup_steps"
 """A hyperparameter of PPO beside its arguments: steps in which the critic learns alone."""
+ROLLOUT_STEPS = "num_steps_per_env"
+"""A hyperparameter of rsl_rl's PPO beside its arguments: steps of a rollout."""
 
 _EVALUATIONS = {"cpu": 20, "warp": 5}
 """Evaluations, and checkpoints, of a run, unless told otherwise, by engine. On a GPU an evaluation
@@ -61,8 +65,8 @@ class TrainConfig:
     """What the policy sees: state, proprio, end-to-end, random, imagenet; or an encoder: a bundled
     name, a folder or an id on the Hub, with :vision or :touch for a part of it."""
     algorithm: AlgorithmName | str = "ppo"
-    """How it learns; dagger is distillation from the scripted expert. Or MODULE:NAME, a class of
-    Stable-Baselines3's kind."""
+    """How it learns; rsl-rl-ppo is rsl_rl's, dagger distillation from the scripted expert. Or
+    MODULE:NAME, a class of Stable-Baselines3's kind."""
     steps: Annotated[int | None, _of_preset("n_timesteps")] = None
     """The budget in control steps, all worlds together."""
     max_minutes: Annotated[float | None, default("no limit")] = None
@@ -132,7 +136,7 @@ class TrainConfig:
             from policies.learners.algorithms import arguments
 
             allowed = sorted([*arguments(self.algorithm), "policy_kwargs"])
-            if self.algorithm == "ppo":
+            if self.algorithm in ("ppo", RSL_RL):
                 allowed.append(CRITIC_WARMUP)
             listed = f"of {self.algorithm}: {', '.join(allowed)}"
             for name in self.hyperparameters:

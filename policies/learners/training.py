@@ -6,10 +6,11 @@ import contextlib
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
@@ -27,11 +28,12 @@ from policies.learners.checkpoint import MODEL, load_checkpoint, save_checkpoint
 from policies.learners.curriculum import Curriculum
 from policies.learners.dagger import Dagger
 from policies.learners.dagger_config import DaggerConfig
+from policies.learners.ranks import Ranks
 from policies.learners.rating import Rating
 from policies.learners.record_episodes import RecordEpisodes, episode_means
-from policies.learners.reinforcement import Reinforcement
+from policies.learners.reinforcement import Learner, Reinforcement
 from policies.learners.run_log import Row, RunLog
-from policies.learners.train_config import CRITIC_WARMUP, DISTILLATION, TrainConfig
+from policies.learners.train_config import CRITIC_WARMUP, DISTILLATION, RSL_RL, TrainConfig
 from policies.learners.training_folder import TrainingFolder
 from policies.learners.warm_start import check_start, start_from
 from policies.representations import Representation, make_representation
@@ -42,6 +44,7 @@ from representation.runtime import torch_threads
 from vtenv.atomic_write import atomic_folder
 from vtenv.interruption import Interruption
 from vtenv.run_folder import reading
+from vtenv.validation import require
 
 _RESULT_SEEDS: SeedRange = "development"
 """Of the episodes that tell how good the best policy is, and had no say in which that is."""
@@ -86,6 +89,8 @@ def train(
     goes on from its last checkpoint ends where it would have ended, bit for bit; except for
     "dagger", which gathers its demonstrations anew. At a checkpoint all episodes start anew.
 
+    Where torchrun started several processes, this is for rank 0; the others call `follow`.
+
     Args:
         config: What to train.
         folder: Where it goes; see `policies.learners.training_folder`.
@@ -104,19 +109,27 @@ def train(
         KeyboardInterrupt: After Ctrl-C, SIGTERM or SIGHUP, once there is a checkpoint.
         OSError: If a file cannot be written; checkpoints before it are kept.
     """
-    config = config.resolved()
+    ranks = Ranks.started()
+    config = _of_rank(config, ranks).resolved()
     files = TrainingFolder(folder)
     representation = make_representation(config.representation, config.task)
-    with files.lock(), torch_threads(config.num_threads), contextlib.ExitStack() as asked:
+    with (
+        files.lock(),
+        torch_threads(config.num_threads),
+        ranks.joined(config.torch_device),
+        contextlib.ExitStack() as asked,
+    ):
         interruption = asked.enter_context(Interruption())
         begun = files.begun
         if begun:
             files.require_same(config, representation.digest)
             files.extend(config, command)
             if (result := files.result()) is not None:
+                if ranks.size > 1:
+                    ranks.share({})  # there is nothing to follow
                 return _result(files, result)
         start = check_start(config, representation) if config.start else None
-        training = _Training(config, representation, files, start, progress, interruption)
+        training = _Training(config, representation, files, start, progress, interruption, ranks)
         try:
             if not begun:
                 files.begin(config, representation.digest, command, resume)
@@ -139,6 +152,57 @@ def train(
             training.close()
 
 
+def follow(config: TrainConfig) -> None:
+    """Train with rank 0, which calls `train`: act in worlds of its own, and share gradients.
+
+    Args:
+        config: What rank 0 was given.
+    """
+    ranks = Ranks.started()
+    config = _of_rank(config, ranks).resolved()
+    assert config.num_envs and config.curriculum
+    representation = make_representation(config.representation, config.task)
+    with (
+        torch_threads(config.num_threads),
+        ranks.joined(config.torch_device),
+        Interruption(),  # it is rank 0 that ends
+    ):
+        envs = RecordEpisodes(representation.make(config.num_envs, **config.worlds))
+        venv = VTInsertVecEnv(envs)
+        model = _model(config, representation, venv)
+        learner = _learner(config, model, envs, ranks)
+        curriculum = Curriculum(simulation_of(envs), config.curriculum)
+        agreed = ranks.share()
+        if agreed:
+            model.num_timesteps = agreed["steps"]
+            learner.load_state_dict(agreed["learner"])
+            words = np.random.SeedSequence((config.seed, ranks.rank, agreed["steps"]))
+            (seed,) = words.generate_state(1).tolist()
+            model.set_random_seed(seed)  # also of its worlds
+
+            def pause(_: int) -> bool:
+                agreed.update(ranks.share())
+                curriculum.load_state_dict(agreed["curriculum"])
+                return bool(agreed["restart"])
+
+            learner.learn(pause, lambda _: bool(agreed["going"]))
+        envs.close()
+
+
+def _of_rank(config: TrainConfig, ranks: Ranks) -> TrainConfig:
+    """What a process of several trains; each has a GPU of its own.
+
+    Raises:
+        ValueError: If the algorithm does not train in several.
+    """
+    if ranks.size == 1:
+        return config
+    allowed = f"{RSL_RL} in each of {ranks.size} processes"
+    require(config.algorithm == RSL_RL, "algorithm", config.algorithm, allowed)
+    on_gpu = config.torch_device.startswith("cuda")
+    return replace(config, device=f"cuda:{ranks.local}") if on_gpu else config
+
+
 def _result(files: TrainingFolder, result: dict[str, Any]) -> TrainResult:
     curve = tuple((int(steps), float(success)) for steps, success in result["curve"])
     return TrainResult(files.path, result["success"], curve, result["seconds"], result["steps"])
@@ -155,9 +219,11 @@ class _Training:
         start: Path | None,
         progress: bool,
         interruption: Interruption,
+        ranks: Ranks,
     ) -> None:
         self.config, self.representation, self.files = config, representation, files
-        self.interruption = interruption
+        self.interruption, self.ranks = interruption, ranks
+        self.going = True  # what the ranks agreed on
         assert config.num_envs and config.steps and config.curriculum
         self.envs = RecordEpisodes(representation.make(config.num_envs, **config.worlds))
         self.rating = Rating(config, representation)
@@ -170,7 +236,7 @@ class _Training:
         elif checkpoint is None:
             calibrate(self.model.policy, self.envs, config.seed)
             self.envs.take()  # episodes that nobody learned from
-        self.learner = _learner(config, self.model, self.envs)
+        self.learner = _learner(config, self.model, self.envs, ranks)
         self.curriculum = Curriculum(self.simulation, config.curriculum)
         self.log = RunLog(files, config.steps, progress)
         self.seconds = 0.0
@@ -194,6 +260,8 @@ class _Training:
 
     def train(self) -> None:
         """Learn until the budget is used up, or somebody wants it to stop."""
+        if self.ranks.size > 1:
+            self.ranks.share({"steps": self.steps, "learner": self.learner.state_dict()})
         with self.log.opened():
             try:
                 self.learner.learn(self._pause, self._go_on)
@@ -214,9 +282,14 @@ class _Training:
         minutes = self.config.max_minutes
         left = None if minutes is None else 60 * minutes - self._elapsed()
         self.log.show(steps, left)
+        return self.going if self.ranks.size > 1 else not self._over()
+
+    def _over(self) -> bool:
+        """Whether time is used up, or somebody wants it to stop."""
         # Distillation counts the time of its rounds alone.
-        used_up = self.config.reinforcement and left is not None and left <= 0
-        return not (used_up or self.interruption.requested)
+        minutes = self.config.max_minutes if self.config.reinforcement else None
+        used_up = minutes is not None and self._elapsed() >= 60 * minutes
+        return used_up or self.interruption.requested
 
     def _pause(self, steps: int) -> bool:
         """Log, evaluate and save what is due; whether the worlds are to start anew."""
@@ -234,6 +307,10 @@ class _Training:
             self._evaluate()
         if save:
             self.save()
+        if self.ranks.size > 1:  # in the middle of a rollout the others would wait
+            self.going = not self._over()
+            curriculum = self.curriculum.state_dict()
+            self.ranks.share({"restart": save, "going": self.going, "curriculum": curriculum})
         return save
 
     def _log(self) -> None:
@@ -382,9 +459,9 @@ class _Training:
 def _model(
     config: TrainConfig, representation: Representation, venv: VTInsertVecEnv
 ) -> BaseAlgorithm:
-    """What is to be trained; for distillation a model of PPO that can go on from there."""
+    """What is to be trained; for a loop of our own, a model of PPO that can go on from there."""
     algorithm, chosen = config.algorithm, dict(config.hyperparameters)
-    if algorithm == DISTILLATION:
+    if algorithm in (DISTILLATION, RSL_RL):
         variants = {"warp": config.engine == "warp", "pixels": representation.pixels}
         algorithm = "ppo"
         chosen = merge(
@@ -396,14 +473,18 @@ def _model(
 
 
 def _learner(
-    config: TrainConfig, model: BaseAlgorithm, envs: RecordEpisodes
-) -> Reinforcement | Dagger:
+    config: TrainConfig, model: BaseAlgorithm, envs: RecordEpisodes, ranks: Ranks
+) -> Learner:
     """What trains a model, by the configuration's algorithm."""
     chosen = dict(config.hyperparameters)
-    if config.algorithm != DISTILLATION:
-        assert config.steps is not None
+    assert config.steps is not None
+    if config.algorithm not in (DISTILLATION, RSL_RL):
         return Reinforcement(model, config.steps, chosen.get(CRITIC_WARMUP, 0))
     chosen.pop("policy_kwargs", None)
+    if config.algorithm == RSL_RL:
+        from policies.learners.rsl_rl_ppo import RslRlPPO  # needs the extra
+
+        return RslRlPPO(model, envs, config.steps, chosen, ranks)
     seconds = None if config.max_minutes is None else 60 * config.max_minutes
     budget = DaggerConfig(steps=config.steps, seconds=seconds, **chosen)
     return Dagger(model, envs, budget, seed=config.seed)
