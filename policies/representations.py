@@ -100,6 +100,8 @@ class Representation:
         shapes = {} if self.encoder is None else self.encoder.image_shapes
         available = make_task(self.task).modalities
         for key, (_, rows, columns) in shapes.items():
+            if available[key].is_sized_by_sensor:
+                continue
             argument = available[key].size_setting
             assert argument is not None
             size = rows if rows == columns else (rows, columns)

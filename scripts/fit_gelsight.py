@@ -1,4 +1,4 @@
-"""Fit the gel's colours that `rgb` is rendered with.
+"""Fit the gel's colours that `rgb` is rendered with, and show them beside real ones.
 
     uv run --with taxim==1.4.1 --no-deps python scripts/fit_gelsight.py
 
@@ -21,7 +21,9 @@ from vtenv.sensing.photometry import (
     ball_depth,
     cross_validate,
 )
+from vtenv.sensing.touch_pictures import calibration_picture, write_image
 
+PICTURE = Path("docs/images/touch-colours.png")
 SHRINK = 4
 PIXEL_MM = 0.0295 * SHRINK
 BALL_MM = 4.0
@@ -59,7 +61,8 @@ def main() -> None:
         print(f"{name}: {np.mean([each.errors[name] for each in tried]):.3f}")
     fitted = GelCalibration.fit(presses, background, PIXEL_MM)
     fitted.save(BUNDLED / "gelsight.npz")
-    cv2.imwrite(str(BUNDLED / "gelsight.png"), background[..., ::-1])
+    write_image(BUNDLED / "gelsight.png", background)
+    write_image(PICTURE, calibration_picture(presses, tried))
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ Writes numbers to `docs/results/touch-truth.json` and a picture to `docs/images/
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib
@@ -45,8 +46,13 @@ matplotlib.use("agg")
 from matplotlib import pyplot as plt
 
 SENSES = ("contact", "gel", "shear", "markers")
-PADS = (Pad("gel_left", "-y", ("plug",)), Pad("gel_right", "+y", ("plug",)))
+PADS = tuple(
+    Pad(f"gel_{side}", face, ("plug",), "square-24mm")
+    for side, face in (("left", "-y"), ("right", "+y"))
+)
 LOADS = np.linspace(0.0, 12.0, 13)
+MINI = {"touch_sensor": "gelsight-mini", "sensor_faults": "gelsight-mini"}
+"""A sensor that is made, and its noise."""
 STOP_MM = 0.05
 """Change of the markers' mean motion along the columns at which a push turns back."""
 
@@ -82,7 +88,11 @@ def main(options: Options) -> None:
             name: round(float(cycle["greatest"][-1]), 4) for name, cycle in cycles.items()
         },
         "contact near the mouth, area under the ROC curve": told_contacts(options.episodes),
+        "the same, of a GelSight Mini with its noise": told_contacts(
+            options.episodes, {**MINI, "contact_size": (48, 64)}
+        ),
         "peak force of pushes, median [N]": pushed(options.pushes),
+        "the same, with a GelSight Mini and its noise": pushed(options.pushes, MINI),
     }
     write_text(options.numbers, json.dumps(numbers, indent=2) + "\n")
     print(json.dumps(numbers, indent=2))
@@ -163,9 +173,12 @@ def load_curve(
     }
 
 
-def told_contacts(episodes: int, worlds: int = 24) -> dict[str, float]:
+def told_contacts(
+    episodes: int, settings: Mapping[str, Any] = MappingProxyType({}), worlds: int = 24
+) -> dict[str, float]:
     """Area under the ROC curve of contact against none near the mouth, for each sense."""
-    at_once = undelayed(vtenv.ENV_ID, {"modalities": SENSES})  # images and contacts of one moment
+    # Images and contacts of one moment.
+    at_once = undelayed(vtenv.ENV_ID, {**settings, "modalities": SENSES})
     envs = VTInsertVectorEnv(worlds, max_episode_steps=100, **at_once)
     generator = np.random.default_rng(0)
     seen: dict[str, list[NDArray[Any]]] = {key: [] for key in (*SENSES, "touches", "round")}
@@ -198,7 +211,7 @@ def told_contacts(episodes: int, worlds: int = 24) -> dict[str, float]:
     return {key: round(value, 3) for key, value in found.items()}
 
 
-def pushed(worlds: int) -> dict[str, float]:
+def pushed(worlds: int, settings: Mapping[str, Any] = MappingProxyType({})) -> dict[str, float]:
     """Median of the greatest force on the socket's face, pushed at blindly and by touch."""
     aside = {"socket_y_mm": 12.0, "socket_x_mm": 36.0}  # the hand goes straight past the mouth
 
@@ -207,7 +220,7 @@ def pushed(worlds: int) -> dict[str, float]:
         return np.abs(moved[:, 0] - moved[:, 1]) / 2 > STOP_MM
 
     def peak(stops: Callable[..., NDArray[np.bool_]] | None) -> NDArray[np.float64]:
-        envs = VTInsertVectorEnv(worlds, modalities=("markers",), max_episode_steps=100)
+        envs = VTInsertVectorEnv(worlds, modalities=("markers",), max_episode_steps=100, **settings)
         observation, _ = envs.reset(seed=0, options=aside)
         start, still = observation["markers"], np.zeros(worlds, bool)
         greatest, over = np.zeros(worlds), np.zeros(worlds, bool)

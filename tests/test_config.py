@@ -30,8 +30,6 @@ NUMBERS = {
     "hand_force_n": (1.0, 40.0),
     "connector_scale": (0.8, 1.2),
     "depth_noise_mm": (0.0, 50.0),
-    "membrane_mm": (0.0, 2.0),
-    "gel_modulus_mpa": (0.0, 100.0),
     "depth_dropout": (0.0, 1.0),
     "depth_quantization_mm": (0.0, 50.0),
 }
@@ -39,7 +37,6 @@ SIZES = {
     "image_size": (8, 512),
     "contact_size": (8, 512),
     "taxel_size": (2, 64),
-    "marker_size": (2, 64),
 }
 KEYS = tuple(MODALITIES)
 
@@ -246,10 +243,9 @@ def test_an_unknown_setting_is_named_in_the_words_of_python(name):
         ("contact", "image_size", 64, "depth"),
         ("proprio", "depth_noise_mm", 0.0, "depth"),
         ("gel", "depth_dropout", 0.0, "depth"),
-        ("depth", "membrane_mm", 0.5, "contact or gel or rgb"),
         ("state", "depth_quantization_mm", 0.0, "depth"),
         ("depth", "contact_size", 64, "contact or gel or rgb"),
-        ("gel", "marker_size", 8, "shear or markers"),
+        ("gel", "taxel_size", 8, "shear or markers"),
     ],
 )
 def test_a_setting_of_a_sensor_not_asked_for_is_refused(modalities, name, value, missing):

@@ -1,16 +1,20 @@
 """Gels that yield to pressure, against the closed forms of an elastic foundation."""
 
+from dataclasses import replace
+
 import gymnasium
 import mujoco
 import numpy as np
 import pytest
-from test_pads import PADS, gripper
+from test_pads import FACE, gripper, with_sensor
 
 from vtenv.sensing.foundation import press_gels, softness
 from vtenv.sensing.pads import PadSensors
+from vtenv.sensing.profiles import SensorProfile
 
 SIDE, HALF, THICKNESS, MODULUS = 200, 0.01, 0.006, 0.5
-SOFTNESS = softness(MODULUS, THICKNESS, (HALF, HALF), (SIDE, SIDE))
+PROFILE = SensorProfile((20, 20), modulus_mpa=MODULUS)
+SOFTNESS = softness(PROFILE, PROFILE.half_extent, (SIDE, SIDE))
 CENTRES = (2 * (np.arange(SIDE) + 0.5) / SIDE - 1) * HALF
 RADII = np.hypot(CENTRES[:, None], CENTRES)
 
@@ -57,15 +61,17 @@ def test_without_force_nothing_is_pressed_in_and_after_a_reset_the_grip_is():
 
 
 def test_pads_of_a_gripper_feel_their_force_as_pressure():
-    model, _ = gripper(shape="sphere")
+    profile = replace(FACE, modulus_mpa=MODULUS)
+    pads = with_sensor(profile)
+    model, _ = gripper(pads, shape="sphere")
     data = mujoco.MjData(model)
-    sensors = PadSensors(model, PADS, ("gel", "shear"), rows=96, gel_modulus_mpa=MODULUS)
+    sensors = PadSensors(model, pads, ("gel", "shear"), image_size=(96, 80))
     deepest = []
     for force in (0.5, 1.0):
         data.ctrl[:] = force
         mujoco.mj_step(model, data, 500)
         told = sensors.read(data)
-        pixel = softness(MODULUS, THICKNESS, (0.01, 0.012), told["gel"].shape[1:])
+        pixel = softness(profile, profile.half_extent, told["gel"].shape[1:])
         pressed_by = 1e-3 * told["gel"].sum(axis=(-1, -2)) / pixel
         np.testing.assert_allclose(pressed_by, force, rtol=1e-2)
         np.testing.assert_allclose(told["shear"][:, 0].sum(axis=(-1, -2)), force, rtol=1e-2)
@@ -74,8 +80,8 @@ def test_pads_of_a_gripper_feel_their_force_as_pressure():
 
 
 def test_a_plug_of_less_area_presses_deeper():
-    settings = {"modalities": ("gel", "proprio"), "observation_delay": 0, "gel_modulus_mpa": 2.0}
-    env = gymnasium.make("VTInsert-v0", **settings)
+    settings = {"modalities": ("gel", "proprio"), "observation_delay": 0}
+    env = gymnasium.make("VTInsert-v0", **settings, touch_sensor={"modulus_mpa": 2.0})
     held = {}
     for connector in ("usb", "pin"):
         env.reset(seed=0, options={"connector": connector})

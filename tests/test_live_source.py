@@ -14,6 +14,7 @@ from representation.pretraining.live_config import LiveConfig
 from representation.pretraining.live_source import LiveSource, live_source
 from representation.pretraining.plan import new_plan
 from vtenv.collection.experience import Experience
+from vtenv.registry import make_task
 
 SIZES = {"image_size": 16, "contact_size": 16}
 CPU = torch.device("cpu")
@@ -114,6 +115,17 @@ def test_what_the_encoder_reads_is_observed(tmp_path):
     source.buffer.append(next(source._experience.rows((0, 0))))
     assert source.buffer.read(np.arange(2), ["gel"])["gel"].shape == (2, 2, 16, 16)
     source.close()
+
+
+def test_an_encoder_takes_the_markers_that_the_sensor_has(tmp_path):
+    images = {"depth": (1, 16, 16), "markers": (4, 9, 7)}
+    encoder = EncoderConfig(backbone="test_resnet", images=images)
+    config = PretrainConfig(encoder=encoder, objective="infonce")
+    live = LiveConfig("cpu", worlds=2, pairs=256, settings={"touch_sensor": "gelsight-mini"})
+    plan = new_plan(tmp_path / "run", config, live)
+    assert plan.config.encoder.images == {"depth": (1, 16, 16), "markers": (4, 7, 9)}
+    sizes = {name for name in plan.live.settings if name.endswith("size")}
+    assert sizes == {"image_size"} and make_task("VTInsert-v0", **plan.live.settings)
 
 
 def test_its_rows_stand_in_for_a_split(make_source):

@@ -8,9 +8,11 @@ import pytest
 
 from vtenv.sensing.meshes import Meshes, cast_meshes
 from vtenv.sensing.pads import Pad, PadSensors, add_pads
+from vtenv.sensing.profiles import SensorProfile
 from vtenv.sensing.raycast import Primitives, cast_depth
 
 SIDE = 33
+FACE = SensorProfile((24.0, 20.0), (36, 30))
 HALF = np.array([0.02, 0.03, 0.012])
 CORNERS = np.array(list(product((-1, 1), repeat=3)))
 FACES = np.array(
@@ -91,12 +93,12 @@ def test_gels_feel_a_mesh_like_the_primitive(shape):
                 ball = spec.add_mesh(name="block", scale=[0.008] * 3)
                 ball.make_sphere(4)
             body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname="block")
-        pads = (Pad("pad", "-z", ("object",)),)
+        pads = (Pad("pad", "-z", ("object",), FACE),)
         add_pads(spec, pads)
         model = spec.compile()
         data = mujoco.MjData(model)
         mujoco.mj_forward(model, data)
-        told[kind] = PadSensors(model, pads, ("gel", "contact"), rows=32).read(data)
+        told[kind] = PadSensors(model, pads, ("gel", "contact")).read(data)
     assert told["primitive"]["gel"].max() == pytest.approx(0.5, abs=0.02)
     np.testing.assert_allclose(told["mesh"]["gel"], told["primitive"]["gel"], atol=0.02)
     assert (told["mesh"]["contact"] != told["primitive"]["contact"]).mean() < 0.01
@@ -138,7 +140,7 @@ def test_both_engines_feel_a_mesh_alike(make, warp_device):
     body.add_freejoint()
     make(spec)
     body.add_geom(name="shell", type=mujoco.mjtGeom.mjGEOM_MESH, meshname="block")
-    pads = (Pad("pad", "-z", ("object",)),)
+    pads = (Pad("pad", "-z", ("object",), FACE),)
     add_pads(spec, pads)
     model = spec.compile()
     poses = [[0, 0, -0.006, 1, 0, 0, 0], [0.002, -0.001, -0.007, 0.8, 0.3, -0.4, 0.2]]
@@ -155,8 +157,8 @@ def test_both_engines_feel_a_mesh_alike(make, warp_device):
             there = getattr(d, name)
             here = np.stack([getattr(state, name) for state in states])
             there.assign(here.reshape(there.numpy().shape).astype(np.float32))
-        warp = WarpPadSensors(model, m, d, pads, ("gel", "contact", "shear"), rows=32).read()
-    cpu = PadSensors(model, pads, ("gel", "contact", "shear"), rows=32)
+        warp = WarpPadSensors(model, m, d, pads, ("gel", "contact", "shear")).read()
+    cpu = PadSensors(model, pads, ("gel", "contact", "shear"))
     felt = 0
     for world, state in enumerate(states):
         cpu.reset()

@@ -30,7 +30,7 @@ class SlopeSensor:
 
     def measure(self, worlds):
         self._rays.cast(worlds, self._distance)
-        thickness = self._rays.camera.settings["thickness_mm"]
+        thickness = self._rays.profile.thickness_mm
         pressed = np.clip(thickness - self._distance[worlds] * 1e3, 0.0, thickness)
         self._last[worlds] = np.gradient(pressed, axis=-1)
 

@@ -93,15 +93,19 @@ def test_same_input_same_panel_and_inputs_stay_as_they_are():
         np.testing.assert_array_equal(value, before[name])
 
 
-def test_pixels_of_the_mask_are_squares():
-    mask = np.zeros((2, 8, 8), np.uint8)
+@pytest.mark.parametrize("shape", [(2, 8, 8), (2, 6, 8), (2, 8, 6)])
+@pytest.mark.parametrize(("beside", "least"), [((), 10), (MODALITIES, 5)])
+def test_pixels_of_the_mask_are_squares(shape, beside, least):
+    seen = {name: value for name, value in observation().items() if name in beside}
+    mask = np.zeros(shape, np.uint8)
     mask[0, 2, 3] = 1
-    dark = draw_panel({"contact": np.zeros_like(mask)}, info())
-    rows, columns = np.nonzero((draw_panel({"contact": mask}, info()) != dark).any(axis=-1))
+    dark = draw_panel({**seen, "contact": np.zeros_like(mask)}, info())
+    drawn = draw_panel({**seen, "contact": mask}, info())
+    rows, columns = np.nonzero((drawn != dark).any(axis=-1))
     height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
     assert len(rows) == height * width
     assert abs(height - width) <= 1
-    assert height > 10
+    assert height > least
 
 
 def test_near_depth_is_brighter_than_far_and_lost_pixels_are_black():

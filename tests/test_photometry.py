@@ -1,9 +1,12 @@
 """Colour from a membrane and back, against closed forms and a made-up sensor."""
 
 import csv
+import re
 from itertools import product
+from pathlib import Path
 
 import cv2
+import gymnasium
 import numpy as np
 import pytest
 
@@ -18,6 +21,7 @@ from vtenv.sensing.photometry import (
     mask_on_pad,
     membrane,
 )
+from vtenv.sensing.profiles import GELSIGHT_MINI, SensorProfile
 
 SIZE = (90, 120)
 PIXEL_MM = 0.12
@@ -166,6 +170,24 @@ def test_a_mask_lies_on_a_pad_to_scale():
     )
 
 
+def test_a_mask_lies_on_a_minis_image_as_it_is():
+    mask = np.zeros((240, 320), bool)
+    mask[80:120, 40:200] = True
+    np.testing.assert_array_equal(mask_on_pad(mask, 0.0634, GELSIGHT_MINI), mask)
+    half = mask_on_pad(mask, 0.0634, GELSIGHT_MINI, (120, 160))
+    assert half.shape == (120, 160) and half.sum() == mask.sum() / 4
+
+
+def test_a_mask_goes_through_a_bundled_encoder_as_the_page_says(calibration):
+    pytest.importorskip("timm")
+    page = (Path(__file__).parents[1] / "docs" / "touch.md").read_text(encoding="utf-8")
+    text = page.split("An encoder then embeds the frame")[1]
+    (code,) = re.findall(r"```python\n(.*?)```", text.split("\n### ")[0], re.S)
+    names = {"mask": np.ones((90, 120), bool), "calibration": calibration}
+    exec(code, names)
+    assert names["touch"].shape == (1, 128)
+
+
 def test_a_gel_with_markers_is_refused(calibration):
     dotted = background()
     for row, column in product(range(8, SIZE[0], 10), range(8, SIZE[1], 12)):
@@ -204,9 +226,16 @@ def test_the_command_calibrates_and_reconstructs(presses, tmp_path, capsys):
     assert "each rendered and read by a calibration fitted to others" in capsys.readouterr().out
     assert {file.name for file in made.iterdir()} == {
         "calibration.npz",
-        "errors.csv",
         "calibration.png",
+        "errors.csv",
+        "presses.png",
     }
+    lit = SensorProfile(colours=str(made / "calibration"))
+    env = gymnasium.make("VTInsert-v0", modalities="rgb", touch_sensor=lit, contact_size=32)
+    seen = np.moveaxis(env.reset(seed=0)[0]["rgb"], 1, -1).astype(np.int64)
+    env.close()
+    untouched = np.abs(seen - cv2.resize(background(), (32, 32), interpolation=cv2.INTER_AREA))
+    assert np.median(untouched) == 0 and untouched.max() > 10
     arguments = ["touch", "reconstruct", str(tmp_path / "4.png"), *background_of]
     arguments += ["--calibration", str(made / "calibration.npz"), "--output", str(made)]
     assert cli.main(arguments) == 0

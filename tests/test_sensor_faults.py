@@ -10,10 +10,12 @@ import pytest
 from worlds import make_simulation
 
 from vtenv.sensing.faults import (
+    SENSOR_FAULTS,
     SensorFaultsConfig,
     faulty_contact,
     faulty_depth,
     faulty_images,
+    get_sensor_faults,
 )
 
 WORLDS = 64
@@ -231,6 +233,26 @@ def test_an_environment_draws_its_faults_from_its_generator():
     env = gymnasium.make("VTInsert-v0", sensor_faults={"touch_dead": 1.0})
     assert env.reset(seed=0)[0]["contact"].sum() == 0
     env.close()
+
+
+def test_a_minis_faults_are_those_of_colours_and_markers(images):
+    faults = get_sensor_faults("gelsight-mini")
+    told = faulty_images(images, faults, SEED, START)
+    changed = {key for key, image in images.items() if not np.array_equal(told[key], image)}
+    assert changed == {"markers", "rgb"}
+    grey = {"rgb": np.full((WORLDS, 2, 3, 48, 64), 128, np.uint8)}
+    levels = faulty_images(grey, faults, SEED, START)["rgb"].astype(np.float64)
+    deviation = levels.std(axis=(-1, -2))
+    assert deviation.mean() == pytest.approx(np.hypot(1.5, 12**-0.5), rel=0.02)  # and of rounding
+    assert np.abs(levels.mean(axis=(-1, -2)) - 128).max() < 1.2 + 0.1
+
+
+def test_faults_by_name_are_those_of_the_table():
+    env = gymnasium.make("VTInsert-v0", modalities="markers", sensor_faults="gelsight-mini")
+    assert env.unwrapped.simulation.task.config.sensor_faults == SENSOR_FAULTS["gelsight-mini"]
+    env.close()
+    with pytest.raises(ValueError, match=r"sensor_faults='digit'.*gelsight-mini.*marker_noise_mm"):
+        gymnasium.make("VTInsert-v0", sensor_faults="digit")
 
 
 @pytest.mark.slow

@@ -204,6 +204,9 @@ def assert_told_the_same(told, tensors, where=()):
         np.testing.assert_array_equal(value[mask], np.asarray(tensor)[mask], str(here))
 
 
+MINI = {"touch_sensor": "gelsight-mini", "sensor_faults": "gelsight-mini"}
+
+
 def on_gpu(test):
     for mark in needs_cuda:
         test = mark(test)
@@ -213,9 +216,7 @@ def on_gpu(test):
 @on_gpu
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
-@pytest.mark.parametrize(
-    "touch", [{}, {"gel_modulus_mpa": 1.0, "membrane_mm": 0.5, "touch_delay": 1}]
-)
+@pytest.mark.parametrize("touch", [{}, {**MINI, "contact_size": (24, 32), "touch_delay": 1}])
 def test_a_step_waits_for_nothing_but_the_flags(mode, touch):
     env = VTInsertVectorEnv(
         64,

@@ -19,6 +19,7 @@ from vtenv.sensing import (
     DEPTH_SENSOR,
     GEL_SENSOR,
     GREATEST_FORCE,
+    GREATEST_INDENTATION_MM,
     GREATEST_MOTION_MM,
     PAD_SENSOR,
     Sensor,
@@ -48,8 +49,9 @@ class Modality:
         sensor: What measures it; None for a vector, which the task computes from the state.
         camera: Which of the task's cameras the sensor looks through: `overhead`, `gel` or
             `taxels`.
-        size_setting: The environment's setting that gives an image's rows and columns; None for
-            a vector.
+        size_setting: The environment's setting that gives an image's rows and columns, such as
+            `contact_size`, or `touch_sensor.marker_size` where a sensor has its own; None for a
+            vector.
         encoded_range: Values that an encoder maps to -1 and 1, clipping those beyond; None for
             what is not encoded.
         missing_at_zero: Whether 0 stands for no measurement, which an encoder maps to 1.
@@ -78,6 +80,11 @@ class Modality:
     def is_image(self) -> bool:
         """Whether it has rows and columns."""
         return self.size_setting is not None
+
+    @property
+    def is_sized_by_sensor(self) -> bool:
+        """Whether the rows and columns of an image are a sensor's own, which no setting changes."""
+        return "." in (self.size_setting or "")
 
     @property
     def is_touch(self) -> bool:
@@ -149,7 +156,7 @@ GEL = _of_gel(
     unit="mm",
     shape=(2,),
     low=0.0,
-    high=6.0,
+    high=GREATEST_INDENTATION_MM,
     encoded_range=(0.0, 2.0),
     draw=ScalarPicture((0.0, 1.5), "inferno"),
 )
@@ -189,7 +196,7 @@ MARKERS = _of_pad(
     shape=(2, 2),
     low=-GREATEST_MOTION_MM,
     high=GREATEST_MOTION_MM,
-    size_setting="marker_size",
+    size_setting="touch_sensor.marker_size",
     encoded_range=(-1.5, 1.5),
     draw=marker_picture,
 )

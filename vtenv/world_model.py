@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vtenv.arrays import Array, leaves, rebuild
 from vtenv.modalities import Modality
+from vtenv.sensing.profiles import SensorProfile
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Camera:
         groups: Geom groups that they see.
         size: Rows and columns of an image.
         settings: Numbers that the sensor needs, by name.
+        profile: The tactile sensor whose camera it is; None for another kind.
         half_extent: Half the width and height that it sees, [m]; None for what the model's camera
             sees, in pixels that are square.
         wrenches: Contact sensors of the model that read the force and torque of the pad before each
@@ -37,6 +39,7 @@ class Camera:
     groups: tuple[int, ...]
     size: tuple[int, int]
     settings: Mapping[str, float] = field(default_factory=dict)
+    profile: SensorProfile | None = None
     half_extent: tuple[float, float] | None = None
     wrenches: tuple[str, ...] = ()
     bodies: tuple[str, ...] = ()

@@ -30,7 +30,8 @@ class Calibrate:
     seed: int = 0
     """Seed of the choice of parts and pixels."""
     output: Path = Path("outputs/touch")
-    """Folder for calibration.npz, errors.csv and calibration.png."""
+    """Folder for calibration.npz, calibration.png (the image without contact), errors.csv and
+    presses.png."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,8 @@ def _calibrate(options: Calibrate) -> int:
     errors = [{name: f"{error:.4f}" for name, error in tried.errors.items()} for tried in found]
     table = [{"image": row["image"]} | tried for row, tried in zip(rows, errors, strict=True)]
     write_table(options.output / "errors.csv", table)
-    picture = calibration_picture(presses, found)
-    write_image(options.output / "calibration.png", picture)
+    write_image(options.output / "calibration.png", background)
+    write_image(options.output / "presses.png", calibration_picture(presses, found))
     print(f"{len(presses)} presses, each rendered and read by a calibration fitted to others:")
     for name in found[0].errors:
         values = [tried.errors[name] for tried in found]

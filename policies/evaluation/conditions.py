@@ -67,7 +67,7 @@ class Condition:
         return replace(self, description=description, settings={**own, **settings})
 
 
-_SIZES = ("image_size", "contact_size", "taxel_size", "marker_size")
+_SIZES = ("image_size", "contact_size", "taxel_size")
 """Settings of the sizes of images."""
 
 _IN_HAND_WIDE = {

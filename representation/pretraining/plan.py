@@ -7,13 +7,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from representation.data.dataset import Dataset
+from representation.encoder_config import EncoderConfig
 from representation.pretraining.config import PretrainConfig
 from representation.pretraining.fit import fit_to_split, size_setting, with_names, with_sizes
 from representation.pretraining.live_config import LiveConfig
 from representation.pretraining.run_folder import PretrainFolder, TrainingData
 from vtenv.collection.experience import column_codes
 from vtenv.json_document import from_document
+from vtenv.modalities import IMAGE_MODALITIES
 from vtenv.registry import make_task
+from vtenv.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def new_plan(
         config = replace(config, encoder=with_sizes(config.encoder, **sizes))
         live = replace(data, settings={**_observed(config), **data.settings, **_sizes(config)})
         task = make_task(live.task, **live.settings)
+        config = replace(config, encoder=_as_sensed(config.encoder, task))
         config = with_names(config, task.pose_labels, column_codes(task))
     else:
         dataset = _open(data, "train")
@@ -105,10 +109,20 @@ def resumed_plan(output: Path, data: Path | None = None) -> PretrainPlan:
 
 def _sizes(config: PretrainConfig) -> dict[str, int | tuple[int, int]]:
     """The environment's settings that give images of the encoder's sizes."""
-    shapes = config.encoder.images.items()
-    return {
-        size_setting(key): rows if rows == cols else (rows, cols) for key, (_, rows, cols) in shapes
-    }
+    sizes = {}
+    for key, (_, rows, columns) in config.encoder.images.items():
+        if key not in IMAGE_MODALITIES or not IMAGE_MODALITIES[key].is_sized_by_sensor:
+            sizes[size_setting(key)] = rows if rows == columns else (rows, columns)
+    return sizes
+
+
+def _as_sensed(encoder: EncoderConfig, task: Task) -> EncoderConfig:
+    """The encoder's configuration for images whose size is a sensor's own."""
+    images = dict(encoder.images)
+    for record in task.config.modalities:
+        if record.key in images and record.is_sized_by_sensor:
+            images[record.key] = (images[record.key][0], *task.image_size(record))
+    return encoder.with_images(images)
 
 
 def _observed(config: PretrainConfig) -> dict[str, tuple[str, ...]]:

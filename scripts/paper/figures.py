@@ -92,15 +92,14 @@ def loss_figure(losses: Mapping[str, NDArray[np.float64]]) -> Figure:
     Args:
         losses: By title: (seeds, steps).
     """
-    figure = Figure(figsize=(3.4 * len(losses), 3.0), layout="constrained")
-    for axes, (title, rows) in zip(
-        figure.subplots(1, len(losses), squeeze=False)[0], losses.items(), strict=True
-    ):
+    figure = Figure(figsize=(2.4 * len(losses) + 0.4, 2.8), layout="constrained")
+    grid = figure.subplots(1, len(losses), sharey=True, squeeze=False)
+    for axes, (title, rows) in zip(grid[0], losses.items(), strict=True):
         axes.plot(rows.T, linewidth=0.4)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("step")
-        axes.set_ylim(bottom=0.0)
         axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylim(bottom=0.0)
     figure.axes[0].set_ylabel("loss")
     return figure
 

@@ -41,8 +41,8 @@ _OCCLUDED = {
         "touch": "classify-resnet50-touch",
         "vision + touch": "occluded-joint",
         "..., a loss for each sense": "occluded-separate",
-        "..., touch augmented, senses dropped": "occluded-augmented",
-        "..., both": "occluded-separate-augmented",
+        "..., touch augmented, modality dropout": "occluded-augmented",
+        "..., the same and a loss for each sense": "occluded-separate-augmented",
         "..., gradients balanced": "occluded-balanced",
         "..., cross-attention": "attention-occluded",
         "two networks, calibrated": "late-fusion",
@@ -139,15 +139,16 @@ def _tables(results: Results) -> Iterable[str]:
         ],
     )
     yield _table(
-        ["contrast", "change of the loss from step to step"],
+        ["contrast", "change of the loss from step to step, relative", "absolute"],
         [
-            [label, str(results.jumpiness(name))]
+            [label, str(relative), _number(absolute)]
             for label, name in _CONTRAST.items()
             if results.seeds(name)
+            for relative, absolute in [results.jumpiness(name)]
         ],
     )
     resnets, transformers = ([f"classify-{b}{suffix}" for suffix in SENSES] for b in BACKBONES)
-    corrupted = [name for name in CONDITIONS if "occluded" not in name]
+    corrupted = [name for name in CONDITIONS if name != "little occluded"]
     yield _table(
         ["classifier", "seeds", *corrupted], rows([*resnets, *transformers, "robust"], corrupted)
     )

@@ -105,13 +105,17 @@ class Results:
             np.add.at(counts, (self._classes(len(text)), from_digits(text)), 1)
         return counts
 
-    def jumpiness(self, group: str) -> Estimate:
-        """How much the loss changes from step to step, as a part of it, in the last half."""
-        parts = []
+    def jumpiness(self, group: str) -> tuple[Estimate, Estimate]:
+        """How much the loss changes from step to step in the last half: relative, and absolute.
+
+        Losses of different levels are the smoother ones by one and not by the other.
+        """
+        parts, changes = [], []
         for losses in self.values(group, "losses"):
             last = np.array(losses[len(losses) // 2 :])
-            parts.append(float(np.abs(np.diff(last)).mean() / last.mean()))
-        return over_seeds(parts)
+            changes.append(float(np.abs(np.diff(last)).mean()))
+            parts.append(changes[-1] / float(last.mean()))
+        return over_seeds(parts), over_seeds(changes)
 
     def public(self) -> dict[str, Any]:
         """The document with late fusion's predictions in place of the logits they are made of."""

@@ -15,7 +15,7 @@ GRASP_DEPTH_RANGE = (0.405, 0.435)
 """Depths that our own runs tell apart, in [m]: from above the connectors to the table."""
 OCCLUDER_SIZE = 0.8
 """Largest side of an occluder of the study, as a part of the image's: objects are covered from not
-at all to wholly, a quarter of them each."""
+at all, a quarter of them, to wholly, a third."""
 LOGITS = 1000
 """Width of the paper's joint space of ResNets: the logits of ImageNet's classes."""
 
@@ -193,7 +193,8 @@ def _joint(backbone: str) -> list[Run]:
 
 def _future() -> list[Run]:
     """What the paper left to future work."""
-    # Of 1,920 grasps: a longer queue would hold the query's own grasp, and call it a negative.
+    # Of 1,920 grasps, shuffled each epoch: a longer queue would hold more often the query's own,
+    # and call it a negative; this one does for a seventh of the queries.
     queue = {"queue_size": 1024, "momentum": 0.99}
     moco = replace(preset("paper-infonce-resnet50"), objective="moco", select="last")
     attention = {"encoder": replace(_classify("resnet50").encoder, fusion="cross_attention")}

@@ -36,6 +36,10 @@ _TITLE, _ROW = 19, 17
 _COLUMN_GAP, _ROW_GAP = 26, 10
 _SCALE_WIDTH = 40
 """Room for a colour scale and its labels, in pixels."""
+_BESIDE = _SCALE_WIDTH + _COLUMN_GAP
+"""What a figure takes beside its images, in pixels."""
+_DEPTH_SHRUNK = (1.0, 0.8, 0.6)
+"""Parts of its full side that depth may shrink to, where there are many images of touch."""
 _MIN_BOX = (70, 35)
 """Least width and height that numbers are drawn in, in pixels."""
 
@@ -176,32 +180,39 @@ def _layout(
 ) -> tuple[list[tuple[_Figure, int, int, int]], _Box]:
     """Where figures go, as large as fits, and the box that is left.
 
-    Depth stands on the left at full height; touch beside it, in two rows where there is more than
-    one image of it.
+    Depth stands on the left; touch beside it, in rows where there is more than one image of it.
 
     Returns:
         Each figure with its left, top and the side of its images; and the box.
     """
     box = _Box(_MARGIN, _IMAGES_TOP, PANEL_SIZE[0] - _MARGIN, _IMAGES_BOTTOM)
     height = box.bottom - box.top
-    cells = []
     touch = [figure for figure in figures if len(figure.images) == 2]
-    for figure in figures:
-        if figure not in touch:
-            tile = height - _TITLE
-            cells.append((figure, box.left, box.top, tile))
-            box = box._replace(left=box.left + tile + _SCALE_WIDTH + _COLUMN_GAP)
+    others = [figure for figure in figures if figure not in touch]
+    side, rows, tile = height - _TITLE, 1, 0
+    many = len(touch) > (1 if others else 2)
+    if many:
+        sides = [int(part * side) for part in (_DEPTH_SHRUNK if others else (1.0,))]
+        tile, side, rows = max(
+            (_touch_tile(len(touch), rows, len(others) * (side + _BESIDE), box), side, rows)
+            for side in sides
+            for rows in range(1, len(touch) + 1)
+        )
+    cells = []
+    below = box._replace(top=box.top + _TITLE + side + _ROW_GAP)
+    for figure in others:
+        cells.append((figure, box.left, box.top, side))
+        box = box._replace(left=box.left + side + _BESIDE)
+    below = below._replace(right=box.left - _COLUMN_GAP)
     if not touch:
         return cells, box
-    if len(touch) > (1 if cells else 2):
-        columns = -(-len(touch) // 2)
-        fixed = _GAP + _SCALE_WIDTH + _COLUMN_GAP
-        tile = (height - _ROW_GAP) // 2 - _TITLE
-        tile = min(tile, ((box.right - box.left) // columns - fixed) // 2)
+    if many:
+        columns = -(-len(touch) // rows)
         for index, figure in enumerate(touch):
-            left = box.left + index // 2 * (2 * tile + fixed)
-            cells.append((figure, left, box.top + index % 2 * (tile + _TITLE + _ROW_GAP), tile))
-        return cells, box._replace(left=box.left + columns * (2 * tile + fixed))
+            left = box.left + index // rows * (2 * tile + _GAP + _BESIDE)
+            cells.append((figure, left, box.top + index % rows * (tile + _TITLE + _ROW_GAP), tile))
+        beside = box._replace(left=box.left + columns * (2 * tile + _GAP + _BESIDE))
+        return cells, max(beside, below, key=lambda b: (b.right - b.left) * (b.bottom - b.top))
 
     scales = sum(_SCALE_WIDTH for figure in touch if figure.scale is not None)
     fixed = scales + len(touch) * (_GAP + _COLUMN_GAP)
@@ -219,16 +230,25 @@ def _layout(
     return cells, box._replace(top=box.top + _TITLE + tile + _ROW_GAP)
 
 
+def _touch_tile(count: int, rows: int, taken: int, box: _Box) -> int:
+    """Side of the images of so many figures in rows, where depth has taken so much width."""
+    columns = -(-count // rows)
+    height = (box.bottom - box.top - (rows - 1) * _ROW_GAP) // rows - _TITLE
+    width = (box.right + _COLUMN_GAP - box.left - taken) // columns - _GAP - _BESIDE
+    return min(height, width // 2)
+
+
 def _draw_figure(image: Image, figure: _Figure, x: int, y: int, tile: int) -> None:
     write_text(image, figure.title, (x, y + 11), 13, _MUTED)
     top = y + _TITLE
     for pixels, caption in zip(figure.images, figure.captions, strict=True):
         # Every sensor pixel is seen as a square.
-        image[top : top + tile, x : x + tile] = cv2.resize(
-            pixels, (tile, tile), interpolation=cv2.INTER_NEAREST
+        rows, columns = (round(tile * n / max(pixels.shape[:2])) for n in pixels.shape[:2])
+        image[top : top + rows, x : x + columns] = cv2.resize(
+            pixels, (columns, rows), interpolation=cv2.INTER_NEAREST
         )
-        cv2.rectangle(image, (x - 1, top - 1), (x + tile, top + tile), _LINE, 1)
-        write_text(image, caption, (x + 6, top + tile - 7), 12, outlined=True)
+        cv2.rectangle(image, (x - 1, top - 1), (x + columns, top + rows), _LINE, 1)
+        write_text(image, caption, (x + 6, top + rows - 7), 12, outlined=True)
         x += tile + _GAP
     if figure.scale is not None:
         first, last = figure.scale.limits

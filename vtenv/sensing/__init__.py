@@ -57,6 +57,8 @@ PAD_SENSOR = Sensor(
     {"cpu": "vtenv.sensing.cpu:PadSensor", "warp": "vtenv.sensing.warp:PadSensor"},
 )
 """Pads behind gels: the force on each taxel, and markers."""
+GREATEST_INDENTATION_MM = 6.0
+"""Bound of the indentation of a gel, in [mm]."""
 GREATEST_FORCE = 100.0
 """Bound of the force of a taxel, in [N]."""
 GREATEST_MOTION_MM = 10.0

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtenv.sensing.meshes import Meshes
+from vtenv.sensing.profiles import SensorProfile
 from vtenv.sensing.raycast import Primitives
 from vtenv.world_model import Camera, Snapshot, WorldModel
 
@@ -158,6 +159,17 @@ class Rays:
         visible = world_model.models, self.camera.groups, self.camera.bodies
         self.seen, self.meshes = Primitives.from_models(*visible), Meshes.from_models(*visible)
         self.extents = view_extents(world_model.models[0], self.ids[0], self.camera)
+
+    @property
+    def profile(self) -> SensorProfile:
+        """The tactile sensor whose camera it is.
+
+        Raises:
+            ValueError: If it is another kind of camera.
+        """
+        if self.camera.profile is None:
+            raise ValueError(f"{', '.join(self.camera.names)}: no camera of a tactile sensor")
+        return self.camera.profile
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

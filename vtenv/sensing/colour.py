@@ -5,6 +5,7 @@ Compiled and free of the GIL. `GelColours` has what both engines render with.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from vtenv.jit import jit
 from vtenv.sensing.membrane import frame_of, stretch
 from vtenv.sensing.photometry import BUNDLED, GelCalibration
+from vtenv.sensing.profiles import SensorProfile
 from vtenv.sensing.touch_pictures import read_image
 
 
@@ -35,18 +37,39 @@ class GelColours(NamedTuple):
     background: NDArray[np.uint8]
 
     @classmethod
-    def bundled(cls, size: tuple[int, int], pixel_mm: float) -> GelColours:
-        """Those of the bundled GelSight, whose image is stretched over the pad.
+    def of(cls, profile: SensorProfile, size: tuple[int, int], pixel_mm: float) -> GelColours:
+        """Those of a sensor, whose image is stretched over its field of view.
 
         Args:
+            profile: The sensor.
             size: Rows and columns of the image.
-            pixel_mm: Pitch of its pixels on the pad, [mm].
+            pixel_mm: Pitch of its pixels on the gel, [mm].
+
+        Raises:
+            FileNotFoundError: If it has none; says what to give.
+            ValueError: If its files are none.
         """
-        calibration = GelCalibration.load(BUNDLED / "gelsight.npz")
-        image = read_image(BUNDLED / "gelsight.png")
-        background = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+        bundled = (BUNDLED / f"{profile.colours}.npz").is_file()
+        files = str(BUNDLED / profile.colours if bundled else profile.colours)
+        fitted, untouched = Path(f"{files}.npz"), Path(f"{files}.png")
+        for path in (fitted, untouched):
+            if not path.is_file():
+                raise FileNotFoundError(
+                    f"colours={profile.colours!r} of the touch sensor, but there is no {path}; "
+                    "give `gelsight`, or what `vtinsert touch calibrate` writes, such as "
+                    "outputs/touch/calibration"
+                )
+        calibration, image = GelCalibration.load(fitted), read_image(untouched)
+        whole, seen = [], []
+        for side, count in zip(profile.field_of_view_mm, size, strict=True):
+            whole.append(max(round(side / pixel_mm), count))
+            first = (whole[-1] - count) // 2
+            seen.append(slice(first, first + count))
+        background = cv2.resize(image, whole[::-1], interpolation=cv2.INTER_AREA)
         pixels = np.asarray(background, np.uint8)
-        coefficients = np.moveaxis(calibration.coefficients(pixels), (0, 3, 2, 1), (0, 1, 2, 3))
+        coefficients = calibration.coefficients(pixels)[tuple(seen)]
+        coefficients = np.moveaxis(coefficients, (0, 3, 2, 1), (0, 1, 2, 3))
+        pixels = pixels[tuple(seen)]
         return cls(
             pixel_mm,
             float(calibration.steepest),

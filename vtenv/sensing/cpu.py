@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vtenv.sensing.cameras import Poses, Rays
 from vtenv.sensing.colour import GelColours, colour_images
 from vtenv.sensing.foundation import press_gels, softness
-from vtenv.sensing.images import depth_images, gel_images
+from vtenv.sensing.images import CONTACT_THRESHOLD_MM, depth_images, gel_images
 from vtenv.sensing.membrane import Membrane, stretch_gels
 from vtenv.sensing.meshes import cast_meshes
 from vtenv.sensing.photometry import MEMBRANE_MM
@@ -20,7 +20,6 @@ from vtenv.sensing.tractions import (
     RAYS,
     WRENCH_SIZE,
     marker_kernels,
-    marker_size,
     move_markers,
     press_taxels,
     spread_forces,
@@ -150,11 +149,8 @@ class _GelRays(_RaySensor):
         self, world_model: WorldModel, camera: str, keys: tuple[str, ...], poses: Poses
     ) -> None:
         super().__init__(world_model, camera, keys, poses)
-        self._thickness = self._settings["thickness_mm"] * 1e-3
-        modulus, half_extent = self._settings["gel_modulus_mpa"], self._rays.extents[:2]
-        self._softness = 0.0
-        if modulus:
-            self._softness = softness(modulus, self._thickness, half_extent, self._rays.camera.size)
+        self._profile = self._rays.profile
+        self._softness = softness(self._profile, self._rays.extents[:2], self._rays.camera.size)
         self._at_rest = np.zeros(self._depth.shape[:2])
         self._feels_forces = bool(self._rays.camera.wrenches)
         if self._feels_forces:
@@ -175,7 +171,7 @@ class _GelRays(_RaySensor):
             press_gels(
                 worlds,
                 self._depth,
-                self._thickness,
+                self._profile.thickness,
                 self._softness,
                 self._wrenches(),
                 self._rays.eyes()[1],
@@ -196,8 +192,8 @@ class GelSensor(_GelRays):
         self._colours: tuple[Any, ...] = ()
         if "rgb" in keys:
             fitted = Membrane.of(MEMBRANE_MM[0], size, pixel_mm)
-            self._colours = (*fitted, *GelColours.bundled(size, pixel_mm))
-        widest = self._settings["membrane_mm"]
+            self._colours = (*fitted, *GelColours.of(self._profile, size, pixel_mm))
+        widest = self._profile.membrane_mm
         self._membrane = Membrane.of(widest, size, pixel_mm) if widest else None
 
     def draw(
@@ -215,8 +211,8 @@ class GelSensor(_GelRays):
     def measure(self, worlds: NDArray[np.int64]) -> None:
         """Fill the images."""
         gel, contact = self._last["gel"], self._last["contact"]
-        thickness = np.float32(self._settings["thickness_mm"])
-        threshold = np.float32(self._settings["threshold_mm"])
+        thickness = np.float32(self._profile.thickness_mm)
+        threshold = np.float32(CONTACT_THRESHOLD_MM)
         self._cast(worlds)
         gel_images(worlds, self._depth, thickness, threshold, gel, contact)
         if self._colours:
@@ -236,10 +232,9 @@ class PadSensor(_GelRays):
         pads = self._depth.shape[:2]
         rows, columns = (side // RAYS for side in self._depth.shape[2:])
         self._pressed = np.zeros((*pads, rows, columns), np.float32)
-        markers = marker_size(self._settings)
-        self._shapes = {"shear": (*pads, 3, rows, columns), "markers": (*pads, 2, *markers)}
-        half_extent = self._rays.extents[:2]
-        self._kernels = marker_kernels((rows, columns), markers, half_extent, self._thickness)
+        markers = (*pads, 2, *self._profile.marker_size)
+        self._shapes = {"shear": (*pads, 3, rows, columns), "markers": markers}
+        self._kernels = marker_kernels((rows, columns), self._profile)
         self._friction = np.zeros(len(self._depth))
         self.memory = {"traction": np.zeros((*pads, 2, rows, columns), np.float32)}
 
@@ -259,7 +254,7 @@ class PadSensor(_GelRays):
         """Fill the images."""
         rays, traction = self._rays, self.memory["traction"]
         self._cast(worlds)
-        press_taxels(worlds, self._depth, self._thickness, self._pressed)
+        press_taxels(worlds, self._depth, self._profile.thickness, self._pressed)
         spread_forces(
             worlds,
             self._pressed,

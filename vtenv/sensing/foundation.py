@@ -19,24 +19,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtenv.jit import jit
+from vtenv.sensing.profiles import SensorProfile
 
 
 def softness(
-    modulus_mpa: float,
-    thickness: float,
-    half_extent: tuple[float, float],
-    size: tuple[int, int],
+    profile: SensorProfile, half_extent: tuple[float, float], size: tuple[int, int]
 ) -> float:
-    """Indentation that a newton makes, summed up over pixels, in [m/N].
+    """Indentation that a newton makes, summed up over pixels, in [m/N]; 0 without a modulus.
 
     Args:
-        modulus_mpa: Of the gel in compression, as a layer on its backing, [MPa].
-        thickness: Of the gel, in [m].
+        profile: The sensor.
         half_extent: Half the width and height that the pixels cover, in [m].
         size: Rows and columns of pixels.
     """
+    if not profile.modulus_mpa:
+        return 0.0
     pixel = 4 * half_extent[0] * half_extent[1] / math.prod(size)
-    return thickness / (modulus_mpa * 1e6 * pixel)
+    return profile.thickness / (profile.modulus_mpa * 1e6 * pixel)
+
+
+@jit()
+def normal_force(wrench: NDArray[np.float64], mat: NDArray[np.float64], at_rest: float) -> float:
+    """Normal force of what touches on a pad, [N].
+
+    Args:
+        wrench: Of the pad on what touches it, (9,), in the world frame, force first.
+        mat: Orientation of the camera behind the pad, (9,).
+        at_rest: Its value where the wrench reads nothing, as between a reset and the first step.
+    """
+    if wrench[0] == 0.0 and wrench[1] == 0.0 and wrench[2] == 0.0:
+        return at_rest
+    return -(wrench[0] * mat[2] + wrench[1] * mat[5] + wrench[2] * mat[8])
 
 
 @jit()
@@ -65,11 +78,7 @@ def press_gels(
     for world in worlds:
         for pad in range(pads):
             image, wrench, mat = distance[world, pad], wrenches[world, pad], cam_mat[world, pad]
-            force = 0.0
-            for k in range(3):
-                force -= wrench[k] * mat[3 * k + 2]
-            if wrench[0] == 0.0 and wrench[1] == 0.0 and wrench[2] == 0.0:
-                force = at_rest[world, pad]
+            force = normal_force(wrench, mat, at_rest[world, pad])
             total, shift, count = max(force, 0.0) * softness, np.inf, -1
             while True:  # pixels that the last shift leaves untouched carry nothing
                 overlap, touched = 0.0, 0

@@ -1,14 +1,14 @@
 """Tactile pads on anybody's model: what is added to it, and how it is simulated.
 
-A pad is the face of a box, a geom or a site, with a gel as thick as the box. `add_pads` gives the
-model what the sensors read: a camera behind each gel and a contact sensor of its wrench. Then
-`PadSensors` senses from `MjData`, and `WarpPadSensors` from MuJoCo Warp, with the code that the
-environments use.
+A pad is the face of a box, a geom or a site, in the middle of which a tactile sensor lies.
+`add_pads` gives the model what the sensors read: a camera behind each gel and a contact sensor of
+its wrench. Then `PadSensors` senses from `MjData`, and `WarpPadSensors` from MuJoCo Warp, with the
+code that the environments use.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from vtenv.modalities import IMAGE_MODALITIES, Modality, choose_modalities
 from vtenv.sensing import sensor_passes
 from vtenv.sensing.cameras import Poses
-from vtenv.sensing.images import CONTACT_THRESHOLD_MM
+from vtenv.sensing.profiles import SensorProfile, get_sensor_profile
 from vtenv.sensing.tractions import RAYS
-from vtenv.validation import require
 from vtenv.world_model import Camera, WorldModel
 
 _FACES = tuple(f"{sign}{axis}" for axis in "xyz" for sign in "+-")
@@ -43,14 +42,17 @@ class Pad:
         face: The side of it that touches, in its own frame, such as "+z".
         touches: Bodies that it may touch, each with what hangs on it. The force is of the contacts
             with that body, and with several of all contacts.
+        sensor: What lies on it, the middle of its image on the middle of the face: a name of
+            `vtenv.sensing.profiles.SENSOR_PROFILES`, or whatever `get_sensor_profile` takes.
 
     Raises:
-        ValueError: If there is no such face, or nothing to touch.
+        ValueError: If there is no such face, nothing to touch, or no such sensor.
     """
 
     name: str
     face: str
     touches: tuple[str, ...]
+    sensor: str | SensorProfile | Mapping[str, Any] = "gelsight-mini"
 
     def __post_init__(self) -> None:
         if self.face not in _FACES:
@@ -59,6 +61,12 @@ class Pad:
             raise ValueError(
                 f"touches={self.touches!r}; it must be a tuple of one or more names of bodies"
             )
+        object.__setattr__(self, "sensor", get_sensor_profile(self.sensor))
+
+    @property
+    def profile(self) -> SensorProfile:
+        """The sensor."""
+        return get_sensor_profile(self.sensor)
 
     @property
     def camera(self) -> str:
@@ -103,26 +111,19 @@ def add_pads(spec: mujoco.MjSpec, pads: Sequence[Pad]) -> None:
 
     Args:
         spec: The model's description, to be compiled afterwards.
-        pads: The pads, whose faces are of one size.
+        pads: The pads, all with one sensor.
 
     Raises:
-        ValueError: If a pad is no box of the model, touches what is not in it, or is of another
-            size than the first; says what there is.
+        ValueError: If a pad is no box of the model, touches what is not in it, or has another
+            sensor than the first; says what there is.
     """
-    if not pads:
-        raise ValueError("pads is empty; name at least one")
-    first = _face_size(pads[0], _box_of(spec, pads[0])[0])
+    _one_sensor(pads)
     for pad in pads:
         box, kind = _box_of(spec, pad)
         missing = [name for name in pad.touches if spec.body(name) is None]
         if missing:
             there = ", ".join(body.name for body in spec.bodies)
             raise ValueError(f"{missing[0]!r} is no body of the model; there are {there}")
-        if not np.allclose(_face_size(pad, box), first):
-            raise ValueError(
-                f"pad {pad.name!r} measures {_face_size(pad, box)} (half width, half height and "
-                f"thickness, [m]) and {pads[0].name!r} {first}; make them alike, or add them apart"
-            )
         outwards, up = _axes(pad.face)
         back = -outwards
         turn = np.zeros(9)
@@ -131,7 +132,7 @@ def add_pads(spec: mujoco.MjSpec, pads: Sequence[Pad]) -> None:
         pose = np.column_stack([np.cross(up, back), up, back])
         quat = np.zeros(4)
         mujoco.mju_mat2Quat(quat, (frame @ pose).ravel())
-        depth = float(np.abs(outwards) @ np.asarray(box.size))
+        depth = pad.profile.thickness - float(np.abs(outwards) @ np.asarray(box.size))
         box.parent.add_camera(
             name=pad.camera, pos=np.asarray(box.pos) + frame @ (back * depth), quat=quat
         )
@@ -164,12 +165,21 @@ def _axes(face: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return outwards, np.eye(3)[1 if axis == 2 else 2]
 
 
-def _face_size(pad: Pad, box: Any) -> tuple[float, float, float]:
-    """Half the width and height of a pad's face, and its thickness, [m]."""
-    outwards, up = _axes(pad.face)
-    size = np.asarray(box.size, np.float64)
-    right = np.abs(np.cross(up, outwards))
-    return float(right @ size), float(np.abs(up) @ size), float(2 * np.abs(outwards) @ size)
+def _one_sensor(pads: Sequence[Pad]) -> SensorProfile:
+    """The sensor of pads.
+
+    Raises:
+        ValueError: If there is no pad, or they have several.
+    """
+    if not pads:
+        raise ValueError("pads is empty; name at least one")
+    for pad in pads:
+        if pad.profile != pads[0].profile:
+            raise ValueError(
+                f"the pads {pads[0].name!r} and {pad.name!r} have two sensors; give all of them "
+                "one, or add and read them apart"
+            )
+    return pads[0].profile
 
 
 def pads_world_model(
@@ -177,11 +187,8 @@ def pads_world_model(
     pads: Sequence[Pad],
     modalities: Sequence[str | Modality],
     *,
-    rows: int = 64,
+    image_size: tuple[int, int] | None = None,
     taxel_size: tuple[int, int] = (16, 16),
-    marker_size: tuple[int, int] = (9, 7),
-    membrane_mm: float = 0.0,
-    gel_modulus_mpa: float = 0.0,
     groups: tuple[int, ...] = _EVERY_GROUP,
 ) -> WorldModel:
     """What the engines' sensors read of a model with pads.
@@ -190,60 +197,37 @@ def pads_world_model(
         model: Compiled after `add_pads`.
         pads: As they were added.
         modalities: What to sense: images of touch of `vtenv.modalities.IMAGE_MODALITIES`.
-        rows: Rows of the images of gels; as many columns as make pixels square.
-        taxel_size: Rows and columns of taxels.
-        marker_size: Rows and columns of markers.
-        membrane_mm: How far the membrane of `gel` and `contact` bridges what does not touch it,
-            [mm]: the standard deviation of the widest of its Gaussians; 0 for none.
-        gel_modulus_mpa: Modulus of the gels in compression, [MPa]: forces press them in the deeper,
-            the smaller the area; see `vtenv.sensing.foundation`. 0 for the rigid overlap.
+        image_size: Rows and columns of the images of gels, whose pixels are square; None for the
+            sensor's own.
+        taxel_size: Rows and columns of taxels, which span the field of view.
         groups: Geom groups that gels see, such as visual or collision geoms alone: planes, boxes,
             spheres, capsules, cylinders and watertight meshes.
 
     Raises:
-        ValueError: If the model lacks the pads, gels cannot see what they may touch, or a number is
-            not allowed.
+        ValueError: If the model lacks the pads, or gels cannot see what they may touch.
     """
+    profile = _one_sensor(pads)
     names = [model.camera(i).name for i in range(model.ncam)]
     missing = [pad.name for pad in pads if pad.camera not in names]
     if missing:
         raise ValueError(f"the model has no pad {missing[0]!r}; call add_pads before compiling")
-    require(
-        0 <= membrane_mm <= 2, "membrane_mm", membrane_mm, "a number of millimetres from 0 to 2"
-    )
-    require(
-        0 <= gel_modulus_mpa <= 100,
-        "gel_modulus_mpa",
-        gel_modulus_mpa,
-        "a number of megapascals from 0 to 100",
-    )
     available = {key: m for key, m in IMAGE_MODALITIES.items() if m.is_touch}
     chosen = choose_modalities(tuple(modalities), available)
-    kind = model.geom if _has_geom(model, pads[0].name) else model.site
-    half_width, half_height, thickness = _face_size(pads[0], kind(pads[0].name))
-    settings = {
-        "thickness_mm": thickness * 1e3,
-        "threshold_mm": CONTACT_THRESHOLD_MM,
-        "membrane_mm": membrane_mm,
-        "gel_modulus_mpa": gel_modulus_mpa,
-        "marker_rows": marker_size[0],
-        "marker_columns": marker_size[1],
-    }
-    size = rows, max(1, round(rows * half_width / half_height))
+    size = image_size or profile.image_size
     bodies = tuple(dict.fromkeys(name for pad in pads for name in pad.touches))
     cameras = {
         name: Camera(
             tuple(pad.camera for pad in pads),
             groups,
             resolution,
-            settings,
-            (half_width, half_height),
-            tuple(pad.wrench for pad in pads),
-            bodies,
+            profile=profile,
+            half_extent=half_extent,
+            wrenches=tuple(pad.wrench for pad in pads),
+            bodies=bodies,
         )
-        for name, resolution in (
-            ("gel", size),
-            ("taxels", (RAYS * taxel_size[0], RAYS * taxel_size[1])),
+        for name, resolution, half_extent in (
+            ("gel", size, profile.half_extent_of(size)),
+            ("taxels", (RAYS * taxel_size[0], RAYS * taxel_size[1]), profile.half_extent),
         )
     }
     return WorldModel(
@@ -273,7 +257,6 @@ class PadSensors:
         model: Compiled after `add_pads`.
         pads: As they were added.
         modalities: Keys of what to sense, such as ("contact", "markers").
-        friction: Of the pads; None for the first pad's own, of which a site has none.
         settings: More arguments of `pads_world_model`.
 
     Raises:
@@ -285,8 +268,6 @@ class PadSensors:
         model: mujoco.MjModel,
         pads: Sequence[Pad],
         modalities: Sequence[str | Modality],
-        *,
-        friction: float | None = None,
         **settings: Any,
     ) -> None:
         world_model = pads_world_model(model, pads, modalities, **settings)
@@ -304,7 +285,7 @@ class PadSensors:
             sensor.implementation("cpu")(world_model, camera, keys, self._poses)
             for sensor, camera, keys in sensor_passes(world_model.modalities)
         ]
-        settled = pad_friction(model, pads, friction)
+        settled = pad_friction(model, pads)
         for sensor in self._sensors:
             sensor.reset(
                 self._world, {"pad_friction": np.array([settled]), "grip_n": np.zeros(len(pads))}
@@ -339,14 +320,18 @@ class PadSensors:
         return told
 
 
-def pad_friction(model: mujoco.MjModel, pads: Sequence[Pad], friction: float | None) -> float:
-    """Sliding friction of pads: as given, or the first pad's own.
+def pad_friction(model: mujoco.MjModel, pads: Sequence[Pad]) -> float:
+    """Sliding friction of pads: the sensor's, or the first pad's own.
 
     Raises:
-        ValueError: If it is not given and the pad is a site.
+        ValueError: If the sensor has none and the pad is a site.
     """
-    if friction is not None:
-        return friction
+    own = pads[0].profile.friction
+    if own is not None:
+        return own
     if not _has_geom(model, pads[0].name):
-        raise ValueError(f"friction=None, but the pad {pads[0].name!r} is a site; give a number")
+        raise ValueError(
+            f"friction=None, but the pad {pads[0].name!r} is a site, which has none either; give "
+            "its sensor a number"
+        )
     return float(model.geom(pads[0].name).friction[0])

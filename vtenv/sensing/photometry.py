@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtenv.atomic_write import atomic_write
+from vtenv.sensing.profiles import SQUARE_24MM, SensorProfile
 from vtenv.validation import require
 
 BUNDLED = Path(__file__).parent
@@ -136,26 +137,27 @@ def contact_mask(
 def mask_on_pad(
     mask: NDArray[np.bool_],
     pixel_mm: float,
-    size: tuple[int, int] = (64, 64),
-    pad_mm: tuple[float, float] = (24.0, 24.0),
+    profile: SensorProfile = SQUARE_24MM,
+    size: tuple[int, int] | None = None,
 ) -> NDArray[np.uint8]:
-    """A real sensor's contact as pads of the environment feel it, to the same scale.
+    """A real sensor's contact as a simulated one feels it, to the same scale.
 
     Args:
         mask: Where it is touched, (H, W).
         pixel_mm: Pitch of its pixels, [mm].
-        size: Rows and columns of the environment's mask.
-        pad_mm: Height and width of the environment's pad, [mm].
+        profile: The simulated sensor; the environment's by default.
+        size: Rows and columns of its mask; None for its own.
 
     Returns:
-        (rows, columns), uint8; the middles are one, and beyond what the sensor sees is no contact.
+        (rows, columns), uint8; the middles are one, and beyond what the real one sees is no
+        contact.
     """
-    (rows, columns), (height, width) = size, mask.shape
-    down, across = pad_mm[0] / rows / pixel_mm, pad_mm[1] / columns / pixel_mm
+    (rows, columns), (height, width) = size or profile.image_size, mask.shape
+    step = 2e3 * profile.half_extent_of((rows, columns))[1] / rows / pixel_mm
     there = np.array(
         [
-            [across, 0.0, (width - 1) / 2 - across * (columns - 1) / 2],
-            [0.0, down, (height - 1) / 2 - down * (rows - 1) / 2],
+            [step, 0.0, (width - 1) / 2 - step * (columns - 1) / 2],
+            [0.0, step, (height - 1) / 2 - step * (rows - 1) / 2],
         ]
     )
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP

@@ -21,7 +21,6 @@ Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +28,8 @@ from numpy.typing import NDArray
 
 from vtenv.jit import jit
 from vtenv.sensing import GREATEST_FORCE, GREATEST_MOTION_MM
+from vtenv.sensing.foundation import normal_force
+from vtenv.sensing.profiles import SensorProfile
 
 WRENCH_SIZE = 9
 """Readings of a contact sensor of a pad: force, torque, and the point that it is about."""
@@ -41,13 +42,6 @@ TOLERANCE = 1e-3
 """Part of the normal force that may stay undistributed."""
 FIRM = 0.999
 """Part of the limit of friction from which a taxel counts as slipping."""
-SHEAR_DECAY, DILATION_DECAY = 10_800.0, 20_000.0
-"""Decay of the kernels with the square of distance, in [1/m^2]: HydroShear's for a GelSight Mini,
-`lambda_s` and `lambda_d` of its `configs/sensor/hydroshear.yaml`.
-
-The one sheared frame of FOTS's calibration, of another gel, fits a shear of 45,000."""
-GEL_SHEAR_MODULUS = 1e5
-"""Of a soft silicone, in [Pa]; ours."""
 
 
 class MarkerKernels(NamedTuple):
@@ -65,21 +59,23 @@ class MarkerKernels(NamedTuple):
     by_columns: NDArray[np.float32]
 
 
-def marker_size(settings: Mapping[str, float]) -> tuple[int, int]:
-    """Rows and columns of markers, from a camera's settings."""
-    return int(settings["marker_rows"]), int(settings["marker_columns"])
-
-
 def grid(count: int, half_extent: float) -> NDArray[np.float64]:
     """Coordinates of the centres of `count` cells that divide a pad, (count,), in [m]."""
     return (2 * (np.arange(count) + 0.5) / count - 1) * half_extent
 
 
+def marker_places(profile: SensorProfile, axis: int) -> NDArray[np.float64]:
+    """Coordinates of markers along the rows' axis, 0, or the columns', 1: (count,), in [m]."""
+    count = profile.marker_size[axis]
+    if profile.marker_pitch_mm is None:
+        return grid(count, profile.half_extent[1 - axis])
+    steps = np.arange(count) - (count - 1) / 2
+    return np.asarray(steps * profile.marker_pitch_mm[axis] / 1e3)
+
+
 def marker_kernels(
     taxels: tuple[int, int],
-    markers: tuple[int, int],
-    half_extent: tuple[float, float],
-    thickness: float,
+    profile: SensorProfile,
 ) -> MarkerKernels:
     """The kernels of a gel.
 
@@ -89,19 +85,18 @@ def marker_kernels(
     flows; the layer does not move at its back, and most at its face (a parabola).
 
     Args:
-        taxels: Rows and columns of taxels.
-        markers: Rows and columns of markers.
-        half_extent: Half the pad's width and height, in [m].
-        thickness: Of the gel, in [m].
+        taxels: Rows and columns of taxels, which span the field of view.
+        profile: The sensor.
     """
-    compliance = SHEAR_DECAY * thickness / (math.pi * GEL_SHEAR_MODULUS) * 1e3  # [mm/N]
-    volume = DILATION_DECAY * math.e * 3 / (4 * math.pi * thickness) * 1e-9  # [1/mm^3]
-    cell = 4 * half_extent[0] * half_extent[1] / math.prod(taxels) * 1e6  # [mm^2]
+    thickness, modulus = profile.thickness, profile.shear_modulus_mpa * 1e6
+    compliance = profile.shear_decay * thickness / (math.pi * modulus) * 1e3  # [mm/N]
+    volume = profile.dilation_decay * math.e * 3 / (4 * math.pi * thickness) * 1e-9  # [1/mm^3]
+    cell = math.prod(profile.field_of_view_mm) / math.prod(taxels)  # [mm^2]
     kernels = []
-    for axis, half in enumerate(reversed(half_extent)):
-        away = grid(markers[axis], half)[:, None] - grid(taxels[axis], half)
-        shear = np.exp(-SHEAR_DECAY * away**2) * (compliance if axis else 1.0)
-        dilation = np.exp(-DILATION_DECAY * away**2)
+    for axis, half in enumerate(reversed(profile.half_extent)):
+        away = marker_places(profile, axis)[:, None] - grid(taxels[axis], half)
+        shear = np.exp(-profile.shear_decay * away**2) * (compliance if axis else 1.0)
+        dilation = np.exp(-profile.dilation_decay * away**2)
         lever = dilation * away * 1e3 * volume * cell
         kernels.append(np.stack([shear, dilation, lever]).astype(np.float32))
     return MarkerKernels(*kernels)
@@ -173,19 +168,17 @@ def spread_forces(
         for pad in range(pads):
             wrench, mat = wrenches[world, pad], cam_mat[world, pad]
             tangent, told = traction[world, pad], shear[world, pad]
-            force_x, force_y, force_z, torque, x, y = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            force_x, force_y, torque, x, y = 0.0, 0.0, 0.0, 0.0, 0.0
+            force_z = normal_force(wrench, mat, at_rest[world, pad])
             for k in range(3):  # of what touches on the pad, so with the other sign
                 right, up, back = mat[3 * k], mat[3 * k + 1], mat[3 * k + 2]
                 force_x -= wrench[k] * right
                 force_y += wrench[k] * up
-                force_z -= wrench[k] * back
                 torque += wrench[3 + k] * back
                 away = wrench[6 + k] - cam_pos[world, pad, k]
                 x += away * right
                 y -= away * up
             torque += x * force_y - y * force_x
-            if force_x == 0.0 and force_y == 0.0 and force_z == 0.0:
-                force_z = at_rest[world, pad]
 
             total = 0.0
             for row in range(rows):

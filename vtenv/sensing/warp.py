@@ -17,12 +17,12 @@ from vtenv.sensing import warp_kernels as kernels
 from vtenv.sensing.cameras import Poses, Rays
 from vtenv.sensing.colour import GelColours
 from vtenv.sensing.foundation import softness
-from vtenv.sensing.images import NOISE_SUM_DEVIATION
+from vtenv.sensing.images import CONTACT_THRESHOLD_MM, NOISE_SUM_DEVIATION
 from vtenv.sensing.membrane import BLURS, Membrane
 from vtenv.sensing.meshes import Meshes
 from vtenv.sensing.pads import Pad, pad_friction, pads_world_model
 from vtenv.sensing.photometry import MEMBRANE_MM
-from vtenv.sensing.tractions import RAYS, marker_kernels, marker_size
+from vtenv.sensing.tractions import RAYS, marker_kernels
 from vtenv.world_model import WorldModel
 
 
@@ -181,7 +181,6 @@ class GelRays(RayCamera):
     """Cameras behind gels; pressed by forces, where the gels have a modulus.
 
     Attributes:
-        thickness: Of the gels, [m].
         shift: How far what they see has moved along their normals since the rays, (N, C), [m].
         at_rest: Normal force while a wrench reads nothing, (N, C), [N], of torch.
         noise: `at_rest` by name, where forces are read.
@@ -190,23 +189,20 @@ class GelRays(RayCamera):
 
     def __init__(self, world_model: WorldModel, camera: str, poses: Poses) -> None:
         super().__init__(world_model, camera, poses)
-        settings = self.camera.settings
-        self.thickness = settings["thickness_mm"] * 1e-3
         self.shift: Any = wp.zeros(self.shape[:2], dtype=float)
         self.at_rest = torch.zeros(self.shape[:2], device=poses.variant.device)
         self.noise: dict[str, torch.Tensor] = {}
         if self.camera.wrenches:
             self.noise["grip_n"] = self.at_rest
             self.first_reading = world_model.wrench_slice(camera).start
-        modulus, half_extent = settings["gel_modulus_mpa"], self.extents[:2]
-        if modulus:
-            self._softness = softness(modulus, self.thickness, half_extent, self.camera.size)
+        self._softness = softness(self.profile, self.extents[:2], self.camera.size)
+        if self._softness:
             self._distance = wp.zeros(self.shape, dtype=float)
 
     def prepare(self, worlds: torch.Tensor) -> None:
         """As a `RayCamera`; then find `shift`."""
         super().prepare(worlds)
-        if not self.camera.settings["gel_modulus_mpa"]:
+        if not self._softness:
             return
         listed, poses = wp.from_torch(worlds), self.poses
         self.cast(listed, self._distance)
@@ -216,7 +212,7 @@ class GelRays(RayCamera):
             inputs=[
                 listed,
                 self._distance,
-                self.thickness,
+                self.profile.thickness,
                 self._softness,
                 poses.readings,
                 self.first_reading,
@@ -240,7 +236,7 @@ class GelSensor:
         seeds: torch.Tensor,
     ) -> None:
         self._rays = GelRays(world_model, camera, poses)
-        shape, widest = self._rays.shape, self._rays.camera.settings["membrane_mm"]
+        shape, widest = self._rays.shape, self._rays.profile.membrane_mm
         self._keeps_gel = "gel" in keys or "rgb" in keys or widest > 0
         self._contact = wp.zeros(shape, dtype=wp.uint8)
         self._gel = wp.zeros(shape if self._keeps_gel else (1, 1, 1, 1), dtype=float)
@@ -252,7 +248,7 @@ class GelSensor:
         self._membrane = _membrane(widest, shape, pixel_mm) if widest else None
         self._colours: GelColours | None = None
         if "rgb" in keys:
-            self._colours = colours = GelColours.bundled(shape[2:], pixel_mm)
+            self._colours = colours = GelColours.of(self._rays.profile, shape[2:], pixel_mm)
             self._fitted_membrane = _membrane(MEMBRANE_MM[0], shape, pixel_mm)
             self._polynomials: Any = wp.array(colours.coefficients, dtype=float)
             self._background: Any = wp.array(colours.background)
@@ -264,7 +260,7 @@ class GelSensor:
 
     def measure(self, worlds: torch.Tensor) -> None:
         """Fill the images."""
-        rays, settings = self._rays, self._rays.camera.settings
+        rays = self._rays
         rays.prepare(worlds)
         wp.launch(
             kernels.cast_gel,
@@ -273,8 +269,8 @@ class GelSensor:
                 wp.from_torch(worlds),
                 *rays.views,
                 rays.shift,
-                settings["thickness_mm"],
-                settings["threshold_mm"],
+                rays.profile.thickness_mm,
+                CONTACT_THRESHOLD_MM,
                 self._keeps_gel,
             ],
             outputs=[self._gel, self._contact],
@@ -301,7 +297,7 @@ class GelSensor:
             wp.launch(
                 kernels.take_membrane,
                 dim=dim,
-                inputs=[listed, surface, settings["threshold_mm"]],
+                inputs=[listed, surface, CONTACT_THRESHOLD_MM],
                 outputs=[self._gel, self._contact],
             )
 
@@ -354,17 +350,14 @@ class PadSensor:
         self._pressed = wp.zeros((*pads, rows, columns), dtype=float)
         self._traction, traction = _components((*pads, 2, rows, columns))
         self.memory = {"traction": traction}
-        settings = self._rays.camera.settings
-        markers = marker_size(settings)
-        shapes = {"shear": (*pads, 3, rows, columns), "markers": (*pads, 2, *markers)}
+        markers = (*pads, 2, *self._rays.profile.marker_size)
+        shapes = {"shear": (*pads, 3, rows, columns), "markers": markers}
         made = {k: _components(whole if k in keys else (1,) * 5) for k, whole in shapes.items()}
         self._shear = made["shear"][0]
         self._markers = made["markers"][0] if "markers" in keys else None
         self._kernels: Any = [
             wp.array(kernel, dtype=float)
-            for kernel in marker_kernels(
-                (rows, columns), markers, self._rays.extents[:2], settings["thickness_mm"] * 1e-3
-            )
+            for kernel in marker_kernels((rows, columns), self._rays.profile)
         ]
         self.images = {key: made[key][1] for key in keys}
         self._friction = torch.zeros(len(seeds), device=seeds.device)
@@ -378,7 +371,7 @@ class PadSensor:
         wp.launch(
             kernels.cast_taxels,
             dim=(len(worlds), *self._pressed.shape[1:]),
-            inputs=[listed, *rays.views, rays.shift, rays.thickness],
+            inputs=[listed, *rays.views, rays.shift, rays.profile.thickness],
             outputs=[self._pressed],
         )
         wp.launch(
@@ -416,7 +409,6 @@ class WarpPadSensors:
         d: MuJoCo Warp's data, of any number of worlds.
         pads: As they were added.
         modalities: Keys of what to sense, such as ("contact", "markers").
-        friction: Of the pads; None for the first pad's own, of which a site has none.
         settings: More arguments of `vtenv.sensing.pads.pads_world_model`.
 
     Raises:
@@ -430,8 +422,6 @@ class WarpPadSensors:
         d: mjw.Data,
         pads: Sequence[Pad],
         modalities: Sequence[str | Modality],
-        *,
-        friction: float | None = None,
         **settings: Any,
     ) -> None:
         world_model = pads_world_model(model, pads, modalities, **settings)
@@ -455,7 +445,7 @@ class WarpPadSensors:
             ]
         for sensor in self._sensors:
             if "pad_friction" in sensor.noise:
-                sensor.noise["pad_friction"].fill_(pad_friction(model, pads, friction))
+                sensor.noise["pad_friction"].fill_(pad_friction(model, pads))
 
     def reset(self, worlds: torch.Tensor | None = None) -> None:
         """Forget what has stuck and slipped, in worlds of these indices; in all by default."""

@@ -345,14 +345,8 @@ def add_noise(
 
 
 @wp.func
-def _normal_force(
-    readings: wp.array2d(dtype=float),
-    first: int,
-    world: int,
-    mat: wp.mat33,
-    at_rest: float,
-) -> float:
-    on = wp.vec3(readings[world, first], readings[world, first + 1], readings[world, first + 2])
+def _normal_force(on: wp.vec3, mat: wp.mat33, at_rest: float) -> float:
+    """Normal force on a pad, as `foundation.normal_force`."""
     if wp.length_sq(on) == 0.0:
         return at_rest
     return -wp.dot(on, wp.vec3(mat[0, 2], mat[1, 2], mat[2, 2]))
@@ -376,7 +370,8 @@ def press_gels(
     world = int(worlds[entry])
     mat = camera_mat[world, cameras[pad]]
     first = first_reading + pad * WRENCH_SIZE
-    force = _normal_force(readings, first, world, mat, at_rest[world, pad])
+    on = wp.vec3(readings[world, first], readings[world, first + 1], readings[world, first + 2])
+    force = _normal_force(on, mat, at_rest[world, pad])
     total = wp.max(force, 0.0) * softness
     moved = float(_MISS)
     count = int(_FIRST) - 1
@@ -491,10 +486,8 @@ def spread_forces(
     away = inverse * (at - camera_pos[world, cameras[pad]])
     force_x = -force[0]
     force_y = force[1]
-    force_z = -force[2]
+    force_z = _normal_force(on, camera_mat[world, cameras[pad]], at_rest[world, pad])
     torque = turning[2] + away[0] * force_y + away[1] * force_x
-    if wp.length_sq(on) == 0.0:
-        force_z = at_rest[world, pad]
 
     total = float(_ZERO)
     for row in range(rows):

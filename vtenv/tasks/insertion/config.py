@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Self, TypeVar
 from vtenv.arrays import Array
 from vtenv.import_string import import_string, is_import_string
 from vtenv.modalities import IMAGE_MODALITIES, Modality, choose_modalities
-from vtenv.sensing.faults import SensorFaultsConfig
+from vtenv.sensing.faults import SensorFaultsConfig, get_sensor_faults
+from vtenv.sensing.profiles import SensorProfile, get_sensor_profile
 from vtenv.tasks.insertion.actions import HAND_FORCE
 from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES, Connector
 from vtenv.tasks.insertion.disturbances import DisturbanceConfig
@@ -18,7 +19,7 @@ from vtenv.tasks.insertion.modalities import PROPRIO, STATE
 from vtenv.tasks.insertion.named_connectors import get_connectors
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 from vtenv.tasks.insertion.ranges import Ranges
-from vtenv.tasks.insertion.scene import IMPEDANCE
+from vtenv.tasks.insertion.scene import GEL_SIZE, IMPEDANCE
 from vtenv.tasks.insertion.tracks import track_settings
 from vtenv.validation import Range, as_integer, as_number, checked_range, require
 
@@ -100,18 +101,15 @@ class HeldPlugConfig:
     """What to observe: keys of the task's table, or `Modality` records."""
     image_size: tuple[int, int] = 64  # type: ignore[assignment] # made a pair below
     """Rows and columns of the overhead depth image, 8 to 512; one number for both."""
-    contact_size: tuple[int, int] = 64  # type: ignore[assignment]
-    """Rows and columns of each finger's gel and contact images, 8 to 512; one number for both."""
-    membrane_mm: float = 0.0
-    """How far the membrane of `gel` and `contact` bridges what does not touch it, 0 to 2: the
-    standard deviation of the widest of its Gaussians. 0 for the rigid overlap with the gel."""
-    gel_modulus_mpa: float = 0.0
-    """Modulus of the gels in compression, 0 to 100: forces press them in the deeper, the smaller
-    the area that carries them; see `vtenv.sensing.foundation`. 0 for the rigid overlap."""
+    touch_sensor: SensorProfile = "square-24mm"  # type: ignore[assignment] # made below
+    """What lies on the pads: a name of `vtenv.sensing.profiles.SENSOR_PROFILES`, a `SensorProfile`,
+    its `MODULE:NAME`, or a mapping of fields that differ from `square-24mm`."""
+    contact_size: tuple[int, int] = None  # type: ignore[assignment] # made below
+    """Rows and columns of each finger's gel, contact and colour images, 8 to 512; one number for
+    both; None for the sensor's own."""
     taxel_size: tuple[int, int] = 16  # type: ignore[assignment]
-    """Rows and columns of taxels of each pad, 2 to 64; one number for both. They span the pad."""
-    marker_size: tuple[int, int] = (9, 7)
-    """Rows and columns of markers of each pad, 2 to 64; one number for both. They span the pad."""
+    """Rows and columns of taxels of each pad, 2 to 64; one number for both. They span what the
+    sensor sees."""
     clearance_mm: float | None = None
     """Room between plug and socket on each side, 0.03 to 2; None for each connector's own fit."""
     lead_in_mm: float | None = None
@@ -153,12 +151,23 @@ class HeldPlugConfig:
     disturbances: DisturbanceConfig = None  # type: ignore[assignment] # made below
     """Ranges of grip, cable and tilt, or a mapping; None for the default ranges."""
     sensor_faults: SensorFaultsConfig | None = None
-    """Faults of the sensors, or a mapping; None for none."""
+    """Faults of the sensors: a name of `vtenv.sensing.faults.SENSOR_FAULTS`, a
+    `SensorFaultsConfig`, or a mapping; None for none."""
 
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "connectors", get_connectors(self.connectors))
         put(self, "modalities", choose_modalities(self.modalities, self.available_modalities()))
+        put(self, "touch_sensor", get_sensor_profile(self.touch_sensor))
+        seen = self.touch_sensor.field_of_view_mm
+        require(
+            max(seen) <= 1e3 * GEL_SIZE,
+            "touch_sensor.field_of_view_mm",
+            seen,
+            f"at most {1e3 * GEL_SIZE:g} mm high and wide, as the hand's pads are",
+        )
+        if self.contact_size is None:
+            put(self, "contact_size", self.touch_sensor.image_size)
         for name, limits in _SIZES.items():
             put(self, name, _size(name, getattr(self, name), *limits))
         for name, (low, high, unit) in _NUMBERS.items():
@@ -200,9 +209,12 @@ class HeldPlugConfig:
         ):
             given = getattr(self, name)
             put(self, name, made(name, {} if given is None else given, kind))
-        for name, part in _OPTIONAL.items():
-            if getattr(self, name) is not None:
-                put(self, name, made(name, getattr(self, name), part))
+        domain = self.domain_randomization
+        if domain is not None:
+            domain = made("domain_randomization", domain, DomainRandomizationConfig)
+            put(self, "domain_randomization", domain)
+        if self.sensor_faults is not None:
+            put(self, "sensor_faults", get_sensor_faults(self.sensor_faults))
 
     @classmethod
     def available_modalities(cls) -> Mapping[str, Modality]:
@@ -248,9 +260,7 @@ SENSOR_SETTINGS = {
     "depth_dropout": "overhead",
     "depth_quantization_mm": "overhead",
     "contact_size": "gel",
-    "membrane_mm": "gel",
     "taxel_size": "taxels",
-    "marker_size": "taxels",
 }
 """Settings of sensors, and the camera of each."""
 
@@ -261,11 +271,6 @@ def unused_settings(modalities: Iterable[Modality]) -> tuple[str, ...]:
     return tuple(name for name, camera in SENSOR_SETTINGS.items() if camera not in cameras)
 
 
-_OPTIONAL: dict[str, type[Any]] = {
-    "domain_randomization": DomainRandomizationConfig,
-    "sensor_faults": SensorFaultsConfig,
-}
-
 _OWN_FIT = ("clearance_mm", "lead_in_mm")
 """Settings that are each connector's own where they are None."""
 
@@ -273,7 +278,6 @@ _SIZES = {
     "image_size": (8, 512),
     "contact_size": (8, 512),
     "taxel_size": (2, 64),
-    "marker_size": (2, 64),
 }
 _DELAYS = (0, 3)
 _IMPEDANCES = (0.9, 0.9999)
@@ -284,8 +288,6 @@ _NUMBERS = {
     "hand_force_n": (1.0, 40.0, "a number of newtons"),
     "grip_creep": (0.5, 5.0, "a number"),
     "connector_scale": (0.8, 1.2, "a number"),
-    "membrane_mm": (0.0, 2.0, "a number of millimetres"),
-    "gel_modulus_mpa": (0.0, 100.0, "a number of megapascals"),
     "depth_noise_mm": (0.0, 50.0, "a number of millimetres"),
     "depth_dropout": (0.0, 1.0, "a probability"),
     "depth_quantization_mm": (0.0, 50.0, "a number of millimetres"),

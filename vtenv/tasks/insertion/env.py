@@ -50,7 +50,8 @@ class VTInsertEnv(TaskEnv):
     ## Observation Space
 
     The observation space is a `Dict` of the modalities asked for. S is `image_size` and C is
-    `contact_size`, 64 unless given. Every observation is a new array.
+    `contact_size`, 64 unless given; `touch_sensor` has its own C and markers. Every observation is
+    a new array.
 
     | Key       | Space                                         | Observation (unit)             |
     |-----------|-----------------------------------------------|--------------------------------|
@@ -64,13 +65,13 @@ class VTInsertEnv(TaskEnv):
     | `state`   | `Box(-30.0, 30.0, (31,), float32)`            | The privileged state, below    |
 
     The top of the depth image is ahead; it is 98 mm wide at the height of the socket's top. A
-    finger's image is what a camera behind its gel sees, 24 mm wide, the top up: ahead is left
-    in the left finger's image and right in the right finger's.
+    finger's image is what a camera behind its gel sees, 24 mm wide by default, the top up: ahead
+    is left in the left finger's image and right in the right finger's.
 
     A taxel's force has three parts: pressing, along the columns and along the rows; a marker's
-    motion has the last two. Both span the pad, and both remember what has stuck and slipped since
-    the reset; see [Touch](touch.md). In the first observation of an episode pads feel the grip
-    alone.
+    motion has the last two. Both span what the sensor sees, and both remember what has stuck and
+    slipped since the reset; see [Touch](touch.md). In the first observation of an episode pads feel
+    the grip alone.
 
     | Num   | `proprio` and `state`                                             | Unit     |
     |-------|-------------------------------------------------------------------|----------|
@@ -167,8 +168,9 @@ class VTInsertEnv(TaskEnv):
 
     `sensor_faults` gives depth a bias, noise that neighbours share and holes at edges; the contact
     mask blurred, fraying and drifting edges and flipped pixels; taxels, markers and colours noise
-    and drift; and all of touch dead pixels; off unless asked for. Both are drawn from the world's
-    own generator, alike on both engines.
+    and drift; and all of touch dead pixels; off unless asked for. `"gelsight-mini"` names what
+    images of real sensors tell of colours and markers. Both are drawn from the world's own
+    generator, alike on both engines.
 
     `track="contact"` names one of `vtenv.tasks.insertion.tracks.TRACKS`, worlds that fill in
     settings which are not given.
@@ -204,11 +206,9 @@ class VTInsertEnv(TaskEnv):
     | `connectors` | **sequence** | all four | Connectors to draw from: names, or `Connector`s |
     | `modalities` | **sequence** | the paper's three | What to observe: keys of the table above |
     | `image_size` | **int or pair** | `64` | Rows and columns of the depth image |
-    | `contact_size` | **int or pair** | `64` | Rows and columns of a finger's images |
-    | `membrane_mm` | **float** | `0.0` | How far the gels' membrane bridges, 0 to 2 mm |
-    | `gel_modulus_mpa` | **float** | `0.0` | Modulus of gels that yield to pressure, 0 to 100 MPa |
+    | `touch_sensor` | **SensorProfile** | `"square-24mm"` | What lies on the pads; or its name |
+    | `contact_size` | **int or pair** | `None` | Of a finger's images; `None`: the sensor's own |
     | `taxel_size` | **int or pair** | `16` | Rows and columns of a finger's taxels |
-    | `marker_size` | **int or pair** | `(9, 7)` | Rows and columns of a finger's markers |
     | `clearance_mm` | **float** | `None` | Room on each side, 0.03 to 2; `None`: each one's own |
     | `lead_in_mm` | **float** | `None` | Width of the mouth's chamfer, likewise |
     | `contact_impedance` | **pair** | `(0.9998, 0.9999)` | How little plug and socket give |
@@ -226,7 +226,7 @@ class VTInsertEnv(TaskEnv):
     | `initial_state` | **InitialStateRanges** | `None` | Ranges; None for those above |
     | `domain_randomization` | **DomainRandomizationConfig** | `None` | Ranges; None for none |
     | `disturbances` | **DisturbanceConfig** | `None` | Ranges; None for those above |
-    | `sensor_faults` | **SensorFaultsConfig** | `None` | Faults of depth and touch |
+    | `sensor_faults` | **SensorFaultsConfig** | `None` | Faults, or their name; None: none |
     | `render_mode` | **str** | `None` | `rgb_array`, `human`, `depth_array` |
     | `picture` | **str** | `"scene"` | What `rgb_array` shows: `scene`, `sensors`, `depth` |
     | `width` | **int** | `640` | Of pictures of the scene, in pixels |

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from operator import attrgetter
 from typing import Any, ClassVar, Self
 
 import mujoco
@@ -17,7 +18,6 @@ from vtenv.modalities import Modality
 from vtenv.provenance import cores
 from vtenv.rendering.looks import build_render_spec, show_connector
 from vtenv.sensing.faults import faulty_images
-from vtenv.sensing.images import CONTACT_THRESHOLD_MM
 from vtenv.sensing.tractions import RAYS
 from vtenv.tasks import Evaluation
 from vtenv.tasks.insertion import measures, scene
@@ -122,6 +122,7 @@ class HeldPlugTask:
             config.connector_scale,
             config.image_size,
             config.contact_size,
+            config.touch_sensor,
             config.contact_impedance,
             config.insertion_resistance,
             config.grip_creep,
@@ -132,13 +133,7 @@ class HeldPlugTask:
             "dropout": config.depth_dropout,
             "quantization_mm": config.depth_quantization_mm,
         }
-        gel = {
-            "thickness_mm": scene.GEL_THICKNESS * 1e3,
-            "threshold_mm": CONTACT_THRESHOLD_MM,
-            "membrane_mm": config.membrane_mm,
-            "gel_modulus_mpa": config.gel_modulus_mpa,
-        }
-        marker_rows, marker_columns = config.marker_size
+        sensor = config.touch_sensor
         overhead = (scene.SCENE_GROUP, scene.PLUG_GROUP)
         wrenches = {"pad_wrenches": scene.PAD_WRENCHES} if self._feels_forces else {}
         sides = ("gel_left", "gel_right")
@@ -159,16 +154,16 @@ class HeldPlugTask:
                     sides,
                     (scene.PLUG_GROUP,),
                     config.contact_size,
-                    gel,
-                    wrenches=scene.PAD_WRENCHES if config.gel_modulus_mpa else (),
+                    profile=sensor,
+                    wrenches=scene.PAD_WRENCHES if sensor.modulus_mpa else (),
                 ),
                 "taxels": Camera(
                     sides,
                     (scene.PLUG_GROUP,),
                     (RAYS * config.taxel_size[0], RAYS * config.taxel_size[1]),
-                    {**gel, "marker_rows": marker_rows, "marker_columns": marker_columns},
-                    (scene.GEL_SIZE / 2, scene.GEL_SIZE / 2),
-                    scene.PAD_WRENCHES,
+                    profile=sensor,
+                    half_extent=sensor.half_extent,
+                    wrenches=scene.PAD_WRENCHES,
                 ),
             },
             modalities=config.modalities,
@@ -177,12 +172,12 @@ class HeldPlugTask:
     @property
     def _feels_forces(self) -> bool:
         """Whether a modality senses the forces on the pads."""
-        pressed = ("taxels", "gel") if self.config.gel_modulus_mpa else ("taxels",)
+        pressed = ("taxels", "gel") if self.config.touch_sensor.modulus_mpa else ("taxels",)
         return any(modality.camera in pressed for modality in self.config.modalities)
 
     def image_size(self, modality: Modality) -> tuple[int, int]:
         """Rows and columns of an image."""
-        size: tuple[int, int] = getattr(self.config, str(modality.size_setting))
+        size: tuple[int, int] = attrgetter(str(modality.size_setting))(self.config)
         return size
 
     def timeouts(self, labels: Mapping[str, Array]) -> dict[str, Array]:
@@ -239,6 +234,8 @@ class HeldPlugTask:
             parameters |= {"cable_force": disturbances.cable_force, "tugs": disturbances.tugs}
         if config.sensor_faults is not None:
             parameters["fault_seed"] = (more["sensor_faults"][:, 0] * 2**53).astype(np.int64)
+        if config.touch_sensor.friction is not None:
+            pad_friction = np.full(len(uniforms), config.touch_sensor.friction)
         placed = place(initial, self._banks, disturbances, drawn)
         grip = placed.ctrl[:, scene.FINGER_CTRL]
         if self._feels_forces:

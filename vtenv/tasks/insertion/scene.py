@@ -20,6 +20,7 @@ import mujoco
 import numpy as np
 
 from vtenv.sensing.pads import add_pad_wrench
+from vtenv.sensing.profiles import SQUARE_24MM, SensorProfile
 from vtenv.tasks.insertion.actions import HAND_STIFFNESS
 from vtenv.tasks.insertion.connectors import (
     FINGER_OPEN,
@@ -44,9 +45,9 @@ HAND_HEIGHT = 0.08
 GRIP_FORCE = 20.0
 """Force with which each finger closes, in [N]."""
 GEL_SIZE = 0.024
-"""Side of the square gel, in [m]."""
+"""Side of the square pad of a finger, in [m]; no sensor sees more."""
 GEL_THICKNESS = 0.006
-"""Thickness of the gel, in [m]; no indentation is deeper."""
+"""Thickness of the pad, in [m]."""
 CABLE_INERTIA = np.array([0.0, 2e-6, 2e-6])
 """Moments that 35 mm of a stiff cable of 5 g add to a plug's, across its axis, in [kg m^2]."""
 CONNECTOR_FRICTION, PAD_FRICTION = 0.2, 1.5
@@ -134,6 +135,7 @@ class SceneConfig:
         connector_scale: Size of what is inserted, as in `Connector.shape`.
         image_size: Rows and columns of the overhead depth image.
         contact_size: Rows and columns of each finger's gel and contact images.
+        touch_sensor: What lies on the fingers' pads, whose middle its image shows.
         impedance: Impedance of contacts between plug and socket as they touch, and once they
             overlap by 0.5 mm: MuJoCo's `d0` and `d_width`.
         resistance: Force of the sockets' springs, in parts of `Mating.force`; 0 for none.
@@ -146,6 +148,7 @@ class SceneConfig:
     connector_scale: float = 1.0
     image_size: tuple[int, int] = (64, 64)
     contact_size: tuple[int, int] = (64, 64)
+    touch_sensor: SensorProfile = SQUARE_24MM
     impedance: tuple[float, float] = IMPEDANCE
     resistance: float = 0.0
     grip_creep: float = 1.0
@@ -478,13 +481,12 @@ def _add_finger(hand: mujoco.MjsBody, side: str, sign: float, config: SceneConfi
         conaffinity=0,
         group=SCENE_GROUP,
     )
-    resolution, upright = _resolution(config.contact_size)
     camera = finger.add_camera(
         name=f"gel_{side}",
-        pos=[0, sign * GEL_THICKNESS, 0],
+        pos=[0, sign * config.touch_sensor.thickness, 0],
         quat=_camera_quat(right=[-sign, 0, 0], up=[0, 0, 1]),
-        fovy=GEL_SIZE * upright,
-        resolution=resolution,
+        fovy=2 * config.touch_sensor.half_extent_of(config.contact_size)[1],
+        resolution=config.contact_size[::-1],
     )
     camera.proj = mujoco.mjtProjection.mjPROJ_ORTHOGRAPHIC
 

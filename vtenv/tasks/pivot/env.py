@@ -36,8 +36,8 @@ class VTPivotEnv(TaskEnv):
     ## Observation Space
 
     The observation space is a `Dict` of the modalities asked for, and of the goal, which is always
-    among them. S is `image_size` and C is `contact_size`, 64 unless given. Every observation is a
-    new array.
+    among them. S is `image_size` and C is `contact_size`, 64 unless given; `touch_sensor` has its
+    own C and markers. Every observation is a new array.
 
     | Key       | Space                                         | Observation (unit)             |
     |-----------|-----------------------------------------------|--------------------------------|
