@@ -12,11 +12,23 @@ from pathlib import Path
 from vtenv.import_string import is_import_string
 
 OBJECTIVES = (
-    *("classification", "infonce", "moco", "masked", "soft_contrastive", "dynamics", "pose"),
+    "classification",
+    "infonce",
+    "moco",
+    "masked",
+    "soft_contrastive",
+    "dynamics",
+    "pose",
 )
 """Names of `representation.objectives.combine.OBJECTIVES`."""
 AUGMENTATIONS = (
-    *("noise", "crop", "occlusion", "rotation", "dilation_erosion", "field", "colour"),
+    "noise",
+    "crop",
+    "occlusion",
+    "rotation",
+    "dilation_erosion",
+    "field",
+    "colour",
 )
 """Names of `representation.augmentations.AUGMENTATIONS`."""
 AUGMENTATION_PRESETS: dict[str, tuple[str, ...]] = {
