@@ -39,6 +39,13 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> list[Report]:
     return scored_together(found, {})
 
 
+def test_a_world_that_settings_change_is_no_track(tmp_path) -> None:
+    settings = {"clearance_mm": 0.8, "connectors": ["usb", "pin"]}
+    config = AblationConfig(("random",), training={"settings": settings})
+    report = compose(write_study(tmp_path / "study", config).path)
+    assert list(report.scores.tracks) == ["nominal, clearance_mm 0.8, connectors usb pin"]
+
+
 def test_a_score_is_what_the_episodes_come_to(reports) -> None:
     report = reports[0]
     assert list(report.scores.tracks) == ["nominal", "contact"]

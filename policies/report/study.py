@@ -116,7 +116,7 @@ class Study:
 
     Attributes:
         folder: Its folder.
-        track: The track that policies were judged on, or nominal.
+        track: The track that policies were judged on, or nominal, and what settings change of it.
         representations: Their names, by label, in the order in which they were asked for; of
             encoder seeds all their names.
         contrasts: Pairs of labels that were named beforehand.
@@ -185,10 +185,14 @@ def read_study(folder: str | Path) -> Study:
 
 
 def _track(grid: AblationConfig) -> str:
-    """The track that a grid's policies are judged on; that of `gymnasium.make` if none is named."""
+    """The track that a grid's policies are judged on, and what settings change of it."""
     told = condition(grid.evaluation.condition).settings
-    settings = grid.training.get("settings", {}) if told is None else told
-    return str(settings.get("track", "nominal"))
+    settings = dict(grid.training.get("settings", {}) if told is None else told)
+    parts = [str(settings.pop("track", "nominal"))]  # that of `gymnasium.make` if none is named
+    for name, value in settings.items():
+        alike = value if isinstance(value, list | tuple) else [value]
+        parts.append(f"{name} {' '.join(map(str, alike))}")
+    return ", ".join(parts)
 
 
 def _run(cell: Cell, representation: str, folder: Path) -> Run:
