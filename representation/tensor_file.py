@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,30 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     path.write_bytes(save(on_host, metadata={"format": "pt"}))
 
 
+@contextlib.contextmanager
+def pytorch_document(path: Path) -> Iterator[io.BytesIO]:
+    """What PyTorch is to write a file of its own into, which is then written.
+
+    In a file PyTorch hides why it cannot be written; and its writer turns a Ctrl-C into an error
+    about what it has not written.
+    """
+    document = io.BytesIO()
+    try:
+        yield document
+    except RuntimeError as error:
+        cause = error.__context__
+        while cause is not None and not isinstance(cause, KeyboardInterrupt):
+            cause = cause.__context__
+        if cause is None:
+            raise
+        raise KeyboardInterrupt from None
+    path.write_bytes(document.getbuffer())
+
+
 def write_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write numbers, strings, tensors, and dictionaries and lists of them."""
-    document = io.BytesIO()  # in a file, PyTorch hides why it cannot be written
-    torch.save(dict(state), document)
-    path.write_bytes(document.getbuffer())
+    with pytorch_document(path) as document:
+        torch.save(dict(state), document)
 
 
 def read_state(path: Path, device: torch.device | str) -> dict[str, Any]:

@@ -215,8 +215,13 @@ def test_a_condition_is_allowed_for_whoever_sees_little_or_much(one):
 
 
 def test_the_sizes_of_all_images_are_kept():
-    trained = {m.size_setting: (12, 10) for m in IMAGE_MODALITIES.values()}
-    assert CONDITIONS["default"].environment(tuple(IMAGE_MODALITIES), trained) == trained
+    images = tuple(IMAGE_MODALITIES)
+    settings = {str(m.size_setting).partition(".")[0] for m in IMAGE_MODALITIES.values()}
+    trained = {name: (12, 10) for name in settings} | {"touch_sensor": "gelsight-mini"}
+    default = CONDITIONS["default"]
+    assert default.environment(images, trained) == trained
+    other = default.changed({"touch_sensor": "square-24mm"}, trained)
+    assert other.environment(images, trained) == {**trained, "touch_sensor": "square-24mm"}
 
 
 def test_conditions_beyond_training_are_beyond_the_default():

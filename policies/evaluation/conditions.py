@@ -33,13 +33,14 @@ class Condition:
             modalities: What the policy senses: settings of the depth camera are left out for one
                 that has none, and change nothing for it.
             trained: The settings that the policy was trained with. The sizes of its images are
-                kept, whatever the condition.
+                kept, whatever the condition, and its sensor of touch, unless the condition names
+                another.
         """
         settings = trained if self.settings is None else self.settings
-        sizes = {name: trained[name] for name in _SIZES if name in trained}
+        kept = {name: trained[name] for name in (*_SIZES, _SENSOR) if name in trained}
         return {
             name: value
-            for name, value in {**settings, **sizes}.items()
+            for name, value in {**kept, **settings}.items()
             if "depth" in modalities or not name.startswith("depth_")
         }
 
@@ -69,6 +70,8 @@ class Condition:
 
 _SIZES = ("image_size", "contact_size", "taxel_size")
 """Settings of the sizes of images."""
+_SENSOR = "touch_sensor"
+"""The setting that gives the sizes of images of touch where no other does."""
 
 _IN_HAND_WIDE = {
     "in_hand_x_mm": (-4.5, 4.5),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file, recursive_setattr
 
-from representation.tensor_file import read_state, write_state
+from representation.tensor_file import pytorch_document, read_state, write_state
 
 MODEL, BUFFER, STATE = "model.zip", "replay_buffer.npz", "state.pt"
 
@@ -82,9 +81,8 @@ def load_checkpoint(
 
 def save_model(path: Path, model: BaseAlgorithm) -> None:
     """Write a model as a zip of Stable-Baselines3, without the state of its worlds."""
-    document = io.BytesIO()  # as of `write_state`
-    model.save(document, exclude=["_last_obs", "_last_original_obs", "_last_lstm_states"])
-    path.write_bytes(document.getbuffer())
+    with pytorch_document(path) as document:
+        model.save(document, exclude=["_last_obs", "_last_original_obs", "_last_lstm_states"])
 
 
 def load_parameters(path: Path, model: BaseAlgorithm, *, optimizers: bool = True) -> None:
