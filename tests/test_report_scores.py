@@ -43,7 +43,7 @@ def test_a_world_that_settings_change_is_no_track(tmp_path) -> None:
     settings = {"clearance_mm": 0.8, "connectors": ["usb", "pin"]}
     config = AblationConfig(("random",), training={"settings": settings})
     report = compose(write_study(tmp_path / "study", config).path)
-    assert list(report.scores.tracks) == ["nominal, clearance_mm 0.8, connectors usb pin"]
+    assert list(report.scores.tracks) == ["nominal, clearance mm 0.8, connectors usb pin"]
 
 
 def test_a_score_is_what_the_episodes_come_to(reports) -> None:

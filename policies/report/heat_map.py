@@ -28,7 +28,9 @@ _TITLE_LETTERS = 10
 
 def heat_map(scores: Scores) -> Figure:
     """A cell for each representation and track: its score, and the worst connector below it."""
-    titles = [textwrap.fill(title, _TITLE_LETTERS) for title in scores.tracks]
+    titles = [
+        textwrap.fill(title, _TITLE_LETTERS, break_long_words=False) for title in scores.tracks
+    ]
     lines = max((title.count("\n") + 1 for title in titles), default=1)
     letters = max(map(len, scores.representations), default=0)
     wide, high = _CELL_INCHES

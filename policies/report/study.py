@@ -191,7 +191,7 @@ def _track(grid: AblationConfig) -> str:
     parts = [str(settings.pop("track", "nominal"))]  # that of `gymnasium.make` if none is named
     for name, value in settings.items():
         alike = value if isinstance(value, list | tuple) else [value]
-        parts.append(f"{name} {' '.join(map(str, alike))}")
+        parts.append(f"{name.replace('_', ' ')} {' '.join(map(str, alike))}")
     return ", ".join(parts)
 
 
