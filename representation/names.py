@@ -6,7 +6,7 @@ import difflib
 import functools
 import importlib.util
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from vtenv.import_string import is_import_string
@@ -47,12 +47,11 @@ def require_objectives(names: Iterable[str]) -> None:
     Raises:
         ValueError: If one is unknown; lists those there are.
     """
-    for name in names:
-        if name not in OBJECTIVES and not is_import_string(name):
-            raise ValueError(
-                f"objective={name[:80]!r} is not allowed; objective must be one or more of "
-                f"{', '.join(OBJECTIVES)}, or one of your own as MODULE:NAME"
-            )
+    for name in _unknown(names, OBJECTIVES):
+        raise ValueError(
+            f"objective={name[:80]!r} is not allowed; objective must be one or more of "
+            f"{', '.join(OBJECTIVES)}, or one of your own as MODULE:NAME"
+        )
 
 
 def chosen_augmentations(names: str | Sequence[str]) -> Sequence[str]:
@@ -79,12 +78,15 @@ def require_augmentations(names: Iterable[str]) -> None:
     Raises:
         ValueError: If one is unknown; lists those there are.
     """
-    for name in names:
-        if name not in AUGMENTATIONS and not is_import_string(name):
-            raise ValueError(
-                f"augmentation {name!r} is unknown; it must be one of {', '.join(AUGMENTATIONS)}, "
-                "or one of your own as MODULE:NAME"
-            )
+    for name in _unknown(names, AUGMENTATIONS):
+        raise ValueError(
+            f"augmentation {name!r} is unknown; it must be one of {', '.join(AUGMENTATIONS)}, "
+            "or one of your own as MODULE:NAME"
+        )
+
+
+def _unknown(names: Iterable[str], known: Collection[str]) -> Iterator[str]:
+    return (name for name in names if name not in known and not is_import_string(name))
 
 
 def require_network(name: str) -> None:

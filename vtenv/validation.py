@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from array_api_compat import is_torch_array
 
+T = TypeVar("T")
 Range = tuple[float, float]
 """Lower and upper bound, in the unit that the field's name ends with."""
 
@@ -22,6 +24,32 @@ def require(condition: bool, name: str, given: object, allowed: str) -> None:
     """
     if not condition:
         raise ValueError(f"{name}={shown(given)} is not allowed; {name} must be {allowed}")
+
+
+def made(name: str, given: object, kind: type[T], *, found: object = None, others: str = "") -> T:
+    """A configuration object, from itself or from a mapping of its fields.
+
+    Args:
+        name: What is set.
+        given: What it is set to.
+        kind: The object's class.
+        found: What `given` names, where it is a name.
+        others: What else is allowed, in words.
+
+    Raises:
+        ValueError: If it is neither, or a field is unknown; names what is allowed.
+    """
+    found = given if found is None else found
+    if isinstance(found, kind):
+        return found
+    allowed = inspect.signature(kind).parameters
+    require(
+        isinstance(found, Mapping) and set(found) <= set(allowed),
+        name,
+        given,
+        f"{others or f'a {kind.__name__}'}, or a mapping of {', '.join(allowed)}",
+    )
+    return kind(**found)  # type: ignore[arg-type]
 
 
 def shown(value: object) -> str:

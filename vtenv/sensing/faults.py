@@ -22,7 +22,7 @@ from vtenv.sensing.images import (
     NOISE_SUM_DEVIATION,
     NOISE_SUM_MEAN,
 )
-from vtenv.validation import as_number, require
+from vtenv.validation import as_number, made, require
 
 DRIFT_STEPS = 100
 """Control steps in which what drifts gets from where it was to where it goes."""
@@ -134,18 +134,13 @@ def get_sensor_faults(given: str | SensorFaultsConfig | Mapping[str, Any]) -> Se
     Raises:
         ValueError: If it is none of these; says what there is.
     """
-    found: object = SENSOR_FAULTS.get(given, given) if isinstance(given, str) else given
-    names = [field.name for field in fields(SensorFaultsConfig)]
-    if isinstance(found, Mapping) and set(found) <= set(names):
-        found = SensorFaultsConfig(**found)
-    require(
-        isinstance(found, SensorFaultsConfig),
+    return made(
         "sensor_faults",
         given,
-        f"one of {', '.join(SENSOR_FAULTS)}, a SensorFaultsConfig, or a mapping of "
-        f"{', '.join(names)}",
+        SensorFaultsConfig,
+        found=SENSOR_FAULTS.get(given) if isinstance(given, str) else None,
+        others=f"one of {', '.join(SENSOR_FAULTS)}, a SensorFaultsConfig",
     )
-    return found  # type: ignore[return-value] # refused above
 
 
 def faulty_images(

@@ -8,12 +8,12 @@ itself, a mapping of its fields, or its `MODULE:NAME`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from vtenv.import_string import import_string, is_import_string
 from vtenv.sensing import GREATEST_INDENTATION_MM
-from vtenv.validation import as_integer, as_number, require
+from vtenv.validation import as_integer, as_number, made, require
 
 
 @dataclass(frozen=True)
@@ -170,19 +170,15 @@ def get_sensor_profile(given: str | SensorProfile | Mapping[str, Any]) -> Sensor
     Raises:
         ValueError: If it is none of these; says what there is.
     """
-    found: object = given
+    found: object = None
     if isinstance(given, str):
-        found = SENSOR_PROFILES.get(given, given)
+        found = SENSOR_PROFILES.get(given)
         if is_import_string(given):
             found = import_string(given, "touch sensor")
-    names = [field.name for field in fields(SensorProfile)]
-    if isinstance(found, Mapping) and set(found) <= set(names):
-        found = SensorProfile(**found)
-    require(
-        isinstance(found, SensorProfile),
+    return made(
         "touch_sensor",
         given,
-        f"one of {', '.join(SENSOR_PROFILES)}, a SensorProfile, its MODULE:NAME, or a mapping of "
-        f"{', '.join(names)}",
+        SensorProfile,
+        found=found,
+        others=f"one of {', '.join(SENSOR_PROFILES)}, a SensorProfile, its MODULE:NAME",
     )
-    return found  # type: ignore[return-value] # refused above

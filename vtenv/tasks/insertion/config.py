@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 from vtenv.arrays import Array
 from vtenv.import_string import import_string, is_import_string
@@ -21,7 +20,7 @@ from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 from vtenv.tasks.insertion.ranges import Ranges
 from vtenv.tasks.insertion.scene import GEL_SIZE, IMPEDANCE
 from vtenv.tasks.insertion.tracks import track_settings
-from vtenv.validation import Range, as_integer, as_number, checked_range, require
+from vtenv.validation import Range, as_integer, as_number, checked_range, made, require
 
 REWARDS = ("dense", "sparse")
 """Reward functions by name; a callable is one's own."""
@@ -29,8 +28,6 @@ REWARDS = ("dense", "sparse")
 Reward = str | Callable[[Mapping[str, Array]], Array]
 """A name of `REWARDS`, or a function of the terms of the dense reward, weighted, (N,) each, to the
 reward, (N,); itself or as `MODULE:NAME`."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -320,24 +317,6 @@ class InsertionConfig(HeldPlugConfig):
         unused = unused_settings(keys)  # a track's sensors are for whoever has them
         filled = {key: value for key, value in filled.items() if key not in unused}
         return super().from_settings(name, {**filled, **named})
-
-
-def made(name: str, given: object, kind: type[T]) -> T:
-    """A configuration object, from itself or from a mapping of its fields.
-
-    Raises:
-        ValueError: If it is neither, or a field is unknown; names what is allowed.
-    """
-    if isinstance(given, kind):
-        return given
-    allowed = inspect.signature(kind).parameters
-    require(
-        isinstance(given, Mapping) and set(given) <= set(allowed),
-        name,
-        given,
-        f"a {kind.__name__}, or a mapping of {', '.join(allowed)}",
-    )
-    return kind(**given)  # type: ignore[arg-type]
 
 
 def _size(name: str, given: object, low: int, high: int) -> tuple[int, int]:
