@@ -14,12 +14,14 @@ from representation.require import require, unbox_scalars
 Schedule = Literal["constant", "exponential", "cosine"]
 Selection = Literal["lowest_loss", "last"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
+Weights = Literal["float32", "float16"]
 
 BUDGETS = ("epochs", "max_steps", "max_minutes")
 _CHOICES = {
     "schedule": get_args(Schedule),
     "select": get_args(Selection),
     "precision": get_args(Precision),
+    "weights": get_args(Weights),
 }
 
 
@@ -74,6 +76,8 @@ class PretrainConfig:
     """"32-true" or "bf16-mixed"; "auto" for the second on CUDA and the first elsewhere."""
     channels_last: bool | None = None
     """Memory format of convolutions; None for channels last on CUDA."""
+    weights: Weights = "float32"
+    """What the encoder's weights are saved in; float16 takes half the space."""
     compile: bool = False
     """Whether `torch.compile` compiles encoder and objective, which takes a minute at the start."""
     seed: int = 0

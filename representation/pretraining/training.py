@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import math
 import statistics
@@ -569,8 +570,10 @@ class _Trainer:
         """Write encoder and objective as they are, with a card that shows what is known."""
         row = self.at.history[self.at.best_epoch - 1]
         shown = {n: v for n, v in row.items() if n not in (*_NOT_ON_THE_CARD, *measured)}
-        learner = self.learner
-        self.run.write_weights(learner.encoder, learner.objective, shown | dict(measured))
+        encoder = self.learner.encoder
+        if self.config.weights == "float16":
+            encoder = copy.deepcopy(encoder).half()
+        self.run.write_weights(encoder, self.learner.objective, shown | dict(measured))
 
 
 def _devices(fabric: Fabric) -> dict[str, Any]:

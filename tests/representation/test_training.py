@@ -394,6 +394,16 @@ def test_bfloat16_learns_too(tmp_path):
     assert {value.dtype for value in result.encoder.parameters()} == {torch.float32}
 
 
+def test_weights_are_saved_in_half_the_space(tmp_path):
+    result = run(make_config(weights="float16", epochs=1), tmp_path / "run")
+    saved = VisuotactileEncoder.from_pretrained(tmp_path / "run" / "encoder").state_dict()
+    for name, value in result.encoder.state_dict().items():
+        halved = value.half() if value.is_floating_point() else value
+        assert torch.equal(saved[name], halved)
+        assert saved[name].dtype == halved.dtype
+    assert {value.dtype for value in result.encoder.parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize(
     ("schedule", "epoch", "fraction", "expected"),
     [
