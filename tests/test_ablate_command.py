@@ -168,7 +168,8 @@ def test_a_row_that_is_trained_again_comes_to_the_same(study, tmp_path):
     assert episodes(output) == episodes(published)
     document = json.loads((output / "row.json").read_text())
     assert document["verdict"] == "inside"
-    assert document["differences"] == {}
+    assert document["settings"] == {}
+    assert document["difference"]["value"] == 0
     assert document["here"]["success"] == document["published"]["success"]
     # Whatever goes on with the folder says so again, and trains nothing.
     before = times(output / "runs")

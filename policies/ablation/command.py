@@ -6,7 +6,7 @@ import itertools
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,10 @@ from policies.ablation.cell import train_config
 from policies.ablation.executors import local_executor, ray_executor, visible_devices
 from policies.ablation.folder import FAILED_FILE, LOG_FILE, Ablation
 from policies.ablation.grid import AblationConfig
-from policies.ablation.published import Published, compare, with_presets
+from policies.ablation.published import Row, compare, published_row, with_presets
 from policies.ablation.run import GridStatus, run_grid
 from policies.hyperparameters import merge
+from policies.representation_names import split_part
 from vtenv import provenance
 
 if TYPE_CHECKING:
@@ -29,12 +30,13 @@ _MOST_WORKERS = 4
 """Cells that are trained at once on a CPU unless told otherwise: each takes 1 to 2 GiB."""
 
 
-def train_row(run: RunOptions, published: Published, asked: dict[str, Any]) -> int:
+def train_row(run: RunOptions, row: Row, base: AblationConfig, asked: dict[str, Any]) -> int:
     """Train a row of a published ablation again, and say whether it comes to the same.
 
     Args:
-        run: Where and how, and which row.
-        published: The ablation that it is of.
+        run: Where and how.
+        row: The row.
+        base: Its grid, or the one in the folder.
         asked: Fields of its grid that the options change.
 
     Returns:
@@ -43,20 +45,17 @@ def train_row(run: RunOptions, published: Published, asked: dict[str, Any]) -> i
     Raises:
         ValueError, OSError, DependencyNotInstalled: What the user can put right.
     """
-    row = str(run.row)
-    grid = published.grid(row)
-    (representation,) = asked.get("representations", grid.representations)
-    about = {"name": row, "published": str(published.folder), "representation": representation}
+    representation = asked.get("representations", base.representations)[0]
+    about = {"name": row.name, "published": str(row.study), "representation": representation}
     ablation = Ablation(run.output)
     ablation.require_own()
-    there = ablation.read_config()["made"].get("row", {}) if ablation.begun else about
-    if "representations" not in asked:
-        about["representation"] = there.get("representation")
-    if there != about:
+    if ablation.begun and ablation.read_config()["made"].get("row") != about:
         raise ValueError(
-            f"{ablation.path} holds something else than the row {row} of {published.folder}; "
-            "choose another folder with --output"
+            f"{ablation.path} holds something else than the row {row.name} of {row.study}; choose "
+            "another folder with --output"
         )
+    left = {n: alike for n, alike in base.encoders.items() if n == split_part(representation)[0]}
+    grid = replace(base, representations=(representation,), encoders=left)
     return train_grid(run, with_presets(grid), asked, about)
 
 
@@ -72,8 +71,8 @@ def train_grid(
         run: Where and how.
         base: The grid of the preset or the file; without either, that in the folder.
         asked: Fields of a grid that the options change.
-        row: The published row that the grid is of: name, folder and the representation it is
-            trained on; None for what the folder says.
+        row: The published row that the grid is of: name, folder of its study, and the
+            representation it is trained on; None for what the folder says.
 
     Returns:
         The exit code.
@@ -105,11 +104,10 @@ def train_grid(
     workers = run.workers or max(1, min(most, len(config.cells)))
     threads = run.threads or max(1, cores // workers)
     encoders = _check(ablation, config, threads)
-    published = Published(Path(row["published"])) if row else None
-    if row and published:
-        name = row["representation"]
-        if name in encoders and name == published.variant(row["name"])[0]:
-            published.require_digest(name, encoders[name])
+    of = published_row(Path(row["published"]), row["name"]) if row else None
+    if row and of and row["representation"] == of.variant[0]:
+        for name, digest in encoders.items():
+            of.published.require_digest(name, digest)
     try:
         with ablation.lock():
             if not ablation.begun or ablation.read_grid() != config:
@@ -128,12 +126,9 @@ def train_grid(
             "is mended, the same command goes on"
         ) from None
     code = show_results(ablation, status)
-    if code == 0 and row and published:
-        Console(highlight=False).print(
-            compare(ablation, published, row["name"], row["representation"]),
-            markup=False,
-            soft_wrap=True,
-        )
+    if code == 0 and row and of:
+        said = compare(ablation, of, row["representation"])
+        Console(highlight=False).print(said, markup=False, soft_wrap=True)
     return code
 
 

@@ -55,9 +55,9 @@ class Cell:
     @property
     def folder(self) -> Path:
         """Its folder, from that of the ablation."""
-        algorithm = _folder_name(self.algorithm)
+        algorithm = folder_name(self.algorithm)
         method = algorithm if self.start == "scratch" else f"{algorithm}-{self.start}"
-        return Path("runs") / _folder_name(self.representation) / method / f"seed-{self.seed}"
+        return Path("runs") / folder_name(self.representation) / method / f"seed-{self.seed}"
 
     @property
     def name(self) -> str:
@@ -183,7 +183,7 @@ class AblationConfig:
             )
         folders: dict[str, str] = {}
         for name in self.trained_on:
-            folder = _folder_name(name)
+            folder = folder_name(name)
             if len(folder.encode()) > _LONGEST_NAME:
                 raise ValueError(f"{name[:60]}... is too long for the name of a folder; move it")
             other = folders.setdefault(folder, name)
@@ -326,7 +326,7 @@ def preset_grid(name: str) -> AblationConfig:
     return AblationConfig(**fields)
 
 
-def _folder_name(name: str) -> str:
+def folder_name(name: str) -> str:
     """A name as a folder's: letters, digits, dots, hyphens and underscores."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "representation"
 

@@ -60,6 +60,12 @@ def encoder_labels(config: AblationConfig) -> dict[str, str]:
     return found | labels(alone, (*found.values(), *config.encoders))
 
 
+def representation_labels(config: AblationConfig) -> dict[str, str]:
+    """A short name for each representation of a grid; encoder seeds share one."""
+    short = encoder_labels(config)
+    return {name: short.get(name, name) for name in config.trained_on.values()}
+
+
 def labelled(config: AblationConfig) -> dict[Cell, Cell]:
     """All cells of a grid as they are shown, with a label for what they are trained on."""
     short = encoder_labels(config)

@@ -1,12 +1,13 @@
-"""A row of a published ablation, trained again: does its result lie in the published interval?
+"""A row of a published ablation, trained again: does it come to what was published?
 
-A row is what a report has a line for: a representation, an algorithm and a start, over all seeds.
+A row is what a report has a line for: a representation, with all its encoder seeds, an algorithm
+and a start, over all policy seeds.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +15,20 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from policies.ablation.folder import EPISODES_FILE, Ablation, iter_episodes
-from policies.ablation.grid import AblationConfig, Start
-from policies.ablation.labels import encoder_labels
+from policies.ablation.folder import EPISODES_FILE, GRID_FILE, Ablation, iter_episodes
+from policies.ablation.grid import HELD_OUT, AblationConfig, Start, folder_name
+from policies.ablation.labels import representation_labels
 from policies.choices import check_name
-from policies.evaluation.statistics import Estimate, Floats, interquartile_interval
+from policies.evaluation.statistics import (
+    Contrast,
+    Estimate,
+    Floats,
+    HierarchicalEstimate,
+    hierarchical_interval,
+    paired_contrast,
+)
 from policies.learners.train_config import DISTILLATION, TrainConfig
-from policies.representation_names import check_representation
+from policies.representation_names import check_representation, split_part
 from vtenv.atomic_write import write_text
 from vtenv.json_document import from_document
 
@@ -30,15 +38,17 @@ ROW_FILE = "row.json"
 """What a row that was trained again came to, in its folder."""
 
 Variant = tuple[str, str, str]
-"""Representation, algorithm and start."""
+"""Representation, which several encoder seeds share, algorithm and start."""
+Episode = tuple[str, str]
+"""Connector, and seed of the world."""
 Verdict = Literal["inside", "outside", "apart"]
-"""Where a result lies: in the published interval; not in it, though its own overlaps; or its own
-does not overlap either."""
+"""Where a result lies: in the published interval; not in it, though the difference's interval holds
+0; or that does not either."""
 
 _SAID: Mapping[Verdict, str] = {
     "inside": "the result lies inside the published interval",
-    "outside": "the result lies outside the published interval; the two intervals overlap",
-    "apart": "the result lies outside the published interval, and the two do not overlap",
+    "outside": "the result lies outside the published interval; the difference's interval holds 0",
+    "apart": "the result lies outside the published interval, and the difference's does not hold 0",
 }
 _PRESET = (
     *("steps", "num_envs", "hyperparameters", "curriculum"),
@@ -54,30 +64,31 @@ class Result:
     """What the policies of a row came to.
 
     Attributes:
-        seeds: Their seeds, R.
-        connectors: What each was evaluated on, T.
-        scores: Success rates, (R, T).
-        episodes: Final episodes of all of them.
+        episodes: What each of them played, in order, N.
+        scores: Whether they succeeded, by encoder, (R, N).
     """
 
-    seeds: tuple[int, ...]
-    connectors: tuple[str, ...]
-    scores: Floats
-    episodes: int
+    episodes: tuple[Episode, ...]
+    scores: Mapping[str, Floats]
 
     @cached_property
-    def success(self) -> Estimate:
-        """The interquartile mean with its interval, as reports have it."""
-        return interquartile_interval(self.scores, np.random.default_rng(0))
+    def success(self) -> HierarchicalEstimate:
+        """Mean success over connectors with its interval, as the scores of reports have it."""
+        return hierarchical_interval(self.on(self.episodes), _strata(self.episodes), _rng())
+
+    def on(self, episodes: Sequence[Episode]) -> list[Floats]:
+        """The scores of some of the episodes."""
+        at = {episode: number for number, episode in enumerate(self.episodes)}
+        columns = [at[episode] for episode in episodes]
+        return [table[:, columns] for table in self.scores.values()]
 
     def as_json(self) -> dict[str, Any]:
         """What is written down of it."""
         return {
             "success": asdict(self.success),
-            "mean": float(self.scores.mean()),
-            "seeds": list(self.seeds),
-            "connectors": list(self.connectors),
-            "episodes": self.episodes,
+            "policies": {encoder: len(table) for encoder, table in self.scores.items()},
+            "connectors": list(dict.fromkeys(_strata(self.episodes))),
+            "episodes": len(self.episodes),
         }
 
 
@@ -85,77 +96,40 @@ class Published:
     """An ablation of which rows are trained again: `ablation.json` and its table of episodes.
 
     Args:
-        folder: Its folder, whose `episodes.csv` may be compressed, `episodes.csv.gz`; None for the
-            study of the repository.
+        folder: Its folder, whose `episodes.csv` may be compressed, `episodes.csv.gz`.
 
     Raises:
         ValueError: If it is not there, or cannot be read.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        if folder is None and not PUBLISHED.is_dir():
-            raise ValueError(
-                f"there is no published study at {PUBLISHED}: it comes with a clone of the "
-                "repository, not with the wheel; name the folder of a study with --published"
-            )
-        ablation = Ablation(folder or PUBLISHED)
-        self.folder = ablation.path
-        self.config = ablation.read_grid()
-        self.made: Mapping[str, Any] = ablation.read_config().get("made", {})
-        self.results = read_results(self.folder)
+    def __init__(self, folder: Path) -> None:
+        self.ablation = Ablation(folder)
+        self.config = self.ablation.read_grid()
+        self.made: Mapping[str, Any] = self.ablation.read_config().get("made", {})
 
     @cached_property
-    def rows(self) -> dict[str, Variant]:
-        """The rows that have a policy, by name: REPRESENTATION/ALGORITHM, with -warm at its end."""
-        short = encoder_labels(self.config)
+    def results(self) -> dict[Variant, Result]:
+        """The final evaluations, by row.
+
+        Raises:
+            ValueError: If there are none, or they cannot be read; names the file.
+        """
+        return read_results(self.ablation)
+
+    @cached_property
+    def variants(self) -> dict[str, Variant]:
+        """What has a policy, by name: REPRESENTATION/ALGORITHM, with -warm at its end."""
+        short = representation_labels(self.config)
+        variants = dict.fromkeys(
+            (self.config.trained_on[cell.representation], cell.algorithm, cell.start)
+            for cell in self.config.cells
+        )
         return {
             f"{short[name]}/{algorithm}{'' if start == 'scratch' else f'-{start}'}": variant
-            for cell in self.config.cells
-            if (variant := cell.variant) in self.results
+            for variant in variants
+            if variant in self.results
             for name, algorithm, start in [variant]
         }
-
-    def variant(self, row: str) -> Variant:
-        """What is in a row.
-
-        Raises:
-            ValueError: If there is no such row; names the nearest, and all there are.
-        """
-        where = f"they are the rows of {self.folder}"
-        if not row:
-            raise ValueError(f"--row needs a name: choose from {', '.join(self.rows)}; {where}")
-        check_name(row, self.rows, "row", otherwise=where)
-        return self.rows[row]
-
-    def grid(self, row: str) -> AblationConfig:
-        """The grid whose last cells are those of a row; a warm start needs distillation before."""
-        representation, algorithm, start = self.variant(row)
-        algorithms = (algorithm,) if start == "scratch" else (DISTILLATION, algorithm)
-        by_algorithm = self.config.training_by_algorithm
-        return replace(
-            self.config,
-            representations=(representation,),
-            encoders={},
-            contrasts=(),
-            algorithms=algorithms,
-            starts=(cast(Start, start),),
-            training_by_algorithm={a: by_algorithm[a] for a in algorithms if a in by_algorithm},
-        )
-
-    def require_encoder(self, name: str) -> None:
-        """Check that an encoder of this ablation is at hand.
-
-        Raises:
-            ValueError: If it is neither bundled nor where the ablation had it; says what to do.
-        """
-        try:
-            check_representation(name)
-        except ValueError:
-            raise ValueError(
-                f"{name}, an encoder of {self.folder}, is neither bundled nor there: train it as "
-                "it was then (for the study of the repository docs/ablation.md has the command), "
-                "or say where it is with --representations"
-            ) from None
 
     def require_digest(self, name: str, digest: str) -> None:
         """Check that an encoder is the one of this name that was published, where that is known.
@@ -170,51 +144,181 @@ class Published:
         known = self.made.get("encoders", {}).get(name, digest)
         if known != digest:
             raise ValueError(
-                f"{name} is another encoder here than in {self.folder}: its digest begins with "
-                f"{digest[:12]}, and did with {known[:12]} at commit "
-                f"{self.made.get('commit', 'unknown')}; say where that one is with "
-                "--representations, which takes any other encoder too"
+                f"{name} is another encoder here than in {self.ablation.path}: its digest begins "
+                f"with {digest[:12]}, and did with {known[:12]} at commit "
+                f"{self.made.get('commit', 'unknown')}; put that one in its place, move this one "
+                "away if the row has others, or say what to train on with --representations, which "
+                "takes any encoder"
             )
 
 
-def read_results(folder: Path) -> dict[Variant, Result]:
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A row of a published ablation.
+
+    Attributes:
+        name: REPRESENTATION/ALGORITHM; after TRACK/ in a study of several tracks.
+        study: The folder in which it has this name.
+        published: The ablation that it is of.
+        variant: What it is there.
+    """
+
+    name: str
+    study: Path
+    published: Published
+    variant: Variant
+
+    @property
+    def folder(self) -> Path:
+        """Its folder, from that of all rows."""
+        return Path(*map(folder_name, self.name.split("/")))
+
+    @property
+    def result(self) -> Result:
+        """What was published of it."""
+        return self.published.results[self.variant]
+
+    @property
+    def grid(self) -> AblationConfig:
+        """The grid that ends with the row's cells; a warm start needs distillation before."""
+        representation, algorithm, start = self.variant
+        algorithms = (algorithm,) if start == "scratch" else (DISTILLATION, algorithm)
+        config, encoder = self.published.config, split_part(representation)[0]
+        by_algorithm = config.training_by_algorithm
+        return replace(
+            config,
+            representations=(representation,),
+            encoders={n: alike for n, alike in config.encoders.items() if n == encoder},
+            contrasts=(),
+            algorithms=algorithms,
+            starts=(cast(Start, start),),
+            training_by_algorithm={a: by_algorithm[a] for a in algorithms if a in by_algorithm},
+        )
+
+
+def published_row(study: Path | None, name: str) -> Row:
+    """Find a row.
+
+    Args:
+        study: The folder of an ablation, or of several, a folder a track; None for the study of
+            the repository.
+        name: The row's name.
+
+    Raises:
+        ValueError: If there is no such study or row; names the nearest, and all there are.
+    """
+    if study is None and not PUBLISHED.is_dir():
+        raise ValueError(
+            f"there is no published study at {PUBLISHED}: it comes with a clone of the "
+            "repository, not with the wheel; name the folder of a study with --published"
+        )
+    folder = (study or PUBLISHED).absolute()
+    tracks = _tracks(folder)
+    for prefix, published in tracks.items():
+        rest = name.removeprefix(prefix)
+        if name.startswith(prefix) and rest in published.variants:
+            return Row(name, folder, published, published.variants[rest])
+    names = [prefix + rest for prefix, each in tracks.items() for rest in each.variants]
+    where = f"they are the rows of {folder}"
+    if name:
+        check_name(name, names, "row", otherwise=where)
+    raise ValueError(f"--row needs a name: choose from {', '.join(names)}; {where}")
+
+
+def _tracks(folder: Path) -> dict[str, Published]:
+    """The ablations in a folder that train policies, by what names of their rows begin with."""
+    if (folder / GRID_FILE).is_file():
+        found = {"": Published(folder)}
+    else:
+        paths = sorted(path.parent for path in folder.glob(f"*/{GRID_FILE}"))
+        found = {f"{path.name}/": Published(path) for path in paths}
+    trained = {name: each for name, each in found.items() if each.config.policies is None}
+    if not trained:
+        raise ValueError(
+            f"there is no ablation that trains policies in {folder}, nor in a folder in it; name "
+            "a folder with the ablation.json and episodes.csv of one, or one with such folders"
+        )
+    return trained
+
+
+def with_encoders_at_hand(grid: AblationConfig, row: str) -> AblationConfig:
+    """A row's grid with those of its encoders that are bundled, or where the ablation had them.
+
+    Args:
+        grid: The grid.
+        row: The row's name.
+
+    Raises:
+        ValueError: If there are none; says what to do.
+    """
+    representation = grid.representations[0]
+    encoder, _ = split_part(representation)
+    alike = grid.encoders.get(encoder, (representation,))
+    found = tuple(
+        name
+        for name in alike
+        if all(_is_at_hand(name.replace(HELD_OUT, held_out)) for held_out in grid.folds)
+    )
+    if not found:
+        raise ValueError(
+            f"{row} needs {' or '.join(alike)}, which {'are' if alike[1:] else 'is'} neither "
+            "bundled nor there: train it as it was then (for the study of the repository "
+            "docs/ablation.md has the command), or say where one is with --representations"
+        )
+    of = {name: found if name == encoder else a for name, a in grid.encoders.items()}
+    return replace(grid, encoders=of)
+
+
+def _is_at_hand(name: str) -> bool:
+    try:
+        check_representation(name)
+    except ValueError:
+        return False
+    return True
+
+
+def read_results(ablation: Ablation) -> dict[Variant, Result]:
     """The final evaluations of an ablation, by row.
 
     Raises:
         ValueError: If there are none, or they cannot be read; names the file.
     """
     names = (EPISODES_FILE, f"{EPISODES_FILE}.gz")
-    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    path = next((p for name in names if (p := ablation.path / name).is_file()), None)
     if path is None:
-        raise ValueError(f"{folder} holds neither {names[0]} nor {names[1]}: no row has a result")
-    columns = ("representation", "algorithm", "start", "seed", "connector")
-    found: dict[Variant, dict[int, dict[str, list[bool]]]] = {}
-    for line, row, success in iter_episodes(path, columns):
-        if not row["seed"].isdecimal():
-            raise ValueError(f"{path}, line {line}: seed is {row['seed']!r}, no number")
-        variant = (row["representation"], row["algorithm"], row["start"])
-        policy = found.setdefault(variant, {}).setdefault(int(row["seed"]), {})
-        policy.setdefault(row["connector"], []).append(success)
+        raise ValueError(
+            f"{ablation.path} holds neither {names[0]} nor {names[1]}: no row has a result"
+        )
+    trained_on = ablation.read_grid().trained_on
+    columns = ("representation", "algorithm", "start", "seed", "connector", "episode_seed")
+    found: dict[Variant, dict[tuple[str, str], dict[Episode, bool]]] = {}
+    for _, row, success in iter_episodes(path, columns):
+        encoder = row["representation"]
+        variant = (trained_on.get(encoder, encoder), row["algorithm"], row["start"])
+        policy = found.setdefault(variant, {}).setdefault((encoder, row["seed"]), {})
+        policy[row["connector"], row["episode_seed"]] = success
     return {variant: _result(path, policies) for variant, policies in found.items()}
 
 
-def _result(path: Path, policies: Mapping[int, Mapping[str, list[bool]]]) -> Result:
-    connectors = tuple(dict.fromkeys(name for policy in policies.values() for name in policy))
-    for seed, policy in policies.items():
-        if missing := [name for name in connectors if name not in policy]:
-            raise ValueError(f"{path} has no episodes of {missing[0]} for a policy of seed {seed}")
-    scores = [[np.mean(policy[name]) for name in connectors] for policy in policies.values()]
-    count = sum(len(each) for policy in policies.values() for each in policy.values())
-    return Result(tuple(policies), connectors, np.array(scores, np.float64), count)
+def _result(path: Path, policies: Mapping[tuple[str, str], Mapping[Episode, bool]]) -> Result:
+    episodes = sorted(next(iter(policies.values())))
+    scores: dict[str, list[list[bool]]] = {}
+    for (encoder, seed), played in policies.items():
+        if sorted(played) != episodes:
+            raise ValueError(
+                f"{path}: the policy of seed {seed} on {encoder} played other episodes than others "
+                "of its row; a row is of policies with the same ones"
+            )
+        scores.setdefault(encoder, []).append([played[episode] for episode in episodes])
+    tables = {encoder: np.array(rows, np.float64) for encoder, rows in scores.items()}
+    return Result(tuple(episodes), tables)
 
 
 def with_presets(config: AblationConfig) -> AblationConfig:
     """A row's grid in which everything is said that is left to the presets of its engine.
 
-    So it stays what it is where another engine plays it. One that trains nothing has no presets.
+    So it stays what it is where another engine plays it.
     """
-    if config.policies is not None:
-        return config
     by_algorithm = {}
     for cell in config.cells:
         if cell.seed == 0:
@@ -228,60 +332,102 @@ def with_presets(config: AblationConfig) -> AblationConfig:
     return replace(config, training_by_algorithm=by_algorithm)
 
 
-def verdict(published: Estimate, here: Estimate) -> Verdict:
-    """Where a result lies, of a published one."""
-    low, high = published.low - _ROUNDING, published.high + _ROUNDING
-    if low <= here.value <= high:
+def verdict(published: Estimate, here: float, difference: Estimate) -> Verdict:
+    """Where a result lies, of a published one, given the interval of their difference."""
+    if published.low - _ROUNDING <= here <= published.high + _ROUNDING:
         return "inside"
-    return "apart" if here.low > high or here.high < low else "outside"
+    return "outside" if difference.low <= _ROUNDING and difference.high >= -_ROUNDING else "apart"
 
 
-def compare(ablation: Ablation, published: Published, row: str, representation: str) -> str:
+def compare(ablation: Ablation, row: Row, representation: str) -> str:
     """Hold what was trained again against what was published, and write `row.json`.
 
     Args:
         ablation: The folder of what was trained again.
-        published: The ablation it is from.
-        row: Name of the row.
+        row: The row that it is of.
         representation: What it was trained on here.
 
     Returns:
         What came out, in words, a line for each number.
+
+    Raises:
+        ValueError: If the two have no episode in common.
     """
-    variant = published.variant(row)
-    theirs = published.results[variant]
-    ours = read_results(ablation.path)[(representation, *variant[1:])]
-    found = verdict(theirs.success, ours.success)
-    made = ablation.read_config().get("made", {})
-    different = _differences(
-        asdict(with_presets(published.grid(row))), asdict(ablation.read_grid())
+    theirs = row.result
+    ours = read_results(ablation)[(representation, *row.variant[1:])]
+    common = sorted({*theirs.episodes} & {*ours.episodes})
+    if not common:
+        raise ValueError(
+            f"{ablation.path} and {row.published.ablation.path} have no episode in common, so they "
+            "cannot be compared: seeds are of other connectors here than at commit "
+            f"{row.published.made.get('commit', 'unknown')}; train the row at that one"
+        )
+    difference = paired_contrast(ours.on(common), theirs.on(common), _strata(common), _rng())
+    found = verdict(theirs.success, ours.success.value, difference)
+    without = [name for name in theirs.scores if name not in ours.scores]
+    # Encoders are told by themselves.
+    before, after = (
+        asdict(replace(grid, encoders={}))
+        for grid in (with_presets(row.grid), ablation.read_grid())
     )
+    settings = _differences(before, after)
     document = {
         "format": "vtinsert-row",
         "version": 1,
-        "row": row,
+        "row": row.name,
         "verdict": found,
-        "published": {"folder": str(published.folder), **theirs.as_json(), "made": published.made},
-        "here": {**ours.as_json(), "made": made},
-        "differences": {
-            name: {"published": before, "here": after}
-            for name, (before, after) in different.items()
+        "published": {
+            "folder": str(row.published.ablation.path),
+            **theirs.as_json(),
+            "made": row.published.made,
+        },
+        "here": {
+            **ours.as_json(),
+            "without": without,
+            "made": ablation.read_config().get("made", {}),
+        },
+        "difference": {**asdict(difference), "episodes": len(common)},
+        "settings": {
+            name: {"published": published, "here": here}
+            for name, (published, here) in settings.items()
         },
     }
     write_text(ablation.path / ROW_FILE, json.dumps(document, indent=2) + "\n")
     lines = [f"published: {_shown(theirs)}", f"here: {_shown(ours)}"]
-    lines += [f"{name}: {a!r} as published, {b!r} here" for name, (a, b) in different.items()]
-    return "\n".join([*lines, f"{row}: {_SAID[found]}."])
+    lines += [f"without: {', '.join(without)}"] if without else []
+    played = len({*theirs.episodes} | {*ours.episodes})
+    lines.append(_difference_shown(difference, len(common), played))
+    lines += [f"{name}: {a!r} as published, {b!r} here" for name, (a, b) in settings.items()]
+    return "\n".join([*lines, f"{row.name}: {_SAID[found]}."])
 
 
 def _shown(result: Result) -> str:
-    from policies.report.numbers import percent, success
+    from policies.report.numbers import spoken_list, success
 
-    one = len(result.seeds) == 1
+    policies = sum(map(len, result.scores.values()))
+    levels = spoken_list(list(result.success.levels)) or "nothing"
     return (
-        f"{success(result.success, one)}, mean {percent(float(result.scores.mean()))} of "
-        f"{result.episodes:,} episodes, {len(result.seeds)} seed{'' if one else 's'}"
+        f"{success(result.success, single=False)}, drawn over {levels}; {policies} "
+        f"{'policy' if policies == 1 else 'policies'} on {', '.join(result.scores)}, "
+        f"{len(result.episodes):,} episodes each"
     )
+
+
+def _difference_shown(difference: Contrast, common: int, played: int) -> str:
+    value, low, high = (100 * x for x in (difference.value, difference.low, difference.high))
+    shown = f"difference: {value:+.1f} points ({low:+.1f} to {high:+.1f})"
+    if common == played:
+        return f"{shown}, on the same episodes"
+    return f"{shown}, on the {common:,} of {played:,} episodes that both sides played"
+
+
+def _strata(episodes: Sequence[Episode]) -> list[str]:
+    return [connector for connector, _ in episodes]
+
+
+def _rng() -> np.random.Generator:
+    """What the bootstrap draws from, as a report's does: the same episodes, the same numbers."""
+    return np.random.default_rng(0)
 
 
 def _differences(

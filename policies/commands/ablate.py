@@ -43,11 +43,11 @@ class RunOptions:
     """A file with a grid to begin with, as YAML or JSON, with the fields of ablation.json."""
     row: str | None = None
     """A row of a published ablation to train again, and to hold against what was published:
-    REPRESENTATION/ALGORITHM, such as state/dagger or pose/ppo-warm; without a name all are
-    listed."""
+    REPRESENTATION/ALGORITHM, such as state/dagger or pose/ppo-warm, after TRACK/ in a study of
+    several tracks; without a name all are listed."""
     published: Path | None = None
-    """Folder of the ablation that the row is of: its ablation.json, and episodes.csv or
-    episodes.csv.gz."""
+    """Folder of the ablation that the row is of, with its ablation.json, and episodes.csv or
+    episodes.csv.gz; or of several, a folder a track."""
     workers: int | None = None
     """Policies that are trained at once."""
     threads: int | None = None
@@ -110,18 +110,17 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
     for name in ("preset", "grid", "published", "output"):
         early.add_argument(f"--{name}")
     early.add_argument("--row", nargs="?", const="")  # without a name, the rows are listed
-    defaults, published = RunOptions(), None
+    defaults, row = RunOptions(), None
     try:
         known, _ = early.parse_known_args(list(arguments))
         if known.row is not None:
-            from policies.ablation.published import Published
+            from policies.ablation.published import published_row
 
-            published = Published(Path(known.published) if known.published else None)
-            folder = published.grid(known.row).cells[-1].folder.parent
-            defaults = RunOptions(output=_ROWS / Path(*folder.parts[1:]))
+            row = published_row(Path(known.published) if known.published else None, known.row)
+            defaults = RunOptions(output=_ROWS / row.folder)
         base = _begun_with(known.preset, known.grid, Path(known.output or defaults.output))
-        if published and not base.representations:
-            base = published.grid(known.row)
+        if row and not base.representations:
+            base = row.grid
     except argparse.ArgumentError:  # an option without a value: told below
         base = AblationConfig()
     training = TrainConfig(**{n: v for n, v in base.training.items() if n in _TRAINING})
@@ -153,14 +152,16 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
             raise ValueError(
                 "--preset, --grid, --row or --representations is needed, to say what to compare"
             )
-        if published and len(asked.get("representations", ())) > 1:
+        if row and len(asked.get("representations", ())) > 1:
             raise ValueError("a row has one representation; give one, and a folder for each")
-        if published and "representations" not in asked:
-            for held_out in base.folds:
-                published.require_encoder(base.representations[0].replace(HELD_OUT, held_out))
-        for name in asked.get("representations", base.representations):
-            for encoder in base.encoders.get(split_part(name)[0], (name,)):
-                for held_out in base.folds:
+        grid = base
+        if row and "representations" not in asked:
+            from policies.ablation.published import with_encoders_at_hand
+
+            grid = with_encoders_at_hand(base, row.name)
+        for name in asked.get("representations", grid.representations):
+            for encoder in grid.encoders.get(split_part(name)[0], (name,)):
+                for held_out in grid.folds:
                     check_representation(encoder.replace(HELD_OUT, held_out))
         for name in asked.get("algorithms", ()):
             TrainConfig(algorithm=name)  # says what is wrong with it
@@ -178,7 +179,7 @@ def configured(arguments: Sequence[str]) -> Callable[..., int]:
 
         if settings:
             asked["training"]["settings"] = settings_to_json(settings)
-        return train_row(run, published, asked) if published else train_grid(run, base, asked)
+        return train_row(run, row, grid, asked) if row else train_grid(run, grid, asked)
 
     ablate.__doc__ = _HELP
     ablate.__annotations__["options"] = kind

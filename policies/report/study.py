@@ -12,7 +12,7 @@ import numpy as np
 
 from policies.ablation.folder import EPISODES_FILE, GRID_FILE, Ablation, iter_episodes
 from policies.ablation.grid import AblationConfig, Cell
-from policies.ablation.labels import encoder_labels, labelled
+from policies.ablation.labels import labelled, representation_labels
 from policies.evaluation.conditions import condition
 from policies.evaluation.statistics import Floats
 from policies.learners.algorithms import ALGORITHMS
@@ -150,11 +150,7 @@ def read_study(folder: str | Path) -> Study:
     """
     ablation = Ablation(folder)
     grid = ablation.read_grid()
-    short = encoder_labels(grid)
-    label = {
-        representation: short.get(representation, representation)
-        for representation in grid.trained_on.values()
-    }
+    label = representation_labels(grid)
     names: dict[str, list[str]] = {}
     for name, representation in grid.trained_on.items():
         names.setdefault(label[representation], []).append(name)
