@@ -1,5 +1,6 @@
 """Nests of tensors are laid in blocks and taken out again; on CUDA, functions are recorded."""
 
+import gc
 from dataclasses import dataclass
 
 import pytest
@@ -7,7 +8,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from vtenv.arrays import leaves, rebuild  # noqa: E402
-from vtenv.engines.cuda_graph import Packed, copy_tensors  # noqa: E402
+from vtenv.engines.cuda_graph import (  # noqa: E402
+    Packed,
+    capture_graph,
+    copy_tensors,
+    no_collection,
+)
 
 
 @dataclass(frozen=True)
@@ -53,3 +59,31 @@ def test_copies_are_new_tensors_that_share_no_element():
     assert tensors["a"].tolist() == [0, 1, 2]
     assert torch.equal(copies["b"], tensors["b"]) and torch.equal(copies["flags"], tensors["flags"])
     assert copies["flags"].dtype == torch.bool
+
+
+def test_no_garbage_is_collected_meanwhile():
+    with pytest.raises(RuntimeError, match="broken"), no_collection():
+        assert not gc.isenabled()
+        with no_collection():
+            pass
+        assert not gc.isenabled()
+        raise RuntimeError("broken")
+    assert gc.isenabled()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_graphs_that_are_garbage_do_not_break_a_capture():
+    device = torch.device("cuda:0")
+
+    def add(x):
+        nests = [[] for _ in range(5000)]  # enough for a collection
+        return x + len(nests)
+
+    x = torch.ones(3, device=device)
+    for _ in range(8):
+        old = capture_graph(add, device)
+        old(x)
+        old.itself = old
+        del old
+        assert torch.equal(capture_graph(add, device)(x), x + 5000)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+import gc
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar, cast
 
@@ -12,6 +14,22 @@ from vtenv.arrays import leaves, rebuild
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Let Python collect no garbage meanwhile.
+
+    Worlds and graphs that are no longer used hold memory of the device, and giving that back breaks
+    a capture that happens to be going on.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def copy_tensors(tensors: Mapping[K, torch.Tensor]) -> dict[K, torch.Tensor]:
@@ -103,6 +121,7 @@ def _capture(
     inputs = [leaf.clone() for leaf in leaves(arguments)]
     graph = torch.cuda.CUDAGraph()
     with (
+        no_collection(),
         torch.cuda.device(device),
         # Other threads, such as a profiler's, may go on using the device.
         torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"),

@@ -23,6 +23,7 @@ import torch
 import warp as wp
 from numpy.typing import NDArray
 
+from vtenv.engines.cuda_graph import no_collection
 from vtenv.engines.torch_arrays import TorchBackend
 from vtenv.sensing import memory_of, sensor_passes
 from vtenv.sensing.cameras import Poses
@@ -395,7 +396,7 @@ class WarpEngine:
         """Do `work`, and capture it: on Warp's own stream, as torch's default one may not."""
         torch.cuda.synchronize(self._torch_device)
         work()  # compiles what the capture may not
-        with wp.ScopedCapture() as capture:
+        with no_collection(), wp.ScopedCapture() as capture:
             work()
         wp.synchronize_device()
         return capture.graph
