@@ -1,24 +1,24 @@
-"""Which probe predicts which track: rank correlations over encoders, and a rule for new ones.
+"""Which probe predicts which track: rank correlations over encoders, and the gate's rule drawn.
 
     uv run python scripts/probe_rule.py docs/results/study/probes.csv docs/results/study/contact \
         docs/results/study/nominal --output docs/images/study-probes.png
 
-Success is that of the policies on an encoder, a mean over their seeds and over connectors. The
-rule is tested on encoders that it has not seen: for each representation in turn, the variable that
-ranks all the others best is taken, and a line fitted through their success over its logarithm.
+Success is that of the policies on an encoder, a mean over their seeds and over connectors. The rule
+is that what counts is the worst that an encoder knows: its largest error near contact as a multiple
+of the bound that the gate of `vtinsert probe` has for it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import tyro
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.stats import linregress, spearmanr
+from scipy.stats import spearmanr
 
 from policies.ablation.folder import EPISODES_FILE, Ablation, iter_episodes
 from policies.representation_names import split_part
@@ -26,51 +26,51 @@ from vtenv.atomic_write import atomic_write
 from vtenv.run_folder import iter_table
 
 Floats = NDArray[np.float64]
-Errors = Mapping[str, Mapping[str, float]]
-"""Errors of probes near contact by variable, by the name that an ablation has for the encoder."""
 
 _WORST = "worst, of its bound"
-"""The largest error as a multiple of its bound: what the gate of `vtinsert probe` looks at."""
 _DRAWS = 2000
 
 
-def probe_errors(path: Path) -> Errors:
-    """Mean absolute errors near contact, of probes fitted there, and the worst over its bound."""
+def probe_errors(path: Path) -> dict[str, dict[str, float]]:
+    """What encoders do not know near contact, by name and variable.
+
+    Mean absolute errors of probes fitted there, the part of connectors not told, and the largest
+    error as a multiple of its bound.
+    """
     columns = ("encoder", "subject", "part", "measure", "variable", "fitted_on", "region", "value")
     found: dict[str, dict[str, float]] = defaultdict(dict)
-    for _, row in iter_table(path, columns):
-        near = row["region"] == row["fitted_on"] == "near" and row["subject"] == "encoder"
-        if not near or row["measure"] not in ("error", "accuracy"):
+    for _, row in iter_table(path, (*columns, "bound")):
+        if not row["region"] == row["fitted_on"] == "near" or row["subject"] != "encoder":
             continue
-        name = row["encoder"] if row["part"] == "fused" else f"{row['encoder']}:{row['part']}"
+        fused = row["part"] == "fused"
+        errors = found[row["encoder"] if fused else f"{row['encoder']}:{row['part']}"]
         value = float(row["value"])
         if row["measure"] == "accuracy":
-            found[name]["connector not told"] = max(1.0 - value, 1e-4)
-            continue
-        found[name][row["variable"]] = value
-        if row.get("bound"):
-            ratio = value / float(row["bound"])
-            found[name][_WORST] = max(ratio, found[name].get(_WORST, 0.0))
+            errors["connector not told"] = 1.0 - value
+        elif row["measure"] == "error":
+            errors[row["variable"]] = value
+            if row["bound"]:
+                errors[_WORST] = max(errors.get(_WORST, 0.0), value / float(row["bound"]))
     return found
 
 
-def success_rates(folder: Path) -> tuple[dict[str, float], dict[str, str]]:
-    """Success on each encoder of an ablation, and the representation that each is a seed of."""
-    ablation = Ablation(folder)
+def success_rates(folder: Path) -> dict[str, dict[str, float]]:
+    """Success on each encoder of an ablation, by the way to train: "dagger", "ppo-warm"."""
     path = next(p for p in (folder / EPISODES_FILE, folder / f"{EPISODES_FILE}.gz") if p.is_file())
-    played: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    for _, row, success in iter_episodes(path, ("representation", "connector")):
-        played[row["representation"]][row["connector"]].append(success)
-    rates = {
-        name: float(np.mean([np.mean(each) for each in connectors.values()]))
-        for name, connectors in played.items()
-    }
-    return rates, ablation.read_grid().trained_on
+    played: dict[tuple[str, str], dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    columns = ("representation", "algorithm", "start", "connector")
+    for _, row, success in iter_episodes(path, columns):
+        method = row["algorithm"] + ("" if row["start"] == "scratch" else f"-{row['start']}")
+        played[method, row["representation"]][row["connector"]].append(success)
+    rates: dict[str, dict[str, float]] = defaultdict(dict)
+    for (method, name), connectors in played.items():
+        rates[method][name] = float(np.mean([np.mean(each) for each in connectors.values()]))
+    return rates
 
 
-def ranked(
-    errors: Floats, rates: Floats, groups: Sequence[str], seed: int = 0
-) -> tuple[float, ...]:
+def rank_correlation(
+    errors: Floats, rates: Floats, groups: Sequence[str]
+) -> tuple[float, float, float]:
     """Spearman's correlation with its 95% interval over draws of representations."""
     names, rng = np.array(groups), np.random.default_rng(0)
     members = {name: np.flatnonzero(names == name) for name in dict.fromkeys(groups)}
@@ -84,24 +84,8 @@ def ranked(
     return float(spearmanr(errors, rates).statistic), float(low), float(high)
 
 
-def held_out(
-    errors: Mapping[str, Floats], rates: Floats, groups: Sequence[str]
-) -> tuple[Floats, list[str]]:
-    """Success as predicted for each representation from all the others, and by which variable."""
-    predicted, chosen, names = np.zeros(len(rates)), [], np.array(groups)
-    for name in dict.fromkeys(groups):
-        new = names == name
-        strength = {v: spearmanr(e[~new], rates[~new]).statistic for v, e in errors.items()}
-        best = min(strength, key=lambda v: float(np.nan_to_num(strength[v])))
-        line = linregress(np.log(errors[best][~new]), rates[~new])
-        guess = line.intercept + line.slope * np.log(errors[best][new])
-        predicted[new] = np.clip(guess, 0.0, 1.0)
-        chosen.append(best)
-    return predicted, chosen
-
-
 def main(probes: Path, studies: list[Path], /, output: Path = Path("probe-rule.png")) -> None:
-    """Print the table of correlations and the rule's test, and draw the best variable of a track.
+    """Print a table of correlations, and draw success against the worst error.
 
     Args:
         probes: Measurements of `vtinsert probe`, of all encoders in one table.
@@ -109,38 +93,35 @@ def main(probes: Path, studies: list[Path], /, output: Path = Path("probe-rule.p
         output: Where the picture goes.
     """
     known = probe_errors(probes)
-    figure = Figure((4.4 * len(studies), 4.2), layout="constrained")
-    panels = figure.subplots(1, len(studies), sharey=True, squeeze=False)[0]
+    drawn = [(f, m, rates) for f in studies for m, rates in success_rates(f).items()]
+    figure = Figure((3.6 * len(drawn) + 1.8, 4), layout="constrained")
+    panels = figure.subplots(1, len(drawn), sharey=True, squeeze=False)[0]
+    styled: dict[str, int] = {}
     print("| Track | Probe | Spearman | 95% | Encoders |\n|---|---|---:|---|---:|")
-    for panel, folder in zip(panels, studies, strict=True):
-        rates_of, groups_of = success_rates(folder)
-        names = [n for n in rates_of if n in known and _WORST in known[n] and n in groups_of]
-        rates = np.array([rates_of[name] for name in names])
-        groups = [groups_of[name] for name in names]
+    for panel, (folder, method, rates_of) in zip(panels, drawn, strict=True):
+        groups_of = Ablation(folder).read_grid().trained_on
+        names = [n for n in rates_of if _WORST in known.get(n, {})]
+        rates, groups = np.array([rates_of[n] for n in names]), [groups_of[n] for n in names]
         shared = set.intersection(*({*known[name]} for name in names))
-        errors = {v: np.array([known[n][v] for n in names]) for v in sorted(shared)}
-        found = {v: ranked(e, rates, groups) for v, e in errors.items()}
-        order = sorted(found, key=lambda v: found[v][0])
-        for variable in order:
+        errors = {v: np.array([known[n][v] for n in names]) for v in shared}
+        found = {v: rank_correlation(e, rates, groups) for v, e in errors.items()}
+        for variable in sorted(found, key=lambda v: found[v][0]):
             value, low, high = found[variable]
-            cells = (folder.name, variable, f"{value:.2f}", f"{low:.2f} to {high:.2f}")
-            print(f"| {' | '.join(cells)} | {len(names)} |")
-        predicted, chosen = held_out(errors, rates, groups)
-        off, guess = np.abs(predicted - rates).mean(), np.abs(rates - rates.mean()).mean()
-        print(
-            f"\n{folder.name}: held out by representation, success is off by {100 * off:.1f} "
-            f"points (guessing the mean: {100 * guess:.1f}); Spearman "
-            f"{spearmanr(predicted, rates).statistic:.2f}; by {', '.join(sorted({*chosen}))}\n"
-        )
-        best = order[0]
+            where, interval = f"{folder.name}, {method}", f"{low:.2f} to {high:.2f}"
+            print(f"| {where} | {variable} | {value:.2f} | {interval} | {len(names)} |")
         for name in dict.fromkeys(groups):
-            of = np.array(groups) == name
-            part = split_part(name)[1]
-            panel.plot(errors[best][of], 100 * rates[of], "x" if part else "o", label=name)
-        panel.set(xscale="log", xlabel=f"error of a linear probe: {best}", title=folder.name)
+            number, of = styled.setdefault(name, len(styled)), np.array(groups) == name
+            marker = "x" if split_part(name)[1] else "osD^v"[number // 10]
+            color = f"C{number % 10}"
+            panel.plot(errors[_WORST][of], 100 * rates[of], marker, color=color, label=name)
+        title = f"{folder.name}, {method}\nrank correlation {found[_WORST][0]:.2f}"
+        panel.set(xscale="log", title=title, xlabel="largest error over its bound")
+        panel.set_xticks([2, 4, 8, 16], ["2", "4", "8", "16"])
+        panel.minorticks_off()
         panel.grid(alpha=0.2)
     panels[0].set_ylabel("success of policies (%)")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right", frameon=False)
+    handles = {h.get_label(): h for p in panels for h in p.get_legend_handles_labels()[0]}
+    figure.legend(handles=list(handles.values()), loc="outside right center", frameon=False)
     with atomic_write(output) as temporary:
         figure.savefig(temporary, dpi=120, format=output.suffix[1:])
 
