@@ -155,7 +155,7 @@ def scores(
             pairs = [pair for pair in study.contrasts if {*pair} <= tables.keys()]
             strata = [connector for connector, _ in common]
             contrasts += [
-                (title, one, other, paired_contrast(tables[one], tables[other], strata, _rng()))
+                (title, one, other, paired_contrast(tables[one], tables[other], strata))
                 for one, other in pairs
             ]
             if left := len(study.contrasts) - len(pairs):
