@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.stats import trim_mean
 
 from policies.report.measurements import SUCCESS, Section
 from policies.report.numbers import percent
 from policies.report.palette import INK, SERIES
+from policies.report.study import success_rate
 
 _POINT, _RUN, _GRID = SERIES[0][0], "#9aa3b2", "#d5d9e0"
 _ROW_INCHES = 0.3
@@ -23,7 +25,7 @@ def overview(sections: Sequence[Section], representations: Sequence[str]) -> Fig
         representations: Labels, from the top down.
 
     Returns:
-        The interquartile mean with its interval, and beside it the success of each run.
+        The interquartile mean with its interval, and beside it that of each run.
     """
     shown = [section for section in sections if section.runs]
     height = 1.2 + _ROW_INCHES * len(representations)
@@ -41,8 +43,13 @@ def overview(sections: Sequence[Section], representations: Sequence[str]) -> Fig
 
 
 def _draw(axes: Axes, section: Section, places: dict[str, int]) -> None:
-    runs = [(run.rate, places[name]) for name, alike in section.runs.items() for run in alike]
-    axes.plot(*zip(*runs, strict=True), "|", color=_RUN, markersize=9, label="mean of a run")
+    runs = [
+        (trim_mean([success_rate(run.episodes[c]) for c in section.connectors], 0.25), places[name])
+        for name, alike in section.runs.items()
+        for run in alike
+    ]
+    label = "interquartile mean of a run, over connectors"
+    axes.plot(*zip(*runs, strict=True), "|", color=_RUN, markersize=9, label=label)
     several = {
         places[name]: found
         for name in section.runs
@@ -58,7 +65,7 @@ def _draw(axes: Axes, section: Section, places: dict[str, int]) -> None:
         fmt="o",
         color=_POINT,
         capsize=2.5,
-        label="interquartile mean over runs and connectors, 95% interval",
+        label="of all runs, with its 95% interval",
     )
     for place, found in several.items():
         axes.text(1.04, place, percent(found.value), va="center", fontsize=8, color=INK[0])
