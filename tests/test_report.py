@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import shutil
+from dataclasses import asdict
 from html.parser import HTMLParser
 from itertools import pairwise, permutations
 from pathlib import Path
@@ -24,6 +27,7 @@ from policies.report.numbers import commit, duration, percent, spoken_list, step
 from policies.report.overview import overview
 from policies.report.page import page
 from policies.report.study import read_study
+from vtenv.run_folder import read_table, write_table
 
 NAMES = ("state", "resnet-pose", "resnet-pose:touch", "random")
 GRID = AblationConfig(NAMES, algorithms=("dagger", "ppo"), starts=("scratch", "warm"), seeds=3)
@@ -334,6 +338,25 @@ def test_the_command_writes_a_page_and_tables(study, capsys) -> None:
         assert name in shown.replace("\n", "")
     for name in ("report.png", "scores.png"):
         assert imageio.v3.imread(study.path / name).std() > 10
+
+
+def test_a_study_that_is_published_as_tables_is_reported_alike(study, tmp_path) -> None:
+    whole = read_study(study.path)
+    shutil.copy(study.path / "ablation.json", tmp_path)
+    with gzip.open(tmp_path / "episodes.csv.gz", "wt") as file:
+        file.write((study.path / "episodes.csv").read_text())
+    evaluations = []
+    for cell in study.read_grid().cells:
+        path = study.folder(cell) / "evaluations.csv"
+        if study.state(cell) == "done" and path.is_file():
+            evaluations += [{**asdict(cell), **row} for row in read_table(path)]
+    write_table(tmp_path / "evaluations.csv", evaluations)
+    published = read_study(tmp_path)
+    assert published.missing == whole.missing
+    for one, other in zip(published.runs, whole.runs, strict=True):
+        assert one.finals == other.finals and one.episodes == other.episodes
+        np.testing.assert_array_equal(one.steps, other.steps)
+        np.testing.assert_array_equal(one.success_by_connector, other.success_by_connector)
 
 
 def test_the_picture_shows_every_run_and_what_they_come_to(study) -> None:

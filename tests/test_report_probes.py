@@ -143,7 +143,8 @@ def test_what_encoding_costs(tmp_path) -> None:
     actions = spaces.Box(-1.0, 1.0, (5,), np.float32)
     policy = ActorCriticPolicy(space, actions, lambda _: 0.0, **policy_kwargs(representation))
     folder = small.folder(small.read_grid().cells[0])
-    assert encoding_costs(read_study(small.path).runs)[1]
+    unknown = "What it costs to encode is not known: the runs hold no policies."
+    assert encoding_costs(read_study(small.path).runs) == ({}, [unknown])
     save_policy(folder / POLICY, policy, representation, {})
     found, notes = encoding_costs(read_study(small.path).runs)
     assert found == {"resnet-pose": pytest.approx(cost)} and not notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from policies.evaluation.statistics import holm
 from policies.report.compose import Report, compose, scored_together
 from policies.report.heat_map import alternative, heat_map
 from policies.report.markdown import markdown
-from policies.report.scores import Bounds, read_audits
+from policies.report.scores import Bounds, ranked, read_audits
 
 TRACKS = Path(__file__).parents[1] / "docs" / "results" / "tracks"
 SEEDS = ("runs/a/encoder", "runs/b/encoder")
@@ -109,9 +110,60 @@ def test_the_picture_has_every_score(reports) -> None:
     assert {"nominal", "contact"} <= texts
 
 
+def test_a_representation_that_was_not_run_has_a_dash(reports) -> None:
+    scores = reports[0].scores
+    texts = [text.get_text() for text in heat_map(scores).axes[0].texts]
+    assert texts.count("–") == 1 and texts[0].endswith("; – not run")  # noqa: RUF001
+    both = replace(scores, tracks={"contact": scores.tracks["contact"]})
+    assert not any("–" in text.get_text() for text in heat_map(both).axes[0].texts)  # noqa: RUF001
+
+
+@pytest.mark.parametrize("connector", ["aux", "generated-1003", "A_very_long.name:Of_a_Connector"])
+def test_texts_stay_in_their_cells(reports, connector) -> None:
+    scores = reports[0].scores
+    track = {
+        name: replace(score, worst=connector) for name, score in scores.tracks["contact"].items()
+    }
+    figure = heat_map(replace(scores, tracks={"nominal": scores.tracks["nominal"], "shift": track}))
+    axes = figure.axes[0]
+    inner, inch = axes.transData.inverted(), 1 / figure.dpi
+    texts = [text.get_window_extent() for text in axes.texts]
+    assert all(box.x0 > 0 and box.x1 < figure.bbox.width for box in texts)
+    labels = [
+        box.transformed(inner)
+        for text, box in zip(axes.texts, texts, strict=True)
+        if text.get_text().endswith("%")
+    ]
+    cells = [patch.get_bbox() for patch in axes.patches]
+    assert len(labels) == len(cells) == 5
+    for label, cell in zip(labels, cells, strict=True):
+        assert cell.x0 + inch < label.x0 and label.x1 < cell.x1 - inch
+
+
+def test_representations_are_ranked_by_the_tracks_that_all_have(reports) -> None:
+    scores = reports[0].scores
+    score = scores.tracks["contact"]["pose"]
+
+    def track(**shown):
+        return {name: replace(score, normalised=value) for name, value in shown.items()}
+
+    hard = track(hard_alone=0.4, everywhere=0.3, easy=0.3)
+    assert ranked({"hard": hard, "easy": track(everywhere=0.9, easy=0.95)}) == [
+        "hard_alone",
+        "easy",
+        "everywhere",
+    ]
+    assert ranked({"one": track(a=0.1), "other": track(b=0.2)}) == ["b", "a"]
+
+
 def test_episodes_that_not_all_played_are_left_out(tmp_path) -> None:
     ablation = write_study(tmp_path / "s", AblationConfig(("state", "random"), seeds=1))
     path = ablation.folder(ablation.read_grid().cells[0]) / "episodes.csv"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-4]))
     assert "scores are of the 36 of 40 that all have" in compose(ablation.path).scores.notes[0]
+
+
+def test_the_lead_tells_encoder_seeds_from_policy_seeds(reports) -> None:
+    told = "2 representations, up to 2 encoder seeds, 1 way to train and 2 policy seeds: "
+    assert reports[0].lead.startswith(told)

@@ -93,19 +93,71 @@ def test_a_paired_contrast_is_narrower_than_an_unpaired_one() -> None:
     one, other = (
         [(rng.random((3, STRATA.size)) * 0.2 + hard < limit).astype(float)] for limit in (0.7, 0.6)
     )
-    found = paired_contrast(one, other, STRATA, generator())
+    found = paired_contrast(one, other, STRATA)
     apart = [hierarchical_interval(each, STRATA, generator()) for each in (one, other)]
     assert found.value == pytest.approx(np.mean(one) - np.mean(other))
     assert found.error < 0.7 * np.hypot(*(each.error for each in apart))
     assert found.p < 0.05 and found.low > 0
-    assert found.smallest_visible == pytest.approx(
-        sum(scipy.stats.norm.ppf([0.975, 0.8])) * found.error, rel=1e-3
-    )
+
+
+def test_a_contrast_of_encoders_alone_is_the_t_test_of_welch() -> None:
+    means = generator(1).normal(size=(2, 4))
+    one, other = ([np.full((1, STRATA.size), mean) for mean in side] for side in means)
+    found = paired_contrast(one, other[:3], STRATA)
+    welch = scipy.stats.ttest_ind(means[0], means[1, :3], equal_var=False)
+    interval = welch.confidence_interval()
+    assert found.p == pytest.approx(welch.pvalue)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    quantiles = scipy.stats.t.ppf([0.975, 0.8], welch.df)
+    assert found.smallest_visible == pytest.approx(sum(quantiles) * found.error)
+
+
+def test_a_contrast_of_episodes_alone_is_the_paired_t_test() -> None:
+    one, other = generator(1).random((2, 1, 30))
+    found = paired_contrast([one], [other], np.zeros(30))
+    assert found.p == pytest.approx(scipy.stats.ttest_rel(one[0], other[0]).pvalue)
+    assert found.levels == ("episodes",)
+
+
+def successes(rng, difficulty, mean, spread, encoders=3):
+    """Successes of one policy on each encoder, (1, N) each."""
+    parts = rng.normal(0, spread, (encoders, 1, 1)), rng.normal(size=(encoders, 1, STRATA.size))
+    return list(sum(parts) + mean > difficulty)
+
+
+def test_a_large_difference_is_found_among_sixty() -> None:
+    rng = generator(2)
+    difficulty = rng.normal(size=STRATA.size)
+    pairs = [[successes(rng, difficulty, mean, 0.2) for mean in (0.0, 0.0)] for _ in range(59)]
+    pairs.append([successes(rng, difficulty, mean, 0.2) for mean in (1.5, -1.5)])
+    adjusted = holm([paired_contrast(*pair, STRATA).p for pair in pairs])
+    assert adjusted[-1] < 0.05 < adjusted[:-1].min()
+
+
+def test_p_values_of_no_difference_are_not_too_small() -> None:
+    rng = generator(3)
+    p = []
+    for _ in range(400):
+        difficulty = rng.normal(size=STRATA.size)
+        p.append(paired_contrast(*(successes(rng, difficulty, 0.0, 1.5) for _ in "ab"), STRATA).p)
+    for limit in (0.01, 0.05, 0.2, 0.5):
+        # 99.9% of samples of uniform p-values have fewer below.
+        assert np.sum(np.array(p) < limit) <= scipy.stats.binom.ppf(0.999, len(p), limit)
+    assert np.mean(np.array(p) < 0.5) > 0.25
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "episodes", "p"), [(1, 1, 8, 1), (1, 0, 1, 1), (1, 0, 8, 2**-7)]
+)
+def test_a_contrast_in_which_nothing_varies(one, other, episodes, p) -> None:
+    sides = ([np.full((1, episodes), float(each))] for each in (one, other))
+    found = paired_contrast(*sides, np.zeros(episodes))
+    assert (found.value, found.low, found.high, found.p) == (one - other,) * 3 + (p,)
 
 
 def test_no_difference_has_a_p_of_one() -> None:
     same = [np.tile([1.0, 0.0], (2, STRATA.size // 2))]
-    found = paired_contrast(same, same, STRATA, generator())
+    found = paired_contrast(same, same, STRATA)
     assert (found.value, found.p) == (0.0, 1.0)
 
 

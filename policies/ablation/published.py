@@ -362,7 +362,7 @@ def compare(ablation: Ablation, row: Row, representation: str) -> str:
             "cannot be compared: seeds are of other connectors here than at commit "
             f"{row.published.made.get('commit', 'unknown')}; train the row at that one"
         )
-    difference = paired_contrast(ours.on(common), theirs.on(common), _strata(common), _rng())
+    difference = paired_contrast(ours.on(common), theirs.on(common), _strata(common))
     found = verdict(theirs.success, ours.success.value, difference)
     without = [name for name in theirs.scores if name not in ours.scores]
     # Encoders are told by themselves.

@@ -56,11 +56,14 @@ class Report:
         done, total = len(study.runs), len(study.cells)
         counts = {sum(e.total() for e in run.episodes.values()) for run in study.runs}
         each = f"{min(counts)}" if len(counts) == 1 else f"{min(counts, default=0)} or more"
+        learned_alike = (study.grid.get("encoders") or {}).values()
+        encoders = max((len(alike) for alike in learned_alike), default=1)
+        of_encoders = f"up to {encoders} encoder seeds, " if encoders > 1 else ""
         judged = f", and each was judged by {each} episodes on fixed seeds" if counts else ""
         return (
-            f"{_count(len(study.representations), 'representation')}, "
+            f"{_count(len(study.representations), 'representation')}, {of_encoders}"
             f"{_count(len(self.sections), 'way')} to train and "
-            f"{_count(len({cell.seed for cell in study.cells}), 'seed')}: "
+            f"{_count(len({cell.seed for cell in study.cells}), 'policy seed')}: "
             f"{done} of {total} policies are trained{judged}."
         )
 

@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from policies.deployable import load_policy
+from policies.policy_files import WEIGHTS_FILE
 from policies.report.numbers import spoken_list
 from policies.report.study import Run
 from representation.timm_encoder import VisuotactileEncoder
@@ -27,24 +28,32 @@ def encoding_costs(runs: Sequence[Run]) -> tuple[dict[str, float], list[str]]:
         on those whose cost cannot be told.
     """
     found: dict[str, float] = {}
+    absent: list[str] = []
     unknown: dict[str, str] = {}
     for run in runs:
         name = run.representation
         if name in found:
             continue
+        folder = run.folder / POLICY
+        if not (folder / WEIGHTS_FILE).is_file():  # Published studies do without.
+            absent.append(name)
+            continue
         try:
-            encoder = load_policy(run.folder / POLICY).representation.encoder
+            encoder = load_policy(folder).representation.encoder
         except (ValueError, OSError) as error:
-            unknown.setdefault(name, str(error))
+            # What could be given in its place, which errors go on with, is no matter here.
+            unknown.setdefault(name, str(error).partition(";")[0])
             continue
         found[name] = 0.0 if encoder is None else mega_operations(encoder)
         unknown.pop(name, None)
-    if not unknown:
-        return found, []
-    names = spoken_list(list(unknown))
-    return found, [
-        f"What it costs to encode with {names} is not known: {next(iter(unknown.values()))}."
-    ]
+    notes = []
+    if without := [name for name in dict.fromkeys(absent) if name not in {*found, *unknown}]:
+        names = f" with {spoken_list(without)}" if found or unknown else ""
+        notes.append(f"What it costs to encode{names} is not known: the runs hold no policies.")
+    if unknown:
+        names, reason = spoken_list(list(unknown)), next(iter(unknown.values()))
+        notes.append(f"What it costs to encode with {names} is not known: {reason}.")
+    return found, notes
 
 
 def mega_operations(encoder: VisuotactileEncoder) -> float:

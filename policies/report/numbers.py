@@ -13,6 +13,11 @@ def percent(part: float) -> str:
     return f"{100 * part:.0f}%" if part in (0.0, 1.0) else f"{100 * part:.1f}%"
 
 
+def p_value(p: float) -> str:
+    """A p-value to a thousandth."""
+    return f"{p:.3f}" if p >= 0.0005 else "< 0.001"
+
+
 def success(found: Estimate, single: bool) -> str:
     """A success rate with its interval; where there is but one run, that is said instead."""
     if single:

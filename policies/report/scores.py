@@ -93,7 +93,8 @@ class Scores:
 
     Attributes:
         tracks: By track, and method where it has several: scores by representation.
-        representations: Labels, that of the highest mean over its tracks first.
+        representations: Labels, that of the highest mean first: over the columns that all of them
+            have, so that who was on easy tracks alone is not ahead; of equal ones over its own.
         normalised: Whether scores are normalised, as every track has been audited.
         comparisons: The contrasts that were named beforehand.
         notes: What could not be told, and why.
@@ -155,23 +156,35 @@ def scores(
             pairs = [pair for pair in study.contrasts if {*pair} <= tables.keys()]
             strata = [connector for connector, _ in common]
             contrasts += [
-                (title, one, other, paired_contrast(tables[one], tables[other], strata, _rng()))
+                (title, one, other, paired_contrast(tables[one], tables[other], strata))
                 for one, other in pairs
             ]
             if left := len(study.contrasts) - len(pairs):
                 notes.append(f"{title}: {left} of {len(study.contrasts)} contrasts lack a policy.")
     adjusted = holm([contrast.p for *_, contrast in contrasts]).tolist()
-    shown: dict[str, list[float]] = defaultdict(list)
-    for column in tracks.values():
-        for name, score in column.items():
-            shown[name].append(score.shown)
     return Scores(
         tracks,
-        sorted(shown, key=lambda name: -sum(shown[name]) / len(shown[name])),
+        ranked(tracks),
         normalised,
         [Comparison(*found, p) for found, p in zip(contrasts, adjusted, strict=True)],
         notes,
     )
+
+
+def ranked(tracks: Mapping[str, Mapping[str, Score]]) -> list[str]:
+    """Representations, the best first; a mean over no column is 0."""
+    names = list(dict.fromkeys(name for column in tracks.values() for name in column))
+    shared = [column for column in tracks.values() if len(column) == len(names)]
+
+    def means(name: str) -> tuple[float, float]:
+        own = [column for column in tracks.values() if name in column]
+        of_shared, of_own = (
+            sum(column[name].shown for column in columns) / max(len(columns), 1)
+            for columns in (shared, own)
+        )
+        return of_shared, of_own
+
+    return sorted(names, key=means, reverse=True)
 
 
 def read_audits(paths: Iterable[Path]) -> dict[str, Bounds]:

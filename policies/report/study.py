@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from vtenv.json_document import read_object
 from vtenv.run_folder import iter_table
 
 _VIDEO_SUFFIXES = (".mp4", ".webm")
+_EVALUATIONS_FILE = "evaluations.csv"
 _BY_CONNECTOR = "success_"
 """What a column of evaluations begins with that is about one connector."""
 
@@ -156,11 +157,13 @@ def read_study(folder: str | Path) -> Study:
         names.setdefault(label[representation], []).append(name)
     runs, unfinished = [], {}
     missing: Counter[tuple[Method, str]] = Counter()
+    published = {} if (ablation.path / "runs").is_dir() else _published(ablation.path)
     for cell, shown in labelled(grid).items():
         representation = label[grid.trained_on[cell.representation]]
         state, place = ablation.state(cell), ablation.folder(cell)
-        if state == "done":
-            runs.append(_run(shown, representation, place))
+        if state == "done" or (key := (*cell.variant, str(cell.seed))) in published:
+            tables = _tables(place) if state == "done" else published[key]
+            runs.append(_run(shown, representation, place, tables))
             continue
         missing[Method.of(cell), representation] += 1
         if state == "failed":
@@ -191,9 +194,51 @@ def _track(grid: AblationConfig) -> str:
     return ", ".join(parts)
 
 
-def _run(cell: Cell, representation: str, folder: Path) -> Run:
-    names, evaluated = _evaluations(folder / "evaluations.csv")
-    episodes, finals = _episodes(folder / EPISODES_FILE)
+class _Tables(NamedTuple):
+    """What a policy did: rows of its final episodes, and of its evaluations while it learned.
+
+    Each after where it stands, and of an episode whether it succeeded.
+    """
+
+    episodes: list[tuple[str, dict[str, str], bool]]
+    evaluations: list[tuple[str, dict[str, str]]]
+
+
+def _tables(folder: Path, extra: Sequence[str] = ()) -> _Tables:
+    """The tables in a folder, with columns that they must have besides."""
+    path, other = _table(folder, EPISODES_FILE), folder / _EVALUATIONS_FILE
+    episodes = [
+        (f"{path}, line {line}", row, success)
+        for line, row, success in iter_episodes(path, ("connector", "failure", *extra))
+    ]
+    if not episodes:
+        raise ValueError(f"{path} has no episodes")
+    rows = iter_table(other, ("steps", "success", *extra)) if other.is_file() else ()
+    return _Tables(episodes, [(f"{other}, line {line}", row) for line, row in rows])
+
+
+def _table(folder: Path, name: str) -> Path:
+    """A table, or the compressed one that stands in its place."""
+    path = folder / name
+    return path if path.is_file() else folder / f"{name}.gz"
+
+
+def _published(folder: Path) -> dict[tuple[str, ...], _Tables]:
+    """The tables of a study that is published without its runs, by policy."""
+    key = ("representation", "algorithm", "start", "seed")
+    found: dict[tuple[str, ...], _Tables] = defaultdict(lambda: _Tables([], []))
+    if _table(folder, EPISODES_FILE).is_file():
+        tables = _tables(folder, key)
+        for episode in tables.episodes:
+            found[tuple(episode[1][name] for name in key)].episodes.append(episode)
+        for evaluation in tables.evaluations:
+            found[tuple(evaluation[1][name] for name in key)].evaluations.append(evaluation)
+    return found
+
+
+def _run(cell: Cell, representation: str, folder: Path, tables: _Tables) -> Run:
+    names, evaluated = _evaluations(tables.evaluations)
+    episodes, finals = _episodes(tables.episodes)
     ordered = dict.fromkeys((*(name for name in names if name in episodes), *episodes))
     # A hidden file is still being written.
     videos = (folder / "videos").glob("[!.]*")
@@ -215,11 +260,13 @@ def _mapping(path: Path) -> Mapping[str, Any]:
     return read_object(path, ValueError) if path.is_file() else {}
 
 
-def _episodes(path: Path) -> tuple[dict[str, Episodes], dict[tuple[str, str], Final]]:
-    """Final episodes by connector, in the order of the file; and each by itself."""
+def _episodes(
+    rows: Iterable[tuple[str, dict[str, str], bool]],
+) -> tuple[dict[str, Episodes], dict[tuple[str, str], Final]]:
+    """Final episodes by connector, in the order of the table; and each by itself."""
     found: dict[str, Episodes] = {}
     finals: dict[tuple[str, str], Final] = {}
-    for line, row, success in iter_episodes(path, ("connector", "failure")):
+    for number, (where, row, success) in enumerate(rows):
         failure = "" if success else row["failure"] or "unknown"
         found.setdefault(row["connector"], Counter())[failure] += 1
         try:
@@ -227,26 +274,23 @@ def _episodes(path: Path) -> tuple[dict[str, Episodes], dict[tuple[str, str], Fi
                 float(row[n]) if row.get(n) else None for n in ("peak_force_n", "steps")
             )
         except ValueError as error:
-            raise ValueError(f"{path}, line {line}: {error}") from None
+            raise ValueError(f"{where}: {error}") from None
         # A table without seeds is of episodes in the order that all policies played them in.
-        seed = row.get("episode_seed") or str(line)
+        seed = row.get("episode_seed") or str(number)
         finals[row["connector"], seed] = Final(success, force, steps)
-    if not found:
-        raise ValueError(f"{path} has no episodes")
     return found, finals
 
 
-def _evaluations(path: Path) -> tuple[list[str], Floats]:
+def _evaluations(rows: Iterable[tuple[str, dict[str, str]]]) -> tuple[list[str], Floats]:
     """Connectors with columns of their own; steps, success and success of each, (E, 2 + T)."""
     found: dict[float, list[float]] = {}
     names: list[str] = []
-    if path.is_file():
-        for line, row in iter_table(path, ("steps", "success")):
-            names = [name for name in row if name and name.startswith(_BY_CONNECTOR)]
-            try:
-                # One that went on after an interruption may have a step twice: the later counts.
-                found[float(row["steps"])] = [float(row[name]) for name in ("success", *names)]
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{path}, line {line}: {error}") from None
+    for where, row in rows:
+        names = [name for name in row if name and name.startswith(_BY_CONNECTOR)]
+        try:
+            # One that went on after an interruption may have a step twice: the later counts.
+            found[float(row["steps"])] = [float(row[name]) for name in ("success", *names)]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{where}: {error}") from None
     table = np.array([[step, *found[step]] for step in sorted(found)])
     return [name.removeprefix(_BY_CONNECTOR) for name in names], table.reshape(-1, 2 + len(names))

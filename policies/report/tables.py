@@ -13,7 +13,7 @@ from rich.markup import escape
 from policies.evaluation.statistics import Estimate, HierarchicalEstimate
 from policies.report import measurements as m
 from policies.report.measurements import Section
-from policies.report.numbers import NONE, duration, percent, spoken_list, steps, success
+from policies.report.numbers import NONE, duration, p_value, percent, spoken_list, steps, success
 from policies.report.probes import Probes
 from policies.report.scores import Comparison, Score, Scores
 from policies.report.study import Study
@@ -128,8 +128,8 @@ def contrast_table(scores: Scores) -> Table | None:
 
     columns: dict[str, Column] = {
         "difference [points]": difference,
-        "p": column(lambda v: f"{v:.3f}", lambda row: row.contrast.p),
-        "Holm's p": column(lambda v: f"{v:.3f}", lambda row: row.holm),
+        "p": column(p_value, lambda row: row.contrast.p),
+        "Holm's p": column(p_value, lambda row: row.holm),
         "smallest visible [points]": column(
             lambda v: f"{100 * v:.1f}", lambda row: row.contrast.smallest_visible or None
         ),
