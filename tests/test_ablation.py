@@ -3,7 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from concurrent.futures import Future
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from typing import get_args
@@ -17,12 +17,12 @@ from policies.ablation.command import show_results
 from policies.ablation.executors import Executor
 from policies.ablation.folder import EPISODES_FILE, FAILED_FILE, Ablation
 from policies.ablation.grid import PRESETS, AblationConfig, Cell, preset_grid
+from policies.ablation.published import PUBLISHED
 from policies.ablation.run import GridStatus, run_grid
 from policies.commands.ablate import PresetName
 from policies.learners.training_folder import TrainingFolder
-from policies.representation_names import check_representation
+from policies.representation_names import check_representation, split_part
 from representation.bundled import bundled
-from vtenv.tasks.insertion.tracks import TRACKS
 
 CONFIG = AblationConfig(("state", "proprio"), ("dagger", "ppo"), ("scratch", "warm"), seeds=2)
 STATE = Cell("state", "dagger", "scratch", 0)
@@ -196,33 +196,24 @@ def test_every_bundled_grid_is_a_preset():
     assert {path.stem for path in PRESETS.glob("*.yml")} == {*get_args(PresetName)}
 
 
-def test_the_study_has_a_grid_of_each_track():
-    study = preset_grid("paper").representations
-    grids = {
-        name: preset_grid(f"track-{name}") for name in (*TRACKS, "generated") if name != "loose"
-    }
-    for name, config in grids.items():
-        assert config.representations == study
-        assert config.contrasts == grids["nominal"].contrasts != ()
-        assert config.evaluation.seeds == "development"  # test is played once, at the end
-        if config.policies is None:
-            assert config.evaluation.condition == "training"
-            settings = dict(config.training["settings"])
-            assert settings.pop("track") == name
-            # All but the connectors of transfer is as it is in the default world.
-            assert settings.keys() == (
-                TRACKS[name].settings.keys() if name == "transfer" else set()
-            )
-        else:
-            played = TRACKS[config.evaluation.condition.removeprefix("track-")]
-            assert played.trained_on == "nominal"
-            assert config.policies == "outputs/track-nominal"
-            assert config.cells == grids["nominal"].cells
-    assert grids["transfer"].held_out == TRACKS["transfer"].held_out
-    # The first evaluation is not later than the smallest budget, and the last budget is all.
-    budget, steps = TRACKS["budget"].budget, grids["budget"].training
-    assert steps["evaluate_every"] <= budget[0]
-    assert steps["steps"] == budget[-1]
+@pytest.mark.parametrize("track", ["contact", "nominal", "shift", "transfer"])
+def test_the_study_is_a_preset_with_its_bundled_encoders_alone(track):
+    published = Ablation(PUBLISHED / track).read_grid()
+    first = {group: alike[0] for group, alike in published.encoders.items()}
+
+    def alone(name: str) -> str:
+        group, part = split_part(name)
+        encoder = first.get(group, group)
+        return f"{encoder}:{part}" if part else encoder
+
+    assert {*first.values()} <= {*bundled("encoders")}
+    assert preset_grid(f"study-{track}") == replace(
+        published,
+        representations=tuple(map(alone, published.representations)),
+        contrasts=tuple((alone(a), alone(b)) for a, b in published.contrasts),
+        encoders={},
+        policies=published.policies and "outputs/study-nominal",
+    )
 
 
 # Connectors that are left out, each in turn
@@ -276,20 +267,6 @@ def test_what_is_held_out_stays_so():
     assert begun.grown({"seeds": 4}).held_out == ("usb",)
     with pytest.raises(ValueError, match=r"held_out is .*, and was"):
         begun.grown({"held_out": ("pin",)})
-
-
-def test_the_study_has_every_bundled_encoder_and_every_yardstick():
-    config = preset_grid("paper")
-    assert {*bundled("encoders"), "state", "proprio", "random", "end-to-end"} <= set(
-        config.representations
-    )
-    assert any(name.endswith(":vision") for name in config.representations)
-    assert any(name.endswith(":touch") for name in config.representations)
-    assert config.algorithms == ("dagger", "ppo")
-    assert config.starts == ("scratch", "warm")
-    assert config.seeds == 3
-    assert config.training["steps"] == 1_000_000  # one budget for all
-    assert not any("steps" in fields for fields in config.training_by_algorithm.values())
 
 
 # The folder

@@ -262,8 +262,8 @@ def with_encoders_at_hand(grid: AblationConfig, row: str) -> AblationConfig:
     if not found:
         raise ValueError(
             f"{row} needs {' or '.join(alike)}, which {'are' if alike[1:] else 'is'} neither "
-            "bundled nor there: train it as it was then (for the study of the repository "
-            "docs/ablation.md has the command), or say where one is with --representations"
+            "bundled nor there: train it as it was then (docs/study.md has the commands of the "
+            "repository's study), or say where one is with --representations"
         )
     of = {name: found if name == encoder else a for name, a in grid.encoders.items()}
     return replace(grid, encoders=of)

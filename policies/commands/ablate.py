@@ -18,17 +18,7 @@ from policies.learners.train_config import TrainConfig
 from policies.options_file import read_file
 from policies.representation_names import check_representation, split_part
 
-PresetName = Literal[
-    "quick",
-    "paper",
-    "track-nominal",
-    "track-precision",
-    "track-contact",
-    "track-shift",
-    "track-transfer",
-    "track-generated",
-    "track-budget",
-]
+PresetName = Literal["quick", "study-contact", "study-nominal", "study-shift", "study-transfer"]
 """A grid that comes with the package."""
 
 
@@ -37,14 +27,14 @@ class RunOptions:
     """Which grid, and where and how its policies are trained."""
 
     preset: PresetName | None = None
-    """The grid to begin with: quick, minutes on two cores; for a GPU paper, or track-NAME, the
-    study on a track."""
+    """The grid to begin with: quick, minutes on two cores; or for a GPU study-TRACK, the published
+    study with its bundled encoders."""
     grid: Path | None = None
     """A file with a grid to begin with, as YAML or JSON, with the fields of ablation.json."""
     row: str | None = None
     """A row of a published ablation to train again, and to hold against what was published:
-    REPRESENTATION/ALGORITHM, such as state/dagger or pose/ppo-warm, after TRACK/ in a study of
-    several tracks; without a name all are listed."""
+    REPRESENTATION/ALGORITHM, with TRACK/ before it in a study of several tracks, such as
+    contact/pose/dagger or contact/state/ppo-warm; without a name all are listed."""
     published: Path | None = None
     """Folder of the ablation that the row is of, with its ablation.json, and episodes.csv or
     episodes.csv.gz; or of several, a folder a track."""

@@ -14,6 +14,7 @@ from representation.probes.tables import cell
 from vtenv.tasks.insertion.probe_targets import BOUNDS
 
 MAX_BYTES = 12 * 2**20
+MOST_BYTES = 60 * 2**20
 
 COLUMNS = [0, 1, 2, 127, 128, 129, 254, 255]
 EMBEDDINGS = {
@@ -52,10 +53,20 @@ EMBEDDINGS = {
 
 
 def test_there_is_a_resnet_and_a_vit():
-    backbones = {
-        VisuotactileEncoder.from_pretrained(name).config.backbone for name in bundled("encoders")
-    }
+    backbones = {VisuotactileEncoder.from_pretrained(name).config.backbone for name in EMBEDDINGS}
     assert backbones == {encoder["backbone"] for encoder in CONTROL_BACKBONES.values()}
+
+
+def test_encoders_are_the_studys_or_held_to_their_embeddings():
+    """Of those of the study the digests are known, which `test_bundled_policies.py` holds."""
+    others = [name for name in bundled("encoders") if not name.startswith("study-")]
+    assert others == [*EMBEDDINGS]
+
+
+def test_what_is_bundled_is_small():
+    kinds = bundled_folder("encoders"), bundled_folder("policies")
+    files = [path for folder in kinds for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= MOST_BYTES
 
 
 @pytest.mark.parametrize("name", bundled("encoders"))
@@ -63,14 +74,15 @@ def test_a_bundled_encoder_is_small_and_has_a_card(name):
     folder = bundled_folder("encoders") / name
     assert sum(path.stat().st_size for path in folder.iterdir()) <= MAX_BYTES
     card = (folder / "README.md").read_text()
-    for words in (f"# {name}", "vtinsert pretrain", "Commit", "## Probes"):
+    made_by = "save_pretrained" if name == "study-untrained" else "vtinsert pretrain"
+    for words in (f"# {name}", made_by, "Commit", "## Probes"):
         assert words in card
     probed = {row.variable: row for row in read_probes(folder)}
     assert all(cell(row, interval=True) in card for row in probed.values())
     assert {row.variable for row in probed.values() if row.bound} == set(BOUNDS)
 
 
-@pytest.mark.parametrize("name", bundled("encoders"))
+@pytest.mark.parametrize("name", EMBEDDINGS)
 def test_a_bundled_encoder_tells_the_default_environment_apart(name):
     """Two in-hand pitches, all else equal, are told apart; the same is the same again."""
     env = EncodeObservation(
@@ -86,7 +98,7 @@ def test_a_bundled_encoder_tells_the_default_environment_apart(name):
     assert np.abs(embeddings[0] - embeddings[1]).mean() > 0.1
 
 
-@pytest.mark.parametrize("name", bundled("encoders"))
+@pytest.mark.parametrize("name", EMBEDDINGS)
 def test_a_bundled_encoder_says_what_it_always_said(name):
     """Policies on its embedding are bundled too."""
     generator = torch.Generator().manual_seed(7)

@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import nn
 
-from representation.bundled import bundled
 from representation.fold_batch_norms import fold_batch_norms
 from representation.runtime import example_image
 from representation.timm_encoder import VisuotactileEncoder
@@ -25,7 +24,7 @@ def settled(network):
     return network.eval()
 
 
-@pytest.mark.parametrize("name", bundled("encoders"))
+@pytest.mark.parametrize("name", ["resnet-dynamics", "resnet-pose", "vit-dynamics"])
 def test_bundled_encoders_are_as_before_without_any(name):
     rng = np.random.default_rng(0)
     encoder = VisuotactileEncoder.from_pretrained(name)
