@@ -35,7 +35,7 @@ RUNTIMES = (*CPU_RUNTIMES, "cuda-graph")
 _DEVICES = {"onnxruntime": "cpu", "cuda-graph": "cuda"}
 """Kinds of devices that a runtime is for, where it is not for all."""
 PRECISIONS = ("float32", "bfloat16")
-"""What an encoder computes in; its weights and embeddings are as they are."""
+"""What an encoder computes in; its embeddings are float32."""
 
 EncoderSource = Encoder | str | Path
 """An encoder, or what `VisuotactileEncoder.from_pretrained` takes."""
@@ -123,6 +123,8 @@ class FrozenEncoder:
                 require_encoder(encoder)
                 source = encoder.module if isinstance(encoder, FrozenEncoder) else encoder
                 self.module = copy.deepcopy(source)
+        if isinstance(self.module, nn.Module):
+            self.module.float()  # weights of half precision, too
         _call(self.module, "eval")
         _call(self.module, "requires_grad_", False)
         self.runtime, self.precision = runtime, precision
@@ -241,7 +243,7 @@ class FrozenEncoder:
             examples = _examples(self, (np.dtype(np.float32),) * len(self.keys), 2)
             with torch_threads(1):
                 module = fold_batch_norms(
-                    copy.deepcopy(self.module).cpu().float().eval(),
+                    copy.deepcopy(self.module).cpu().eval(),
                     lambda network: network(dict(zip(self.keys, examples, strict=True))).float(),
                 )
             module.to(device).to(memory_format=torch.channels_last)
@@ -362,8 +364,7 @@ def _make_session(encoder: Encoder, dtypes: tuple[np.dtype[Any], ...]) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:
         with torch.no_grad(), torch_threads(1):
-            # Weights of half precision too: a CPU has no kernels for most of their operations.
-            module = _Positional(copy.deepcopy(encoder)).cpu().float().eval()
+            module = _Positional(copy.deepcopy(encoder)).cpu().eval()
             exported = _exported(module, encoder.keys, _examples(encoder, dtypes, 2))
             session = onnxruntime.InferenceSession(
                 exported, options, providers=["CPUExecutionProvider"]

@@ -246,12 +246,16 @@ def test_what_is_only_a_type_is_converted(runtime):
     np.testing.assert_allclose(frozen(floating), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "torch"])
-def test_weights_of_half_precision_run(runtime):
-    encoder, batch = make().bfloat16(), images()
-    found = FrozenEncoder(encoder, runtime=runtime)(batch)
+@pytest.mark.parametrize(
+    ("runtime", "precision", "off"),
+    [("onnxruntime", "float32", 1e-4), ("torch", "float32", 1e-4), ("torch", "bfloat16", 0.1)],
+)
+def test_weights_of_half_precision_run(runtime, precision, off):
+    encoder, batch = make().half(), images()
+    found = FrozenEncoder(encoder, runtime=runtime, precision=precision)(batch)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, eager(make(), batch), atol=0.1)
+    assert next(encoder.parameters()).dtype == torch.float16
+    np.testing.assert_allclose(found, eager(encoder.float(), batch), atol=off)
 
 
 @pytest.mark.parametrize("name", ["resnet-dynamics", "resnet-pose", "vit-dynamics"])
