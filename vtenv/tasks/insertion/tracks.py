@@ -1,4 +1,4 @@
-"""Tracks: named worlds that ask one question each, with what may be spent on an answer.
+"""Tracks: named worlds that ask one question each.
 
 `gymnasium.make("VTInsert-v0", track="contact")` makes the world of a track; settings given besides
 take the place of the track's own.
@@ -7,33 +7,24 @@ take the place of the track's own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from vtenv.tasks.insertion.connectors import CONNECTOR_NAMES
 from vtenv.validation import require
 
 
 @dataclass(frozen=True)
 class Track:
-    """A named world, and how it is used.
+    """A named world.
 
     Attributes:
         question: What it asks.
         settings: Keyword arguments of `VTInsert-v0`, as JSON has them.
-        trained_on: The track whose world policies are trained in; its own unless another is named.
-        budget: Control steps of training after which policies are compared, ascending.
-        demonstrations: Episodes of the expert that a policy may be taught with, ascending.
-        held_out: Connectors of training that are left out and played, each in turn; or none.
     """
 
     question: str
     settings: Mapping[str, Any]
-    trained_on: str | None = None
-    budget: tuple[int, ...] = (1_000_000,)
-    demonstrations: tuple[int, ...] = (200,)
-    held_out: tuple[str, ...] = field(default=())
 
 
 TRACKS: Mapping[str, Track] = MappingProxyType(
@@ -105,20 +96,12 @@ TRACKS: Mapping[str, Track] = MappingProxyType(
                     "touch_flips": 0.001,
                 },
             },
-            trained_on="nominal",
         ),
         "transfer": Track(
             "Does it generalise to a connector that neither encoder nor policy has seen?",
             {"connectors": [f"generated-{number}" for number in range(1000, 1008)]},
-            trained_on="nominal",
-            held_out=CONNECTOR_NAMES,
         ),
-        "budget": Track(
-            "How few steps and demonstrations does it take?",
-            {},
-            budget=(25_000, 50_000, 100_000, 250_000),
-            demonstrations=(10, 50, 200),
-        ),
+        "budget": Track("How few steps of training does it take?", {}),
     }
 )
 """The tracks, by name. All sizes in them are ours."""
