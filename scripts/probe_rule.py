@@ -5,7 +5,8 @@
 
 Success is that of the policies on an encoder, a mean over their seeds and over connectors. The rule
 is that what counts is the worst that an encoder knows: its largest error near contact as a multiple
-of the bound that the gate of `vtinsert probe` has for it.
+of the bound that the gate of `vtinsert probe` has for it. Correlations are of whole encoders; their
+halves are drawn as crosses.
 """
 
 from __future__ import annotations
@@ -84,13 +85,20 @@ def rank_correlation(
     return float(spearmanr(errors, rates).statistic), float(low), float(high)
 
 
-def main(probes: Path, studies: list[Path], /, output: Path = Path("probe-rule.png")) -> None:
+def main(
+    probes: Path,
+    studies: list[Path],
+    /,
+    output: Path = Path("probe-rule.png"),
+    without: tuple[str, ...] = (),
+) -> None:
     """Print a table of correlations, and draw success against the worst error.
 
     Args:
         probes: Measurements of `vtinsert probe`, of all encoders in one table.
         studies: Folders of ablations, one a track.
         output: Where the picture goes.
+        without: Representations that correlations leave out.
     """
     known = probe_errors(probes)
     drawn = [(f, m, rates) for f in studies for m, rates in success_rates(f).items()]
@@ -104,11 +112,15 @@ def main(probes: Path, studies: list[Path], /, output: Path = Path("probe-rule.p
         rates, groups = np.array([rates_of[n] for n in names]), [groups_of[n] for n in names]
         shared = set.intersection(*({*known[name]} for name in names))
         errors = {v: np.array([known[n][v] for n in names]) for v in shared}
-        found = {v: rank_correlation(e, rates, groups) for v, e in errors.items()}
+        whole = np.array([not split_part(g)[1] and g not in without for g in groups])
+        kinds = [group for group, counts in zip(groups, whole, strict=True) if counts]
+        found = {
+            v: rank_correlation(error[whole], rates[whole], kinds) for v, error in errors.items()
+        }
         for variable in sorted(found, key=lambda v: found[v][0]):
             value, low, high = found[variable]
             where, interval = f"{folder.name}, {method}", f"{low:.2f} to {high:.2f}"
-            print(f"| {where} | {variable} | {value:.2f} | {interval} | {len(names)} |")
+            print(f"| {where} | {variable} | {value:.2f} | {interval} | {whole.sum()} |")
         for name in dict.fromkeys(groups):
             number, of = styled.setdefault(name, len(styled)), np.array(groups) == name
             marker = "x" if split_part(name)[1] else "osD^v"[number // 10]
@@ -116,7 +128,9 @@ def main(probes: Path, studies: list[Path], /, output: Path = Path("probe-rule.p
             panel.plot(errors[_WORST][of], 100 * rates[of], marker, color=color, label=name)
         title = f"{folder.name}, {method}\nrank correlation {found[_WORST][0]:.2f}"
         panel.set(xscale="log", title=title, xlabel="largest error over its bound")
-        panel.set_xticks([2, 4, 8, 16], ["2", "4", "8", "16"])
+        panel.set_xticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
+        panel.set_xlim(left=0.9)
+        panel.axvline(1.0, color="0.5", linewidth=1)
         panel.minorticks_off()
         panel.grid(alpha=0.2)
     panels[0].set_ylabel("success of policies (%)")
