@@ -130,12 +130,14 @@ def test_what_touch_adds_is_told_from_pairs_of_repetitions():
 def test_touch_is_measured_with_and_without_each_modality(tmp_path):
     path = tmp_path / "report.json"
     few = ["--worlds=2", "--threads=1", "--steps=1", "--repetitions=2", "--contact-size=8"]
-    assert cli.main(["benchmark", "--touch", *few, f"--json={path}"]) == 0
+    observed = ["--modalities", "depth", "contact", "gel"]
+    assert cli.main(["benchmark", "--touch", *few, *observed, f"--json={path}"]) == 0
     report = json.loads(path.read_text())
     assert sorted(row["modality"] for row in report["touch"]) == sorted(TOUCH)
     assert {row["repetitions"] for row in report["touch"]} == {2}
     assert not measured(report, SINGLE) and not measured(report, SENSORS[0])
     assert measured(report, "environment without contact")
+    assert measured(report, "environment without gel")
 
 
 def test_what_was_measured_is_drawn():
@@ -172,6 +174,7 @@ def test_what_cannot_be_measured_is_said(arguments, expected, capsys):
         ({"repetitions": 0}, "at least 1"),
         ({"encoders": ("resnet18",), "worlds": (2, 4)}, "one number"),
         ({"encoders": ("resnet18",), "touch": True}, "measured without encoders"),
+        ({"encoders": ("resnet18",), "modalities": ("depth",)}, "the images that they take"),
     ],
 )
 def test_a_configuration_that_is_not_allowed_is_refused(given, expected):

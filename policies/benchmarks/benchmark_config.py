@@ -49,6 +49,8 @@ class BenchmarkConfig:
     each of them too."""
     precision: tuple[Literal["float32", "bfloat16"], ...] = ("float32",)
     """What encoders compute in behind the Warp engine, by turns; bfloat16 is for a GPU."""
+    modalities: Annotated[tuple[str, ...], default("the task's")] = ()
+    """What is observed: keys of the task's modalities, such as gel."""
     touch: bool = False
     """Measure what each modality of touch adds to a step instead: with it and without it by
     turns."""
@@ -67,6 +69,8 @@ class BenchmarkConfig:
         require(behind or self.precision == ("float32",), "precision", self.precision, single)
         alone = "left out, as touch is measured without encoders"
         require(not (self.touch and self.encoders), "encoders", self.encoders, alone)
+        theirs = "left out, as encoders name the images that they take"
+        require(not (self.modalities and self.encoders), "modalities", self.modalities, theirs)
         one = "one number, to measure encoders beside"
         require(not self.encodes_alone or len(self.sizes) == 1, "worlds", self.worlds, one)
 

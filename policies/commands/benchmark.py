@@ -27,7 +27,7 @@ def benchmark(
 
     Variants of the task mixed, resets as they come. With the CPU engine on one thread and on all;
     with the Warp engine on a GPU, with each number of worlds. A step is one control step of one
-    world: 20 ms, 10 physics substeps.
+    world: 20 ms, 20 physics substeps.
 
     Args:
         config: What to measure.
@@ -43,7 +43,8 @@ def benchmark(
         check_encoder_or_network(name)
     from vtenv.registry import make_task
 
-    config = replace(config, settings=settings or {})
+    chosen = {"modalities": config.modalities} if config.modalities else {}
+    config = replace(config, settings={**(settings or {}), **chosen})
     make_task(config.task, **config.settings)
     # Slow to import.
     from policies.benchmarks import measure, rendering
