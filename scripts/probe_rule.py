@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from policies.ablation.folder import EPISODES_FILE, Ablation, iter_episodes
+from policies.ablation.folder import EPISODES_FILE, Ablation, episodes_table, iter_episodes
+from policies.ablation.grid import method_name
 from policies.representation_names import split_part
 from vtenv.atomic_write import atomic_write
 from vtenv.run_folder import iter_table
@@ -57,11 +58,11 @@ def probe_errors(path: Path) -> dict[str, dict[str, float]]:
 
 def success_rates(folder: Path) -> dict[str, dict[str, float]]:
     """Success on each encoder of an ablation, by the way to train: "dagger", "ppo-warm"."""
-    path = next(p for p in (folder / EPISODES_FILE, folder / f"{EPISODES_FILE}.gz") if p.is_file())
+    path = episodes_table(folder) or folder / EPISODES_FILE
     played: dict[tuple[str, str], dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     columns = ("representation", "algorithm", "start", "connector")
     for _, row, success in iter_episodes(path, columns):
-        method = row["algorithm"] + ("" if row["start"] == "scratch" else f"-{row['start']}")
+        method = method_name(row["algorithm"], row["start"])
         played[method, row["representation"]][row["connector"]].append(success)
     rates: dict[str, dict[str, float]] = defaultdict(dict)
     for (method, name), connectors in played.items():

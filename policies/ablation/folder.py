@@ -116,6 +116,12 @@ class Ablation(RunFolder):
             self.write_table("episodes", rows)
 
 
+def episodes_table(folder: Path) -> Path | None:
+    """The table of final evaluations in a folder, which may be compressed; None without one."""
+    paths = (folder / EPISODES_FILE, folder / f"{EPISODES_FILE}.gz")
+    return next((path for path in paths if path.is_file()), None)
+
+
 def iter_episodes(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str], bool]]:
     """Rows of a table of episodes, each after its line, and whether it succeeded.
 

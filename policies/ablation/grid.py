@@ -55,8 +55,7 @@ class Cell:
     @property
     def folder(self) -> Path:
         """Its folder, from that of the ablation."""
-        algorithm = folder_name(self.algorithm)
-        method = algorithm if self.start == "scratch" else f"{algorithm}-{self.start}"
+        method = method_name(folder_name(self.algorithm), self.start)
         return Path("runs") / folder_name(self.representation) / method / f"seed-{self.seed}"
 
     @property
@@ -324,6 +323,11 @@ def preset_grid(name: str) -> AblationConfig:
     fields["contrasts"] = tuple(map(tuple, fields.get("contrasts", ())))
     fields["encoders"] = {n: tuple(alike) for n, alike in fields.get("encoders", {}).items()}
     return AblationConfig(**fields)
+
+
+def method_name(algorithm: str, start: str) -> str:
+    """A way to train, in names: the algorithm, and -warm behind it for a warm start."""
+    return algorithm if start == "scratch" else f"{algorithm}-{start}"
 
 
 def folder_name(name: str) -> str:

@@ -15,8 +15,14 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from policies.ablation.folder import EPISODES_FILE, GRID_FILE, Ablation, iter_episodes
-from policies.ablation.grid import HELD_OUT, AblationConfig, Start, folder_name
+from policies.ablation.folder import (
+    EPISODES_FILE,
+    GRID_FILE,
+    Ablation,
+    episodes_table,
+    iter_episodes,
+)
+from policies.ablation.grid import HELD_OUT, AblationConfig, Start, folder_name, method_name
 from policies.ablation.labels import representation_labels
 from policies.choices import check_name
 from policies.evaluation.statistics import (
@@ -125,7 +131,7 @@ class Published:
             for cell in self.config.cells
         )
         return {
-            f"{short[name]}/{algorithm}{'' if start == 'scratch' else f'-{start}'}": variant
+            f"{short[name]}/{method_name(algorithm, start)}": variant
             for variant in variants
             if variant in self.results
             for name, algorithm, start in [variant]
@@ -283,11 +289,11 @@ def read_results(ablation: Ablation) -> dict[Variant, Result]:
     Raises:
         ValueError: If there are none, or they cannot be read; names the file.
     """
-    names = (EPISODES_FILE, f"{EPISODES_FILE}.gz")
-    path = next((p for name in names if (p := ablation.path / name).is_file()), None)
+    path = episodes_table(ablation.path)
     if path is None:
         raise ValueError(
-            f"{ablation.path} holds neither {names[0]} nor {names[1]}: no row has a result"
+            f"{ablation.path} holds neither {EPISODES_FILE} nor {EPISODES_FILE}.gz: no row has a "
+            "result"
         )
     trained_on = ablation.read_grid().trained_on
     columns = ("representation", "algorithm", "start", "seed", "connector", "episode_seed")

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import trim_mean
 
+from policies.evaluation.statistics import interquartile_mean
 from policies.report.measurements import SUCCESS, Section
 from policies.report.numbers import percent
 from policies.report.palette import INK, SERIES
-from policies.report.study import success_rate
+from policies.report.study import Run, success_rate
 
 _POINT, _RUN, _GRID = SERIES[0][0], "#9aa3b2", "#d5d9e0"
 _ROW_INCHES = 0.3
@@ -44,9 +44,9 @@ def overview(sections: Sequence[Section], representations: Sequence[str]) -> Fig
 
 def _draw(axes: Axes, section: Section, places: dict[str, int]) -> None:
     runs = [
-        (trim_mean([success_rate(run.episodes[c]) for c in section.connectors], 0.25), places[name])
-        for name, alike in section.runs.items()
-        for run in alike
+        (_of_run(run, section.connectors), place)
+        for name, place in places.items()
+        for run in section.runs.get(name, ())
     ]
     label = "interquartile mean of a run, over connectors"
     axes.plot(*zip(*runs, strict=True), "|", color=_RUN, markersize=9, label=label)
@@ -77,3 +77,8 @@ def _draw(axes: Axes, section: Section, places: dict[str, int]) -> None:
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
+
+
+def _of_run(run: Run, connectors: Sequence[str]) -> float:
+    """The interquartile mean of a run over connectors."""
+    return float(interquartile_mean([[success_rate(run.episodes[name]) for name in connectors]]))

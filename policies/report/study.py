@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from policies.ablation.folder import EPISODES_FILE, GRID_FILE, Ablation, iter_episodes
+from policies.ablation.folder import (
+    EPISODES_FILE,
+    GRID_FILE,
+    Ablation,
+    episodes_table,
+    iter_episodes,
+)
 from policies.ablation.grid import AblationConfig, Cell
 from policies.ablation.labels import labelled, representation_labels
 from policies.evaluation.conditions import condition
@@ -206,7 +212,8 @@ class _Tables(NamedTuple):
 
 def _tables(folder: Path, extra: Sequence[str] = ()) -> _Tables:
     """The tables in a folder, with columns that they must have besides."""
-    path, other = _table(folder, EPISODES_FILE), folder / _EVALUATIONS_FILE
+    path = episodes_table(folder) or folder / EPISODES_FILE
+    other = folder / _EVALUATIONS_FILE
     episodes = [
         (f"{path}, line {line}", row, success)
         for line, row, success in iter_episodes(path, ("connector", "failure", *extra))
@@ -217,17 +224,11 @@ def _tables(folder: Path, extra: Sequence[str] = ()) -> _Tables:
     return _Tables(episodes, [(f"{other}, line {line}", row) for line, row in rows])
 
 
-def _table(folder: Path, name: str) -> Path:
-    """A table, or the compressed one that stands in its place."""
-    path = folder / name
-    return path if path.is_file() else folder / f"{name}.gz"
-
-
 def _published(folder: Path) -> dict[tuple[str, ...], _Tables]:
     """The tables of a study that is published without its runs, by policy."""
     key = ("representation", "algorithm", "start", "seed")
     found: dict[tuple[str, ...], _Tables] = defaultdict(lambda: _Tables([], []))
-    if _table(folder, EPISODES_FILE).is_file():
+    if episodes_table(folder) is not None:
         tables = _tables(folder, key)
         for episode in tables.episodes:
             found[tuple(episode[1][name] for name in key)].episodes.append(episode)
