@@ -57,6 +57,6 @@ def compile_kernels(model: mjw.Model, make_data: Callable[[], mjw.Data], device:
         _log.warning("compiling kernels for %s: a minute or two, once", device.alias)
     work = [partial(part, model, make_data()) for part in PARTS]
     work.append(partial(wp.load_module, warp_kernels, device))
-    # A thread has a CUDA context of its own to set.
+    # The current CUDA context is one of each thread.
     with ThreadPoolExecutor(cores(), initializer=wp.set_device, initargs=(device,)) as pool:
         list(pool.map(call, work))
