@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 from vtenv.arrays import leaves, rebuild  # noqa: E402
 from vtenv.engines.cuda_graph import (  # noqa: E402
     Packed,
+    call_in_place,
     capture_graph,
     copy_tensors,
     no_collection,
@@ -87,3 +88,28 @@ def test_graphs_that_are_garbage_do_not_break_a_capture():
         old.itself = old
         del old
         assert torch.equal(capture_graph(add, device)(x), x + 5000)
+
+
+def test_a_function_is_captured_after_its_first_calls_and_reads_its_arguments_where_they_were():
+    captured = []
+
+    def scale(batch, rate):
+        return {"values": batch["values"] * rate, "first": batch["values"][0]}
+
+    def capture(function, arguments):
+        """In the place of a graph: runs the function on the same tensors again."""
+        captured.append(arguments)
+        return lambda: {key: value.clone() for key, value in function(*arguments).items()}
+
+    call, results = call_in_place(scale, capture, warmup=2), []
+    for number in range(1, 5):
+        batch = {"values": torch.full((3,), float(number)), "kept": torch.tensor([number])}
+        results.append(call(batch, torch.tensor(0.5)))
+        assert len(captured) == (number >= 2)
+        batch["values"].fill_(-1.0)  # whoever calls may use them again
+    assert [result["values"].tolist() for result in results] == [[n / 2] * 3 for n in range(1, 5)]
+    assert [result["first"].item() for result in results] == [1.0, 2.0, 3.0, 4.0]
+    assert captured[0][0]["kept"].item() == 4
+    other = {"values": torch.ones(2), "kept": torch.tensor([0])}  # of another shape
+    assert call(other, torch.tensor(2.0))["values"].tolist() == [2.0, 2.0] and len(captured) == 1
+    assert call(other, torch.tensor(3.0))["values"].tolist() == [3.0, 3.0] and len(captured) == 2

@@ -21,7 +21,7 @@ from vtenv.tasks.insertion.initial import NUM_UNIFORMS, initial_state
 from vtenv.tasks.insertion.randomization import DomainRandomizationConfig
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("mujoco_warp")
+mjw = pytest.importorskip("mujoco_warp")
 needs_cuda = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
@@ -145,6 +145,28 @@ def test_noise_follows_from_the_seed_and_changes_with_every_image():
     assert abs(error.mean()) < 2e-5
     assert error.std() == pytest.approx(1e-3, rel=0.02)
     assert 0.002 < (first[0] == 0).mean() < 0.2
+    simulation.close()
+
+
+@pytest.mark.parametrize("track", ["nominal", "loose"])
+def test_every_module_of_a_step_is_compiled_ahead_once(warp_device, track):
+    import warp as wp
+
+    from vtenv.engines.compilation import PARTS
+
+    simulation = make_simulation(2, "warp", engine_settings={"device": warp_device}, track=track)
+    engine = simulation.engine
+
+    def modules(work):
+        with wp.ScopedDevice(warp_device), wp.Tape() as tape:
+            work(engine._m, engine._d)
+        return {kernel.module.name for kernel, size, *_ in tape.launches if np.all(size)}
+
+    ahead = [name for part in PARTS for name in modules(part)]
+    assert len(ahead) == len(set(ahead))
+    step = modules(mjw.step)
+    assert set(ahead) <= step
+    assert all("next_time" in name for name in step - set(ahead))
     simulation.close()
 
 

@@ -88,6 +88,7 @@ _DEFAULTS = {
     "start": "(default: none)",
     "clip_norm": "(default: any)",
     "channels_last": "(default: on CUDA)",
+    "cuda_graph": "(default: on one CUDA GPU)",
     "embedding_dim": "(default: the backbone's)",
 }
 """What is said of an option whose default is None."""

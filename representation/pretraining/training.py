@@ -27,6 +27,7 @@ from representation.objectives.objective import Objective
 from representation.pretraining.config import PretrainConfig, learning_rate, objective_text
 from representation.pretraining.initial_encoder import initial_encoder
 from representation.pretraining.run_folder import DAMAGED_REMEDY, PretrainFolder, TrainingData
+from representation.pretraining.step_graph import Step, graph_step, runs_as_graph
 from representation.tensor_file import require_fit
 from representation.tensorboard_log import tensorboard_log
 from representation.timm_encoder import VisuotactileEncoder
@@ -301,7 +302,14 @@ class _Trainer:
         network = cast(nn.Module, torch.compile(self.learner)) if config.compile else self.learner
         self.network, self.stepper = fabric.setup(network, self.optimizer)
         self.augment = Augment(config.augment, config.augment_options)
-        self.generator = torch.Generator(fabric.device)
+        # A CUDA graph draws from the device's default generator: one of ours it would not know.
+        index = fabric.device.index or 0
+        self.generator = (
+            torch.cuda.default_generators[index] if cuda else torch.Generator(fabric.device)
+        )
+        self.captured = runs_as_graph(config, fabric.device, fabric.world_size)
+        self.rate = config.learning_rate
+        """The learning rate of the latest step."""
         self.at = _Progress()
         self.losses: list[float] = []
         self.rates: list[float] = []
@@ -322,9 +330,12 @@ class _Trainer:
             tensorboard_log(folder, at.step) as self.plot,
         ):
             self.task = self.bar.add_task("", total=self._steps, completed=at.step)
+            update: Step = self._update
+            if self.captured:
+                update = graph_step(update, self.fabric.device)
             # A budget of time may have run out in the epoch that was interrupted.
             while self.used < 1.0 or at.batch:
-                if self.used < 1.0 and not self._train_epoch():
+                if self.used < 1.0 and not self._train_epoch(update):
                     self._save()
                     raise KeyboardInterrupt(f"{at.step} steps are kept in {self.run.path}")
                 last = self.used >= 1.0
@@ -332,7 +343,7 @@ class _Trainer:
                 if checkpoint_every and (last or at.epoch % checkpoint_every == 0):
                     self._save()
 
-    def _train_epoch(self) -> bool:
+    def _train_epoch(self, update: Step) -> bool:
         """Train to the end of the epoch or of the budget; False if it was interrupted."""
         at, source = self.at, self.source
         self.learner.train()
@@ -340,8 +351,8 @@ class _Trainer:
         going_on = True
         looked = at.batch, self._elapsed()
         for batch in source.epoch(at.epoch, at.batch):
-            values = self._step(batch)
-            waiting.append(torch.stack([value.detach().float() for value in values.values()]))
+            values = self._step(batch, update)
+            waiting.append(torch.stack([value.float() for value in values.values()]))
             at.step += 1
             at.batch += 1
             self.used = self._used()
@@ -360,15 +371,23 @@ class _Trainer:
         # What was asked for at the end of an epoch ends the next one: it has what this one lacks.
         return going_on or self.used >= 1.0 or at.batch >= source.batches_per_epoch
 
-    def _step(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _step(self, batch: Mapping[str, Tensor], update: Step) -> dict[str, Tensor]:
         """One step of the optimizer; loss and metrics."""
         config, fabric, at = self.config, self.fabric, self.at
         # Of the step alone, so that training goes on from any.
         seed = seed_of(config.seed, at.step, fabric.global_rank)
         torch.manual_seed(seed)  # dropout and stochastic depth draw from torch's own
         self.generator.manual_seed(seed)
+        self.rate = learning_rate(config, at.epoch, self.used)
+        return update(batch, self.rate)
+
+    def _update(self, batch: Mapping[str, Tensor], rate: float | Tensor) -> dict[str, Tensor]:
+        """A step at a learning rate, without what changes on the host from step to step."""
+        config, fabric = self.config, self.fabric
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(config, at.epoch, self.used)
+            group["lr"] = rate
+            # A capture requires it, and outside of one it is warned about.
+            group["capturable"] = self.captured and torch.cuda.is_current_stream_capturing()
         loss, metrics = self.network(self.augment(batch, self.generator), self.generator)
         fabric.backward(loss)
         if config.clip_norm is not None:
@@ -377,7 +396,7 @@ class _Trainer:
             )
         self.stepper.step()
         self.stepper.zero_grad(set_to_none=True)
-        return {"loss": loss, **metrics}
+        return {name: value.detach() for name, value in {"loss": loss, **metrics}.items()}
 
     def _look(self, names: tuple[str, ...], values: list[Tensor]) -> bool:
         """Add up the latest steps' losses and metrics, (K,) each, the mean over processes.
@@ -416,7 +435,7 @@ class _Trainer:
         )
         shown = {
             "train/loss": loss,
-            "train/learning_rate": self.optimizer.param_groups[0]["lr"],
+            "train/learning_rate": self.rate,
             "train/samples_per_s": self.rates[-1] * config.batch_size,
         }
         self.plot(shown, at.step)
@@ -427,7 +446,7 @@ class _Trainer:
         self._average_buffers()
         row: dict[str, int | float] = {"epoch": at.epoch + 1, "step": at.step}
         row |= {name: value / at.batch for name, value in at.sums.items()}
-        row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        row["learning_rate"] = self.rate
         seconds = self._elapsed() - at.epoch_begun
         row["samples_per_s"] = at.batch * self.config.batch_size / seconds
         if evaluate:

@@ -1,7 +1,8 @@
-"""A split that lies in memory, in which touch and labels follow from what is seen."""
+"""A split that lies in memory, in which touch and labels follow from what is seen; and a signal."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,3 +56,17 @@ class MemorySplit:
     def transitions(self) -> NDArray[np.int64]:
         episode = self.arrays["episode"]
         return np.flatnonzero(episode[1:] == episode[:-1])
+
+
+class Interrupted:
+    """A source in which a signal comes."""
+
+    def __init__(self, source, step, number):
+        self.source, self.step, self.signal = source, step, number
+        self.keys, self.batches_per_epoch = source.keys, source.batches_per_epoch
+
+    def epoch(self, number, first=0):
+        for index, batch in enumerate(self.source.epoch(number, first), start=first):
+            if number * self.batches_per_epoch + index + 1 == self.step:
+                signal.raise_signal(self.signal)
+            yield batch

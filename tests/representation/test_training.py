@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from memory_split import SIZE, MemorySplit
+from memory_split import SIZE, Interrupted, MemorySplit
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
@@ -61,20 +61,6 @@ def run(config, folder, split=None, *, interrupt=None, number=signal.SIGINT, **o
     if interrupt is not None:
         source = Interrupted(source, interrupt, number)
     return pretrain(config, source, folder, fabric=fabric, progress=False, **options)
-
-
-class Interrupted:
-    """A source in which a signal comes."""
-
-    def __init__(self, source, step, number):
-        self.source, self.step, self.signal = source, step, number
-        self.keys, self.batches_per_epoch = source.keys, source.batches_per_epoch
-
-    def epoch(self, number, first=0):
-        for index, batch in enumerate(self.source.epoch(number, first), start=first):
-            if number * self.batches_per_epoch + index + 1 == self.step:
-                signal.raise_signal(self.signal)
-            yield batch
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

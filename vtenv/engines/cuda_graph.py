@@ -6,7 +6,8 @@ import gc
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 
@@ -80,54 +81,109 @@ class Packed:
         return rebuild(self.tree, (next(parts[dtype]).view(shape) for dtype, shape in self.layout))
 
 
-_Graph = tuple[torch.cuda.CUDAGraph, dict[torch.dtype, list[torch.Tensor]], Packed]
-"""A graph, its inputs, and its results."""
+class CaptureError(RuntimeError):
+    """A function did something that a CUDA graph cannot hold; the message says what.
+
+    PyTorch's generators and memory may be unusable afterwards, until the process ends.
+    """
 
 
-def capture_graph(function: Callable[..., R], device: torch.device) -> Callable[..., R]:
+def capture_graph(
+    function: Callable[..., R], device: torch.device, *, warmup: int = 1
+) -> Callable[..., R]:
     """A function that runs as a CUDA graph: one launch, however many operations it has.
 
     Args:
         function: Takes and returns tensors, in nested dicts, tuples and dataclasses. It may read
             and write tensors of its own that stay where they are. It must not look at values:
-            what differs between calls is an argument.
+            what differs between calls is an argument. It may draw from the device's default
+            generator, of which a replay takes seed and offset as they are then.
         device: The CUDA device.
+        warmup: Calls that run as they are before the capture, at least 1: they make constants and
+            choose kernels, which a capture may not.
 
     Returns:
         The same function, whose results are new tensors. It is captured once for each set of
-        shapes, and of arguments that are None; these graphs share their memory.
+        shapes, and of arguments that are None; these graphs share their memory. It raises
+        `CaptureError` where it cannot be captured.
     """
-    graphs: dict[Hashable, _Graph] = {}
     pool = torch.cuda.graph_pool_handle()
+    return call_in_place(function, partial(_capture, device=device, pool=pool), warmup)
+
+
+def call_in_place(
+    function: Callable[..., R], capture: Callable[..., Callable[[], R]], warmup: int
+) -> Callable[..., R]:
+    """A function whose arguments are copied to where a replay reads them.
+
+    Args:
+        function: As for `capture_graph`.
+        capture: Given the function and its arguments, which stay where they are, it returns what
+            runs it on them and gives new tensors.
+        warmup: Calls with arguments of the same shapes that run as they are first.
+
+    Returns:
+        The same function, whose results are new tensors.
+    """
+    calls: dict[Hashable, _Call[R]] = {}
 
     def call(*arguments: Any) -> R:
         key = _signature(arguments)
-        if key not in graphs:
-            results = function(*arguments)  # makes constants, which a capture may not
-            graphs[key] = _capture(function, arguments, device, pool)
-            return results
-        graph, inputs, packed = graphs[key]
+        if key not in calls:
+            calls[key] = _Call(rebuild(arguments, (leaf.clone() for leaf in leaves(arguments))))
+        made = calls[key]
         for dtype, values in by_dtype(leaves(arguments)).items():
-            torch._foreach_copy_(inputs[dtype], values)  # one launch, not one for each
-        graph.replay()
-        return cast(R, packed.copy())
+            torch._foreach_copy_(made.inputs[dtype], values)  # one launch, not one for each
+        if made.replay is not None:
+            return made.replay()
+        results = function(*made.arguments)
+        results = rebuild(results, (leaf.clone() for leaf in leaves(results)))
+        made.count += 1
+        if made.count == warmup:
+            made.replay = capture(function, made.arguments)
+        return results
 
     return call
 
 
+class _Call(Generic[R]):
+    """Arguments of some shapes that stay where they are, and how a function is run on them."""
+
+    def __init__(self, arguments: tuple[Any, ...]) -> None:
+        self.arguments = arguments
+        self.inputs = by_dtype(leaves(arguments))
+        self.count = 0
+        self.replay: Callable[[], R] | None = None
+
+
 def _capture(
-    function: Callable[..., Any], arguments: tuple[Any, ...], device: torch.device, pool: Any
-) -> _Graph:
-    inputs = [leaf.clone() for leaf in leaves(arguments)]
+    function: Callable[..., R],
+    arguments: tuple[Any, ...],
+    *,
+    device: torch.device,
+    pool: Any,
+) -> Callable[[], R]:
     graph = torch.cuda.CUDAGraph()
-    with (
-        no_collection(),
-        torch.cuda.device(device),
-        # Other threads, such as a profiler's, may go on using the device.
-        torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"),
-    ):
-        packed = Packed.pack(function(*rebuild(arguments, iter(inputs))))
-    return graph, by_dtype(inputs), packed
+    try:
+        with (
+            no_collection(),
+            torch.cuda.device(device),
+            # Other threads, such as a profiler's, may go on using the device.
+            torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"),
+        ):
+            packed = Packed.pack(function(*arguments))
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        # The end of a capture that failed fails too: the cause is what came before.
+        cause = str(error.__context__ or error)
+        raise CaptureError(cause.partition("\n")[0]) from error
+
+    def replay() -> R:
+        graph.replay()
+        return cast(R, packed.copy())
+
+    return replay
 
 
 def _signature(tree: Any) -> Hashable:

@@ -6,14 +6,12 @@ nothing waits for the device but `TorchBackend.to_host`.
 
 from __future__ import annotations
 
-import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
-from pathlib import Path
 from typing import Any
 
 import mujoco
@@ -23,6 +21,7 @@ import torch
 import warp as wp
 from numpy.typing import NDArray
 
+from vtenv.engines.compilation import compile_kernels
 from vtenv.engines.cuda_graph import no_collection
 from vtenv.engines.torch_arrays import TorchBackend
 from vtenv.sensing import memory_of, sensor_passes
@@ -64,7 +63,6 @@ _OF_NO_CONSEQUENCE = ("names", "paths", "dof_length", "geom_rgba", "site_pos")
 (nothing sleeps), and what neither physics nor our sensors read."""
 _SEED_STEP = -0x61C8864680B583EB  # 2^64 over the golden ratio, as a signed number
 
-_log = logging.getLogger(__name__)
 wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)  # no line for every kernel it loads
 
 
@@ -105,7 +103,6 @@ class WarpEngine:
             there = ", ".join(d.alias for d in wp.get_devices())
             raise ValueError(f"there is no device {device!r}; choose one of {there}") from error
         self._torch_device = torch.device(wp.device_to_torch(self._device))
-        self._tell_of_compilation()
         self.num_worlds = num_worlds
         self.arrays = TorchBackend(
             self._torch_device, self._count_overflows, self._tell_of_overflow
@@ -123,14 +120,9 @@ class WarpEngine:
         with self._memory_explained(), wp.ScopedDevice(self._device):
             self._make_physics()
             self._make_sensors()
+            one_world = partial(mjw.make_data, world_model.models[0], njmax=CONSTRAINTS_PER_WORLD)
+            compile_kernels(self._m, one_world, self._device)
         self._place = self.arrays.capture(self._placed)
-
-    def _tell_of_compilation(self) -> None:
-        """Say that it takes a while if no kernel was compiled for such a device before."""
-        kind = f"sm{self._device.arch}" if self._device.is_cuda else "cpu"
-        cache = Path(str(wp.config.kernel_cache_dir))
-        if not any(cache.glob(f"wp_mujoco_warp*/*.{kind}*")):
-            _log.warning("compiling kernels for %s: about two minutes, once", self._device.alias)
 
     def _count_overflows(self) -> torch.Tensor:
         return ((self._overflow & _NO_ROOM) != 0).sum()
