@@ -22,7 +22,7 @@ from torch.nn.functional import pad
 
 from representation.encoder import Encoder, image_of, require_encoder
 from representation.encoder_config import Shape
-from representation.fold_batch_norms import fold_batch_norms
+from representation.fused_convolutions import fuse_convolutions
 from representation.timm_encoder import VisuotactileEncoder
 from vtenv.engines.cuda_graph import capture_graph
 from vtenv.modalities import IMAGE_MODALITIES
@@ -66,9 +66,9 @@ class FrozenEncoder:
     first call exports the network, which takes about a second.
 
     On a CUDA GPU a `VisuotactileEncoder` runs as a CUDA graph, channels last and with its batch
-    norms folded into the convolutions before them; other networks do on request. There is a graph
-    for each of few batch sizes, captured when it is first needed; a batch is padded to the next of
-    them. The root mean square of what bfloat16 changes in an embedding is below 2% of the
+    norms and ReLUs fused with the convolutions before them; other networks do on request. There is
+    a graph for each of few batch sizes, captured when it is first needed; a batch is padded to the
+    next of them. The root mean square of what bfloat16 changes in an embedding is below 2% of the
     embedding's own.
 
     Args:
@@ -242,7 +242,7 @@ class FrozenEncoder:
             assert isinstance(self.module, nn.Module)
             examples = _examples(self, (np.dtype(np.float32),) * len(self.keys), 2)
             with torch_threads(1):
-                module = fold_batch_norms(
+                module = fuse_convolutions(
                     copy.deepcopy(self.module).cpu().eval(),
                     lambda network: network(dict(zip(self.keys, examples, strict=True))).float(),
                 )
