@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from worlds import assert_same, make_simulation
 
+from vtenv.arrays import NumpyBackend
 from vtenv.delay import DelayLine
 
 WORLDS = 5
@@ -83,15 +84,27 @@ def test_what_is_on_its_way_is_part_of_the_state(actions, late):
 
 
 def test_each_world_moves_on_by_itself():
-    line = DelayLine(2)
-    line.fill({"x": np.zeros((2, 1))}, None)
-    both, first = np.array([True, True]), np.array([True, False])
-    line.put({"x": np.array([[1.0], [1.0]])}, both)
-    line.put({"x": np.array([[2.0], [9.0]])}, first)
-    told = line.put({"x": np.array([[3.0], [3.0]])}, both)
-    np.testing.assert_array_equal(told["x"], [[1.0], [0.0]])
-    line.fill({"x": np.array([[7.0], [7.0]])}, ~first)
-    np.testing.assert_array_equal(line.told["x"], [[1.0], [7.0]])
+    line, both, first = DelayLine(2, 2, NumpyBackend()), np.arange(2), np.array([0])
+
+    def told(*values):
+        np.testing.assert_array_equal(line.told["x"], np.reshape(values, (2, 1)))
+
+    def values(*values):
+        return {"x": np.reshape(values, (2, 1))}
+
+    line.fill(values(0, 0), both)
+    line.put(values(1, 1), both, None)
+    line.put(values(2, 9), first, np.array([True, False]))
+    line.put(values(3, 3), both, None)
+    told(1, 0)
+    line.fill(values(3, 7), np.array([1]))
+    told(1, 7)
+    kept = line.get_state()
+    for following in (4, 5, 6):
+        line.put(values(following, following), both, None)
+        told(following - 2, 7 if following < 6 else 4)
+    line.set_state(kept)
+    told(1, 7)
 
 
 @pytest.mark.slow

@@ -129,9 +129,11 @@ class Simulation:
         self._next = NextEpisodes(num_worlds) if self.engine.device_is_ahead else None
         self.last_observation: dict[str, Array] = {}
         self.intervention: Intervention | None = None
-        self._late_actions = DelayLine(task.config.action_delay)
-        self._late_touch = DelayLine(task.config.touch_delay)
-        self._late_observations = DelayLine(task.config.observation_delay)
+        config = task.config
+        self._late_actions, self._late_touch, self._late_observations = (
+            DelayLine(steps, num_worlds, self._arrays)
+            for steps in (config.action_delay, config.touch_delay, config.observation_delay)
+        )
         self._started = np.ones(num_worlds, bool)
         """Worlds that were not observed since their reset."""
         self._xp = namespace(self.engine.state().variant)
@@ -209,8 +211,10 @@ class Simulation:
         mask = self._mask(worlds)
         self._outcome = self._after_reset(self._outcome.ended, self._parameters, mask)
         self._started[worlds] = True
-        if self._late_actions.steps:
-            self._late_actions.fill({"action": self._no_action}, mask)
+        late = self._late_actions
+        if late.steps:
+            nothing = {"action": self._no_action}
+            late.fill(renewed(mask, nothing, late.newest or nothing), worlds)
 
     def draw_ahead(self) -> None:
         """Draw how the worlds' next episodes start, where the device works meanwhile.
@@ -237,7 +241,8 @@ class Simulation:
         before, mask = self._outcome, self._mask(worlds)
         applied = actions
         if self._late_actions.steps:
-            applied = self._late_actions.put({"action": actions}, mask)["action"]
+            self._late_actions.put({"action": actions}, worlds, mask)
+            applied = self._late_actions.told["action"]
         controls, finite = self._controls(before.controls, before.joints, applied, actions)
         if worlds.size:
             forces = None
@@ -281,15 +286,18 @@ class Simulation:
     def _late(
         self, line: DelayLine, values: dict[str, Array], worlds: NDArray[np.int64]
     ) -> dict[str, Array]:
-        """What comes out of a delay line as values of worlds go in: new arrays, of all worlds."""
+        """What comes out of a delay line as values of worlds go in: new arrays, of all worlds.
+
+        Of other worlds the values are the last ones.
+        """
         if not line.steps or not values:
             return values
         starting = self._started[worlds]
         if not starting.all():
-            line.put(values, self._mask(worlds))
+            line.put(values, worlds, self._mask(worlds))
         if starting.any():
-            line.fill(values, self._mask(worlds[starting]))
-        return self._arrays.copy(line.told)
+            line.fill(values, worlds[starting])
+        return line.told
 
     def info(self) -> dict[str, Array]:
         """What an environment's `info` tells, as new arrays over all worlds.
