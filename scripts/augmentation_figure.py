@@ -44,7 +44,7 @@ def shown(key: str) -> torch.Tensor:
     connector = np.array([CONNECTOR_NAMES.index(name)])
     pose = np.array([where], np.float32)
     if key == "contact":
-        image = contact_masks(connector, pose, SIZE)[:, :1]
+        image: np.ndarray = contact_masks(connector, pose, SIZE)[:, :1]
     else:
         image = overhead_depth(connector[:, None], pose[:, None], SIZE)
     return torch.from_numpy(image).repeat_interleave(DRAWS, dim=0)

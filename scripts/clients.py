@@ -17,6 +17,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "other-libraries.md"
@@ -60,9 +61,12 @@ class Client:
 
 def clients(page: str) -> dict[str, Client]:
     """The clients of the page, by name."""
-    found = [match.groupdict(default="") for match in _CLIENT.finditer(page)]
-    lists = ("needs", "overrides")
-    return {c["name"]: Client(**{**c, **{k: tuple(c[k].split()) for k in lists}}) for c in found}
+    found: dict[str, Client] = {}
+    for match in _CLIENT.finditer(page):
+        parts: dict[str, Any] = match.groupdict(default="")
+        parts |= {name: tuple(parts[name].split()) for name in ("needs", "overrides")}
+        found[parts["name"]] = Client(**parts)
+    return found
 
 
 def make_environment(client: Client) -> Path:

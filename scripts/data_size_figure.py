@@ -104,7 +104,10 @@ def _draw(
     line = sorted(((pairs, m) for pairs, m in measured if pairs), key=lambda point: point[0])
     if line:
         x, y = [pairs for pairs, _ in line], [m.value for _, m in line]
-        ends = [[m.value - m.low for _, m in line], [m.high - m.value for _, m in line]]
+        ends = [
+            [0.0 if m.low is None else m.value - m.low for _, m in line],
+            [0.0 if m.high is None else m.high - m.value for _, m in line],
+        ]
         ax.errorbar(x, y, yerr=ends, marker="o", capsize=3, color=colour, label=label)
     for pairs, m in measured:
         if not pairs:

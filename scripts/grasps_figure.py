@@ -4,6 +4,7 @@ As figures 2 and 3 of the paper.
 """
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -54,7 +55,7 @@ def draw_depth(axes: Axes, grasp: Columns) -> None:
     half = 1e3 * GEL_SIZE / 2
     # In the image the gripper's y runs to the left.
     left, right = -high + 1e3 * INDENTATION, -low - 1e3 * INDENTATION
-    style = {"color": BLUE, "linewidth": 2.2, "solid_capstyle": "butt"}
+    style: dict[str, Any] = {"color": BLUE, "linewidth": 2.2, "solid_capstyle": "butt"}
     for pad in (left, right):
         axes.plot([pad, pad], [-half, half], **style)
     axes.plot([left, right], [0, 0], **style)

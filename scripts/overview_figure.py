@@ -34,7 +34,7 @@ def row(connector: str) -> np.ndarray:
         simulation = env.unwrapped.simulation  # type: ignore[attr-defined]
         while not _is_half_way(simulation.evaluation.measures):
             env.step(simulation.expert_action()[0].astype(np.float32))
-        pictures.append(env.render())
+        pictures.append(np.asarray(env.render()))
         env.close()
     scene, panel = pictures
     panel = panel[IMAGES]

@@ -43,16 +43,22 @@ def episode(connector: str, picture: str) -> Iterator[TaskVectorEnv]:
     envs.close()
 
 
+def shown(envs: TaskVectorEnv) -> np.ndarray:
+    """What the one world looks like now, uint8, RGB."""
+    (picture,) = envs.render() or ()
+    return np.asarray(picture)
+
+
 def pictures(connector: str) -> np.ndarray:
     """The moments of an episode side by side, and the contact masks at its end, uint8, RGB."""
     steps = sum(1 for _ in episode(connector, "sensors")) - 1
     wanted = {round(part * steps) for part in MOMENTS}
     views = [
-        cv2.resize(envs.render()[0], SIZE, interpolation=cv2.INTER_AREA)
+        cv2.resize(shown(envs), SIZE, interpolation=cv2.INTER_AREA)
         for step, envs in enumerate(episode(connector, "scene"))
         if step in wanted
     ]
-    *_, last = (envs.render()[0] for envs in episode(connector, "sensors"))
+    *_, last = (shown(envs) for envs in episode(connector, "sensors"))
     masks = last[MASKS]
     scale = SIZE[1] / len(masks)
     views.append(cv2.resize(masks, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))

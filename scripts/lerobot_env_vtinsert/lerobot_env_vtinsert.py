@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
+from gymnasium import spaces
 from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.envs.configs import EnvConfig
 from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
@@ -16,7 +17,7 @@ from vtenv.registry import make_task
 
 _GYM_ID = "vtinsert/VTInsert-v0"
 _ours = gymnasium.spec(vtenv.ENV_ID)
-_defaults = make_task(vtenv.ENV_ID).config
+_defaults: Any = make_task(vtenv.ENV_ID).config
 
 if _GYM_ID not in gymnasium.registry:
     gymnasium.register(
@@ -53,14 +54,16 @@ class VTInsertEnvConfig(EnvConfig):
     contact_size: int = _defaults.contact_size[0]
     clearance_mm: float | None = _defaults.clearance_mm
     depth_noise_mm: float = _defaults.depth_noise_mm
-    episode_length: int = _ours.max_episode_steps
+    episode_length: int = _ours.max_episode_steps or -1
     picture: str = "sensors"
     features: dict[str, PolicyFeature] = field(default_factory=dict)
     features_map: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         env = gymnasium.make(_GYM_ID, **self.gym_kwargs)
+        assert isinstance(env.observation_space, spaces.Dict)
         pixels = env.observation_space["pixels"]
+        assert isinstance(pixels, spaces.Dict)
         state = env.observation_space["agent_pos"].shape
         action = env.action_space.shape
         env.close()

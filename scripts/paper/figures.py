@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -175,11 +176,11 @@ def imprint_figure(
     found = np.bincount(means.labels_, minlength=4 * clusters)
     rng = np.random.default_rng(seed)
     figure = Figure(figsize=(9.0, 4.6), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.0, 1.0))
+    (left, right), *_ = figure.subfigures(1, 2, squeeze=False)
     ax = left.subplots()
     ax.scatter(*places.T, c=[DARK[c] for c in connector], s=7, linewidths=0)
     ax.set(xticks=[], yticks=[])
-    grid = right.subplots(clusters, samples)
+    grid = right.subplots(clusters, samples, squeeze=False)
     for number, cluster in enumerate(np.argsort(-found)[:clusters]):
         rows = np.flatnonzero(means.labels_ == cluster)
         centre = means.cluster_centers_[cluster]
@@ -204,7 +205,7 @@ def _legend(
     *,
     ncols: int,
     marker: str = "o",
-    loc: str = "outside lower center",
+    loc: Any = "outside lower center",
 ) -> None:
     """Name the colours."""
     handles = [Line2D([], [], color=c, marker=marker, linestyle="") for c in colours.values()]

@@ -75,8 +75,8 @@ class Results:
         names = (name.rpartition("-s") for name in self.runs)
         return sorted(int(seed) for name, _, seed in names if name == group)
 
-    def values(self, group: str, key: str) -> list[float]:
-        """A number of each of a group's runs."""
+    def values(self, group: str, key: str) -> list[Any]:
+        """What each of a group's runs has by a key: a number, or its losses."""
         return [self.runs[f"{group}-s{seed}"][key] for seed in self.seeds(group)]
 
     def right(self, group: str, condition: str = "clean") -> NDArray[np.bool_]:

@@ -197,8 +197,10 @@ def _future() -> list[Run]:
     # and call it a negative; this one does for a seventh of the queries.
     queue = {"queue_size": 1024, "momentum": 0.99}
     moco = replace(preset("paper-infonce-resnet50"), objective="moco", select="last")
-    attention = {"encoder": replace(_classify("resnet50").encoder, fusion="cross_attention")}
-    robust = {"augment": ("noise", "crop", "rotation", "dilation_erosion")}
+    attention: dict[str, Any] = {
+        "encoder": replace(_classify("resnet50").encoder, fusion="cross_attention")
+    }
+    robust: dict[str, Any] = {"augment": ("noise", "crop", "rotation", "dilation_erosion")}
     runs = [
         Run("moco", "MoCo", replace(moco, objective_options={"moco": queue})),
         Run(
