@@ -31,7 +31,7 @@ def benchmark(
 
     Args:
         config: What to measure.
-        compile_time: Whether to time how long the Warp engine compiles: a minute or two.
+        compile_time: Whether to time how long the Warp engine compiles: most of a minute.
         json_path: File for everything that was measured, as JSON.
         figure: File for a picture of it.
         settings: Settings of the task's environment.

@@ -54,7 +54,7 @@ def compile_kernels(model: mjw.Model, make_data: Callable[[], mjw.Data], device:
     kind = f"sm{device.arch}" if device.is_cuda else "cpu"
     cache = Path(str(wp.config.kernel_cache_dir))
     if not any(cache.glob(f"wp_mujoco_warp*/*.{kind}*")):
-        _log.warning("compiling kernels for %s: a minute or two, once", device.alias)
+        _log.warning("compiling kernels for %s: half a minute on 16 cores, once", device.alias)
     work = [partial(part, model, make_data()) for part in PARTS]
     work.append(partial(wp.load_module, warp_kernels, device))
     # The current CUDA context is one of each thread.
