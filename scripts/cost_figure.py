@@ -96,7 +96,7 @@ def cost_figure(found: Sequence[Cost], title: str) -> Figure:
     if not panels:
         raise ValueError("the reports differ in neither worlds, image size nor connectors")
     figure = Figure(figsize=(1.5 + 3.6 * len(panels), 4), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for ax, (name, line) in zip(axes, panels.items(), strict=True):
         ticks = sorted({x for x, _ in line})
         for number, part in enumerate((_WHOLE, *_PARTS)):
@@ -109,9 +109,9 @@ def cost_figure(found: Sequence[Cost], title: str) -> Figure:
         ax.minorticks_off()
         others = ", ".join(_said(other, line[0][1]) for other in _AXES if other != name)
         ax.set_title(others, fontsize=9)
-        ax.set(xlabel=_AXES[name], ylim=(0, None))
+        ax.set_xlabel(_AXES[name])
         ax.grid(alpha=0.25)
-    axes[0].set_ylabel("µs a control step of a world")
+    axes[0].set(ylabel="µs a control step of a world", ylim=(0, None))
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=11)
