@@ -113,3 +113,20 @@ def test_a_function_is_captured_after_its_first_calls_and_reads_its_arguments_wh
     other = {"values": torch.ones(2), "kept": torch.tensor([0])}  # of another shape
     assert call(other, torch.tensor(2.0))["values"].tolist() == [2.0, 2.0] and len(captured) == 1
     assert call(other, torch.tensor(3.0))["values"].tolist() == [3.0, 3.0] and len(captured) == 2
+
+
+def test_a_capture_that_failed_is_tried_again_and_not_forgotten():
+    def capture(function, arguments):
+        raise RuntimeError("not allowed")
+
+    call = call_in_place(torch.neg, capture, warmup=1)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="not allowed"):
+            call(torch.ones(2))
+
+
+def test_a_call_in_inference_mode_leaves_the_next_one_what_it_needs():
+    call = call_in_place(torch.neg, lambda function, arguments: lambda: function(*arguments), 1)
+    with torch.inference_mode():
+        call(torch.ones(2))
+    assert call(torch.full((2,), 3.0)).tolist() == [-3.0, -3.0]

@@ -97,7 +97,7 @@ def test_each_world_moves_on_by_itself():
     line.put(values(2, 9), first, np.array([True, False]))
     line.put(values(3, 3), both, None)
     told(1, 0)
-    line.fill(values(3, 7), np.array([1]))
+    line.fill(values(99, 7), np.array([1]))
     told(1, 7)
     kept = line.get_state()
     for following in (4, 5, 6):
@@ -105,6 +105,26 @@ def test_each_world_moves_on_by_itself():
         told(following - 2, 7 if following < 6 else 4)
     line.set_state(kept)
     told(1, 7)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_actions_on_their_way_are_those_that_were_sent(actions, dtype):
+    class Again(gymnasium.ActionWrapper):
+        """Sends every action in the same array."""
+
+        sent = np.zeros(5, dtype)
+
+        def action(self, action):
+            self.sent[:] = action
+            return self.sent
+
+    env = gymnasium.make("VTInsert-v0", **SETTINGS, action_delay=2, observation_delay=0)
+    seen = []
+    for played_by in (env, Again(env)):
+        seen.append([played_by.reset(seed=0)[0]])
+        seen[-1] += [played_by.step(action.astype(dtype))[0] for action in actions]
+    env.close()
+    assert_same(*seen)
 
 
 @pytest.mark.slow

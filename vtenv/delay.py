@@ -33,20 +33,19 @@ class DelayLine:
         """What comes out now, (N, ...) by name: new arrays."""
         return self._at(0)
 
-    @property
-    def newest(self) -> dict[str, Array] | None:
-        """What went in last, (N, ...) by name; None if nothing did."""
-        return self._kept[-1] if self._kept else None
-
     def fill(self, values: Mapping[str, Array], worlds: NDArray[np.int64]) -> None:
-        """Forget what worlds put in, and hold `values` alone.
+        """Forget what worlds put in, and hold their `values` alone.
 
         Args:
-            values: Of all worlds, (N, ...) by name; of those that are not filled, what they put in
-                last.
+            values: Of all worlds, (N, ...) by name.
             worlds: The worlds to fill.
         """
-        self._kept = [*(self._kept or [dict(values)] * (self.steps + 1))[:-1], dict(values)]
+        if not self._kept or len(worlds) == len(self._age):
+            self._kept = [dict(values)] * (self.steps + 1)
+        else:
+            newest = self._arrays.copy(self._kept[-1])
+            self._write(newest, values, worlds)
+            self._kept = [*self._kept[:-1], newest]
         self._age[worlds] = 0
 
     def put(
@@ -82,8 +81,14 @@ class DelayLine:
         values = self._arrays.copy(self._kept[place])
         for age in range(self.steps - place):
             filled = np.flatnonzero(self._age == age)
-            if filled.size:  # few, as a rule: their rows, and not a choice among all
-                rows = self._arrays.asarray(filled)
-                for name, value in values.items():
-                    value[rows] = self._kept[self.steps - age][name][rows]
+            if filled.size:
+                self._write(values, self._kept[self.steps - age], filled)
         return values
+
+    def _write(
+        self, values: dict[str, Array], new: Mapping[str, Array], worlds: NDArray[np.int64]
+    ) -> None:
+        """Write the rows of worlds, which are few as a rule: a choice would be among all."""
+        rows = self._arrays.asarray(worlds)
+        for name, value in values.items():
+            value[rows] = new[name][rows]

@@ -211,10 +211,8 @@ class Simulation:
         mask = self._mask(worlds)
         self._outcome = self._after_reset(self._outcome.ended, self._parameters, mask)
         self._started[worlds] = True
-        late = self._late_actions
-        if late.steps:
-            nothing = {"action": self._no_action}
-            late.fill(renewed(mask, nothing, late.newest or nothing), worlds)
+        if self._late_actions.steps:
+            self._late_actions.fill({"action": self._no_action}, worlds)
 
     def draw_ahead(self) -> None:
         """Draw how the worlds' next episodes start, where the device works meanwhile.
@@ -241,7 +239,8 @@ class Simulation:
         before, mask = self._outcome, self._mask(worlds)
         applied = actions
         if self._late_actions.steps:
-            self._late_actions.put({"action": actions}, worlds, mask)
+            sent = self._arrays.copy({"action": actions})  # whoever sent them may use them again
+            self._late_actions.put(sent, worlds, mask)
             applied = self._late_actions.told["action"]
         controls, finite = self._controls(before.controls, before.joints, applied, actions)
         if worlds.size:
@@ -286,10 +285,7 @@ class Simulation:
     def _late(
         self, line: DelayLine, values: dict[str, Array], worlds: NDArray[np.int64]
     ) -> dict[str, Array]:
-        """What comes out of a delay line as values of worlds go in: new arrays, of all worlds.
-
-        Of other worlds the values are the last ones.
-        """
+        """What comes out of a delay line as values of worlds go in: new arrays, of all worlds."""
         if not line.steps or not values:
             return values
         starting = self._started[worlds]

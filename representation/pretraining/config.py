@@ -82,7 +82,7 @@ class PretrainConfig:
     """Whether `torch.compile` compiles encoder and objective, which takes a minute at the start."""
     cuda_graph: bool | None = None
     """Whether steps run as one CUDA graph, in which a number that Python computes stays what it was
-    at the first of them; None for bundled objectives and augmentations, on one CUDA GPU, without
+    at the capture; None for bundled objectives and augmentations, on one CUDA GPU, without
     `compile`."""
     seed: int = 0
     """Of initial weights, order, augmentation and masking."""

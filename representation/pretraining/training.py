@@ -622,6 +622,7 @@ def _locked(run: PretrainFolder, fabric: Fabric) -> Iterator[None]:
 
 def _require_same(config: PretrainConfig, run: PretrainFolder) -> None:
     saved, given = run.read()[0].as_json(), config.as_json()
+    del given["cuda_graph"]  # how steps run, and not what they do
     if changed := [name for name in given if saved[name] != given[name]]:
         raise RunFolderError(
             f"{run.path} was begun with another {', '.join(changed)}; resume with the "

@@ -97,6 +97,48 @@ def test_a_relu_that_also_reads_something_else_is_left_alone():
     torch.testing.assert_close(fused(images), network(images))
 
 
+class Scales(nn.Module):
+    """Large numbers beside those of a convolution whose output is read twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.relu = nn.Conv2d(2, 3, 3), nn.ReLU()
+
+    def forward(self, images):
+        made = self.convolution(images)
+        return torch.cat([1e4 * images.mean((2, 3)), (self.relu(made) + made).mean((2, 3))], -1)
+
+
+def test_a_small_number_beside_large_ones_is_held_to_its_own_size():
+    torch.manual_seed(0)
+    network, images = Scales().eval(), torch.randn(2, 2, 8, 8)
+    fused = fuse_convolutions(network, lambda network: network(images))
+    torch.testing.assert_close(fused(images), network(images))
+
+
+def test_a_convolution_with_a_hook_does_more_than_to_convolve():
+    network, images = nn.Sequential(nn.Conv2d(2, 2, 3), nn.ReLU()).eval(), torch.randn(2, 2, 8, 8)
+    network[0].register_forward_hook(lambda *outputs: 2 * outputs[-1] - 1)
+    fused = fuse_convolutions(network, lambda network: network(images).flatten(1))
+    assert not count(fused, ConvolutionRelu)
+
+
+def test_batch_norms_without_statistics_are_left_and_any_padding_is_folded():
+    norm = nn.BatchNorm2d(2, track_running_stats=False)
+    network = nn.Sequential(nn.Conv2d(2, 2, 3), norm, nn.Conv2d(2, 2, 3, padding="same"))
+    network = network.append(settled(nn.BatchNorm2d(2))).append(nn.ReLU()).eval()
+    images = torch.randn(2, 2, 8, 8)
+    fused = fuse_convolutions(network, lambda network: network(images).flatten(1))
+    assert (count(fused), count(fused, nn.ReLU)) == (1, 1)
+
+
+def test_convolutions_are_fused_in_inference_mode_too():
+    network, images = nn.Sequential(nn.Conv2d(2, 2, 3), nn.ReLU()).eval(), torch.randn(2, 2, 8, 8)
+    with torch.inference_mode():
+        fused = fuse_convolutions(network, lambda network: network(images).flatten(1))
+    assert count(fused, ConvolutionRelu) == 1
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize(("half", "off"), [(False, 1e-5), (True, 0.02)])

@@ -130,7 +130,8 @@ def call_in_place(
     def call(*arguments: Any) -> R:
         key = _signature(arguments)
         if key not in calls:
-            calls[key] = _Call(rebuild(arguments, (leaf.clone() for leaf in leaves(arguments))))
+            with torch.inference_mode(False):  # later calls write there, in any mode
+                calls[key] = _Call(rebuild(arguments, (leaf.clone() for leaf in leaves(arguments))))
         made = calls[key]
         for dtype, values in by_dtype(leaves(arguments)).items():
             torch._foreach_copy_(made.inputs[dtype], values)  # one launch, not one for each
@@ -139,7 +140,7 @@ def call_in_place(
         results = function(*made.arguments)
         results = rebuild(results, (leaf.clone() for leaf in leaves(results)))
         made.count += 1
-        if made.count == warmup:
+        if made.count >= warmup:
             made.replay = capture(function, made.arguments)
         return results
 
@@ -164,6 +165,7 @@ def _capture(
     pool: Any,
 ) -> Callable[[], R]:
     graph = torch.cuda.CUDAGraph()
+    cause: Exception | None = None
     try:
         with (
             no_collection(),
@@ -171,13 +173,17 @@ def _capture(
             # Other threads, such as a profiler's, may go on using the device.
             torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"),
         ):
-            packed = Packed.pack(function(*arguments))
-    except torch.cuda.OutOfMemoryError:
-        raise
+            try:
+                packed = Packed.pack(function(*arguments))
+            except Exception as error:
+                cause = error
+                raise
     except RuntimeError as error:
         # The end of a capture that failed fails too: the cause is what came before.
-        cause = str(error.__context__ or error)
-        raise CaptureError(cause.partition("\n")[0]) from error
+        cause = cause or error
+        if isinstance(cause, torch.cuda.OutOfMemoryError) or not isinstance(cause, RuntimeError):
+            raise cause from None
+        raise CaptureError(str(cause).partition("\n")[0]) from error
 
     def replay() -> R:
         graph.replay()
