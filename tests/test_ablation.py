@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from concurrent.futures import Future
 from dataclasses import asdict, replace
 from itertools import product
@@ -127,6 +128,9 @@ def test_budgets_are_those_of_all_but_where_an_algorithm_has_its_own():
         ({"contrasts": [["state", "random"]]}, "pairs of two of the representations"),
         ({"contrasts": [["state", "state"]]}, "pairs of two of the representations"),
         ({"encoders": {"state": []}}, "has none for 'state'"),
+        ({"seeds_by_representation": {"pose": 2}}, "one or more for names among state"),
+        ({"seeds_by_representation": {"state": 0}}, "one or more for names among state"),
+        ({"seeds_by_representation": {"state": 10**9}}, "1,000,000,000 seeds each, is too large"),
         ({"encoders": {"a": ["x"], "state": ["x"]}}, "has 'x' twice"),
     ],
 )
@@ -138,6 +142,26 @@ def test_what_is_no_grid_is_refused(fields, expected):
 def test_a_grid_without_representations_is_refused():
     with pytest.raises(ValueError, match="needs representations"):
         AblationConfig.from_json({"seeds": 1})
+
+
+def test_a_representation_may_have_policy_seeds_of_its_own_number():
+    config = AblationConfig(
+        ("end-to-end", "pose"),
+        ("dagger", "ppo"),
+        ("warm",),
+        seeds=1,
+        encoders={"pose": ("a", "b", "c")},
+        seeds_by_representation={"end-to-end": 3},
+    )
+    seeds = Counter((cell.representation, cell.algorithm) for cell in config.cells)
+    assert seeds == {
+        (name, algorithm): count
+        for name, count in {"end-to-end": 3, "a": 1, "b": 1, "c": 1}.items()
+        for algorithm in ("dagger", "ppo")
+    }
+    grown = config.grown({"seeds_by_representation": {"end-to-end": 2, "pose": 2}})
+    assert grown.seeds_by_representation == {"end-to-end": 3, "pose": 2}
+    assert set(config.cells) < set(grown.cells) and len(grown.cells) == len(config.cells) + 6
 
 
 # A grid grows

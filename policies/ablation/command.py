@@ -95,6 +95,8 @@ def train_grid(
             del asked["training_by_algorithm"][name]
         left = {*asked["representations"]}
         asked["contrasts"] = [pair for pair in asked["contrasts"] if {*pair} <= left]
+        several = asked["seeds_by_representation"].items()
+        asked["seeds_by_representation"] = {n: seeds for n, seeds in several if n in left}
     config = (
         ablation.read_grid().grown(asked) if ablation.begun else AblationConfig.from_json(asked)
     )

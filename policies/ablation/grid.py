@@ -111,6 +111,9 @@ class AblationConfig:
     distilled on the same representation with the same seed."""
     seeds: int = 3
     """Policies of each kind, with seeds from 0 on."""
+    seeds_by_representation: Mapping[str, int] = field(default_factory=dict)
+    """Another number of them for some representations: one that learns nothing beforehand, such as
+    end-to-end, may have as many policies as others have encoder seeds."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `TrainConfig` for every cell: the budget, the environment and the like."""
     training_by_algorithm: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -139,6 +142,10 @@ class AblationConfig:
         require(bool(self.algorithms), "algorithms", self.algorithms, "a name or more")
         require(bool(allowed), "starts", self.starts, f"one or more of {', '.join(known)}")
         require(self.seeds >= 1, "seeds", self.seeds, "at least 1")
+        for name, seeds in self.seeds_by_representation.items():
+            listed = f"one or more for names among {', '.join(self.representations)}"
+            allowed = seeds >= 1 and name in self.representations
+            require(allowed, "seeds_by_representation", {name: seeds}, listed)
         if "warm" in self.starts and DISTILLATION not in self.algorithms:
             raise ValueError(
                 f"a warm start begins with the policy that {DISTILLATION} distilled; add "
@@ -174,11 +181,12 @@ class AblationConfig:
         for pair in self.contrasts:
             known_pair = len({*pair} & {*self.representations}) == 2
             require(known_pair, "contrasts", pair, "pairs of two of the representations")
-        cells = len(self.trained_on) * len(self._methods) * self.seeds
+        policies = [self._seeds_of(name) for name in self.trained_on.values()]
+        cells = sum(policies) * len(self._methods)
         if cells > MOST_CELLS:
             raise ValueError(
-                f"a grid of {cells:,} cells, {self.seeds:,} seeds each, is too large; it may have "
-                f"{MOST_CELLS:,}: take fewer seeds, or several folders"
+                f"a grid of {cells:,} cells, {max(policies):,} seeds each, is too large; it may "
+                f"have {MOST_CELLS:,}: take fewer seeds, or several folders"
             )
         folders: dict[str, str] = {}
         for name in self.trained_on:
@@ -215,10 +223,15 @@ class AblationConfig:
         """All cells, one seed after the other, so that a grid says something early."""
         return tuple(
             Cell(representation, algorithm, start, seed)
-            for seed in range(self.seeds)
+            for seed in range(max((self.seeds, *self.seeds_by_representation.values())))
             for algorithm, start in self._methods
-            for representation in self.trained_on
+            for representation, name in self.trained_on.items()
+            if seed < self._seeds_of(name)
         )
+
+    def _seeds_of(self, representation: str) -> int:
+        """How many policies one of the representations has on each encoder."""
+        return self.seeds_by_representation.get(representation, self.seeds)
 
     def seen(self, held_out: str = "") -> dict[str, str]:
         """What policies without a connector see, by the name that cells have for it."""
@@ -285,6 +298,13 @@ class AblationConfig:
             algorithms=(*self.algorithms, *asked.get("algorithms", ())),
             starts=(*self.starts, *asked.get("starts", ())),
             seeds=max(self.seeds, asked.get("seeds", 0)),
+            seeds_by_representation={
+                **self.seeds_by_representation,
+                **{
+                    name: max(self.seeds_by_representation.get(name, 0), seeds)
+                    for name, seeds in asked.get("seeds_by_representation", {}).items()
+                },
+            },
             training_by_algorithm={**self.training_by_algorithm, **by_algorithm},
             encoders={
                 **self.encoders,

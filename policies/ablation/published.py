@@ -198,6 +198,8 @@ class Row:
             contrasts=(),
             algorithms=algorithms,
             starts=(cast(Start, start),),
+            seeds=config.seeds_by_representation.get(representation, config.seeds),
+            seeds_by_representation={},
             training_by_algorithm={a: by_algorithm[a] for a in algorithms if a in by_algorithm},
         )
 
