@@ -103,7 +103,7 @@ def main(
     """
     known = probe_errors(probes)
     drawn = [(f, m, rates) for f in studies for m, rates in success_rates(f).items()]
-    figure = Figure((3.6 * len(drawn) + 1.8, 4), layout="constrained")
+    figure = Figure((3.6 * len(drawn) + 3.6, 4), layout="constrained")
     panels = figure.subplots(1, len(drawn), sharey=True, squeeze=False)[0]
     styled: dict[str, int] = {}
     print("| Track | Probe | Spearman | 95% | Encoders |\n|---|---|---:|---|---:|")
@@ -136,7 +136,9 @@ def main(
         panel.grid(alpha=0.2)
     panels[0].set_ylabel("success of policies (%)")
     handles = {h.get_label(): h for p in panels for h in p.get_legend_handles_labels()[0]}
-    figure.legend(handles=list(handles.values()), loc="outside right center", frameon=False)
+    columns = 1 + (len(handles) - 1) // 14  # so many fit beside panels
+    where = "outside right center"
+    figure.legend(handles=list(handles.values()), loc=where, frameon=False, ncols=columns)
     with atomic_write(output) as temporary:
         figure.savefig(temporary, dpi=120, format=output.suffix[1:])
 

@@ -61,6 +61,8 @@ class Published:
                     "encoders of one name must be the same"
                 )
         asked = asdict(other.config) | {"contrasts": self.config.contrasts}
+        if self.config.policies and other.config.policies:
+            asked["policies"] = self.config.policies  # a folder of the machine it ran on
         return Published(
             self.config.grown(asked),
             _made(self.made, other.made),
@@ -132,7 +134,8 @@ def main(
     published = reduce(Published.__or__, map(read, folders))
     if grid is not None:
         config = AblationConfig.from_json(read_file(grid))
-        published.config.grown(asdict(config) | {"contrasts": ()})  # refuses other training
+        asked = asdict(config) | {"contrasts": (), "policies": published.config.policies}
+        published.config.grown(asked)  # refuses other training
         if lost := published.episodes.keys() - {
             (*cell.variant, str(cell.seed)) for cell in config.cells
         }:

@@ -220,7 +220,7 @@ def test_every_bundled_grid_is_a_preset():
     assert {path.stem for path in PRESETS.glob("*.yml")} == {*get_args(PresetName)}
 
 
-@pytest.mark.parametrize("track", ["contact", "nominal", "shift", "transfer"])
+@pytest.mark.parametrize("track", ["contact", "nominal", "precision", "shift", "transfer"])
 def test_the_study_is_a_preset_with_its_bundled_encoders_alone(track):
     published = Ablation(PUBLISHED / track).read_grid()
     first = {group: alike[0] for group, alike in published.encoders.items()}
@@ -236,6 +236,7 @@ def test_the_study_is_a_preset_with_its_bundled_encoders_alone(track):
         representations=tuple(map(alone, published.representations)),
         contrasts=tuple((alone(a), alone(b)) for a, b in published.contrasts),
         encoders={},
+        seeds_by_representation={},
         policies=published.policies and "outputs/study-nominal",
     )
 

@@ -46,7 +46,8 @@ def test_each_trained_encoder_of_the_study_has_a_policy_whose_card_names_its_row
         {name for name in bundled(kind) if name.startswith(STUDY)}
         for kind in ("encoders", "policies")
     )
-    assert policies == encoders - {"study-untrained"}
+    # What pooling costs is told by policies that were not kept.
+    assert policies == encoders - {"study-untrained", "study-pose-average"}
     for name in policies:
         card = (bundled_folder("policies") / name / "README.md").read_text()
         (row,) = re.findall(r"^vtinsert ablate --row contact/(\S+)$", card, re.MULTILINE)

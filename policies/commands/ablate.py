@@ -18,7 +18,9 @@ from policies.learners.train_config import TrainConfig
 from policies.options_file import read_file
 from policies.representation_names import check_representation, split_part
 
-PresetName = Literal["quick", "study-contact", "study-nominal", "study-shift", "study-transfer"]
+PresetName = Literal[
+    "quick", "study-contact", "study-nominal", "study-precision", "study-shift", "study-transfer"
+]
 """A grid that comes with the package."""
 
 
