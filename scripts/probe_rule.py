@@ -137,8 +137,8 @@ def main(
     panels[0].set_ylabel("success of policies (%)")
     handles = {h.get_label(): h for p in panels for h in p.get_legend_handles_labels()[0]}
     columns = 1 + (len(handles) - 1) // 14  # so many fit beside panels
-    where = "outside right center"
-    figure.legend(handles=list(handles.values()), loc=where, frameon=False, ncols=columns)
+    shown = list(handles.values())
+    figure.legend(handles=shown, loc="outside right center", frameon=False, ncols=columns)
     with atomic_write(output) as temporary:
         figure.savefig(temporary, dpi=120, format=output.suffix[1:])
 
