@@ -10,7 +10,6 @@ naming it among them. `vtinsert report` and `vtinsert ablate --row` read what th
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,18 +19,20 @@ from typing import Annotated, Any
 
 import tyro
 
-from policies.ablation.folder import GRID_FILE, Ablation, episodes_table
-from policies.ablation.grid import AblationConfig
+from policies.ablation.folder import (
+    EPISODES_FILE,
+    EVALUATIONS_FILE,
+    GRID_FILE,
+    Ablation,
+    episodes_table,
+)
+from policies.ablation.grid import CELL_COLUMNS, AblationConfig
 from policies.options_file import read_file
-from vtenv.atomic_write import atomic_write
 from vtenv.run_folder import iter_table, write_table
-
-EVALUATIONS_FILE = "evaluations.csv"
-_CELL = ("representation", "algorithm", "start", "seed")
 
 Row = Mapping[str, str]
 Key = tuple[str, ...]
-"""A policy: the columns of `_CELL`."""
+"""A policy: `Cell.key`."""
 
 
 @dataclass(frozen=True)
@@ -83,18 +84,17 @@ def read(folder: Path) -> Published:
     episodes: dict[Key, list[Row]] = {}
     evaluations: dict[Key, list[Row]] = {}
     for cell in done:
-        key = (*cell.variant, str(cell.seed))
-        about = dict(zip(_CELL, key, strict=True))
+        about = dict(zip(CELL_COLUMNS, cell.key, strict=True))
         place = ablation.folder(cell)
-        episodes[key] = list(_rows(episodes_table(place)))
-        evaluations[key] = [about | dict(row) for row in _rows(place / EVALUATIONS_FILE)]
+        episodes[cell.key] = list(_rows(episodes_table(place)))
+        evaluations[cell.key] = [about | dict(row) for row in _rows(place / EVALUATIONS_FILE)]
     if not done:
         for found, path in (
             (episodes, episodes_table(folder)),
             (evaluations, folder / EVALUATIONS_FILE),
         ):
             for row in _rows(path):
-                found.setdefault(tuple(row[name] for name in _CELL), []).append(row)
+                found.setdefault(tuple(row[name] for name in CELL_COLUMNS), []).append(row)
     if not episodes:
         raise ValueError(f"{folder} has no policy that is done")
     return Published(config, ablation.read_config().get("made", {}), episodes, evaluations)
@@ -104,14 +104,9 @@ def write(published: Published, folder: Path) -> None:
     """Write it, tables in the order of the grid."""
     ablation = Ablation(folder)
     ablation.write_grid(published.config, published.made)
-    keys = [(*cell.variant, str(cell.seed)) for cell in published.config.cells]
-    rows = [row for key in keys for row in published.episodes.get(key, ())]
-    table = folder / "episodes.csv"
-    write_table(table, rows)
-    with atomic_write(folder / "episodes.csv.gz") as temporary:
-        # Without a date, so that the same episodes are the same file.
-        temporary.write_bytes(gzip.compress(table.read_bytes(), mtime=0))
-    table.unlink()
+    keys = [cell.key for cell in published.config.cells]
+    episodes = [row for key in keys for row in published.episodes.get(key, ())]
+    write_table(folder / f"{EPISODES_FILE}.gz", episodes)
     if evaluations := [row for key in keys for row in published.evaluations.get(key, ())]:
         write_table(folder / EVALUATIONS_FILE, evaluations)
 
@@ -136,9 +131,7 @@ def main(
         config = AblationConfig.from_json(read_file(grid))
         asked = asdict(config) | {"contrasts": (), "policies": published.config.policies}
         published.config.grown(asked)  # refuses other training
-        if lost := published.episodes.keys() - {
-            (*cell.variant, str(cell.seed)) for cell in config.cells
-        }:
+        if lost := published.episodes.keys() - {cell.key for cell in config.cells}:
             raise ValueError(f"{grid} lacks {', '.join(min(lost))}, which is trained; add it")
         published = replace(published, config=config)
     write(published, output)

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import tyro
 from matplotlib.figure import Figure
 
@@ -97,23 +98,17 @@ def main(
     summaries = [read_object(folder / SUMMARY_FILE, ValueError) for folder in evaluations]
     lines = {summary["policy"]: curves(summary) for summary in summaries}
     senses = list(dict.fromkeys(sense for found in lines.values() for sense in found))
+    for policy, found in lines.items():
+        if lacking := [sense for sense in senses if sense not in found]:
+            raise ValueError(f"{policy} was not played with faults of {lacking[0]}, as others were")
     figure = Figure((3.6 * len(senses) + 2.2, 3.6), layout="constrained")
     panels = figure.subplots(1, len(senses), sharey=True, squeeze=False)[0]
     for panel, sense in zip(panels, senses, strict=True):
         for number, (policy, found) in enumerate(lines.items()):
-            times, rates, lows, highs = zip(*found.get(sense, ()), strict=True)
-            shown = [100 * rate for rate in rates]
-            below = [100 * (rate - low) for rate, low in zip(rates, lows, strict=True)]
-            above = [100 * (high - rate) for rate, high in zip(rates, highs, strict=True)]
-            panel.errorbar(
-                times,
-                shown,
-                (below, above),
-                color=f"C{number}",
-                marker="o",
-                capsize=2,
-                label=policy,
-            )
+            times, rates, lows, highs = np.transpose(found[sense])
+            ends = 100 * (rates - lows), 100 * (highs - rates)
+            style = {"color": f"C{number}", "marker": "o", "capsize": 2, "label": policy}
+            panel.errorbar(times, 100 * rates, ends, **style)
         panel.set(
             title=f"faults of {sense}", xlabel="times those of the track shift", ylim=(0, 100)
         )

@@ -162,6 +162,9 @@ def test_a_representation_may_have_policy_seeds_of_its_own_number():
     grown = config.grown({"seeds_by_representation": {"end-to-end": 2, "pose": 2}})
     assert grown.seeds_by_representation == {"end-to-end": 3, "pose": 2}
     assert set(config.cells) < set(grown.cells) and len(grown.cells) == len(config.cells) + 6
+    # Policies that all representations have had stay in the grid.
+    several = replace(config, seeds=3, seeds_by_representation={})
+    assert several.grown({"seeds_by_representation": {"pose": 2}}).cells == several.cells
 
 
 # A grid grows

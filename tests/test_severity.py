@@ -3,20 +3,15 @@ from __future__ import annotations
 import json
 
 import cv2
-import gymnasium
 import pytest
 
-import vtenv  # noqa: F401 - registers the environment
 from scripts.severity import TOUCH_FOUR, VISION_HALF, VISION_ONE, curves, faulty, main
+from vtenv.tasks.insertion.config import InsertionConfig
 from vtenv.tasks.insertion.tracks import TRACKS
 
 
 def config(settings):
-    env = gymnasium.make("VTInsert-v0", **settings)
-    try:
-        return env.unwrapped.config
-    finally:
-        env.close()
+    return InsertionConfig.from_settings("VTInsert-v0", settings)
 
 
 def test_faults_are_those_of_shift_in_the_world_of_contact():
@@ -70,5 +65,9 @@ def test_a_picture_has_a_panel_for_each_sense(tmp_path):
     main((tmp_path / "a", tmp_path / "b"), tmp_path / "one.png")
     two, one = (cv2.imread(str(tmp_path / f"{name}.png")) for name in ("two", "one"))
     assert two.shape[1] > one.shape[1] and two.std() > 10
+    text = json.dumps(summary("a", training=0.6, vision_1=0.4, touch_1=0.5))
+    (tmp_path / "a" / "summary.json").write_text(text)
+    with pytest.raises(ValueError, match="b was not played with faults of vision"):
+        main((tmp_path / "a", tmp_path / "b"), tmp_path / "neither.png")
     with pytest.raises(ValueError, match="one folder"):
         main(())

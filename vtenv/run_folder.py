@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
+import io
 import json
 import shutil
 import zlib
@@ -31,20 +32,20 @@ class RunFolderError(ValueError):
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a table as CSV, whole.
+    """Write a table as CSV, whole; what `iter_table` reads.
 
     Args:
-        path: The file.
+        path: The file; of a name in `.gz` it is compressed, the same rows to the same bytes.
         rows: Values by column; a column that a row lacks is empty in it.
     """
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    with (
-        atomic_write(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    content = text.getvalue().encode()
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

@@ -22,6 +22,7 @@ from vtenv.json_document import read_object
 from vtenv.run_folder import RunFolder, RunFolderError, iter_table, read_table
 
 GRID_FILE, EPISODES_FILE = "ablation.json", "episodes.csv"
+EVALUATIONS_FILE = "evaluations.csv"
 FAILED_FILE, LOG_FILE = "failed.json", "log.txt"
 
 Outcome = Literal["done", "failed", "missing"]

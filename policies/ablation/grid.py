@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -53,6 +53,11 @@ class Cell:
         return (self.representation, self.algorithm, self.start)
 
     @property
+    def key(self) -> tuple[str, ...]:
+        """What tables have in the columns `CELL_COLUMNS`."""
+        return (*self.variant, str(self.seed))
+
+    @property
     def folder(self) -> Path:
         """Its folder, from that of the ablation."""
         method = method_name(folder_name(self.algorithm), self.start)
@@ -70,6 +75,10 @@ class Cell:
         if self.start == "scratch":
             return None
         return replace(self, algorithm=DISTILLATION, start="scratch")
+
+
+CELL_COLUMNS = tuple(field.name for field in fields(Cell))
+"""Columns of tables that say which policy a row is of."""
 
 
 @dataclass(frozen=True)
@@ -301,7 +310,7 @@ class AblationConfig:
             seeds_by_representation={
                 **self.seeds_by_representation,
                 **{
-                    name: max(self.seeds_by_representation.get(name, 0), seeds)
+                    name: max(seeds, self._seeds_of(name) if name in self.representations else 0)
                     for name, seeds in asked.get("seeds_by_representation", {}).items()
                 },
             },

@@ -12,12 +12,13 @@ import numpy as np
 
 from policies.ablation.folder import (
     EPISODES_FILE,
+    EVALUATIONS_FILE,
     GRID_FILE,
     Ablation,
     episodes_table,
     iter_episodes,
 )
-from policies.ablation.grid import AblationConfig, Cell
+from policies.ablation.grid import CELL_COLUMNS, AblationConfig, Cell
 from policies.ablation.labels import labelled, representation_labels
 from policies.evaluation.conditions import condition
 from policies.evaluation.statistics import Floats
@@ -27,7 +28,6 @@ from vtenv.json_document import read_object
 from vtenv.run_folder import iter_table
 
 _VIDEO_SUFFIXES = (".mp4", ".webm")
-_EVALUATIONS_FILE = "evaluations.csv"
 _BY_CONNECTOR = "success_"
 """What a column of evaluations begins with that is about one connector."""
 
@@ -167,8 +167,8 @@ def read_study(folder: str | Path) -> Study:
     for cell, shown in labelled(grid).items():
         representation = label[grid.trained_on[cell.representation]]
         state, place = ablation.state(cell), ablation.folder(cell)
-        if state == "done" or (key := (*cell.variant, str(cell.seed))) in published:
-            tables = _tables(place) if state == "done" else published[key]
+        if state == "done" or cell.key in published:
+            tables = _tables(place) if state == "done" else published[cell.key]
             runs.append(_run(shown, representation, place, tables))
             continue
         missing[Method.of(cell), representation] += 1
@@ -213,7 +213,7 @@ class _Tables(NamedTuple):
 def _tables(folder: Path, extra: Sequence[str] = ()) -> _Tables:
     """The tables in a folder, with columns that they must have besides."""
     path = episodes_table(folder) or folder / EPISODES_FILE
-    other = folder / _EVALUATIONS_FILE
+    other = folder / EVALUATIONS_FILE
     episodes = [
         (f"{path}, line {line}", row, success)
         for line, row, success in iter_episodes(path, ("connector", "failure", *extra))
@@ -226,14 +226,15 @@ def _tables(folder: Path, extra: Sequence[str] = ()) -> _Tables:
 
 def _published(folder: Path) -> dict[tuple[str, ...], _Tables]:
     """The tables of a study that is published without its runs, by policy."""
-    key = ("representation", "algorithm", "start", "seed")
     found: dict[tuple[str, ...], _Tables] = defaultdict(lambda: _Tables([], []))
     if episodes_table(folder) is not None:
-        tables = _tables(folder, key)
+        tables = _tables(folder, CELL_COLUMNS)
         for episode in tables.episodes:
-            found[tuple(episode[1][name] for name in key)].episodes.append(episode)
+            found[tuple(episode[1][name] for name in CELL_COLUMNS)].episodes.append(episode)
         for evaluation in tables.evaluations:
-            found[tuple(evaluation[1][name] for name in key)].evaluations.append(evaluation)
+            found[tuple(evaluation[1][name] for name in CELL_COLUMNS)].evaluations.append(
+                evaluation
+            )
     return found
 
 
